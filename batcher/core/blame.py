@@ -1,0 +1,75 @@
+"""Whose fault a refusal is: the change's, or the run's?
+
+A change that is refused alone looks guilty, but when everything is refused the run itself is at fault (a token
+without permission, a wrong environment), and nothing of that may be booked on rows. So refusals of single
+changes are held until some request is accepted. Twenty in a row make the run suspect: then a batch of other
+users and groups is tried; its acceptance proves the changes guilty, its refusal the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batcher.core.model import Batch, Key
+
+SUSPICIOUS = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refusal:
+    """A change that was refused alone, and why."""
+
+    batch: Batch
+    reason: str
+
+
+class Blame:
+    """The refusals since the last accepted request.
+
+    `presumed_guilty` books at once: for rows that were already refused while others were accepted.
+    """
+
+    def __init__(self, *, presumed_guilty: bool = False) -> None:
+        self.accepted_once = False
+        self._presumed_guilty = presumed_guilty
+        self._held: list[Refusal] = []
+        self._users: set[Key] = set()
+        self._groups: set[Key] = set()
+
+    def __repr__(self) -> str:
+        return f"<Blame {len(self._held)} held>"
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the next request must be a trial."""
+        return len(self._held) >= SUSPICIOUS
+
+    @property
+    def holds(self) -> int:
+        """How many refusals are not booked yet."""
+        return len(self._held)
+
+    def refused(self, refusal: Refusal) -> list[Refusal]:
+        """Take note; returns what can be booked now."""
+        self._held.append(refusal)
+        _, user, group = refusal.batch.pairs()
+        self._users.add(refusal.batch.user.value(int(user[0])))
+        self._groups.add(refusal.batch.group.value(int(group[0])))
+        return self.release() if self._presumed_guilty else []
+
+    def accepted(self) -> list[Refusal]:
+        """Some request was accepted; returns what can be booked now."""
+        self.accepted_once = True
+        return self.release()
+
+    def release(self) -> list[Refusal]:
+        """All that is held, to be booked: it was proven, or nothing is left that could prove otherwise."""
+        held, self._held = self._held, []
+        self._users, self._groups = set(), set()
+        return held
+
+    def is_fair_trial(self, batch: Batch) -> bool:
+        """Whether the batch has no user and no group in common with what is held."""
+        users = {key for op in batch.ops for key in batch.user.values(op.users)}
+        groups = {key for op in batch.ops for key in batch.group.values(op.groups)}
+        return users.isdisjoint(self._users) and groups.isdisjoint(self._groups)

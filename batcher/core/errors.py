@@ -1,0 +1,68 @@
+"""Every error that leaves a module of ours, and who must act.
+
+    BatcherError                 exit code 1
+    ├── UsageError               2   the user: flags, configuration, unreadable input, a foreign ledger
+    │   ├── ConfigurationError
+    │   ├── InputError
+    │   └── LedgerError
+    ├── GuardrailError           5   the user: a guardrail refused, nothing was sent
+    ├── LedgerHeldError          7   another run holds the ledger
+    └── TransportError               nobody yet: the delivery decides
+        ├── NotSentError             the request never left; repeating is free
+        │   └── UntrustedError       the peer's certificate is not the expected one
+        └── ReplyLostError           it may have been applied; only a repeat tells
+"""
+
+from __future__ import annotations
+
+
+class BatcherError(Exception):
+    """Root of all; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(BatcherError):
+    """Something that the user gave cannot be used; nothing was sent."""
+
+    exit_code = 2
+
+
+class ConfigurationError(UsageError):
+    """A setting is missing, unknown, or out of its range."""
+
+
+class InputError(UsageError):
+    """The input cannot be read (any further)."""
+
+
+class LedgerError(UsageError):
+    """The file is no ledger, or not one that this call can work with."""
+
+
+class GuardrailError(BatcherError):
+    """A guardrail refused."""
+
+    exit_code = 5
+
+
+class LedgerHeldError(BatcherError):
+    """Another process works on this ledger."""
+
+    exit_code = 7
+
+
+class TransportError(BatcherError):
+    """One HTTP exchange did not come to its end."""
+
+
+class NotSentError(TransportError):
+    """The request did not leave this machine."""
+
+
+class UntrustedError(NotSentError):
+    """TLS verification failed: going on could hand the credentials to a stranger."""
+
+
+class ReplyLostError(TransportError):
+    """The request was handed over, and no whole reply came back."""

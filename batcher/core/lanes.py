@@ -1,0 +1,36 @@
+"""What must keep its order: lane keys, and whether two stretches of work share a lane."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+
+from batcher.core.identity import fingerprints
+from batcher.core.model import Hashes, Keys, Mask
+
+
+class OrderBy(Enum):
+    """The ordering domain. Two changes in the same lane are never in flight together out of order."""
+
+    PAIR = "pair"
+    GROUP = "group"
+    INPUT = "input"
+    """Everything is one lane: `--ordered`."""
+
+
+def lane_keys(user: Keys, group: Keys, order_by: OrderBy) -> Hashes:
+    """A 64-bit key per row. Two different lanes share one by chance at most; that costs a wait, never the order."""
+    if order_by is OrderBy.INPUT:
+        return np.zeros(len(group), np.uint64)
+    if order_by is OrderBy.GROUP:
+        return fingerprints(Keys(np.zeros(len(group), np.int64)), group)[:, 0]
+    return fingerprints(user, group)[:, 0]
+
+
+def shared(keys: Hashes, others: Hashes) -> Mask:
+    """Which of `keys` are among `others` (sorted)."""
+    if not len(others) or not len(keys):
+        return np.zeros(len(keys), bool)
+    at = np.minimum(np.searchsorted(others, keys), len(others) - 1)
+    return others[at] == keys  # type: ignore[no-any-return]  # numpy's operators

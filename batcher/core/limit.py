@@ -1,0 +1,186 @@
+"""How fast and how many at once. Both answer with numbers; somebody else waits."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+_NANO = 1_000_000_000
+_BUCKETS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`count` per `seconds`, as in `50/min`."""
+
+    count: int
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"{self.count}/{ {1: 's', 60: 'min', 3600: 'h'}[self.seconds] }"
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What was sent between `start` and `latest`; it all counts until the window has passed since `latest`."""
+
+    start: int
+    latest: int
+    cost: int
+
+
+class Meter:
+    """At most `rate.count` per `rate.seconds` in any sliding window, evenly spaced.
+
+    Two rules together: spacing by the generic cell rate algorithm (ITU-T I.371), which lets up to `burst` go
+    back to back, and a log of what was sent within the last window, which makes the bound exact for costs of
+    any size and includes the burst. The log is kept in thousandths of the window, rounded up, so that it stays
+    small. The window is longer than the unit by `margin`, to absorb jitter on the way to the target.
+    Integer nanoseconds, so that no rounding residue ever asks for one more wait of nothing.
+    """
+
+    def __init__(self, rate: Rate, burst: int = 1, margin: float = 0.03) -> None:
+        self._count = rate.count
+        self._burst = min(burst, rate.count)
+        self._window = int(rate.seconds * _NANO * (1 + margin))
+        self._due = 0
+        self._log: deque[_Sent] = deque()
+        self._logged = 0
+
+    def __repr__(self) -> str:
+        return f"<Meter {self._logged} of {self._count} in {self._window / _NANO:g} s>"
+
+    def delay(self, now: float, cost: int = 1) -> float:
+        """Seconds until `cost` may be sent; 0.0 means now. A cost above the whole rate waits for an empty window."""
+        clock = _ns(now)
+        self._forget(clock)
+        ready = max(clock, self._due - (self._burst - 1) * self._window // self._count)
+        excess = self._logged + cost - self._count
+        for sent in self._log:
+            if excess <= 0:
+                break
+            ready = max(ready, sent.latest + self._window)
+            excess -= sent.cost
+        return (ready - clock) / _NANO
+
+    def take(self, now: float, cost: int = 1) -> None:
+        """Record that `cost` was sent at `now`."""
+        clock = _ns(now)
+        self._due = max(self._due, clock) + math.ceil(cost * self._window / self._count)
+        if self._count > _BUCKETS and self._log and clock - self._log[-1].start < self._window // _BUCKETS:
+            self._log[-1].latest = clock
+            self._log[-1].cost += cost
+        else:
+            self._log.append(_Sent(clock, clock, cost))
+        self._logged += cost
+
+    def _forget(self, clock: int) -> None:
+        while self._log and self._log[0].latest + self._window <= clock:
+            self._logged -= self._log.popleft().cost
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * _NANO)
+
+
+class Waiting(Enum):
+    """What a send waits for."""
+
+    NOTHING = "nothing"
+    RATE = "rate"
+    RETRY_AFTER = "retry_after"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How long until the next send, and because of what."""
+
+    seconds: float
+    because: Waiting
+
+
+class Pacer:
+    """Every request to the target passes here: requests and changes per unit, and quiet when the target asks for it."""
+
+    def __init__(self, requests: Meter | None, changes: Meter | None) -> None:
+        self._requests = requests
+        self._changes = changes
+        self._quiet_until = -math.inf
+
+    def __repr__(self) -> str:
+        return f"<Pacer requests={self._requests} changes={self._changes} quiet_until={self._quiet_until:g}>"
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether sends have to queue at all."""
+        return self._requests is not None or self._changes is not None
+
+    def quiet(self, until: float) -> None:
+        """No send before `until`."""
+        self._quiet_until = max(self._quiet_until, until)
+
+    def turn(self, now: float, changes: int) -> Turn:
+        """When a request with so many changes may be sent."""
+        if now < self._quiet_until:
+            return Turn(self._quiet_until - now, Waiting.RETRY_AFTER)
+        waits = [0.0]
+        if self._requests is not None:
+            waits.append(self._requests.delay(now))
+        if self._changes is not None and changes:
+            waits.append(self._changes.delay(now, changes))
+        longest = max(waits)
+        return Turn(longest, Waiting.RATE if longest > 0 else Waiting.NOTHING)
+
+    def take(self, now: float, changes: int) -> None:
+        """Record a send."""
+        if self._requests is not None:
+            self._requests.take(now)
+        if self._changes is not None and changes:
+            self._changes.take(now, changes)
+
+
+class AdaptiveLimit:
+    """How many requests may be in flight: additive increase, multiplicative decrease.
+
+    Doubles about every round while nothing pushes back, grows by one per round afterwards, halves at each push
+    back, at most once per round, and only grows while the limit is actually reached.
+    """
+
+    def __init__(self, start: int = 4, ceiling: int = 32) -> None:
+        self.ceiling = ceiling
+        self.limit = min(start, ceiling)
+        self._credit = 0
+        self._slow_start = True
+        self._hold_until = -math.inf
+
+    def __repr__(self) -> str:
+        return f"<AdaptiveLimit {self.limit} of {self.ceiling}>"
+
+    def succeeded(self, in_flight: int) -> None:
+        """A reply came in good order while so many were in flight."""
+        if in_flight < self.limit or self.limit == self.ceiling:
+            return
+        self._credit += 1
+        if self._slow_start or self._credit >= self.limit:
+            self.limit += 1
+            self._credit = 0
+
+    def pushed_back(self, now: float, took: float) -> None:
+        """The target asked for less (429, time-out, reset) with a request that `took` so many seconds."""
+        self._slow_start = False
+        self._credit = 0
+        if now >= self._hold_until:
+            self.limit = max(1, self.limit // 2)
+            self._hold_until = now + took
+
+
+class FixedLimit(AdaptiveLimit):
+    """The number that the user set; never moves."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit, limit)
+
+    def pushed_back(self, now: float, took: float) -> None:
+        """Nothing changes: the user decided."""

@@ -1,0 +1,280 @@
+"""The nouns of the house: changes as columns, ops, batches. Pure data, nothing here decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints: TypeAlias = NDArray[np.int64]
+Bytes: TypeAlias = NDArray[np.int8]
+Hashes: TypeAlias = NDArray[np.uint64]
+Mask: TypeAlias = NDArray[np.bool_]
+Key: TypeAlias = int | str
+"""A user or a group as the input names it: an integer is an id, a text is a name."""
+
+
+class Action(IntEnum):
+    """What a change wants; the value is the code in `Columns.action`."""
+
+    ADD = 0
+    REMOVE = 1
+
+    @property
+    def label(self) -> str:
+        """The word of the input and of the wire."""
+        return self.name.lower()
+
+
+REJECTED_ROW = 2
+"""The code in `Columns.action` of a line that is no valid change."""
+
+
+class Status(IntEnum):
+    """What became of a change. `PENDING` inside a verdict means: this reply does not tell."""
+
+    PENDING = 0
+    APPLIED = 1
+    UNCHANGED = 2
+    SUPERSEDED = 3
+    REJECTED = 4
+    FAILED = 5
+    UNKNOWN = 6
+
+    @property
+    def label(self) -> str:
+        """The word in results and summaries."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keys:
+    """One column of users or groups.
+
+    `codes` are the ids themselves when `entries` is None, else positions in `entries`.
+    """
+
+    codes: Ints
+    entries: tuple[Key, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def value(self, code: int) -> Key:
+        """What one code stands for."""
+        return int(code) if self.entries is None else self.entries[code]
+
+    def values(self, codes: Ints) -> list[Key]:
+        """What these codes stand for, in their order."""
+        if self.entries is None:
+            return codes.tolist()  # type: ignore[no-any-return]  # numpy types tolist() as Any
+        return [self.entries[code] for code in codes.tolist()]
+
+    def take(self, index: slice | Ints | Mask) -> Keys:
+        """The same column, some rows of it."""
+        return Keys(self.codes[index], self.entries)
+
+    @staticmethod
+    def of(values: Sequence[Key]) -> Keys:
+        """A column of these values; ids alone stay plain numbers."""
+        if all(type(value) is int for value in values):
+            return Keys(np.array(values, np.int64))
+        table: dict[Key, int] = {}
+        codes = [table.setdefault(value, len(table)) for value in values]
+        return Keys(np.array(codes, np.int64), tuple(table))
+
+    @staticmethod
+    def concat(parts: Sequence[Keys]) -> Keys:
+        """One column of several; dictionaries become one."""
+        if all(part.entries is None for part in parts):
+            return Keys(np.concatenate([part.codes for part in parts]))
+        table: dict[Key, int] = {}
+        codes: list[Ints] = []
+        for part in parts:
+            if part.entries is None:
+                ids, inverse = np.unique(part.codes, return_inverse=True)
+                entries: Sequence[Key] = ids.tolist()
+            else:
+                entries, inverse = part.entries, part.codes
+            merged = np.array([table.setdefault(entry, len(table)) for entry in entries], np.int64)
+            codes.append(merged[inverse] if len(merged) else part.codes)
+        return Keys(np.concatenate(codes), tuple(table))
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Why the row at `index` of its columns is no valid change."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """A stretch of input: one row per change or rejected line, in input order."""
+
+    action: Bytes
+    user: Keys
+    group: Keys
+    line: Ints
+    source: NDArray[np.int32]
+    rejects: tuple[Reject, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    def take(self, start: int, stop: int) -> Columns:
+        """Rows `start` to `stop`."""
+        cut = slice(start, stop)
+        rejects = tuple(Reject(r.index - start, r.reason) for r in self.rejects if start <= r.index < stop)
+        return Columns(
+            self.action[cut], self.user.take(cut), self.group.take(cut), self.line[cut], self.source[cut], rejects
+        )
+
+    @staticmethod
+    def concat(parts: Sequence[Columns]) -> Columns:
+        """Several stretches as one."""
+        if len(parts) == 1:
+            return parts[0]
+        rejects: list[Reject] = []
+        start = 0
+        for part in parts:
+            rejects += [Reject(start + r.index, r.reason) for r in part.rejects]
+            start += len(part)
+        return Columns(
+            np.concatenate([p.action for p in parts]),
+            Keys.concat([p.user for p in parts]),
+            Keys.concat([p.group for p in parts]),
+            np.concatenate([p.line for p in parts]),
+            np.concatenate([p.source for p in parts]),
+            tuple(rejects),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where reading stood after a window, so that it can go on there and the input can be checked.
+
+    `offset` counts decompressed bytes of whole records, `skip` the rows already taken of the record after
+    them, `line` the lines before `offset`; `digest` is over the bytes before `offset` of this source;
+    `forms` remembers what the first value decided for columns under a neutral header.
+    """
+
+    source: int = 0
+    offset: int = 0
+    skip: int = 0
+    line: int = 0
+    digest: str = ""
+    forms: tuple[str, str] = ("", "")
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """The stretch of input that is coalesced and packed together."""
+
+    id: int
+    first_row: int
+    columns: Columns
+    position: Position
+
+
+class Shape(Enum):
+    """What one op may be on the wire."""
+
+    PRODUCT = "product"
+    """every user × every group"""
+    PAIRS = "pairs"
+    """a list of pairs"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """One wire operation over codes of its window.
+
+    `rows` are the window's rows that it stands for, one per pair: user by user for a product.
+    """
+
+    action: Action
+    users: Ints
+    groups: Ints
+    rows: Ints
+    shape: Shape
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def pairs(self) -> tuple[Ints, Ints]:
+        """User and group of each row, aligned with `rows`."""
+        if self.shape is Shape.PAIRS:
+            return self.users, self.groups
+        return np.repeat(self.users, len(self.groups)), np.tile(self.groups, len(self.users))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request that carried a change: when (UTC seconds), in which batch, of what size, and what came back."""
+
+    at: float
+    batch: int
+    changes: int
+    http_status: int | None
+    said: str
+    lost: bool = False
+    """The request may have taken effect although no clear answer came."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """The ops that travel in one request. `user` and `group` tell what their codes mean."""
+
+    id: int
+    window: int
+    ops: tuple[Op, ...]
+    user: Keys = field(repr=False)
+    group: Keys = field(repr=False)
+    history: tuple[Attempt, ...] = ()
+    """The attempts that carried these changes so far, also inside larger batches."""
+
+    def __len__(self) -> int:
+        return sum(len(op) for op in self.ops)
+
+    @property
+    def rows(self) -> Ints:
+        """The window's rows in wire order."""
+        return np.concatenate([op.rows for op in self.ops])
+
+    def pairs(self) -> tuple[Bytes, Ints, Ints]:
+        """Action, user code and group code of each row, aligned with `rows`."""
+        parts = [op.pairs() for op in self.ops]
+        action = np.repeat(np.array([op.action for op in self.ops], np.int8), [len(op) for op in self.ops])
+        return action, np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one request; `max_users` and `max_groups` are per op and only mean something for products."""
+
+    max_users: int
+    max_groups: int
+    max_ops: int
+    max_changes: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settlement:
+    """The final word on some rows of one window, as the ledger keeps it."""
+
+    window: int
+    batch: int
+    rows: Ints
+    status: Bytes
+    details: dict[int, str]
+    """Position in `rows` → reason, for those that have one."""
+    at: float
+    history: tuple[Attempt, ...]

@@ -1,0 +1,98 @@
+"""The summary of a ledger: counts that add up, requests, waits, and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from batcher.core.model import Status
+from batcher.core.verdict import Cause
+
+
+@dataclass(slots=True)
+class Requests:
+    """Requests that carried changes."""
+
+    sent: int = 0
+    ok: int = 0
+    retried: int = 0
+    split: int = 0
+
+
+@dataclass(slots=True)
+class Waited:
+    """Seconds spent waiting, by reason. Waits of several workers at the same time count once each for `backoff`."""
+
+    rate: float = 0.0
+    retry_after: float = 0.0
+    backoff: float = 0.0
+    concurrency: float = 0.0
+    grace: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a run so far; counts and code speak of the whole ledger."""
+
+    run: str
+    target: str
+    ledger: str
+    seconds: float
+    input_complete: bool
+    changes: dict[Status, int]
+    requests: Requests
+    waited: Waited
+    stopped: Cause | None = None
+    reason: str = ""
+    next: str | None = None
+    """The command that goes on."""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def total(self) -> int:
+        """All changes that were read."""
+        return sum(self.changes.values())
+
+    @property
+    def exit_code(self) -> int:
+        """As the contract says; a signal beats 6, 4 and 3."""
+        return exit_code(self.changes, self.stopped, input_complete=self.input_complete)
+
+    def as_dict(self) -> dict[str, object]:
+        """The summary as `--json` prints it."""
+        return {
+            "run": self.run,
+            "target": self.target,
+            "ledger": self.ledger,
+            "exit_code": self.exit_code,
+            "seconds": round(self.seconds, 3),
+            "input_complete": self.input_complete,
+            "changes": {"total": self.total}
+            | {status.label: self.changes.get(status, 0) for status in SUMMARY_ORDER},
+            "requests": {name: getattr(self.requests, name) for name in ("sent", "ok", "retried", "split")},
+            "waited": {
+                name: round(getattr(self.waited, name), 3)
+                for name in ("rate", "retry_after", "backoff", "concurrency", "grace")
+            },
+            "next": self.next,
+        }
+
+
+SUMMARY_ORDER = (
+    Status.APPLIED,
+    Status.UNCHANGED,
+    Status.SUPERSEDED,
+    Status.REJECTED,
+    Status.FAILED,
+    Status.UNKNOWN,
+    Status.PENDING,
+)
+
+
+def exit_code(changes: dict[Status, int], stopped: Cause | None, *, input_complete: bool) -> int:
+    """The exit code of a run that ended in this state."""
+    if stopped is not None:
+        return stopped.exit_code
+    if changes.get(Status.PENDING, 0) or not input_complete:
+        return Cause.INPUT.exit_code
+    bad = sum(changes.get(status, 0) for status in (Status.REJECTED, Status.FAILED, Status.UNKNOWN))
+    return 3 if bad else 0

@@ -1,0 +1,48 @@
+"""When to try again: plain answers, nobody sleeps here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+_LONGEST_RETRY_AFTER = 3600.0
+"""Seconds. A larger wish is taken for a mistake; `max_wait` ends the run long before."""
+_DECIMAL = re.compile(r"-?\d+(\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential back-off with jitter: before try n+1, between half and all of `base_seconds`·2ⁿ⁻¹."""
+
+    max_attempts: int = 8
+    base_seconds: float = 0.5
+    max_seconds: float = 60.0
+
+    def delay(self, attempt: int, dice: Callable[[], float]) -> float:
+        """Seconds after the attempt of this number (from 1); `dice` gives a float in [0, 1)."""
+        ceiling = min(self.max_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 60))
+        return ceiling * (0.5 + dice() / 2)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that the target wants to be left alone (RFC 9110 §10.2.3), also as a decimal; None if it does not say.
+
+    Args:
+        headers: Lower-case names.
+        now: UTC seconds, for the form that is a date.
+
+    """
+    text = headers.get("retry-after", "").strip()
+    if _DECIMAL.fullmatch(text):
+        wish = float(text)
+    else:
+        try:
+            date = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        wish = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+    return min(max(wish, 0.0), _LONGEST_RETRY_AFTER) if math.isfinite(wish) else _LONGEST_RETRY_AFTER

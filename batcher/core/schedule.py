@@ -1,0 +1,119 @@
+"""Which batch goes next. The one place where order, lanes, late requests and trials are decided; nothing waits here."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from batcher.core.blame import Blame
+from batcher.core.lanes import OrderBy, lane_keys, shared
+from batcher.core.late import LateRequests
+from batcher.core.model import Batch, Hashes, Keys
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Next:
+    """The batch to send now, or when to ask again (None: not before something else happens)."""
+
+    batch: Batch | None = None
+    at: float | None = None
+    is_trial: bool = False
+
+
+class Schedule:
+    """Batches that wait and batches in flight.
+
+    What was split goes to the front, so that a guilty change is found before new work starts. Batches that may
+    meet a late request wait until it cannot arrive any more. With lanes, no two batches of one lane fly together.
+    """
+
+    def __init__(self, order_by: OrderBy, late: LateRequests, blame: Blame) -> None:
+        self._order_by = order_by
+        self._late = late
+        self._blame = blame
+        self._waiting: deque[Batch] = deque()
+        self._in_flight: dict[int, Hashes] = {}
+        self._held_until: dict[int, tuple[int, float]] = {}
+        self._trial: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Schedule {len(self._waiting)} waiting | {len(self._in_flight)} in flight>"
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits and nothing is in flight."""
+        return not self._waiting and not self._in_flight
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches have been taken and not returned."""
+        return len(self._in_flight)
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        """New work, after all that waits."""
+        self._waiting.extend(batches)
+
+    def done(self, batch: Batch, pieces: Iterable[Batch] = ()) -> bool:
+        """The batch is back; its pieces, if any, go first. Returns whether it was the trial."""
+        del self._in_flight[batch.id]
+        self._waiting.extendleft(reversed(list(pieces)))
+        was_trial = self._trial == batch.id
+        if was_trial:
+            self._trial = None
+        return was_trial
+
+    def take(self, now: float) -> Next:
+        """The next batch, moved to those in flight."""
+        suspect = self._blame.is_suspect
+        if suspect and self._in_flight:
+            return Next()
+        soonest = math.inf
+        late = self._late.any(now)
+        for index, batch in enumerate(self._waiting):
+            if suspect and not self._blame.is_fair_trial(batch):
+                continue
+            ready = self._ready_at(batch) if late else -math.inf
+            if ready <= now and self._lane_is_free(batch):
+                del self._waiting[index]
+                self._fly(batch)
+                if suspect:
+                    self._trial = batch.id
+                return Next(batch, is_trial=suspect)
+            if ready > now:
+                soonest = min(soonest, ready)
+            if self._order_by is OrderBy.INPUT:
+                break
+        return Next(at=soonest if soonest < math.inf else None)
+
+    def has_fair_trial(self) -> bool:
+        """Whether anything that waits could tell the run's fault from the changes'."""
+        return any(self._blame.is_fair_trial(batch) for batch in self._waiting)
+
+    def _fly(self, batch: Batch) -> None:
+        self._held_until.pop(batch.id, None)
+        lanes = np.empty(0, np.uint64) if self._order_by is OrderBy.PAIR else np.unique(keys_of(batch, self._order_by))
+        self._in_flight[batch.id] = lanes
+
+    def _lane_is_free(self, batch: Batch) -> bool:
+        # Pairs of one window are all different, and the next window's wait until theirs are settled.
+        if self._order_by is OrderBy.PAIR:
+            return True
+        keys = keys_of(batch, self._order_by)
+        return not any(shared(keys, lanes).any() for lanes in self._in_flight.values())
+
+    def _ready_at(self, batch: Batch) -> float:
+        known = self._held_until.get(batch.id)
+        if known is None or known[0] != self._late.version:
+            until = self._late.until(keys_of(batch, self._order_by), batch.pairs()[0])
+            known = self._held_until[batch.id] = (self._late.version, until)
+        return known[1]
+
+
+def keys_of(batch: Batch, order_by: OrderBy) -> Hashes:
+    """The batch's lane keys, aligned with its rows."""
+    _, user, group = batch.pairs()
+    return lane_keys(Keys(user, batch.user.entries), Keys(group, batch.group.entries), order_by)

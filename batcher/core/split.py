@@ -1,0 +1,48 @@
+"""Halving a batch: its ops, then the users of an op, then its groups, down to one pair."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from batcher.core.model import Mask, Op, Shape
+
+
+def halves(ops: tuple[Op, ...]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+    """Two parts that together ask for exactly the same pairs.
+
+    Raises:
+        ValueError: For a single pair.
+
+    """
+    if len(ops) > 1:
+        middle = len(ops) // 2
+        return ops[:middle], ops[middle:]
+    (op,) = ops
+    if len(op) == 1:
+        msg = "one pair cannot be halved"
+        raise ValueError(msg)
+    if op.shape is Shape.PAIRS:
+        middle = len(op) // 2
+        return (_entries(op, slice(None, middle)),), (_entries(op, slice(middle, None)),)
+    rows = op.rows.reshape(len(op.users), len(op.groups))
+    if len(op.users) > 1:
+        middle = len(op.users) // 2
+        return (
+            (Op(op.action, op.users[:middle], op.groups, rows[:middle].ravel(), op.shape),),
+            (Op(op.action, op.users[middle:], op.groups, rows[middle:].ravel(), op.shape),),
+        )
+    middle = len(op.groups) // 2
+    return (
+        (Op(op.action, op.users, op.groups[:middle], rows[:, :middle].ravel(), op.shape),),
+        (Op(op.action, op.users, op.groups[middle:], rows[:, middle:].ravel(), op.shape),),
+    )
+
+
+def select(ops: tuple[Op, ...], wanted: Mask) -> tuple[Op, ...]:
+    """The ops of a pairs target without the rows that `wanted` (aligned with the batch's rows) leaves out."""
+    parts = np.split(wanted, np.cumsum([len(op) for op in ops])[:-1])
+    return tuple(_entries(op, part) for op, part in zip(ops, parts, strict=True) if part.any())
+
+
+def _entries(op: Op, index: slice | Mask) -> Op:
+    return Op(op.action, op.users[index], op.groups[index], op.rows[index], op.shape)

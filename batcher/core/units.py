@@ -1,0 +1,66 @@
+"""Rates, durations and shares as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.limit import Rate
+
+_SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400}
+_RATE = re.compile(r"(\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h|d)")
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+def parse_rate(text: str) -> Rate | None:
+    """`50/min`, `5/s`, `1000/h`; None for `none`.
+
+    Raises:
+        ConfigurationError: When it is neither.
+
+    """
+    if text.strip().lower() == "none":
+        return None
+    match = _RATE.fullmatch(text.strip().lower())
+    if match is None or int(match[1]) < 1:
+        raise ConfigurationError(f"{text!r} is no rate; write it as 50/min, 5/s, 1000/h or none")
+    return Rate(int(match[1]), _SECONDS[match[2]])
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `30s`, `15m`, `2h`, `1.5h`, `1d`.
+
+    Raises:
+        ConfigurationError: When it is no duration.
+
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None:
+        raise ConfigurationError(f"{text!r} is no duration; write it as 30s, 15m, 2h or 1d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_failures(text: str) -> tuple[int | None, float | None]:
+    """A number of failures, or a share: `100` → (100, None), `5%` → (None, 0.05).
+
+    Raises:
+        ConfigurationError: When it is neither.
+
+    """
+    text = text.strip()
+    if text.isdecimal():
+        return int(text), None
+    match = _SHARE.fullmatch(text)
+    if match is None or float(match[1]) > 100:  # noqa: PLR2004 — percent
+        raise ConfigurationError(f"{text!r} is no failure budget; write a number (100) or a share (5%)")
+    return None, float(match[1]) / 100
+
+
+def spoken(seconds: float) -> str:
+    """A duration for people: `2 h 5 min`, `3 min 20 s`, `4 s`."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

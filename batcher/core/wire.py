@@ -1,0 +1,44 @@
+"""How many bytes changes take on the wire, counted without encoding them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+
+from batcher.core.model import Ints, Keys, Shape
+
+_POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A dialect's cost model. All figures are bytes and upper bounds.
+
+    For a product an op costs `op` and each of its keys `id_key` or `name_key` more than its JSON text; for
+    pairs the same holds per entry.
+    """
+
+    shape: Shape
+    request: int
+    op: int
+    id_key: int
+    name_key: int
+
+    def widths(self, keys: Keys) -> Ints:
+        """Bytes of each row's key, its overhead included."""
+        if keys.entries is None:
+            return digits(keys.codes) + self.id_key
+        table = [
+            len(orjson.dumps(entry)) + (self.id_key if isinstance(entry, int) else self.name_key)
+            for entry in keys.entries
+        ]
+        return np.array(table, np.int64)[keys.codes] if table else np.empty(0, np.int64)
+
+
+def digits(ids: Ints) -> Ints:
+    """Characters of each integer in decimal, sign included."""
+    # The absolute value of the least 64-bit integer overflows; its width is that of the least but one.
+    absolute = np.abs(np.maximum(ids, -(2**63) + 1))
+    return np.searchsorted(_POWERS, absolute, side="right") + 1 + (ids < 0)
