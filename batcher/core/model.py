@@ -160,14 +160,13 @@ class Position:
     """Where reading stood after a window, so that it can go on there and the input can be checked.
 
     `offset` counts decompressed bytes of whole records, `skip` the rows already taken of the record after
-    them, `line` the lines before `offset`; `digest` is over the bytes before `offset` of this source;
-    `forms` remembers what the first value decided for columns under a neutral header.
+    them; `digest` is over the bytes before `offset` of this source; `forms` remembers what the first value
+    decided for columns under a neutral header; `end` says that the source has no more.
     """
 
     source: int = 0
     offset: int = 0
     skip: int = 0
-    line: int = 0
     digest: str = ""
     forms: tuple[str, str] = ("", "")
     end: bool = False
@@ -181,6 +180,8 @@ class Window:
     first_row: int
     columns: Columns
     position: Position
+    ended: tuple[Position, ...] = ()
+    """Where sources ended that were read to their end within this window."""
 
 
 class Shape(Enum):

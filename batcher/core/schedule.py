@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Schedule:
             return Next()
         soonest = math.inf
         late = self._late.any(now)
-        for index, batch in enumerate(self._waiting):
+        for index, batch in enumerate(self._candidates()):
             if suspect and not self._blame.is_fair_trial(batch):
                 continue
             ready = self._ready_at(batch) if late else -math.inf
@@ -85,13 +86,14 @@ class Schedule:
                 return Next(batch, is_trial=suspect)
             if ready > now:
                 soonest = min(soonest, ready)
-            if self._order_by is OrderBy.INPUT:
-                break
         return Next(at=soonest if soonest < math.inf else None)
 
     def has_fair_trial(self) -> bool:
         """Whether anything that waits could tell the run's fault from the changes'."""
-        return any(self._blame.is_fair_trial(batch) for batch in self._waiting)
+        return any(self._blame.is_fair_trial(batch) for batch in self._candidates())
+
+    def _candidates(self) -> Iterable[Batch]:
+        return islice(self._waiting, 1 if self._order_by is OrderBy.INPUT else None)
 
     def _fly(self, batch: Batch) -> None:
         self._held_until.pop(batch.id, None)

@@ -1,0 +1,48 @@
+"""What HTTP replies mean that every target answers alike: everything but success."""
+
+from __future__ import annotations
+
+import re
+
+from batcher.core.http import Response, printable
+from batcher.core.retry import retry_after
+from batcher.core.verdict import Cause, Retry, Split, Stop
+
+_TOO_FAST = re.compile(
+    r"rate.?limit|too many requests|too frequent|throttl|频繁|请求过多|频率|限流", re.IGNORECASE
+)
+_CAUSES = {
+    401: (Cause.CREDENTIALS, "the credentials were refused"),
+    402: (Cause.QUOTA, "the account is in arrears or its quota is used up"),
+    403: (Cause.PERMISSION, "the credentials lack the permission"),
+    404: (Cause.ENDPOINT, "there is no such address"),
+    405: (Cause.ENDPOINT, "the address does not take this method"),
+    407: (Cause.ENDPOINT, "a proxy asks for credentials"),
+}
+
+
+def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | Stop:
+    """The verdict on a reply that is no success.
+
+    Args:
+        response: Any reply.
+        said: Its error text for people, as far as the dialect tells; may be empty.
+        now: UTC seconds, for `Retry-After` dates.
+
+    """
+    status = response.status
+    text = f"{status}: {said}" if said else f"{status}"
+    after = retry_after(response.headers, now)
+    if status in _CAUSES:
+        cause, meaning = _CAUSES[status]
+        return Stop(cause, f"{meaning} ({text})")
+    if 300 <= status < 400:  # noqa: PLR2004 — redirects
+        location = printable(response.headers.get("location", "nowhere"))[:200]
+        return Stop(Cause.ENDPOINT, f"{status}: redirected to {location}, which is never followed; correct the URL")
+    if status == 429 or (400 <= status < 500 and _TOO_FAST.search(said)):  # noqa: PLR2004
+        return Retry(f"too many requests ({text})", after, lost=False, counted=False, back_pressure=True)
+    if status == 425:  # noqa: PLR2004 — Too Early (RFC 8470): not processed
+        return Retry(text, after, lost=False)
+    if 400 <= status < 500 and status != 408:  # noqa: PLR2004 — 408: the server may have read part of it
+        return Split(text)
+    return Retry(text, after, back_pressure=status == 503 and after is not None)  # noqa: PLR2004

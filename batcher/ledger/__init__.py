@@ -1,0 +1,1 @@
+"""The durable results file of one run: schema, the one writer, reading back, results."""

@@ -1,0 +1,274 @@
+"""Reading a ledger back: needs neither the lock nor write access, also while a run writes it."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import numpy as np
+import orjson
+
+from batcher.core.coalesce import coalesce
+from batcher.core.errors import LedgerError
+from batcher.core.model import (
+    REJECTED_ROW,
+    Attempt,
+    Bytes,
+    Columns,
+    Ints,
+    Position,
+    Reject,
+    Settlement,
+    Status,
+    Window,
+)
+from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
+from batcher.ledger.schema import APPLICATION_ID, VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """One input of the run. `ended` is where it ended, once it was read to its end."""
+
+    name: str
+    path: str
+    format: str
+    is_spool: bool
+    size: int
+    ended: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """One invocation that worked on the ledger; without `ended` it was killed."""
+
+    kind: str
+    started: float
+    ended: float | None
+    cause: str | None
+    reason: str | None
+    seconds: float
+    requests: dict[str, int]
+    waited: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowState:
+    """A window with what became of each row. `by` is the row's settlement, -1 for none."""
+
+    window: Window
+    winner: Ints
+    status: Bytes
+    by: Ints
+    settlements: tuple[Settlement, ...]
+
+
+class LedgerReader:
+    """A ledger to look at.
+
+    Raises:
+        LedgerError: When the file is missing, no ledger, damaged, or of a newer version.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        try:
+            self._connection = self._connect()
+        except sqlite3.DatabaseError as error:
+            raise LedgerError(f"{path} cannot be read as a ledger: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._connection.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise LedgerError(f"{self.path} is damaged: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self.path.is_file():
+            raise LedgerError(f"{self.path}: there is no such ledger")
+        try:
+            return self._opened(self.path)
+        except sqlite3.OperationalError:
+            # A run that was killed leaves a write-ahead log, which SQLite cannot read where it may not write.
+            self._copy = tempfile.TemporaryDirectory(prefix="batcher-")
+            folder = Path(self._copy.name)
+            for suffix in ("", "-wal"):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    shutil.copyfile(part, folder / part.name)
+            return self._opened(folder / self.path.name)
+
+    def _opened(self, path: Path) -> sqlite3.Connection:
+        mode = "ro" if self._copy is None else "rw"
+        connection = sqlite3.connect(
+            f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+        )
+        try:
+            check_format(connection, self.path)
+            connection.execute("SELECT count(*) FROM run").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def facts(self) -> dict[str, str]:
+        """What is known of the run: `run`, `target`, `url`, `env`, `settings`, …."""
+        return dict(self._connection.execute("SELECT key, value FROM run"))
+
+    def sources(self) -> list[SourceFacts]:
+        """The inputs in order."""
+        rows = self._connection.execute(
+            "SELECT name, path, format, is_spool, size, ended FROM source ORDER BY id"
+        )
+        return [SourceFacts(n, p, f, bool(i), s, _position(e) if e else None) for n, p, f, i, s, e in rows]
+
+    def sessions(self) -> list[SessionFacts]:
+        """The invocations in order."""
+        rows = self._connection.execute(
+            "SELECT kind, started, ended, cause, reason, seconds, requests, waited FROM session ORDER BY id"
+        )
+        return [
+            SessionFacts(k, s, e, c, r, sec or 0.0, orjson.loads(q or "{}"), orjson.loads(w or "{}"))
+            for k, s, e, c, r, sec, q, w in rows
+        ]
+
+    def tally(self) -> dict[Status, int]:
+        """Changes per status; what is read and not settled is pending."""
+        counts = {Status(s): n for s, n in self._connection.execute("SELECT status, changes FROM tally")}
+        (total,) = self._connection.execute("SELECT coalesce(sum(rows), 0) FROM window").fetchone()
+        counts[Status.PENDING] = total - sum(n for s, n in counts.items() if s is not Status.PENDING)
+        return {status: counts.get(status, 0) for status in Status}
+
+    def forms(self) -> int:
+        """Bits of all windows: 1 user ids, 2 user names, 4 group ids, 8 group names."""
+        result = 0
+        for (forms,) in self._connection.execute("SELECT DISTINCT forms FROM window"):
+            result |= forms
+        return result
+
+    def next_ids(self) -> tuple[int, int, int]:
+        """The next window, the next row and the next batch number."""
+        window, row = self._connection.execute(
+            "SELECT coalesce(max(id) + 1, 0), coalesce(max(first_row + rows), 0) FROM window"
+        ).fetchone()
+        (batch,) = self._connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM settlement").fetchone()
+        return window, row, batch
+
+    def last_position(self) -> Position:
+        """Where reading stood after the last window."""
+        row = self._connection.execute("SELECT position FROM window ORDER BY id DESC LIMIT 1").fetchone()
+        return _position(row[0]) if row else Position()
+
+    def window_ids(self, *, unsettled_only: bool = False) -> list[int]:
+        """The windows in order."""
+        condition = "WHERE unsettled > 0" if unsettled_only else ""
+        return [i for (i,) in self._connection.execute(f"SELECT id FROM window {condition} ORDER BY id")]  # noqa: S608 — constants
+
+    def windows(self) -> Iterator[WindowState]:
+        """Every window in order, with its state; one at a time is in memory."""
+        for window in self.window_ids():
+            yield self.state(window)
+
+    def window(self, window: int) -> Window:
+        """One stretch of the input as it was read."""
+        (first_row, position, action, user, user_entries, group, group_entries, line, source, rejects) = (
+            self._connection.execute(
+                'SELECT first_row, position, action, user, user_entries, "group", group_entries, line, source,'
+                " rejects FROM window WHERE id = ?",
+                (window,),
+            ).fetchone()
+        )
+        columns = Columns(
+            unpack_ints(action).astype(np.int8),
+            unpack_keys(user, user_entries),
+            unpack_keys(group, group_entries),
+            unpack_steps(line),
+            unpack_ints(source).astype(np.int32),
+            tuple(Reject(index, reason) for index, reason in unpack_json(rejects)),  # type: ignore[attr-defined]
+        )
+        return Window(window, first_row, columns, _position(position))
+
+    def settlements(self, window: int) -> list[Settlement]:
+        """The settlements of a window in the order in which they were made."""
+        rows = self._connection.execute(
+            "SELECT batch, at, rows, status, details, history FROM settlement WHERE window = ? ORDER BY id",
+            (window,),
+        )
+        return [
+            Settlement(
+                window,
+                batch,
+                unpack_ints(indices),
+                unpack_ints(status).astype(np.int8),
+                {int(k): v for k, v in unpack_json(details).items()},  # type: ignore[attr-defined]
+                at,
+                tuple(Attempt(*fields) for fields in unpack_json(history)),  # type: ignore[attr-defined]
+            )
+            for batch, at, indices, status, details, history in rows
+        ]
+
+    def state(self, window: int) -> WindowState:
+        """A window and what became of its rows."""
+        read = self.window(window)
+        settlements = tuple(self.settlements(window))
+        count = len(read.columns)
+        status = np.zeros(count, np.int8)
+        by = np.full(count, -1, np.int64)
+        for index, settlement in enumerate(settlements):
+            status[settlement.rows] = settlement.status
+            by[settlement.rows] = index
+        winner = coalesce(read.columns)
+        lost = (winner >= 0) & (winner != np.arange(count))
+        status[lost] = np.where(status[winner[lost]] != Status.PENDING, Status.SUPERSEDED, Status.PENDING)
+        by[lost] = by[winner[lost]]
+        status[read.columns.action == REJECTED_ROW] = Status.REJECTED
+        return WindowState(read, winner, status, by, settlements)
+
+    def losses_since(self, moment: float) -> list[Settlement]:
+        """Settlements of requests of which one may still arrive late: lost after `moment` (UTC seconds)."""
+        windows = self._connection.execute(
+            "SELECT DISTINCT window FROM settlement WHERE lost_at > ?", (moment,)
+        ).fetchall()
+        return [
+            settlement
+            for (window,) in windows
+            for settlement in self.settlements(window)
+            if any(attempt.lost and attempt.at > moment for attempt in settlement.history)
+        ]
+
+    def integrity(self) -> str:
+        """SQLite's own word on the file; `ok` when it is whole."""
+        return str(self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+
+
+def check_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is no ledger, or one that a newer program wrote.
+
+    Raises:
+        LedgerError: In both cases.
+
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise LedgerError(f"{path} is not a ledger")
+    if version > VERSION:
+        raise LedgerError(f"{path} was written by a newer batcher (format {version}, this one knows {VERSION})")
+
+
+def _position(text: str) -> Position:
+    source, offset, skip, digest, forms, end = orjson.loads(text)
+    return Position(source, offset, skip, digest, (forms[0], forms[1]), end)

@@ -1,0 +1,35 @@
+"""The ledger's file: one SQLite database per run. Everything is readable with the `sqlite3` program but the blobs.
+
+`window` holds the input as it was read, `settlement` the final word on rows of a window (later ones win),
+`tally` the counts of both, updated in the same transactions, so that a summary never needs to read the rest.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x62746368
+"""`btch`, in SQLite's `application_id`."""
+VERSION = 1
+
+TABLES = """
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE source (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, path TEXT NOT NULL, format TEXT NOT NULL,
+    is_spool INTEGER NOT NULL, size INTEGER NOT NULL, ended TEXT
+);
+CREATE TABLE window (
+    id INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, rows INTEGER NOT NULL, unsettled INTEGER NOT NULL,
+    forms INTEGER NOT NULL, position TEXT NOT NULL,
+    action BLOB NOT NULL, user BLOB NOT NULL, user_entries BLOB, "group" BLOB NOT NULL, group_entries BLOB,
+    line BLOB NOT NULL, source BLOB NOT NULL, rejects BLOB NOT NULL
+);
+CREATE TABLE settlement (
+    id INTEGER PRIMARY KEY, window INTEGER NOT NULL, batch INTEGER NOT NULL, at REAL NOT NULL, lost_at REAL,
+    rows BLOB NOT NULL, status BLOB NOT NULL, details BLOB NOT NULL, history BLOB NOT NULL
+);
+CREATE INDEX settlement_of_window ON settlement (window);
+CREATE TABLE tally (status INTEGER PRIMARY KEY, changes INTEGER NOT NULL);
+CREATE TABLE session (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, started REAL NOT NULL, ended REAL, cause TEXT, reason TEXT,
+    seconds REAL, requests TEXT, waited TEXT
+);
+"""

@@ -1,0 +1,252 @@
+"""Writing a ledger. What a method has returned from is on the disk."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple
+from pathlib import Path
+
+import orjson
+
+from batcher.core.errors import LedgerError
+from batcher.core.model import REJECTED_ROW, Keys, Mask, Position, Settlement, Status, Window
+from batcher.core.report import Requests, Waited
+from batcher.core.verdict import Cause
+from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
+from batcher.ledger.lock import lock
+from batcher.ledger.reader import LedgerReader, SourceFacts, check_format
+from batcher.ledger.schema import APPLICATION_ID, TABLES, VERSION
+
+
+class LedgerWriter:
+    """The only writer of a ledger; holds its lock until `close`. Methods may be called from one thread at a time."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, descriptor: int) -> None:
+        self.path = path
+        self._connection = connection
+        self._descriptor = descriptor
+        self._session = 0
+
+    @classmethod
+    def create(cls, path: Path) -> LedgerWriter:
+        """A new ledger without a run.
+
+        Raises:
+            LedgerError: When the file holds a run already, is something else, or cannot be written.
+            LedgerHeldError: When another process holds it.
+
+        """
+        try:
+            descriptor = lock(path, create=True)
+        except OSError as error:
+            raise LedgerError(f"the ledger {path} cannot be written: {error.strerror}") from error
+        try:
+            is_new = os.fstat(descriptor).st_size == 0
+            connection = _connect(path)
+            if is_new:
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+                connection.executescript(f"BEGIN; {TABLES} COMMIT;")
+            check_format(connection, path)
+            (runs,) = connection.execute("SELECT count(*) FROM run").fetchone()
+        except sqlite3.DatabaseError as error:
+            os.close(descriptor)
+            raise LedgerError(f"{path} is not a ledger, or cannot be written: {error}") from error
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if runs:
+            connection.close()
+            os.close(descriptor)
+            raise LedgerError(
+                f"{path} holds a run already, and a ledger is never overwritten;"
+                f" to go on with it: batcher resume {path}"
+            )
+        return cls(path, connection, descriptor)
+
+    @classmethod
+    def open(cls, path: Path) -> LedgerWriter:
+        """A ledger that holds a run, to go on with it.
+
+        Raises:
+            LedgerError: When it is none, is damaged, or cannot be written.
+            LedgerHeldError: When another process holds it.
+
+        """
+        with LedgerReader(path):
+            pass
+        try:
+            descriptor = lock(path, create=False)
+        except OSError as error:
+            raise LedgerError(f"the ledger {path} cannot be written: {error.strerror}") from error
+        try:
+            return cls(path, _connect(path), descriptor)
+        except sqlite3.DatabaseError as error:
+            os.close(descriptor)
+            raise LedgerError(f"the ledger {path} cannot be written: {error}") from error
+
+    def begin_run(self, facts: Mapping[str, str], sources: Sequence[SourceFacts]) -> None:
+        """Record what the run is; from here on the ledger belongs to it."""
+        with self._transaction():
+            self._connection.executemany("INSERT INTO run VALUES (?, ?)", facts.items())
+            self._connection.executemany(
+                "INSERT INTO source (id, name, path, format, is_spool, size) VALUES (?, ?, ?, ?, ?, ?)",
+                ((i, s.name, s.path, s.format, s.is_spool, s.size) for i, s in enumerate(sources)),
+            )
+
+    def begin_session(self, kind: str, started: float) -> None:
+        """Record that an invocation starts to work on the run."""
+        with self._transaction():
+            cursor = self._connection.execute(
+                "INSERT INTO session (kind, started) VALUES (?, ?)", (kind, started)
+            )
+            self._session = cursor.lastrowid or 0
+
+    def save_session(
+        self, seconds: float, requests: Requests, waited: Waited, ended: float | None, cause: Cause | None, reason: str
+    ) -> None:
+        """Record the session's figures; `ended` when it is over."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE session SET seconds = ?, requests = ?, waited = ?, ended = ?, cause = ?, reason = ? WHERE id = ?",
+                (
+                    seconds,
+                    orjson.dumps(asdict(requests)).decode(),
+                    orjson.dumps(asdict(waited)).decode(),
+                    ended,
+                    cause.name if cause else None,
+                    reason,
+                    self._session,
+                ),
+            )
+
+    def add_window(self, window: Window, unsettled: int) -> None:
+        """Record a stretch of input before anything of it is sent; `unsettled` counts the rows that will be."""
+        columns = window.columns
+        is_valid = columns.action != REJECTED_ROW
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    window.id,
+                    window.first_row,
+                    len(columns),
+                    unsettled,
+                    _forms(columns.user, is_valid) | _forms(columns.group, is_valid) << 2,
+                    _text(window.position),
+                    pack_ints(columns.action),
+                    pack_ints(columns.user.codes),
+                    pack_entries(columns.user.entries),
+                    pack_ints(columns.group.codes),
+                    pack_entries(columns.group.entries),
+                    pack_steps(columns.line),
+                    pack_ints(columns.source),
+                    pack_json([(r.index, r.reason) for r in columns.rejects]),
+                ),
+            )
+            self._count(Status.REJECTED, len(columns.rejects))
+            self._mark_ended(window.ended)
+
+    def mark_ended(self, ended: Sequence[Position]) -> None:
+        """Record that these sources were read to their end."""
+        with self._transaction():
+            self._mark_ended(ended)
+
+    def settle(self, settlements: Sequence[Settlement], changed: Mapping[Status, int]) -> None:
+        """Record final words, all in one transaction; `changed` is by how much each status' count grows."""
+        with self._transaction():
+            for s in settlements:
+                lost = max((attempt.at for attempt in s.history if attempt.lost), default=None)
+                self._connection.execute(
+                    "INSERT INTO settlement (window, batch, at, lost_at, rows, status, details, history)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        s.window,
+                        s.batch,
+                        s.at,
+                        lost,
+                        pack_ints(s.rows),
+                        pack_ints(s.status),
+                        pack_json({str(index): reason for index, reason in s.details.items()}),
+                        pack_json([astuple(attempt) for attempt in s.history]),
+                    ),
+                )
+                self._connection.execute(
+                    "UPDATE window SET unsettled = max(0, unsettled - ?) WHERE id = ?", (len(s.rows), s.window)
+                )
+            for status, count in changed.items():
+                self._count(status, count)
+
+    def close(self) -> None:
+        """Fold everything into the one file, and let go of it."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError:
+            pass  # a reader is at it, or the disk is full: the log beside the file keeps what was committed
+        finally:
+            self._connection.close()
+            os.close(self._descriptor)
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._connection, self.path)
+
+    def _count(self, status: Status, count: int) -> None:
+        if count:
+            self._connection.execute(
+                "INSERT INTO tally VALUES (?, ?) ON CONFLICT (status) DO UPDATE SET changes = changes + excluded.changes",
+                (int(status), count),
+            )
+
+    def _mark_ended(self, ended: Sequence[Position]) -> None:
+        self._connection.executemany(
+            "UPDATE source SET ended = ? WHERE id = ?", ((_text(position), position.source) for position in ended)
+        )
+
+
+class _Transaction:
+    """Commits at the end, rolls back on any error."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                self._connection.execute("COMMIT")
+                return
+        except sqlite3.DatabaseError as failure:
+            error = failure
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.DatabaseError):
+            raise LedgerError(f"the ledger {self._path} cannot be written: {error}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _text(position: Position) -> str:
+    return orjson.dumps(astuple(position)).decode()
+
+
+def _forms(keys: Keys, is_valid: Mask) -> int:
+    """1 when there are ids, 2 when there are names."""
+    codes = keys.codes[is_valid]
+    if not len(codes):
+        return 0
+    if keys.entries is None:
+        return 1
+    used = set(codes.tolist())
+    kinds = {isinstance(keys.entries[code], int) for code in used}
+    return (1 if True in kinds else 0) | (2 if False in kinds else 0)

@@ -1,0 +1,260 @@
+"""JSON Lines and whole JSON documents: changes, op lines, and the targets' own forms.
+
+A line (or an entry of a document) is `{"op": …, "user": …, "group": …}`, an op `{"op": …, "users": […],
+"groups": […]}`, an array of those, or Scrutinizer's `{"membership": {"add": […], "remove": […]}}`, whose adds
+count before its removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from batcher.core.errors import InputError
+from batcher.core.model import Action, Columns, Key, Keys
+from batcher.source.csv import lines_of
+from batcher.source.layout import Field, Fields, Form
+from batcher.source.records import CHUNK_ROWS, Rows, unfold
+from batcher.source.rules import LONGEST_NAME, Invalid, action_of, id_of, name_of, shown
+
+
+class JsonParser:
+    """Turns blocks of whole lines into columns."""
+
+    def __init__(self, fields: Fields, source: int, *, ids_only: bool) -> None:
+        self._entries = Entries(fields, ids_only=ids_only)
+        self._source = source
+
+    def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]:  # noqa: ARG002
+        """The columns of a block whose first line has this number; nothing is ever left over."""
+        clean = read_clean(block, line, self._entries, self._source)
+        if clean is not None:
+            return iter((clean,)), len(block)
+        return read_carefully(block, line, self._entries, self._source), len(block)
+
+
+def read_document(document: bytes, entries: Entries, source: int, where: str) -> Iterator[Columns]:
+    """The columns of a whole document; `line` is the entry's ordinal.
+
+    Raises:
+        InputError: When it is no JSON, or neither an array, an op, a change nor a membership object.
+
+    """
+    try:
+        content = orjson.loads(document)
+    except orjson.JSONDecodeError as error:
+        raise InputError(
+            f"{where}, line {error.lineno}: not valid JSON: {error.msg}; one change per line goes into a .jsonl file"
+        ) from None
+    if not isinstance(content, list | dict):
+        raise InputError(f"{where}: a document must be an array of ops or a membership object")
+    yield from _collect(
+        ((ordinal, entry) for ordinal, entry in enumerate(parts_of(content), 1)), entries, source, in_document=True
+    )
+
+
+def read_clean(block: bytes, line: int, entries: Entries, source: int) -> Columns | None:
+    """A block of nothing but plain changes of one form, at once; None when anything in it is out of the ordinary.
+
+    Each line must begin with the block's only `{` of that line and end with its only `}`; then no value can span
+    lines, and one parse of the joined lines gives exactly one object per line.
+    """
+    if not block.endswith(b"\n"):
+        block += b"\n"
+    count = block.count(b"\n")
+    if not count == block.count(b"{") == block.count(b"\n{") + block.startswith(b"{"):
+        return None
+    if not count == block.count(b"}") == block.count(b"}\n"):
+        return None
+    try:
+        records: list[dict[str, Any]] = orjson.loads(b"[" + block[:-1].replace(b"\n", b",") + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    if len(records) != count:
+        return None
+    keys = records[0].keys()
+    names = entries.plain_names(keys)
+    if names is None or any(record.keys() != keys for record in records):
+        return None
+    op, user, group = names
+    try:
+        action = np.array([_CODES[record[op]] for record in records], np.int8)
+        columns = [_column([record[field.name] for record in records], field) for field in (user, group)]
+    except (KeyError, TypeError, OverflowError):
+        return None
+    if columns[0] is None or columns[1] is None:
+        return None
+    lines = np.arange(line, line + count)
+    return Columns(action, columns[0], columns[1], lines, np.full(count, source, np.int32))
+
+
+_CODES = {action.label: int(action) for action in Action}
+
+
+def _column(values: list[Any], field: Field) -> Keys | None:
+    types = set(map(type, values))
+    if types == {int} and field.form is not Form.NAME:
+        return Keys(np.array(values, np.int64))
+    if types == {str} and field.form is not Form.ID:
+        try:
+            array = pa.array(values, pa.string()).dictionary_encode()
+        except UnicodeEncodeError:  # a lone surrogate, written as an escape
+            return None
+        entries = array.dictionary.to_pylist()
+        if all(entry and len(entry) <= LONGEST_NAME for entry in entries):
+            return Keys(array.indices.to_numpy().astype(np.int64), tuple(entries))
+    return None
+
+
+def read_carefully(block: bytes, line: int, entries: Entries, source: int) -> Iterator[Columns]:
+    """Line by line, with a reason for each that is no change."""
+    return _collect(_parsed(block, line), entries, source, in_document=False)
+
+
+def _parsed(block: bytes, line: int) -> Iterator[tuple[int, object]]:
+    for number, text in enumerate(lines_of(block), line):
+        if not text.strip():
+            continue
+        try:
+            content = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            yield number, Invalid(_why_not_json(text, error))
+        else:
+            for part in parts_of(content):
+                yield number, part
+
+
+def _why_not_json(text: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return f"not UTF-8: {shown(text[:60])}"
+    return f"not valid JSON: {error.msg}, column {error.colno}"
+
+
+def parts_of(content: object) -> Iterable[object]:
+    """The entries of a line or a document."""
+    if isinstance(content, list):
+        return content or [Invalid("an empty array holds no change")]
+    if isinstance(content, dict) and "membership" in content:
+        return _membership(content["membership"])
+    return [content]
+
+
+def _membership(content: object) -> Iterable[object]:
+    if not isinstance(content, dict) or not content.keys() <= {action.label for action in Action}:
+        return [Invalid("membership must be an object with the lists add and remove")]
+    entries: list[object] = []
+    for action in Action:
+        listed = content.get(action.label, [])
+        if not isinstance(listed, list):
+            return [Invalid(f"membership: {action.label} must be a list")]
+        entries += [_with_op(entry, action) for entry in listed]
+    return entries
+
+
+def _with_op(entry: object, action: Action) -> object:
+    return {**entry, "op": action.label, "": None} if isinstance(entry, dict) else entry
+
+
+def _collect(
+    parts: Iterable[tuple[int, object]], entries: Entries, source: int, *, in_document: bool
+) -> Iterator[Columns]:
+    rows = Rows(source)
+    for line, part in parts:
+        try:
+            action, users, groups = entries.read(part, in_document=in_document)
+        except Invalid as invalid:
+            rows.reject(line, str(invalid))
+        else:
+            if len(users) * len(groups) == 1:
+                rows.add(line, action, users[0], groups[0])
+            else:
+                if len(rows):
+                    yield rows.columns()
+                yield from unfold(line, action, users, groups, source)
+        if len(rows) >= CHUNK_ROWS:
+            yield rows.columns()
+    if len(rows):
+        yield rows.columns()
+
+
+class Entries:
+    """How to read one JSON entry."""
+
+    def __init__(self, fields: Fields, *, ids_only: bool) -> None:
+        self._fields = fields
+        self._ids_only = ids_only
+
+    def plain_names(self, keys: Iterable[str]) -> tuple[str, Field, Field] | None:
+        """The keys of op, user and group, when each is there under exactly one name."""
+        present = set(keys)
+        ops = [name for name in self._fields.op if name in present]
+        users = [field for field in self._fields.user if field.name in present]
+        groups = [field for field in self._fields.group if field.name in present]
+        if not len(ops) == len(users) == len(groups) == 1 or present & {"users", "groups", "membership"}:
+            return None
+        return ops[0], users[0], groups[0]
+
+    def read(self, entry: object, *, in_document: bool) -> tuple[Action, Sequence[Key], Sequence[Key]]:
+        """An entry as an action, users and groups.
+
+        Raises:
+            Invalid: When it is no change.
+
+        """
+        if isinstance(entry, Invalid):
+            raise entry
+        if not isinstance(entry, dict):
+            raise Invalid(f"not an object: {shown(entry)}")
+        present = [entry[name] for name in self._fields.op if entry.get(name) is not None]
+        action = action_of(present[0] if present else None)
+        if "users" in entry or "groups" in entry:
+            if entry.get("path", "/membership") != "/membership":
+                raise Invalid(f"path {shown(entry['path'])} is not /membership")
+            return action, self._list(entry, "users"), self._list(entry, "groups")
+        in_document = in_document or "" in entry  # a membership object is a document also when it stands on a line
+        user = self._one(entry, self._fields.user, "user", in_document=in_document)
+        return action, [user], [self._one(entry, self._fields.group, "group", in_document=in_document)]
+
+    def _list(self, entry: dict[str, object], label: str) -> Sequence[Key]:
+        values = entry.get(label)
+        if not isinstance(values, list) or not values:
+            raise Invalid(f"{label} must be a list that is not empty")
+        singular = label.removesuffix("s")
+        return [self._key(value, Form.OPEN, singular) for value in values]
+
+    def _one(
+        self, entry: dict[str, object], fields: Sequence[Field], label: str, *, in_document: bool
+    ) -> Key:
+        present = [field for field in fields if entry.get(field.name) is not None]
+        if not present:
+            raise Invalid(f"{label} is missing")
+        if len(present) > 1:
+            raise Invalid(f"more than one {label}: {' and '.join(field.name for field in present)}; give one of them")
+        (field,) = present
+        form = Form.OPEN if in_document and field.form is Form.ID else field.form
+        return self._key(entry[field.name], form, label)
+
+    def _key(self, value: object, form: Form, label: str) -> Key:
+        if isinstance(value, str):
+            if not value:
+                raise Invalid(f"{label} is empty")
+            if self._ids_only:
+                raise Invalid(f"{label} {shown(value)} is a text; this target takes integer ids only")
+            if form is Form.ID:
+                raise Invalid(f"{label} {shown(value)} is a text under the name of an id; for names use {label}_name")
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise Invalid(f"{label} is not UTF-8: {shown(value)}") from None
+            return name_of(value, label)
+        if type(value) is not int:
+            raise Invalid(f"{label} {shown(value)} is neither an integer (within 64 bits) nor a text")
+        if form is Form.NAME:
+            raise Invalid(f"{label} {value} is a number under the name of a name; for ids use {label}_id")
+        return id_of(value, label)

@@ -1,0 +1,122 @@
+"""Which column or key holds what: accepted names, `--map`, and ids beside names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from batcher.core.errors import ConfigurationError, InputError
+
+
+class Form(StrEnum):
+    """What the values of a column are."""
+
+    OPEN = ""
+    """a neutral header: the first value decides"""
+    ID = "id"
+    NAME = "name"
+
+
+_ALIASES: dict[str, tuple[str, Form]] = {
+    "op": ("op", Form.OPEN),
+    "action": ("op", Form.OPEN),
+    "user": ("user", Form.OPEN),
+    "user_id": ("user", Form.ID),
+    "user_name": ("user", Form.NAME),
+    "group": ("group", Form.OPEN),
+    "group_id": ("group", Form.ID),
+    "usergroup_id": ("group", Form.ID),
+    "group_name": ("group", Form.NAME),
+    "usergroup_name": ("group", Form.NAME),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One place where a value may stand: the header or key as written, and what the values are."""
+
+    name: str
+    form: Form
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The names under which a record's parts are looked for."""
+
+    op: tuple[str, ...]
+    user: tuple[Field, ...]
+    group: tuple[Field, ...]
+
+    @staticmethod
+    def of(mapping: Mapping[str, str], *, ids_only: bool) -> Fields:
+        """The accepted names; what `mapping` names replaces them (`{"user": "EmpID"}`).
+
+        Raises:
+            ConfigurationError: When the mapping's left side is no column of ours.
+
+        """
+        for key in mapping:
+            if key not in _ALIASES:
+                raise ConfigurationError(f"--map: {key!r} is none of {', '.join(_ALIASES)}; write user=EmpID")
+        mapped = {_ALIASES[key][0] for key in mapping}
+        names = {alias: alias for alias, (part, _) in _ALIASES.items() if part not in mapped} | dict(mapping)
+
+        def fields(part: str) -> tuple[Field, ...]:
+            return tuple(
+                Field(names[alias], Form.ID if ids_only and form is Form.OPEN else form)
+                for alias, (owner, form) in _ALIASES.items()
+                if owner == part and alias in names
+            )
+
+        return Fields(tuple(field.name for field in fields("op")), fields("user"), fields("group"))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Where a CSV record holds a user or a group: one index, or an id's and a name's."""
+
+    label: str
+    places: tuple[tuple[int, Form], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A CSV header, understood."""
+
+    width: int
+    op: int
+    user: Column
+    group: Column
+
+    @staticmethod
+    def of(header: Sequence[str], fields: Fields, where: str) -> Layout:
+        """Find the parts in a header; upper and lower case and blanks around names do not matter.
+
+        Raises:
+            InputError: When a part is missing, or stands there more than once.
+
+        """
+        names = [name.strip().lower() for name in header]
+
+        def places(part: str, wanted: Sequence[Field]) -> tuple[tuple[int, Form], ...]:
+            found = [(i, f.form) for f in wanted for i, name in enumerate(names) if name == f.name.lower()]
+            if not found:
+                accepted = ", ".join(field.name for field in wanted)
+                raise InputError(
+                    f"{where}: no column for the {part}; the header has {', '.join(map(repr, header))}, one of"
+                    f" {accepted} is needed (or name yours: --map {part}=YOURS; another delimiter: --delimiter)"
+                )
+            forms = [form for _, form in found]
+            pair = len(found) == 2 and sorted(forms) == [Form.ID, Form.NAME]  # noqa: PLR2004 — an id and a name
+            if len(found) > 1 and not pair:
+                raise InputError(f"{where}: {len(found)} columns for the {part}; name one with --map {part}=YOURS")
+            return tuple(found)
+
+        op = places("op", [Field(name, Form.OPEN) for name in fields.op])
+        return Layout(
+            len(header),
+            op[0][0],
+            Column("user", places("user", fields.user)),
+            Column("group", places("group", fields.group)),
+        )

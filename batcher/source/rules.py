@@ -1,0 +1,97 @@
+"""What a valid op, id and name is. Decided here once, for every format.
+
+Ids are integers as a computer writes them, within 64 bits: `5`, `-3`. Everything that only looks like one is
+refused rather than guessed at (`007`, `+5`, ` 5`, `1.0`, `1e3`, `0x1F`, `-0`): it may be a personnel number
+whose zeros matter, or a spreadsheet's damage. Names are texts exactly as written, blanks included.
+"""
+
+from __future__ import annotations
+
+import re
+
+from batcher.core.model import Action, Key
+from batcher.source.layout import Form
+
+LONGEST_NAME = 1024
+"""Characters. Keeps every single pair well below the smallest `max_bytes`."""
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
+_ACTIONS = {action.label: action for action in Action}
+_SHOWN = 60
+
+
+class Invalid(Exception):  # noqa: N818 — not an error of the program: a verdict on a line
+    """A line is no valid change; the message is the reason for its reject."""
+
+
+def shown(value: object) -> str:
+    """A foreign value inside a reason: quoted, escaped and short."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def action_of(value: object) -> Action:
+    """`add` or `remove`, in any case.
+
+    Raises:
+        Invalid: For anything else.
+
+    """
+    action = _ACTIONS.get(value.lower()) if isinstance(value, str) else None
+    if action is None:
+        if value is None or value == "":
+            raise Invalid("op is missing; it must be add or remove")
+        raise Invalid(f"op {shown(value)} is neither add nor remove")
+    return action
+
+
+def is_integer(text: str) -> bool:
+    """Whether a text is an id, by its form."""
+    return _INTEGER.fullmatch(text) is not None
+
+
+def id_of(value: int | str, label: str) -> int:
+    """An id from a JSON number or a text.
+
+    Raises:
+        Invalid: When it is not an integer as written, or beyond 64 bits.
+
+    """
+    if isinstance(value, str) and not is_integer(value):
+        if is_integer(value.strip().lstrip("+0") or "x"):
+            raise Invalid(f"{label} {shown(value)} is not an integer as written: no blanks, sign or leading zeros")
+        raise Invalid(f"{label} {shown(value)} is not an integer; for names, name the column {label}_name")
+    number = int(value) if len(str(value)) <= len(str(_LEAST)) else _GREATEST + 1
+    if not _LEAST <= number <= _GREATEST:
+        raise Invalid(f"{label} {shown(value)} is out of the 64-bit range")
+    return number
+
+
+def name_of(text: str, label: str) -> str:
+    """A name.
+
+    Raises:
+        Invalid: When it is longer than `LONGEST_NAME`.
+
+    """
+    if len(text) > LONGEST_NAME:
+        raise Invalid(f"{label} is longer than {LONGEST_NAME} characters")
+    return text
+
+
+def key_of(text: str, form: Form, label: str, *, decided: bool) -> Key:
+    """A user or a group from a CSV field; `decided` says that the form came from the column's first value.
+
+    Raises:
+        Invalid: When it is empty or not of this form.
+
+    """
+    if not text:
+        raise Invalid(f"{label} is empty")
+    if form is Form.ID:
+        return id_of(text, label)
+    if decided and is_integer(text):
+        raise Invalid(
+            f"{label} {shown(text)} is an integer in a column of names; name the column {label}_id or {label}_name"
+        )
+    return name_of(text, label)

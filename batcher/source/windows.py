@@ -1,0 +1,54 @@
+"""From stretches of rows to windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from batcher.core.model import Columns, Position, Window
+
+WINDOW_ROWS = 500_000
+"""A window is closed when it has as many; it may exceed this by one stretch."""
+
+
+class Windower:
+    """Collects stretches until a window is full. The very first window is a single stretch, so that work starts early."""
+
+    def __init__(self, first_id: int = 0, first_row: int = 0, window_rows: int = WINDOW_ROWS) -> None:
+        self.rows_read = 0
+        self.ended: list[Position] = []
+        """Ends of sources that no window has taken along yet."""
+        self._window_rows = window_rows
+        self._id = first_id
+        self._row = first_row
+        self._parts: list[Columns] = []
+        self._held = 0
+        self._position = Position()
+
+    def __repr__(self) -> str:
+        return f"<Windower {self._held} rows held for window {self._id}>"
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether a flush would give a window."""
+        return self._held > 0
+
+    def feed(self, columns: Columns, position: Position) -> Iterator[Window]:
+        """Add a stretch; gives the window that it fills, if any."""
+        if position.end:
+            self.ended.append(position)
+        if len(columns):
+            self._parts.append(columns)
+            self._position = position
+            self._held += len(columns)
+            self.rows_read += len(columns)
+        if self._held >= (1 if self._id == 0 else self._window_rows):
+            yield from self.flush()
+
+    def flush(self) -> Iterator[Window]:
+        """What is held, as a window."""
+        if self._held:
+            columns = Columns.concat(self._parts)
+            yield Window(self._id, self._row, columns, self._position, tuple(self.ended))
+            self._id += 1
+            self._row += self._held
+            self._parts, self._held, self.ended = [], 0, []

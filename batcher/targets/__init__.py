@@ -1,0 +1,29 @@
+"""The dialects. A new one is one file here, one entry point `batcher.targets`, and recorded replies in the tests."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import cast
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.target import Target
+
+GROUP = "batcher.targets"
+
+
+def names() -> list[str]:
+    """All kinds that are installed."""
+    return sorted(entry_points(group=GROUP).names)
+
+
+def create(kind: str, url: str, env: str) -> Target:
+    """The target of this kind.
+
+    Raises:
+        ConfigurationError: When there is none, or it needs a URL and got none.
+
+    """
+    found = list(entry_points(group=GROUP, name=kind))
+    if not found:
+        raise ConfigurationError(f"target {kind!r} is not known; there are {', '.join(names())}")
+    return cast(Target, found[0].load()(url, env))

@@ -1,0 +1,104 @@
+"""MinApp (ifanr 知晓云): `PATCH` of an array of ops, each users × groups.
+
+Documented (seed 000 and the vendor's open API pages): path and body, 204 for success, 400 for bad parameters,
+and product-wide 401, 402 (arrears), 403, 404, 405, 500. There is no reply body for success, so a 204 is the
+word for every change of the request. Not documented: limits, order of ops, atomicity, unknown ids, what comes
+back beyond the rate. So every request holds a pair once, and any other reply proves nothing.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from batcher.core.http import Request, Response, printable
+from batcher.core.model import Batch, Limits, Shape, Status
+from batcher.core.replies import unsuccessful
+from batcher.core.target import Credentials, Login
+from batcher.core.verdict import Retry, Settled, Verdict
+from batcher.core.wire import Wire
+from batcher.targets.minapp_login import login
+
+_PATH = "/oserve/v1/miniapp/group/membership/"
+_GROUPS_PATH = "/oserve/v1/user-group/?limit=1"
+_SKELETON = '{"op":"remove","path":"/membership","users":[],"groups":[]},'
+_LONG_LIST = 64
+"""From here on orjson is faster with the array itself than with a list made of it."""
+
+
+class MinApp:
+    """The dialect of `cloud.minapp.com`."""
+
+    name = "minapp"
+    wire = Wire(Shape.PRODUCT, request=2, op=len(_SKELETON), id_key=1, name_key=1)
+    # 1000 users: the cap of every other bulk interface of this product. The rest is caution: what one request
+    # may hold is not documented, and a request that is refused for one id has to be split.
+    limits = Limits(max_users=1000, max_groups=100, max_ops=50, max_changes=5000, max_bytes=256 * 1024)
+    meaningless_limits: frozenset[str] = frozenset()
+    ids_only = True
+    default_rate = "50/min"  # the free plan's figure in the vendor's technical notes
+    hints = (
+        "MinApp: the users' ids are the `user_id` of the profile (the `id` of the _userprofile table), not the"
+        " profile row's own `id`, which looks alike",
+    )
+
+    def __init__(self, url: str, env: str) -> None:
+        self.url = (url or "https://cloud.minapp.com").rstrip("/")
+        self._env = env
+
+    def encode(self, batch: Batch, token: str) -> Request:
+        """One op array."""
+        body = [
+            {
+                "op": op.action.label,
+                "path": "/membership",
+                "users": op.users if len(op.users) > _LONG_LIST else op.users.tolist(),
+                "groups": op.groups.tolist(),
+            }
+            for op in batch.ops
+        ]
+        # orjson reads arrays only when they are contiguous; slices with a step are copied by tolist() above.
+        data = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY, default=lambda array: array.tolist())
+        return Request("PATCH", self.url + _PATH, self._headers(token), data)
+
+    def interpret(self, batch: Batch, response: Response, now: float) -> Verdict:
+        """204 settles everything; anything else nothing."""
+        if response.status == 204:  # noqa: PLR2004 — the documented success
+            return Settled.all(len(batch), Status.APPLIED)
+        if 200 <= response.status < 300:  # noqa: PLR2004
+            return Retry(f"{response.status} is no documented answer: {response.text()}")
+        return unsuccessful(response, _said(response), now)
+
+    def probe(self, token: str) -> Request:
+        """List one group."""
+        return Request("GET", self.url + _GROUPS_PATH, self._headers(token))
+
+    def interpret_probe(self, response: Response, now: float) -> Verdict:
+        """200 with a list of objects."""
+        if response.status == 200:  # noqa: PLR2004
+            return Settled.all(0, Status.APPLIED)
+        return unsuccessful(response, _said(response), now)
+
+    def login(self, credentials: Credentials) -> Login | None:
+        """The authorize–code–token flow."""
+        if not credentials.client_id or not credentials.client_secret:
+            return None
+        return login(self.url, credentials)
+
+    def _headers(self, token: str) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        if self._env:
+            headers["X-Hydrogen-Env-ID"] = self._env
+        return headers
+
+
+def _said(response: Response) -> str:
+    """The web API's error text (`error_msg`, else `message`), else the body's beginning."""
+    try:
+        content = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        return response.text()
+    if isinstance(content, dict):
+        for name in ("error_msg", "message", "err_msg"):
+            if isinstance(content.get(name), str):
+                return printable(content[name])[:200]
+    return response.text()

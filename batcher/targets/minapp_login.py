@@ -1,0 +1,90 @@
+"""MinApp's authorize–code–token flow (the vendor's open API page on authentication), in one place.
+
+`authorize/` answers with two redirects whose cookies must be kept; they are followed by hand, as GET without a
+body, to the same host only, over https or loopback, five at most. Renewing runs the whole flow again: the
+documented refresh would make the tokens of other processes invalid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urljoin, urlsplit
+
+import orjson
+
+from batcher.core.http import Request, Response, printable
+from batcher.core.replies import unsuccessful
+from batcher.core.target import Credentials, Login, LoginRefusedError
+from batcher.core.verdict import Cause, Retry, Stop
+
+_AUTHORIZE = "/api/oauth2/hydrogen/openapi/authorize/"
+_TOKEN = "/api/oauth2/access_token/"  # noqa: S105 — a path
+_MOST_HOPS = 5
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_JSON = {"Content-Type": "application/json"}
+
+
+def login(url: str, credentials: Credentials) -> Login:
+    """Ask for a code, trade it for a token.
+
+    Raises:
+        LoginRefusedError: With what the refusal means for the run.
+
+    """
+    known = {"client_id": credentials.client_id, "client_secret": credentials.client_secret}
+    response = yield from _follow(Request("POST", url + _AUTHORIZE, _JSON, orjson.dumps(known)))
+    code = _field(response, "code")
+    body = known | {"code": code, "grant_type": "authorization_code"}
+    response = yield Request("POST", url + _TOKEN, _JSON, orjson.dumps(body))
+    return _field(response, "access_token")
+
+
+def _follow(request: Request) -> Generator[Request, Response, Response]:
+    cookies: dict[str, str] = {}
+    origin = urlsplit(request.url)
+    for _ in range(_MOST_HOPS + 1):
+        response = yield request
+        if not 300 <= response.status < 400:  # noqa: PLR2004 — redirects
+            return response
+        for header in response.cookies:
+            cookies |= _cookies(header)
+        target = urlsplit(urljoin(request.url, response.headers.get("location", "")))
+        is_safe = target.scheme == "https" or (target.scheme == "http" and target.hostname in _LOOPBACK)
+        if not is_safe or target.hostname != origin.hostname:
+            where = f"{target.scheme}://{printable(target.netloc.rpartition('@')[2])[:100]}"
+            raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login was redirected to {where}, which is not trusted"))
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())} if cookies else {}
+        request = Request("GET", target.geturl(), headers)
+    raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login was redirected more than {_MOST_HOPS} times"))
+
+
+def _cookies(header: str) -> dict[str, str]:
+    try:
+        return {name: morsel.coded_value for name, morsel in SimpleCookie(header).items()}
+    except CookieError:
+        return {}
+
+
+def _field(response: Response, name: str) -> str:
+    """A text of the reply, which is JSON whatever its content type says."""
+    try:
+        content = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        content = None
+    content = content if isinstance(content, dict) else {}
+    value = content.get(name)
+    if 200 <= response.status < 300 and isinstance(value, str) and value:  # noqa: PLR2004
+        return value
+    said = next((content[key] for key in ("error_msg", "error_description", "error") if content.get(key)), "")
+    text = printable(str(said))[:200]
+    if content.get("status") == "error" or response.status in {400, 401, 403}:
+        raise LoginRefusedError(
+            Stop(Cause.CREDENTIALS, f"client id or secret were refused ({response.status}: {text})")
+        )
+    if 200 <= response.status < 300:  # noqa: PLR2004
+        raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login's answer holds no {name}; is the URL right?"))
+    verdict = unsuccessful(response, text, 0.0)
+    if isinstance(verdict, Stop | Retry):
+        raise LoginRefusedError(verdict)
+    raise LoginRefusedError(Stop(Cause.CREDENTIALS, f"the login was refused ({verdict.reason})"))

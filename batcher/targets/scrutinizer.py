@@ -1,0 +1,206 @@
+"""Plixer Scrutinizer: `user_api`, action `membership`: add and remove lists in a form field, one sentence per entry.
+
+Documented (seed 001): multipart form with `authToken`, `rm`, `action`, `json`; entries of a user (id or name) and
+a group (id or name); a reply `{"data": {"added": […], "removed": […]}}` of sentences, successes and errors
+mixed; the text of errors, their order and limits are not documented. Seen in Plixer's own Grafana plugin: an
+invalid token is answered with HTTP 200 and `{"err": …, "details": "invalidToken"}`.
+
+So a change counts as applied only when its sentence fully says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import orjson
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.http import Request, Response, printable
+from batcher.core.model import Action, Batch, Key, Limits, Shape, Status
+from batcher.core.replies import unsuccessful
+from batcher.core.target import Credentials, Login
+from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
+from batcher.core.wire import Wire
+
+_PATH = "/fcgi/scrut_fcgi.fcgi"
+_SUCCESS = {
+    Action.ADD: re.compile(r"User (\S+) added to usergroup (\S+)"),
+    Action.REMOVE: re.compile(r"User (\S+) removed from usergroup (\S+)"),
+}
+_SENTENCE = {Action.ADD: "User {} added to usergroup {}", Action.REMOVE: "User {} removed from usergroup {}"}
+_LISTS = {Action.ADD: "added", Action.REMOVE: "removed"}
+_ENVELOPE = 1024 + 2048
+"""Bytes. The form around the JSON: its other fields and boundaries, and a token of up to 2 KiB."""
+
+
+class Scrutinizer:
+    """The dialect of a Scrutinizer appliance (18 to 19.6; 19.7 where `user_api` is unchanged)."""
+
+    name = "scrutinizer"
+    wire = Wire(
+        Shape.PAIRS, request=_ENVELOPE, op=3, id_key=len('"usergroup_id":'), name_key=len('"usergroup_name":')
+    )
+    # Nothing is documented. One entry costs a sentence that must be matched, and the appliance works on one
+    # database; its web server's stock body limit is 1 MiB.
+    limits = Limits(max_users=1, max_groups=1, max_ops=2, max_changes=200, max_bytes=512 * 1024)
+    meaningless_limits = frozenset({"max_users", "max_groups", "max_ops"})
+    ids_only = False
+    default_rate = "5/s"
+    hints: tuple[str, ...] = ()
+
+    def __init__(self, url: str, env: str) -> None:
+        if not url:
+            raise ConfigurationError("scrutinizer needs the appliance's address: --url https://scrutinizer.example.org")
+        if env:
+            raise ConfigurationError("target.env is MinApp's; scrutinizer has no environments")
+        self.url = url.rstrip("/")
+
+    def encode(self, batch: Batch, token: str) -> Request:
+        """One form; adds and removes in their own lists, in the order of the batch's ops."""
+        lists: dict[str, list[dict[str, Key]]] = {action.label: [] for action in Action}
+        for op in batch.ops:
+            users, groups = op.pairs()
+            entries = zip(batch.user.values(users), batch.group.values(groups), strict=True)
+            lists[op.action.label] += [_entry(user, group) for user, group in entries]
+        return self._form(orjson.dumps({"membership": lists}), token)
+
+    def interpret(self, batch: Batch, response: Response, now: float) -> Verdict:
+        """Sentences to entries; what cannot be told stays `PENDING`."""
+        data = _data(response, now)
+        if not isinstance(data, dict):
+            return data
+        statuses = np.full(len(batch), Status.PENDING, np.int8)
+        details: dict[int, str] = {}
+        start = 0
+        for op in batch.ops:
+            users, groups = op.pairs()
+            entries = list(zip(batch.user.values(users), batch.group.values(groups), strict=True))
+            said = data.get(_LISTS[op.action], [])
+            sentences = [str(sentence) for sentence in said] if isinstance(said, list) else []
+            for index, outcome in enumerate(_match(op.action, entries, sentences)):
+                if outcome is None:
+                    continue
+                statuses[start + index] = outcome.status
+                if outcome.detail:
+                    details[start + index] = outcome.detail
+            start += len(op)
+        return Settled(statuses, details)
+
+    def probe(self, token: str) -> Request:
+        """Two empty lists."""
+        return self._form(b'{"membership":{"add":[],"remove":[]}}', token)
+
+    def interpret_probe(self, response: Response, now: float) -> Verdict:
+        """Any answer with data."""
+        data = _data(response, now)
+        return Settled.all(0, Status.APPLIED) if isinstance(data, dict) else data
+
+    def login(self, credentials: Credentials) -> Login | None:  # noqa: ARG002 — the protocol's signature
+        """Tokens are made in the appliance's own pages."""
+        return None
+
+    def _form(self, content: bytes, token: str) -> Request:
+        fields = {"authToken": token.encode(), "rm": b"user_api", "action": b"membership", "json": content}
+        # RFC 7578. The boundary may not occur in any value: a hash of them does not, short of a miracle.
+        boundary = blake2b(b"\0".join(fields.values()), digest_size=16).hexdigest()
+        parts = [
+            b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+            % (boundary.encode(), name.encode(), value)
+            for name, value in fields.items()
+        ]
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        return Request("POST", self.url + _PATH, headers, b"".join(parts) + b"--%b--\r\n" % boundary.encode())
+
+
+def _entry(user: Key, group: Key) -> dict[str, Key]:
+    return {
+        "user_id" if isinstance(user, int) else "user_name": user,
+        "usergroup_id" if isinstance(group, int) else "usergroup_name": group,
+    }
+
+
+def _data(response: Response, now: float) -> dict[str, object] | Verdict:
+    """The reply's `data`, or what it means that there is none."""
+    try:
+        content = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        content = None
+    if isinstance(content, dict) and "err" in content:
+        said = printable(str(content["err"]))[:200]
+        if content.get("details") == "invalidToken":
+            return Stop(Cause.CREDENTIALS, f"the token is invalid or expired ({said})")
+        if response.status == 200:  # noqa: PLR2004
+            verdict = unsuccessful(Response(400, response.headers), said, now)
+            return Split(said) if isinstance(verdict, Split) else verdict
+        return unsuccessful(response, said, now)
+    if response.status != 200:  # noqa: PLR2004
+        if 200 <= response.status < 300:  # noqa: PLR2004
+            return Retry(f"{response.status} is no documented answer: {response.text()}")
+        return unsuccessful(response, response.text(), now)
+    if isinstance(content, dict) and isinstance(content.get("data"), dict):
+        return content["data"]  # type: ignore[no-any-return]  # checked in the line above
+    return Retry(f"the answer is not Scrutinizer's: {response.text()}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    status: Status
+    detail: str = ""
+
+
+_APPLIED = _Outcome(Status.APPLIED)
+
+
+def _match(
+    action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequence[str]
+) -> list[_Outcome | None]:
+    """One outcome per entry; None where the sentences do not tell.
+
+    By position when the counts agree and no sentence contradicts its entry, else by the ids that successes name.
+    """
+    if len(entries) == len(sentences):
+        read = [_read(action, entry, said) for entry, said in zip(entries, sentences, strict=True)]
+        if None not in read:
+            return list(read)
+    if len(entries) == 1:
+        return [None]
+    found: list[_Outcome | None] = [None] * len(entries)
+    places = {
+        (str(user), str(group)): index
+        for index, (user, group) in enumerate(entries)
+        if isinstance(user, int) and isinstance(group, int)
+    }
+    left = []
+    for said in sentences:
+        match = _SUCCESS[action].fullmatch(said)
+        place = places.pop((match[1], match[2]), None) if match else None
+        if place is None:
+            left.append(said)
+        else:
+            found[place] = _APPLIED
+    open_places = [index for index, outcome in enumerate(found) if outcome is None]
+    if len(open_places) == len(left) == 1 and len(entries) == len(sentences):
+        found[open_places[0]] = _read(action, entries[open_places[0]], left[0])
+    return found
+
+
+def _read(action: Action, entry: tuple[Key, Key], said: str) -> _Outcome | None:
+    """What a sentence says of the entry; None when it speaks of somebody else."""
+    if said == _SENTENCE[action].format(*entry):
+        return _APPLIED
+    match = _SUCCESS[action].fullmatch(said)
+    if match is None:
+        return _Outcome(Status.FAILED, printable(said)[:200] or "an empty statement")
+    speaks = all(_agrees(key, named) for key, named in zip(entry, match.groups(), strict=True))
+    return _APPLIED if speaks else None
+
+
+def _agrees(key: Key, named: str) -> bool:
+    """Whether a success may name this key so: ids literally; a name literally or by an id that we cannot know."""
+    if isinstance(key, int):
+        return named == str(key)
+    return named.isdecimal() or named.casefold() == key.casefold()
