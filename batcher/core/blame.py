@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batcher.core.model import Batch, Key
+from batcher.core.model import Batch, Key, Settlement
 
 SUSPICIOUS = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refusal:
-    """A change that was refused alone, and why."""
+    """Changes that were refused each by itself, and the word on them that is not booked yet."""
 
     batch: Batch
-    reason: str
+    settlement: Settlement
 
 
 class Blame:
@@ -37,30 +37,32 @@ class Blame:
         self._groups: set[Key] = set()
 
     def __repr__(self) -> str:
-        return f"<Blame {len(self._held)} held>"
+        return f"<Blame {self.holds} held>"
+
+    @property
+    def holds(self) -> int:
+        """How many refused changes are not booked yet."""
+        return sum(len(refusal.settlement.rows) for refusal in self._held)
 
     @property
     def is_suspect(self) -> bool:
         """Whether the next request must be a trial."""
-        return len(self._held) >= SUSPICIOUS
-
-    @property
-    def holds(self) -> int:
-        """How many refusals are not booked yet."""
-        return len(self._held)
+        return self.holds >= SUSPICIOUS
 
     def refused(self, refusal: Refusal) -> list[Refusal]:
         """Take note; returns what can be booked now."""
         self._held.append(refusal)
+        if self._presumed_guilty:
+            return self.release()
         _, user, group = refusal.batch.pairs()
-        self._users.add(refusal.batch.user.value(int(user[0])))
-        self._groups.add(refusal.batch.group.value(int(group[0])))
-        return self.release() if self._presumed_guilty else []
+        self._users.update(refusal.batch.user.values(user))
+        self._groups.update(refusal.batch.group.values(group))
+        return []
 
     def accepted(self) -> list[Refusal]:
         """Some request was accepted; returns what can be booked now."""
         self.accepted_once = True
-        return self.release()
+        return self.release() if self._held else []
 
     def release(self) -> list[Refusal]:
         """All that is held, to be booked: it was proven, or nothing is left that could prove otherwise."""

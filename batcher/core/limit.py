@@ -91,6 +91,7 @@ class Waiting(Enum):
     NOTHING = "nothing"
     RATE = "rate"
     RETRY_AFTER = "retry_after"
+    BACKOFF = "backoff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Pacer:
         self._requests = requests
         self._changes = changes
         self._quiet_until = -math.inf
+        self._quiet_because = Waiting.RETRY_AFTER
 
     def __repr__(self) -> str:
         return f"<Pacer requests={self._requests} changes={self._changes} quiet_until={self._quiet_until:g}>"
@@ -117,14 +119,15 @@ class Pacer:
         """Whether sends have to queue at all."""
         return self._requests is not None or self._changes is not None
 
-    def quiet(self, until: float) -> None:
+    def quiet(self, until: float, because: Waiting) -> None:
         """No send before `until`."""
-        self._quiet_until = max(self._quiet_until, until)
+        if until > self._quiet_until:
+            self._quiet_until, self._quiet_because = until, because
 
     def turn(self, now: float, changes: int) -> Turn:
         """When a request with so many changes may be sent."""
         if now < self._quiet_until:
-            return Turn(self._quiet_until - now, Waiting.RETRY_AFTER)
+            return Turn(self._quiet_until - now, self._quiet_because)
         waits = [0.0]
         if self._requests is not None:
             waits.append(self._requests.delay(now))

@@ -78,6 +78,16 @@ class Keys:
         """The same column, some rows of it."""
         return Keys(self.codes[index], self.entries)
 
+    @property
+    def forms(self) -> int:
+        """Bits: 1 when the column holds ids, 2 when it holds names."""
+        if not len(self):
+            return 0
+        if self.entries is None:
+            return 1
+        names = {isinstance(self.entries[code], str) for code in np.unique(self.codes).tolist()}
+        return sum(2 if is_name else 1 for is_name in names)
+
     @staticmethod
     def of(values: Sequence[Key]) -> Keys:
         """A column of these values; ids alone stay plain numbers."""

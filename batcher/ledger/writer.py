@@ -5,19 +5,28 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import orjson
 
 from batcher.core.errors import LedgerError
-from batcher.core.model import REJECTED_ROW, Keys, Mask, Position, Settlement, Status, Window
+from batcher.core.model import REJECTED_ROW, Position, Settlement, Status, Window
 from batcher.core.report import Requests, Waited
 from batcher.core.verdict import Cause
 from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
 from batcher.ledger.lock import lock
 from batcher.ledger.reader import LedgerReader, SourceFacts, check_format
 from batcher.ledger.schema import APPLICATION_ID, TABLES, VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What an invocation has done so far."""
+
+    seconds: float
+    requests: Requests
+    waited: Waited
 
 
 class LedgerWriter:
@@ -96,6 +105,11 @@ class LedgerWriter:
                 ((i, s.name, s.path, s.format, s.is_spool, s.size) for i, s in enumerate(sources)),
             )
 
+    def set_fact(self, key: str, value: str) -> None:
+        """Record or change something that is known of the run."""
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, value))
+
     def begin_session(self, kind: str, started: float) -> None:
         """Record that an invocation starts to work on the run."""
         with self._transaction():
@@ -104,23 +118,25 @@ class LedgerWriter:
             )
             self._session = cursor.lastrowid or 0
 
-    def save_session(
-        self, seconds: float, requests: Requests, waited: Waited, ended: float | None, cause: Cause | None, reason: str
-    ) -> None:
-        """Record the session's figures; `ended` when it is over."""
+    def end_session(self, figures: Figures, ended: float, cause: Cause | None, reason: str) -> None:
+        """Record how the invocation ended."""
         with self._transaction():
+            self._save(figures)
             self._connection.execute(
-                "UPDATE session SET seconds = ?, requests = ?, waited = ?, ended = ?, cause = ?, reason = ? WHERE id = ?",
-                (
-                    seconds,
-                    orjson.dumps(asdict(requests)).decode(),
-                    orjson.dumps(asdict(waited)).decode(),
-                    ended,
-                    cause.name if cause else None,
-                    reason,
-                    self._session,
-                ),
+                "UPDATE session SET ended = ?, cause = ?, reason = ? WHERE id = ?",
+                (ended, cause.name if cause else None, reason, self._session),
             )
+
+    def _save(self, figures: Figures) -> None:
+        self._connection.execute(
+            "UPDATE session SET seconds = ?, requests = ?, waited = ? WHERE id = ?",
+            (
+                figures.seconds,
+                orjson.dumps(asdict(figures.requests)).decode(),
+                orjson.dumps(asdict(figures.waited)).decode(),
+                self._session,
+            ),
+        )
 
     def add_window(self, window: Window, unsettled: int) -> None:
         """Record a stretch of input before anything of it is sent; `unsettled` counts the rows that will be."""
@@ -134,7 +150,7 @@ class LedgerWriter:
                     window.first_row,
                     len(columns),
                     unsettled,
-                    _forms(columns.user, is_valid) | _forms(columns.group, is_valid) << 2,
+                    columns.user.take(is_valid).forms | columns.group.take(is_valid).forms << 2,
                     _text(window.position),
                     pack_ints(columns.action),
                     pack_ints(columns.user.codes),
@@ -154,9 +170,12 @@ class LedgerWriter:
         with self._transaction():
             self._mark_ended(ended)
 
-    def settle(self, settlements: Sequence[Settlement], changed: Mapping[Status, int]) -> None:
+    def settle(
+        self, settlements: Sequence[Settlement], changed: Mapping[Status, int], figures: Figures
+    ) -> None:
         """Record final words, all in one transaction; `changed` is by how much each status' count grows."""
         with self._transaction():
+            self._save(figures)
             for s in settlements:
                 lost = max((attempt.at for attempt in s.history if attempt.lost), default=None)
                 self._connection.execute(
@@ -194,7 +213,7 @@ class LedgerWriter:
         return _Transaction(self._connection, self.path)
 
     def _count(self, status: Status, count: int) -> None:
-        if count:
+        if count and status is not Status.PENDING:  # pending is what is left of the rows
             self._connection.execute(
                 "INSERT INTO tally VALUES (?, ?) ON CONFLICT (status) DO UPDATE SET changes = changes + excluded.changes",
                 (int(status), count),
@@ -214,7 +233,10 @@ class _Transaction:
         self._path = path
 
     def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.DatabaseError as error:
+            raise LedgerError(f"the ledger {self._path} cannot be written: {error}") from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
@@ -238,15 +260,3 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _text(position: Position) -> str:
     return orjson.dumps(astuple(position)).decode()
-
-
-def _forms(keys: Keys, is_valid: Mask) -> int:
-    """1 when there are ids, 2 when there are names."""
-    codes = keys.codes[is_valid]
-    if not len(codes):
-        return 0
-    if keys.entries is None:
-        return 1
-    used = set(codes.tolist())
-    kinds = {isinstance(keys.entries[code], int) for code in used}
-    return (1 if True in kinds else 0) | (2 if False in kinds else 0)

@@ -20,6 +20,8 @@ class Spool:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.is_whole = False
+        self.version = 0
+        """Grows whenever there is more to read."""
         self._grew = anyio.Event()
         self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=0)
 
@@ -35,12 +37,13 @@ class Spool:
         self.is_whole = True
         self._wake()
 
-    async def grown(self) -> None:
-        """Wait until there is more to read, or the end is known."""
-        if not self.is_whole:
+    async def grown(self, seen: int) -> None:
+        """Wait until there is more to read than at version `seen`, or the end is known."""
+        if not self.is_whole and self.version == seen:
             await self._grew.wait()
 
     def _wake(self) -> None:
+        self.version += 1
         self._grew.set()
         self._grew = anyio.Event()
 

@@ -1,0 +1,49 @@
+"""Brings very many user-group membership changes to an API that takes them in bounded batches.
+
+The tour. Data goes one way, from file to ledger:
+
+    files, stdin ── source ──▶ windows of columns ── core.coalesce ──▶ one wish per pair ── core.pack ──▶ batches
+                                                                                                            │
+    ledger ◀── engine.books ◀── outcomes ◀── targets.interpret ◀── reply ◀── transport ◀── delivery ◀── core.schedule
+
+- `core` decides: pure functions and small state machines, no await, clock, dice or files.
+- `source` reads CSV, JSON Lines and documents as columns; `targets` know the dialects; `ledger` keeps the results;
+  `transport` is one HTTP exchange; `settings` is TOML, environment and flags as one value.
+- `delivery` brings one batch to a final word: its turn, attempts, retries, splitting, blame of the run or of rows.
+- `engine` wires the stages into one task group, and holds the jobs: `apply`, `resume`, `retry`.
+- `cli` turns arguments into settings, and reports into text and exit codes.
+- `simulator` is the other side, for trying and testing.
+"""
+
+from batcher.api import apply, resume, retry
+from batcher.core.errors import (
+    BatcherError,
+    ConfigurationError,
+    GuardrailError,
+    InputError,
+    LedgerError,
+    LedgerHeldError,
+    UsageError,
+)
+from batcher.core.model import Action, Status
+from batcher.core.report import Report
+from batcher.engine.outcomes import Outcome
+from batcher.settings import Settings
+
+__all__ = [
+    "Action",
+    "BatcherError",
+    "ConfigurationError",
+    "GuardrailError",
+    "InputError",
+    "LedgerError",
+    "LedgerHeldError",
+    "Outcome",
+    "Report",
+    "Settings",
+    "Status",
+    "UsageError",
+    "apply",
+    "resume",
+    "retry",
+]

@@ -1,0 +1,45 @@
+"""Whether the target is there: attempts in a row without an accepted reply."""
+
+from __future__ import annotations
+
+_DOWN = 5
+"""Attempts in a row without an accepted reply, after which one worker probes and the others wait."""
+
+
+class Health:
+    """What the replies so far tell of the target as a whole."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        """Accepted requests so far."""
+        self.failures = 0
+        """Attempts in a row without an accepted reply."""
+        self.probes = 0
+        """Those of them that used up an attempt while the target was down."""
+        self.trying_since: float | None = None
+        """When the first attempt after the last accepted one was made."""
+
+    def __repr__(self) -> str:
+        return f"<Health {self.accepted} accepted, then {self.failures} failures>"
+
+    @property
+    def is_down(self) -> bool:
+        """Whether only probes make sense."""
+        return self.failures >= _DOWN
+
+    def tries(self, now: float) -> None:
+        """An attempt starts."""
+        if self.trying_since is None:
+            self.trying_since = now
+
+    def succeeded(self) -> None:
+        """A reply said that the target works, whatever it thought of the changes."""
+        self.accepted += 1
+        self.failures = self.probes = 0
+        self.trying_since = None
+
+    def failed(self, *, counted: bool) -> None:
+        """An attempt brought no accepted reply."""
+        if self.is_down and counted:
+            self.probes += 1
+        self.failures += 1

@@ -1,0 +1,292 @@
+"""One batch: turn → attempt → verdict → retry, split or settle. The only user of tenacity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import anyio
+import numpy as np
+import tenacity
+
+from batcher.core.blame import Refusal
+from batcher.core.clock import Clock
+from batcher.core.errors import NotSentError, ReplyLostError, UntrustedError
+from batcher.core.health import Health
+from batcher.core.http import Response
+from batcher.core.lanes import OrderBy
+from batcher.core.late import LateRequests
+from batcher.core.limit import Waiting
+from batcher.core.model import Attempt, Batch, Op, Settlement, Status
+from batcher.core.report import Requests
+from batcher.core.retry import RetryPolicy
+from batcher.core.schedule import keys_of
+from batcher.core.split import halves, select
+from batcher.core.target import LoginRefusedError, Target
+from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
+from batcher.delivery.access import Access
+from batcher.delivery.stopping import Abandoned, Stopping
+from batcher.delivery.turnstile import Turnstile
+
+_REFUSALS_AFTER_SUCCESS = {403, 404, 405}
+"""They stop a run until some request has succeeded; afterwards they speak of the changes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivered:
+    """What became of a batch. Nothing of it is on disk yet."""
+
+    settled: tuple[Settlement, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    """Words that must wait until it is clear whose fault they are."""
+    pieces: tuple[tuple[Op, ...], ...] = ()
+    history: tuple[Attempt, ...] = ()
+    """What the pieces inherit."""
+    accepted: bool = False
+    """Some change was accepted."""
+    was_refused: bool = False
+    """The target refused all of it."""
+    stop: Stop | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Delivery:
+    """All tries of one batch."""
+
+    batch: Batch
+    accepted_before: int
+    history: list[Attempt] = field(default_factory=list)
+    counted: int = 0
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether it may have been applied by an earlier try, of this batch or of the one it was split from."""
+        return bool(self.history or self.batch.history)
+
+
+class Courier:
+    """Delivers batches; shared by all workers."""
+
+    def __init__(
+        self,
+        target: Target,
+        access: Access,
+        turnstile: Turnstile,
+        health: Health,
+        late: LateRequests,
+        order_by: OrderBy,
+        policy: RetryPolicy,
+        clock: Clock,
+        dice: Callable[[], float],
+        stopping: Stopping,
+        *,
+        repeats_accepted: bool,
+        has_succeeded: Callable[[], bool],
+    ) -> None:
+        self.requests = Requests()
+        self._target = target
+        self._access = access
+        self._turnstile = turnstile
+        self._health = health
+        self._late = late
+        self._order_by = order_by
+        self._policy = policy
+        self._clock = clock
+        self._dice = dice
+        self._stopping = stopping
+        self._repeats_accepted = repeats_accepted
+        self._has_succeeded = has_succeeded
+        self._probe = anyio.Lock()
+
+    async def deliver(self, batch: Batch) -> Delivered:
+        """Send until there is a final word.
+
+        Raises:
+            Abandoned: When the run ends first; the batch stays pending.
+
+        """
+        delivery = _Delivery(batch, self._health.accepted)
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_result(lambda verdict: isinstance(verdict, Retry)),
+            stop=lambda _: self._is_exhausted(delivery),
+            wait=self._wait,
+            sleep=self._back_off,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+        verdict: Verdict = await retrying(self._attempt, delivery)
+        return self._conclude(delivery, verdict)
+
+    def _is_exhausted(self, delivery: _Delivery) -> bool:
+        most = self._policy.max_attempts
+        return delivery.counted >= most or self._health.probes >= most
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        """Back-off of this batch alone, or quiet for all when the target asks for it or is down."""
+        verdict = state.outcome.result() if state.outcome else None
+        if not isinstance(verdict, Retry) or verdict.reason == _RENEWED:
+            return 0.0
+        attempt = max(state.attempt_number, self._health.failures) if self._health.is_down else state.attempt_number
+        delay = self._policy.delay(attempt, self._dice) if verdict.after is None else verdict.after
+        if verdict.back_pressure:
+            self._turnstile.pacer.quiet(self._clock.now() + delay, Waiting.RETRY_AFTER)
+            return 0.0
+        if self._health.is_down:
+            self._turnstile.pacer.quiet(self._clock.now() + delay, Waiting.BACKOFF)
+            return 0.0
+        return delay
+
+    async def _back_off(self, seconds: float) -> None:
+        started = self._clock.now()
+        try:
+            await self._stopping.pause(seconds)
+        finally:
+            self._turnstile.waited.backoff += self._clock.now() - started
+
+    async def _attempt(self, delivery: _Delivery) -> Verdict:
+        if not self._health.is_down:
+            return await self._try(delivery)
+        async with self._probe:
+            if self._health.is_down:
+                return await self._try(delivery)
+        return await self._try(delivery)
+
+    async def _try(self, delivery: _Delivery) -> Verdict:
+        """One request, and what its outcome means."""
+        self._stopping.check()
+        batch = delivery.batch
+        departed: list[float] = []
+
+        def depart() -> None:
+            departed.append(self._clock.now())
+            self.requests.sent += 1
+
+        self._health.tries(self._clock.now())
+        response: Response | None = None
+        generation = self._access.generation
+        try:
+            token = await self._access.token()
+            generation = self._access.generation
+            request = self._target.encode(batch, token)
+            response = await self._turnstile.send(request, len(batch), depart)
+            verdict = self._target.interpret(batch, response, self._clock.utc())
+        except LoginRefusedError as refused:
+            verdict = refused.verdict
+        except UntrustedError as error:
+            verdict = Stop(Cause.ENDPOINT, str(error))
+        except NotSentError as error:
+            verdict = Retry(str(error), lost=False, counted=False)
+        except ReplyLostError as error:
+            verdict = Retry(str(error))
+        verdict = await self._judge(delivery, verdict, response, generation)
+        self._observe(delivery, verdict, response, departed[0] if departed else None)
+        return verdict
+
+    async def _judge(
+        self, delivery: _Delivery, verdict: Verdict, response: Response | None, generation: int
+    ) -> Verdict:
+        """The target's word in the light of the run so far."""
+        if isinstance(verdict, Stop) and response is not None:
+            if verdict.cause is Cause.CREDENTIALS:
+                return await self._renewed(verdict, generation)
+            if response.status in _REFUSALS_AFTER_SUCCESS and self._has_succeeded():
+                return Split(verdict.reason)
+        if isinstance(verdict, Settled):
+            self._access.proven(generation)
+            if len(delivery.batch) == 1 and verdict.statuses[0] == Status.PENDING:
+                said = response.text() if response else ""
+                return Retry(f"the answer does not tell what became of it: {said}", lost=False)
+        return verdict
+
+    async def _renewed(self, refusal: Stop, generation: int) -> Verdict:
+        try:
+            await self._access.renew(generation)
+        except LoginRefusedError as refused:
+            if isinstance(refused.verdict, Retry):
+                return refused.verdict
+            return replace(refused.verdict, reason=f"{refusal.reason}; {refused.verdict.reason}")
+        return Retry(_RENEWED, after=0.0, lost=False, counted=False)
+
+    def _observe(
+        self, delivery: _Delivery, verdict: Verdict, response: Response | None, departed: float | None
+    ) -> None:
+        """Tell history, health, limiter, late requests and counters."""
+        now = self._clock.now()
+        reason = "" if isinstance(verdict, Settled) else verdict.reason
+        status = response.status if response else None
+        lost = departed is not None and isinstance(verdict, Retry) and verdict.lost
+        if departed is not None:
+            attempt = Attempt(self._clock.utc(), delivery.batch.id, len(delivery.batch), status, reason, lost)
+            delivery.history.append(attempt)
+        if lost:
+            self._late.lost(keys_of(delivery.batch, self._order_by), delivery.batch.pairs()[0], now)
+        if isinstance(verdict, Retry):
+            delivery.counted += verdict.counted
+            if verdict.reason != _RENEWED:
+                self._health.failed(counted=verdict.counted)
+            self.requests.retried += 1
+            if departed is not None and (verdict.back_pressure or response is None):
+                self._turnstile.pushed_back(now - departed)
+        elif isinstance(verdict, Settled | Split):
+            self._health.succeeded()
+            self._turnstile.succeeded()
+            self.requests.ok += isinstance(verdict, Settled)
+
+    def _conclude(self, delivery: _Delivery, verdict: Verdict) -> Delivered:
+        if isinstance(verdict, Retry):
+            self._stopping.check()
+        history = delivery.batch.history + tuple(delivery.history)
+        match verdict:
+            case Settled():
+                return self._settled(delivery, verdict, history)
+            case Stop():
+                return Delivered(stop=verdict)
+            case Split(reason):
+                if len(delivery.batch) > 1:
+                    return replace(self._split(delivery, history, reason), was_refused=True)
+                doubtful = not self._repeats_accepted and len(history) > 1
+                status = Status.UNKNOWN if doubtful else Status.FAILED
+                refusal = Refusal(delivery.batch, self._word(delivery, status, reason, history))
+                return Delivered(refused=(refusal,), was_refused=True)
+            case Retry(reason):
+                if self._health.accepted == delivery.accepted_before:
+                    return Delivered(stop=Stop(Cause.OUTAGE, f"the target does not answer as it should: {reason}"))
+                if len(delivery.batch) > 1:
+                    return self._split(delivery, history, reason)
+                return Delivered(settled=(self._word(delivery, Status.UNKNOWN, reason, history),))
+
+    def _split(self, delivery: _Delivery, history: tuple[Attempt, ...], reason: str) -> Delivered:
+        self.requests.split += 1
+        return Delivered(pieces=halves(delivery.batch.ops), history=history, reason=reason)
+
+    def _word(
+        self, delivery: _Delivery, status: Status, reason: str, history: tuple[Attempt, ...]
+    ) -> Settlement:
+        batch = delivery.batch
+        word = np.full(len(batch), status, np.int8)
+        return Settlement(batch.window, batch.id, batch.rows, word, {0: reason}, self._clock.utc(), history)
+
+    def _settled(self, delivery: _Delivery, verdict: Settled, history: tuple[Attempt, ...]) -> Delivered:
+        """Book what the target told change by change; what it left open goes out again in halves."""
+        batch, statuses, details = delivery.batch, verdict.statuses, verdict.details
+        if not self._repeats_accepted and len(history) > 1:
+            statuses = np.where(statuses == Status.FAILED, Status.UNKNOWN, statuses).astype(np.int8)
+        told = np.flatnonzero(statuses != Status.PENDING)
+        kept = {int(new): details[int(old)] for new, old in enumerate(told) if int(old) in details}
+        word = Settlement(batch.window, batch.id, batch.rows[told], statuses[told], kept, self._clock.utc(), history)
+        accepted = bool((statuses == Status.APPLIED).any() or (statuses == Status.UNCHANGED).any())
+        pieces: tuple[tuple[Op, ...], ...] = ()
+        if len(told) < len(batch):
+            self.requests.split += 1
+            left = select(batch.ops, statuses == Status.PENDING)
+            pieces = halves(left) if sum(map(len, left)) > 1 else (left,)
+        if not len(told):
+            return Delivered(pieces=pieces, history=history, reason="the answer does not tell one change from another")
+        if accepted:
+            return Delivered((word,), pieces=pieces, history=history, accepted=True)
+        return Delivered(refused=(Refusal(batch, word),), pieces=pieces, history=history, was_refused=True)
+
+
+_RENEWED = "the token was renewed"
+
+__all__ = ["Abandoned", "Courier", "Delivered"]

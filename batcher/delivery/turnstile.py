@@ -1,0 +1,115 @@
+"""Every request to the target passes here, one behind the other: its turn, its place among those in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from batcher.core.clock import Clock
+from batcher.core.http import Request, Response
+from batcher.core.limit import AdaptiveLimit, Pacer, Waiting
+from batcher.core.report import Waited
+from batcher.delivery.stopping import Stopping
+from batcher.transport import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What sends are waiting for, and until when (monotonic seconds)."""
+
+    because: Waiting
+    until: float
+
+
+class Turnstile:
+    """Holds the pacer, the limit in flight and the transport together.
+
+    While there is a rate, only one request at a time is between its wait for the rate and its departure; the
+    others queue behind it without holding a connection.
+    """
+
+    def __init__(
+        self, transport: Transport, pacer: Pacer, limit: AdaptiveLimit, clock: Clock, stopping: Stopping
+    ) -> None:
+        self.pacer = pacer
+        self.limit = limit
+        self.waited = Waited()
+        self.waiting: Wait | None = None
+        self.in_flight = 0
+        self.highest_in_flight = 0
+        self._transport = transport
+        self._clock = clock
+        self._stopping = stopping
+        self._gate = anyio.Lock()
+        self._permits = anyio.CapacityLimiter(limit.limit)
+
+    def __repr__(self) -> str:
+        return f"<Turnstile {self.in_flight} in flight, {self.limit!r}, {self.pacer!r}>"
+
+    async def send(self, request: Request, changes: int, departed: Callable[[], None] | None = None) -> Response:
+        """One exchange, when it is its turn. `departed` is told when it is handed over.
+
+        Raises:
+            Abandoned: When the run ends before that.
+            TransportError: As the transport.
+
+        """
+        permit = object()
+        await self._permits.acquire_on_behalf_of(permit)
+        try:
+            return await self._exchange(request, changes, departed)
+        finally:
+            self._permits.release_on_behalf_of(permit)
+
+    async def _exchange(self, request: Request, changes: int, departed: Callable[[], None] | None) -> Response:
+        gated = self.pacer.is_limited
+        flying = False
+
+        async def depart() -> None:
+            nonlocal gated, flying
+            await self._await_turn(changes)
+            self.pacer.take(self._clock.now(), changes)
+            flying = True
+            self.in_flight += 1
+            self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
+            if departed is not None:
+                departed()
+            if gated:
+                gated = False
+                self._gate.release()
+
+        if gated:
+            await self._gate.acquire()
+        try:
+            await self._await_turn(changes)
+            return await self._transport.exchange(request, depart)
+        finally:
+            if gated:
+                self._gate.release()
+            if flying:
+                self.in_flight -= 1
+
+    async def _await_turn(self, changes: int) -> None:
+        self._stopping.check()
+        while (turn := self.pacer.turn(self._clock.now(), changes)).seconds > 0:
+            started = self._clock.now()
+            self.waiting = Wait(turn.because, started + turn.seconds)
+            try:
+                await self._stopping.pause(turn.seconds)
+            finally:
+                self.waiting = None
+                passed = self._clock.now() - started
+                name = turn.because.value
+                setattr(self.waited, name, getattr(self.waited, name) + passed)
+
+    def succeeded(self) -> None:
+        """A request came back in good order."""
+        self.limit.succeeded(self.in_flight + 1)
+        self._permits.total_tokens = self.limit.limit
+
+    def pushed_back(self, took: float) -> None:
+        """The target asked for less, with a request that took so many seconds."""
+        self.limit.pushed_back(self._clock.now(), took)
+        self._permits.total_tokens = self.limit.limit

@@ -1,0 +1,156 @@
+"""From outcomes to the ledger: group commit, counts, and who is told when something is on the disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import anyio
+import numpy as np
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from batcher.core.model import Bytes, Hashes, Ints, Settlement, Status, Window
+from batcher.delivery.stopping import Abandoned
+from batcher.ledger.writer import Figures, LedgerWriter
+
+T = TypeVar("T")
+_MOST_AT_ONCE = 256
+
+
+class Executor(Protocol):
+    """Where blocking work runs: a worker thread in life, inline on virtual time."""
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """Run it to its end; it is not abandoned on cancellation."""
+        ...
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """The executor of real life."""
+    return await anyio.to_thread.run_sync(work)
+
+
+@dataclass(slots=True, eq=False)
+class OpenWindow:
+    """A window of which something is not settled yet."""
+
+    window: Window
+    winner: Ints
+    losers: Ints
+    """Per row, how many rows of the window it supersedes."""
+    status: Bytes
+    """As the ledger has it; `PENDING` where nothing is settled."""
+    unsettled: int
+    lanes: Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
+    """Sorted lane keys of what it sends."""
+    held_back: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    """Rows that wait until the window before is closed."""
+
+
+class Books:
+    """Takes settlements, commits them in groups, and then tells."""
+
+    def __init__(
+        self,
+        ledger: LedgerWriter,
+        tally: Mapping[Status, int],
+        executor: Executor,
+        figures: Callable[[], Figures],
+        told: Callable[[OpenWindow, Settlement], None],
+    ) -> None:
+        self.tally = Counter(tally)
+        """Durable counts."""
+        self.open: dict[int, OpenWindow] = {}
+        self._ledger = ledger
+        self._executor = executor
+        self._figures = figures
+        self._told = told
+        self._one_writer = anyio.Lock()
+        self._inbox: MemoryObjectSendStream[Settlement]
+        self._outbox: MemoryObjectReceiveStream[Settlement]
+        self._inbox, self._outbox = anyio.create_memory_object_stream[Settlement](_MOST_AT_ONCE)
+        self._queued = 0
+
+    def __repr__(self) -> str:
+        return f"<Books {len(self.open)} windows open, {self._queued} settlements on their way to disk>"
+
+    @property
+    def is_clear(self) -> bool:
+        """Nothing is on its way to the disk."""
+        return self._queued == 0
+
+    async def open_window(self, window: OpenWindow, *, is_new: bool) -> None:
+        """Have the window on disk before anything of it is sent."""
+        if is_new:
+            async with self._one_writer:
+                await self._executor(lambda: self._ledger.add_window(window.window, window.unsettled))
+            rejects = len(window.window.columns.rejects)
+            self.tally[Status.REJECTED] += rejects
+            self.tally[Status.PENDING] += len(window.window.columns) - rejects
+        if window.unsettled:
+            self.open[window.window.id] = window
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Queue a final word; waits while the disk is behind.
+
+        Raises:
+            Abandoned: When the ledger cannot be written any more.
+
+        """
+        self._queued += 1
+        try:
+            await self._inbox.send(settlement)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise Abandoned from None
+
+    async def close(self) -> None:
+        """No more final words."""
+        await self._inbox.aclose()
+
+    async def write(self) -> None:
+        """Commit what comes, until `close`.
+
+        Raises:
+            LedgerError: When the ledger cannot be written; what was not committed is pending.
+
+        """
+        async with self._outbox:
+            async for first in self._outbox:
+                group = [first]
+                while len(group) < _MOST_AT_ONCE:
+                    try:
+                        group.append(self._outbox.receive_nowait())
+                    except (anyio.WouldBlock, anyio.EndOfStream):
+                        break
+                await self._commit(group)
+
+    async def _commit(self, group: list[Settlement]) -> None:
+        changed: Counter[Status] = Counter()
+        for settlement in group:
+            changed.update(self._changes(settlement))
+        async with self._one_writer:
+            await self._executor(lambda: self._ledger.settle(group, changed, self._figures()))
+        self.tally.update(changed)
+        for settlement in group:
+            window = self.open[settlement.window]
+            window.unsettled -= int((window.status[settlement.rows] == Status.PENDING).sum())
+            window.status[settlement.rows] = settlement.status
+            self._queued -= 1
+            self._told(window, settlement)
+
+    def _changes(self, settlement: Settlement) -> Counter[Status]:
+        """By how much each count grows."""
+        window = self.open[settlement.window]
+        changed: Counter[Status] = Counter()
+        before = window.status[settlement.rows]
+        for status in Status:
+            count = int((settlement.status == status).sum()) - int((before == status).sum())
+            if count:
+                changed[status] = count
+        losers = int(window.losers[settlement.rows[before == Status.PENDING]].sum())
+        if losers:
+            changed[Status.SUPERSEDED] += losers
+            changed[Status.PENDING] -= losers
+        return changed

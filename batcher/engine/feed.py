@@ -1,0 +1,77 @@
+"""Windows in the order of the input, as an async stream; reading is blocking work and runs in the executor."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from batcher.core.errors import InputError
+from batcher.core.model import Bytes, Mask, Position, Window
+from batcher.engine.books import Executor
+from batcher.source.reader import Input, Reading, Waits, read
+from batcher.source.spool import Spool
+from batcher.source.windows import Windower
+
+LINGER_SECONDS = 0.2
+"""When the input is slow, a window that holds rows goes out after so long."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """A window to be worked on. `status` and `wanted` are given for windows from the ledger."""
+
+    window: Window
+    status: Bytes | None = None
+    wanted: Mask | None = None
+
+
+async def feed(
+    inputs: Sequence[Input],
+    how: Reading,
+    start: Position,
+    windower: Windower,
+    executor: Executor,
+    spool: Spool | None = None,
+) -> AsyncIterator[Work]:
+    """The windows of all inputs from `start` on.
+
+    Raises:
+        InputError: When an input cannot be read (any further) or was changed.
+
+    """
+    for number in range(start.source, len(inputs)):
+        rows = read(number, inputs[number], how, start if number == start.source else Position())
+        try:
+            while True:
+                seen = spool.version if spool else 0
+                step = await executor(lambda rows=rows: next(rows, None))  # type: ignore[misc]  # mypy cannot type defaults
+                if step is None:
+                    break
+                if not isinstance(step, Waits):
+                    for window in windower.feed(*step):
+                        yield Work(window)
+                elif spool is not None:
+                    with anyio.move_on_after(LINGER_SECONDS) as linger:
+                        await spool.grown(seen)
+                    if linger.cancelled_caught:
+                        for window in windower.flush():
+                            yield Work(window)
+                        await spool.grown(seen)
+        finally:
+            rows.close()
+    for window in windower.flush():
+        yield Work(window)
+
+
+def check_unchanged(number: int, item: Input, how: Reading, ended: Position) -> None:
+    """See that an input that was read to its end is still the same.
+
+    Raises:
+        InputError: When it is not.
+
+    """
+    for step in read(number, item, how, ended):
+        if not isinstance(step, Waits) and len(step[0]):
+            raise InputError(f"{item.name} was changed since it was read: it has grown")

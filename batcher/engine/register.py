@@ -1,0 +1,66 @@
+"""The runs of this host, one small file per target in the user's state folder.
+
+`resume` and `retry` ask it whether a newer run changed the same target meanwhile: then yesterday's changes could
+overwrite today's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+
+def state_folder(environment: Mapping[str, str]) -> Path:
+    """The user's state folder (XDG base directory specification)."""
+    home = environment.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return Path(home) / "batcher"
+
+
+class Register:
+    """The runs on one target. A folder that cannot be written costs the protection, not the run."""
+
+    def __init__(self, folder: Path, kind: str, url: str, env: str) -> None:
+        name = blake2b("\0".join((kind, url, env)).encode(), digest_size=8).hexdigest()
+        self._path = folder / f"{kind}-{name}.sqlite"
+
+    def add(self, run: str, ledger: Path, started: float) -> None:
+        """A run starts on the target at this moment (UTC seconds)."""
+        with self._open() as connection:
+            if connection is not None:
+                connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run, str(ledger), started))
+
+    def later_than(self, run: str, started: float) -> str | None:
+        """The ledger of another run that started after this one, if there is any."""
+        with self._open() as connection:
+            if connection is None:
+                return None
+            row = connection.execute(
+                "SELECT ledger FROM run WHERE run != ? AND started > ? ORDER BY started DESC LIMIT 1", (run, started)
+            ).fetchone()
+            return str(row[0]) if row else None
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection | None]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            connection = sqlite3.connect(self._path, timeout=5.0)
+        except (OSError, sqlite3.Error) as error:
+            _log.warning("runs on this host cannot be registered: %s", error)
+            yield None
+            return
+        try:
+            with connection:
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS run (run TEXT PRIMARY KEY, ledger TEXT, started REAL) WITHOUT ROWID"
+                )
+                yield connection
+        finally:
+            connection.close()

@@ -1,0 +1,333 @@
+"""The one task group and its bounded channels: windows in, batches to the workers, settlements to the ledger."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import count
+from typing import cast
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from batcher.core.blame import Blame, Refusal
+from batcher.core.clock import Clock
+from batcher.core.errors import InputError, LedgerError
+from batcher.core.health import Health
+from batcher.core.lanes import OrderBy
+from batcher.core.model import Batch, Ints, Limits, Settlement, Status
+from batcher.core.schedule import Schedule
+from batcher.core.verdict import Cause
+from batcher.core.wire import Wire
+from batcher.delivery.courier import Courier, Delivered
+from batcher.delivery.stopping import Abandoned, Stopping
+from batcher.delivery.turnstile import Turnstile
+from batcher.engine.books import Books, Executor, OpenWindow
+from batcher.engine.feed import Work
+from batcher.engine.intake import batches, take_in
+
+_log = logging.getLogger(__name__)
+_MOST_OPEN = 2
+_DRAIN_SECONDS = 10.0
+"""What is in flight may come back for so long after a stop."""
+_FLUSH_SECONDS = 10.0
+_JUDGED_FROM = 1_000
+"""A share of failures means nothing before so many are settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """When to stop early. Seconds are durations; None is no bound."""
+
+    max_failures: int | None = None
+    max_failure_share: float | None = None
+    deadline: float | None = None
+    max_wait: float = 900.0
+
+
+class Run:
+    """One invocation at work. `all_read` tells whether every window was admitted."""
+
+    def __init__(
+        self,
+        works: AsyncIterator[Work],
+        books: Books,
+        courier: Courier,
+        schedule: Schedule,
+        blame: Blame,
+        health: Health,
+        turnstile: Turnstile,
+        stopping: Stopping,
+        clock: Clock,
+        executor: Executor,
+        *,
+        limits: Limits,
+        wire: Wire,
+        order_by: OrderBy,
+        workers: int,
+        first_batch: int,
+        budget: Budget,
+        opened: Callable[[OpenWindow], None] = lambda _: None,
+    ) -> None:
+        self.all_read = False
+        self.input_error: InputError | None = None
+        self._works = works
+        self._books = books
+        self._courier = courier
+        self._schedule = schedule
+        self._blame = blame
+        self._health = health
+        self._turnstile = turnstile
+        self._stopping = stopping
+        self._clock = clock
+        self._executor = executor
+        self._limits = limits
+        self._wire = wire
+        self._order_by = order_by
+        self._workers = workers
+        self._budget = budget
+        self._opened = opened
+        self._batch_ids = count(first_batch)
+        self._changed = anyio.Event()
+        self._admitting = 0
+        self._settled = 0
+        self._failed = 0
+        self._producing = anyio.CancelScope()
+        self._flushing = anyio.CancelScope(shield=True)
+        self._working: TaskGroup | None = None
+
+    def __repr__(self) -> str:
+        return f"<Run {self._schedule!r} {self._books!r} {self._stopping!r}>"
+
+    async def run(self) -> None:
+        """Work until everything is settled, or the run is stopped. What was sent and answered is on disk then."""
+        sender, receiver = anyio.create_memory_object_stream[Batch](0)
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(self._watch)
+            watching.start_soon(self._end_when_stopped)
+            async with anyio.create_task_group() as writing:
+                writing.start_soon(self._write)
+                try:
+                    async with anyio.create_task_group() as self._working:
+                        self._working.start_soon(self._produce)
+                        self._working.start_soon(self._dispatch, sender)
+                        for _ in range(self._workers):
+                            self._working.start_soon(self._work, receiver.clone())
+                        receiver.close()
+                finally:
+                    self._flushing.deadline = anyio.current_time() + _FLUSH_SECONDS
+                    with anyio.CancelScope(shield=True):
+                        await self._books.close()
+            watching.cancel_scope.cancel()
+
+    def told(self, window: OpenWindow, settlement: Settlement) -> None:
+        """Something is on the disk: close the window when it was the last, judge the budget."""
+        self._settled += len(settlement.rows)
+        self._failed += int((settlement.status >= Status.FAILED).sum())
+        self._judge_failures()
+        if not window.unsettled:
+            del self._books.open[window.window.id]
+            for waiting in self._books.open.values():
+                self._release(waiting)
+        self._wake()
+
+    # Windows in.
+
+    async def _produce(self) -> None:
+        try:
+            with self._producing:
+                async with aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
+                    async for work in works:
+                        while len(self._books.open) >= _MOST_OPEN:
+                            await self._changed.wait()
+                        await self._admit(work)
+                self.all_read = True
+        except InputError as error:
+            self.input_error = error
+            self._stopping.stop(Cause.INPUT, str(error))
+        except LedgerError as error:
+            self._stopping.stop(Cause.LEDGER, str(error))
+        self._wake()
+
+    async def _admit(self, work: Work) -> None:
+        self._admitting += 1
+        try:
+            with anyio.CancelScope(shield=True):
+                before = [window.lanes for window in self._books.open.values()]
+                window, rows = await self._executor(lambda: take_in(work, self._order_by, before))
+                await self._books.open_window(window, is_new=work.status is None)
+            self._opened(window)
+            await self._pack(window, rows)
+            self._release(window)
+        finally:
+            self._admitting -= 1
+        self._wake()
+
+    def _release(self, window: OpenWindow) -> None:
+        """Send what waited for earlier windows, if there is none any more."""
+        is_first = all(other >= window.window.id for other in self._books.open)
+        if is_first and len(window.held_back):
+            rows, window.held_back = window.held_back, window.held_back[:0]
+            self._admitting += 1
+            cast(TaskGroup, self._working).start_soon(self._pack_released, window, rows)
+
+    async def _pack_released(self, window: OpenWindow, rows: Ints) -> None:
+        try:
+            await self._pack(window, rows)
+        finally:
+            self._admitting -= 1
+        self._wake()
+
+    async def _pack(self, window: OpenWindow, rows: Ints) -> None:
+        self._schedule.add(
+            await self._executor(
+                lambda: batches(
+                    window, rows, self._limits, self._wire, self._order_by, lambda: next(self._batch_ids)
+                )
+            )
+        )
+
+    # Batches out.
+
+    async def _dispatch(self, sender: MemoryObjectSendStream[Batch]) -> None:
+        async with sender:
+            while not self._stopping.is_set:
+                turn = self._schedule.take(self._clock.now())
+                if turn.batch is not None:
+                    if turn.is_trial:
+                        _log.warning(
+                            "%d changes were refused in a row: trying a batch of other users and groups to learn"
+                            " whether they or the run are at fault",
+                            self._blame.holds,
+                        )
+                    started = self._clock.now()
+                    await sender.send(turn.batch)
+                    self._turnstile.waited.concurrency += self._clock.now() - started
+                elif self._blame.holds and self._nothing_else_is_left():
+                    await self._book(self._blame.release())
+                elif self._is_done():
+                    return
+                else:
+                    await self._wait_for_change(turn.at)
+
+    def _nothing_else_is_left(self) -> bool:
+        """Whether what is held can only be proven by what does not exist."""
+        if self._schedule.in_flight or self._admitting or not self._books.is_clear:
+            return False
+        no_more_comes = self.all_read or len(self._books.open) >= _MOST_OPEN
+        if self._blame.is_suspect:
+            return no_more_comes and not self._schedule.has_fair_trial()
+        return no_more_comes and self._schedule.is_idle
+
+    def _is_done(self) -> bool:
+        return (
+            self.all_read
+            and self._schedule.is_idle
+            and not self._admitting
+            and self._books.is_clear
+            and not self._books.open
+        )
+
+    async def _wait_for_change(self, at: float | None) -> None:
+        started = self._clock.now()
+        with anyio.move_on_after(math.inf if at is None else at - started):
+            await self._changed.wait()
+        if at is not None and not self._schedule.in_flight:
+            self._turnstile.waited.grace += self._clock.now() - started
+
+    async def _work(self, receiver: MemoryObjectReceiveStream[Batch]) -> None:
+        async with receiver:
+            async for batch in receiver:
+                try:
+                    delivered = await self._courier.deliver(batch)
+                except Abandoned:
+                    self._schedule.done(batch)
+                else:
+                    await self._digest(batch, delivered)
+                self._wake()
+
+    async def _digest(self, batch: Batch, delivered: Delivered) -> None:
+        pieces = [
+            Batch(next(self._batch_ids), batch.window, ops, batch.user, batch.group, delivered.history)
+            for ops in delivered.pieces
+        ]
+        if pieces:
+            _log.info("batch %d of %d changes is split: %s", batch.id, len(batch), delivered.reason)
+        was_trial = self._schedule.done(batch, pieces)
+        if delivered.stop is not None:
+            self._stopping.stop(delivered.stop.cause, delivered.stop.reason)
+        booked = self._blame.accepted() if delivered.accepted else []
+        for refusal in delivered.refused:
+            booked += self._blame.refused(refusal)
+        if was_trial and delivered.was_refused:
+            self._stopping.stop(
+                Cause.SUSPICION,
+                f"the target refused {self._blame.holds} changes in a row and then other users and groups too",
+            )
+        for settlement in delivered.settled:
+            await self._settle(settlement)
+        await self._book(booked)
+
+    async def _book(self, refusals: list[Refusal]) -> None:
+        for refusal in refusals:
+            await self._settle(refusal.settlement)
+
+    async def _settle(self, settlement: Settlement) -> None:
+        try:
+            await self._books.settle(settlement)
+        except Abandoned:
+            _log.debug("batch %d was answered but cannot be recorded; it stays pending", settlement.batch)
+
+    # Outcomes down.
+
+    async def _write(self) -> None:
+        with self._flushing:
+            try:
+                await self._books.write()
+            except LedgerError as error:
+                self._stopping.stop(Cause.LEDGER, str(error))
+
+    # Ends.
+
+    async def _end_when_stopped(self) -> None:
+        await self._stopping.wait()
+        self._producing.cancel()
+        self._wake()
+        await anyio.sleep(_DRAIN_SECONDS)
+        if self._working is not None:
+            self._working.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
+        """Stop at the deadline, or when no request was accepted for too long."""
+        started = self._clock.now()
+        deadline = math.inf if self._budget.deadline is None else started + self._budget.deadline
+        while True:
+            now = self._clock.now()
+            since = self._health.trying_since
+            patience = now + self._budget.max_wait if since is None else since + self._budget.max_wait
+            if now >= deadline:
+                self._stopping.stop(Cause.DEADLINE, "the deadline has come")
+                return
+            if now >= patience:
+                waited = f"no request was accepted for {self._budget.max_wait:g} s"
+                self._stopping.stop(Cause.MAX_WAIT, waited)
+                return
+            await anyio.sleep(min(deadline, patience) - now)
+
+    def _judge_failures(self) -> None:
+        budget = self._budget
+        if budget.max_failures is not None and self._failed > budget.max_failures:
+            self._stopping.stop(Cause.FAILURES, f"{self._failed} changes failed, {budget.max_failures} are allowed")
+        if budget.max_failure_share is None or self._settled < _JUDGED_FROM:
+            return
+        if self._failed > budget.max_failure_share * self._settled:
+            share = f"{self._failed / self._settled:.1%} of {self._settled} changes failed"
+            self._stopping.stop(Cause.FAILURES, f"{share}, {budget.max_failure_share:.1%} are allowed")
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

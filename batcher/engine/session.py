@@ -1,0 +1,300 @@
+"""One invocation: builds the parts from the settings, lets them run, and reports from the ledger."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+
+from batcher.core.blame import Blame
+from batcher.core.clock import Clock
+from batcher.core.errors import BatcherError
+from batcher.core.health import Health
+from batcher.core.lanes import OrderBy, lane_keys
+from batcher.core.late import LateRequests
+from batcher.core.limit import AdaptiveLimit, FixedLimit, Meter, Pacer, Rate
+from batcher.core.model import Limits, Settlement, Status, Window
+from batcher.core.report import Report, Requests, Waited
+from batcher.core.retry import RetryPolicy
+from batcher.core.schedule import Schedule
+from batcher.core.secrets import Secrets
+from batcher.core.target import Credentials, Target
+from batcher.core.units import parse_duration, parse_failures, parse_rate, spoken
+from batcher.core.verdict import Cause
+from batcher.delivery.access import Access
+from batcher.delivery.courier import Courier
+from batcher.delivery.stopping import Stopping
+from batcher.delivery.turnstile import Turnstile
+from batcher.engine.books import Books, Executor, OpenWindow, in_thread
+from batcher.engine.feed import Work
+from batcher.engine.register import Register
+from batcher.engine.run import Budget, Run
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.writer import Figures, LedgerWriter
+from batcher.settings import Settings
+from batcher.targets import create
+from batcher.transport import HttpTransport, Transport, Trust
+
+_MOST_WORKERS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The outer world as arguments, so that tests can be the world."""
+
+    clock: Clock
+    dice: Callable[[], float]
+    executor: Executor
+    transport: Callable[[Settings, Secrets], AbstractAsyncContextManager[Transport]]
+    state_folder: Path | None = None
+    """Where runs know of each other; None for nowhere."""
+
+
+def real_surroundings(state_folder: Path | None) -> Surroundings:
+    """The clock, the dice, a worker thread, and HTTP. Call it within a running event loop."""
+    offset = time.time() - anyio.current_time()  # noqa: TID251 — the one place where the clock is read
+    clock = Clock(anyio.current_time, lambda: anyio.current_time() + offset)
+    return Surroundings(clock, random.random, in_thread, _http, state_folder)
+
+
+def _http(settings: Settings, secrets: Secrets) -> AbstractAsyncContextManager[Transport]:
+    target = settings.target
+    trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
+    return HttpTransport(target.timeout_seconds, trust, secrets)
+
+
+@dataclass(slots=True, eq=False)
+class Observer:
+    """Who looks on while a run works. Both are called on the event loop and must not take long."""
+
+    started: Callable[[Session], None] = lambda _: None
+    opened: Callable[[OpenWindow], None] = lambda _: None
+    settled: Callable[[OpenWindow, Settlement], None] = lambda *_: None
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """The parts of one invocation, made by `Session.of`."""
+
+    settings: Settings
+    target: Target
+    limits: Limits
+    rate: Rate | None
+    order_by: OrderBy
+    ledger: LedgerWriter
+    surroundings: Surroundings
+    stopping: Stopping
+    secrets: Secrets = field(default_factory=Secrets)
+    turnstile: Turnstile | None = None
+    books: Books | None = None
+    courier: Courier | None = None
+    late: LateRequests = field(init=False)
+    health: Health = field(default_factory=Health)
+    started: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.late = LateRequests(self.settings.retry.grace_seconds)
+
+    @staticmethod
+    def of(settings: Settings, ledger: LedgerWriter, surroundings: Surroundings, stopping: Stopping) -> Session:
+        """The parts that need no network.
+
+        Raises:
+            ConfigurationError: When the settings do not fit the target.
+
+        """
+        target = make_target(settings)
+        order_by = OrderBy.INPUT if settings.input.ordered else OrderBy(settings.target.order_by)
+        limits, rate = settings.limits_for(target), settings.requests_rate(target)
+        return Session(settings, target, limits, rate, order_by, ledger, surroundings, stopping)
+
+    def register(self) -> Register | None:
+        """Where runs on this target know of each other."""
+        folder = self.surroundings.state_folder
+        settings = self.settings.target
+        return None if folder is None else Register(folder, self.target.name, self.target.url, settings.env)
+
+    def remember_lost(self, window: Window, rows: Settlement | None, lost_at: float) -> None:
+        """A request for these rows (all of the window's when None) may still arrive; `lost_at` in UTC seconds."""
+        columns = window.columns
+        index = slice(None) if rows is None else rows.rows
+        valid = columns.action[index] <= 1
+        user, group = columns.user.take(index).take(valid), columns.group.take(index).take(valid)
+        clock = self.surroundings.clock
+        moment = clock.now() - (clock.utc() - lost_at)
+        self.late.lost(lane_keys(user, group, self.order_by), columns.action[index][valid], moment)
+
+    async def work(
+        self,
+        kind: str,
+        works: AsyncIterator[Work],
+        credentials: Credentials,
+        observer: Observer,
+        *,
+        presumed_guilty: bool = False,
+    ) -> Run:
+        """Run until everything is settled or the run is stopped; the session is then recorded in the ledger."""
+        clock, executor = self.surroundings.clock, self.surroundings.executor
+        self.started = clock.now()
+        self.ledger.begin_session(kind, clock.utc())
+        with LedgerReader(self.ledger.path) as reader:
+            tally = reader.tally()
+            _, _, next_batch = reader.next_ids()
+        settings = self.settings
+        async with self.surroundings.transport(settings, self.secrets) as transport:
+            limit = self._limit()
+            turnstile = Turnstile(transport, self._pacer(), limit, clock, self.stopping)
+            access = Access(self.target, credentials, turnstile, self.secrets)
+            blame = Blame(presumed_guilty=presumed_guilty)
+            courier = Courier(
+                self.target,
+                access,
+                turnstile,
+                self.health,
+                self.late,
+                self.order_by,
+                RetryPolicy(settings.retry.max_attempts, settings.retry.base_seconds, settings.retry.max_seconds),
+                clock,
+                self.surroundings.dice,
+                self.stopping,
+                repeats_accepted=settings.target.repeats == "accepted",
+                has_succeeded=lambda: blame.accepted_once,
+            )
+
+            def told(window: OpenWindow, settlement: Settlement) -> None:
+                run.told(window, settlement)
+                observer.settled(window, settlement)
+
+            books = Books(self.ledger, tally, executor, self.figures, told)
+            self.turnstile, self.courier, self.books = turnstile, courier, books
+            run = Run(
+                works,
+                books,
+                courier,
+                Schedule(self.order_by, self.late, blame),
+                blame,
+                self.health,
+                turnstile,
+                self.stopping,
+                clock,
+                executor,
+                limits=self.limits,
+                wire=self.target.wire,
+                order_by=self.order_by,
+                workers=limit.ceiling,
+                first_batch=next_batch,
+                budget=self._budget(),
+                opened=observer.opened,
+            )
+            observer.started(self)
+            try:
+                await run.run()
+            finally:
+                stopping = self.stopping
+                with _ignoring_a_dead_ledger(stopping):
+                    self.ledger.end_session(self.figures(), clock.utc(), stopping.cause, stopping.reason)
+        return run
+
+    def figures(self) -> Figures:
+        """What this invocation has done so far."""
+        requests = self.courier.requests if self.courier else Requests()
+        waited = self.turnstile.waited if self.turnstile else Waited()
+        return Figures(self.surroundings.clock.now() - self.started, requests, waited)
+
+    def _limit(self) -> AdaptiveLimit:
+        if self.order_by is OrderBy.INPUT:
+            return FixedLimit(1)
+        most = self.settings.rate.max_in_flight
+        return AdaptiveLimit(ceiling=_MOST_WORKERS) if most == "auto" else FixedLimit(most)
+
+    def _pacer(self) -> Pacer:
+        rate = self.settings.rate
+        changes = parse_rate(rate.changes)
+        return Pacer(
+            Meter(self.rate, rate.burst, rate.margin) if self.rate else None,
+            Meter(changes, 1, rate.margin) if changes else None,
+        )
+
+    def _budget(self) -> Budget:
+        guard = self.settings.guard
+        count, share = parse_failures(guard.max_failures) if guard.max_failures else (None, None)
+        deadline = parse_duration(guard.deadline) if guard.deadline else None
+        return Budget(count, share, deadline, parse_duration(self.settings.retry.max_wait))
+
+
+def make_target(settings: Settings) -> Target:
+    """The target that the settings name.
+
+    Raises:
+        ConfigurationError: When they name none.
+
+    """
+    return create(settings.target.kind, settings.target.url, settings.target.env)
+
+
+def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Report:
+    """The summary of a ledger as it stands on the disk.
+
+    Raises:
+        LedgerError: When it cannot be read.
+
+    """
+    with LedgerReader(ledger) as reader:
+        facts, sessions, changes = reader.facts(), reader.sessions(), reader.tally()
+        complete = all(source.ended is not None for source in reader.sources())
+        complete = complete and facts.get("spool", "whole") == "whole"
+    requests, waited = Requests(), Waited()
+    for session in sessions:
+        for name, number in session.requests.items():
+            setattr(requests, name, getattr(requests, name) + number)
+        for name, seconds in session.waited.items():
+            setattr(waited, name, getattr(waited, name) + seconds)
+    command = None
+    if changes[Status.PENDING] or (not complete and facts.get("spool") != "cut"):
+        command = f"batcher resume {shlex.quote(str(ledger))}"
+    elif changes[Status.FAILED] or changes[Status.UNKNOWN]:
+        command = f"batcher retry {shlex.quote(str(ledger))}"
+    return Report(
+        facts["run"],
+        facts["target"],
+        str(ledger),
+        sum(session.seconds for session in sessions),
+        complete,
+        changes,
+        requests,
+        waited,
+        stopped,
+        reason,
+        command,
+    )
+
+
+def when(cause: Cause | None, grace_seconds: float, now: float) -> str:
+    """From when on the next command makes sense, for people."""
+    if cause is None:
+        return "when the reasons are dealt with"
+    late = datetime.fromtimestamp(now, UTC) + timedelta(seconds=grace_seconds)
+    if cause.is_signal:
+        return f"at any time (opposite changes wait until {late:%H:%M:%S} UTC, {spoken(grace_seconds)} after the stop)"
+    return cause.remedy
+
+
+class _ignoring_a_dead_ledger:  # noqa: N801 — reads as a statement
+    """Where the ledger was what stopped the run, writing its end may fail as well."""
+
+    def __init__(self, stopping: Stopping) -> None:
+        self._stopping = stopping
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, BatcherError) and self._stopping.cause is Cause.LEDGER
+

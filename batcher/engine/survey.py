@@ -1,0 +1,108 @@
+"""A whole input, read without sending: for `plan`, `--strict` and guardrails. Bounded memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from batcher.core.coalesce import coalesce
+from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Limits, Position, Window
+from batcher.core.pack import pack, pack_in_order
+from batcher.core.wire import Wire
+from batcher.source.reader import Input, Reading, Waits, read
+from batcher.source.windows import WINDOW_ROWS, Windower
+
+_MOST_GROUPS = 100_000
+_SHOWN_REJECTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How windows would become requests."""
+
+    limits: Limits
+    wire: Wire
+    in_order: bool
+    window_rows: int = WINDOW_ROWS
+
+
+@dataclass(slots=True)
+class Survey:
+    """What is in the input. `groups` counts changes that would be sent, per group; beyond 100,000 groups the
+    small ones are forgotten, and `groups_are_complete` says so."""
+
+    adds: int = 0
+    removals: int = 0
+    rejected: int = 0
+    superseded: int = 0
+    requests: int = 0
+    ops: int = 0
+    first_rejects: list[tuple[str, int, str]] = field(default_factory=list)
+    groups: Counter[Key] = field(default_factory=Counter)
+    groups_are_complete: bool = True
+    mixes: list[str] = field(default_factory=list)
+    """Columns that hold both ids and names."""
+
+    @property
+    def total(self) -> int:
+        """All lines and changes."""
+        return self.adds + self.removals + self.rejected
+
+
+def survey(inputs: Sequence[Input], how: Reading, packing: Packing | None = None) -> Survey:
+    """Read everything; with `packing`, also count what would be sent.
+
+    Raises:
+        InputError: When an input cannot be read.
+
+    """
+    seen = Survey()
+    forms = {"user": 0, "group": 0}
+    windower = Windower(window_rows=packing.window_rows if packing else WINDOW_ROWS)
+    for number, item in enumerate(inputs):
+        for step in read(number, item, how, Position()):
+            if isinstance(step, Waits):
+                continue
+            columns, position = step
+            _count(seen, columns, inputs, forms)
+            if packing is not None:
+                for window in windower.feed(columns, position):
+                    _pack(seen, window, packing)
+    if packing is not None:
+        for window in windower.flush():
+            _pack(seen, window, packing)
+    both = 3
+    seen.mixes = [part for part, bits in forms.items() if bits == both]
+    return seen
+
+
+def _count(seen: Survey, columns: Columns, inputs: Sequence[Input], forms: dict[str, int]) -> None:
+    seen.adds += int((columns.action == Action.ADD).sum())
+    seen.removals += int((columns.action == Action.REMOVE).sum())
+    seen.rejected += len(columns.rejects)
+    for reject in columns.rejects[: _SHOWN_REJECTS - len(seen.first_rejects)]:
+        source = inputs[int(columns.source[reject.index])].name
+        seen.first_rejects.append((source, int(columns.line[reject.index]), reject.reason))
+    valid = columns.action != REJECTED_ROW
+    forms["user"] |= columns.user.take(valid).forms
+    forms["group"] |= columns.group.take(valid).forms
+
+
+def _pack(seen: Survey, window: Window, packing: Packing) -> None:
+    columns = window.columns
+    winner = coalesce(columns)
+    rows = np.flatnonzero(winner == np.arange(len(columns)))
+    seen.superseded += len(columns) - len(columns.rejects) - len(rows)
+    packer = pack_in_order if packing.in_order else pack
+    for ops in packer(columns, rows, packing.limits, packing.wire):
+        seen.requests += 1
+        seen.ops += len(ops)
+    codes, counts = np.unique(columns.group.codes[rows], return_counts=True)
+    for key, count in zip(columns.group.values(codes), counts.tolist(), strict=True):
+        seen.groups[key] += count
+    if len(seen.groups) > _MOST_GROUPS:
+        seen.groups_are_complete = False
+        seen.groups = Counter(dict(seen.groups.most_common(_MOST_GROUPS // 2)))

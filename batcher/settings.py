@@ -1,0 +1,274 @@
+"""TOML, environment and flags as one frozen value. Defaults are stated here and nowhere else."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.limit import Rate
+from batcher.core.model import Limits
+from batcher.core.target import Credentials, Target
+from batcher.core.units import parse_duration, parse_failures, parse_rate
+
+_LEAST_BYTES = 16 * 1024
+"""A single pair of the longest names always fits."""
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class TargetSettings(_Section):
+    """Where the changes go."""
+
+    kind: str = ""
+    url: str = ""
+    env: str = ""
+    repeats: Literal["accepted", "refused"] = "accepted"
+    order_by: Literal["pair", "group"] = "pair"
+    ca_file: str = ""
+    tls_fingerprint: str = ""
+    insecure: bool = False
+    timeout_seconds: float = 60.0
+
+
+class AuthSettings(_Section):
+    """Where the credentials are; the secrets themselves never stand here."""
+
+    token_file: str = ""
+    client_id: str = ""
+    client_secret_file: str = ""
+
+
+class InputSettings(_Section):
+    """How files are understood, and in which order changes are sent."""
+
+    format: Literal["", "csv", "jsonl", "json"] = ""
+    delimiter: str = ""
+    map: dict[str, str] = {}
+    strict: bool = False
+    ordered: bool = False
+
+
+class LimitSettings(_Section):
+    """Bounds of one request; what is not given is the target's cautious default."""
+
+    max_users: int | None = None
+    max_groups: int | None = None
+    max_ops: int | None = None
+    max_changes: int | None = None
+    max_bytes: int | None = None
+
+
+class RateSettings(_Section):
+    """How fast; an empty `requests` is the target's cautious default."""
+
+    requests: str = ""
+    changes: str = "none"
+    burst: int = 1
+    margin: float = 0.03
+    max_in_flight: int | Literal["auto"] = "auto"
+
+
+class RetrySettings(_Section):
+    """How long to insist."""
+
+    max_attempts: int = 8
+    base_seconds: float = 0.5
+    max_seconds: float = 60.0
+    grace_seconds: float = 30.0
+    max_wait: str = "15m"
+
+
+class GuardSettings(_Section):
+    """When to refuse or to stop."""
+
+    max_failures: str = ""
+    max_removals: int | None = None
+    deadline: str = ""
+
+
+class LedgerSettings(_Section):
+    """Where the ledger goes."""
+
+    path: str = ""
+
+
+class Settings(_Section):
+    """Everything that a run can be told."""
+
+    target: TargetSettings = TargetSettings()
+    auth: AuthSettings = AuthSettings()
+    input: InputSettings = InputSettings()
+    limits: LimitSettings = LimitSettings()
+    rate: RateSettings = RateSettings()
+    retry: RetrySettings = RetrySettings()
+    guard: GuardSettings = GuardSettings()
+    ledger: LedgerSettings = LedgerSettings()
+
+    @classmethod
+    def load(cls, file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+        """The file's settings, with `overrides` such as `{"rate.requests": "5/s"}` on top.
+
+        Raises:
+            ConfigurationError: When the file cannot be read, a key is unknown, or a value is of no use.
+
+        """
+        content: dict[str, Any] = {}
+        if file is not None:
+            try:
+                content = msgspec.toml.decode(file.read_bytes())
+            except OSError as error:
+                raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
+            except msgspec.DecodeError as error:
+                raise ConfigurationError(f"{file}: {error}") from None
+        for key, value in (overrides or {}).items():
+            section, _, name = key.partition(".")
+            if not name or not isinstance(content.setdefault(section, {}), dict):
+                raise ConfigurationError(f"{key!r} is no setting; write section.key")
+            content[section][name] = value
+        where = str(file) if file is not None else "settings"
+        try:
+            settings = msgspec.convert(content, cls)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"{where}: {_explain(str(error))}") from None
+        settings.check()
+        return settings
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """What `to_json` gave."""
+        return msgspec.json.decode(text, type=cls)
+
+    def to_json(self) -> str:
+        """For the ledger; there are no secrets in it."""
+        return msgspec.json.encode(self).decode()
+
+    def replace(self, **sections: Mapping[str, Any]) -> Settings:
+        """The same settings with some keys changed: `replace(target={"url": …})`."""
+        changed = {
+            name: msgspec.structs.replace(getattr(self, name), **keys) for name, keys in sections.items()
+        }
+        settings = msgspec.structs.replace(self, **changed)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """See that every value can be used.
+
+        Raises:
+            ConfigurationError: When one cannot.
+
+        """
+        least = {
+            "limits.max_users": (self.limits.max_users, 1),
+            "limits.max_groups": (self.limits.max_groups, 1),
+            "limits.max_ops": (self.limits.max_ops, 1),
+            "limits.max_changes": (self.limits.max_changes, 1),
+            "limits.max_bytes": (self.limits.max_bytes, _LEAST_BYTES),
+            "rate.burst": (self.rate.burst, 1),
+            "rate.margin": (self.rate.margin, 0),
+            "retry.max_attempts": (self.retry.max_attempts, 1),
+            "retry.base_seconds": (self.retry.base_seconds, 0),
+            "retry.max_seconds": (self.retry.max_seconds, 0),
+            "retry.grace_seconds": (self.retry.grace_seconds, 0),
+            "guard.max_removals": (self.guard.max_removals, 0),
+            "target.timeout_seconds": (self.target.timeout_seconds, 0.001),
+        }
+        for key, (value, bound) in least.items():
+            if value is not None and value < bound:
+                raise ConfigurationError(f"{key} = {value} is too small; the least is {bound}")
+        if self.rate.max_in_flight != "auto" and self.rate.max_in_flight < 1:
+            raise ConfigurationError("rate.max_in_flight must be a positive number or auto")
+        if len(self.input.delimiter) > 1:
+            raise ConfigurationError("input.delimiter must be a single character")
+        parse_duration(self.retry.max_wait)
+        parse_rate(self.rate.changes)
+        if self.rate.requests:
+            parse_rate(self.rate.requests)
+        if self.guard.max_failures:
+            parse_failures(self.guard.max_failures)
+        if self.guard.deadline:
+            parse_duration(self.guard.deadline)
+        self._check_url()
+
+    def _check_url(self) -> None:
+        if not self.target.url:
+            return
+        url = urlsplit(self.target.url)
+        if url.scheme not in {"http", "https"} or not url.hostname:
+            raise ConfigurationError(f"target.url {self.target.url!r} is no address; write https://host")
+        if url.username or url.password:
+            raise ConfigurationError("target.url must not hold credentials; use BATCHER_TOKEN or auth.token_file")
+        if url.scheme == "http" and url.hostname not in _LOOPBACK and not self.target.insecure:
+            raise ConfigurationError(
+                f"target.url {self.target.url} would send the credentials unencrypted; use https"
+                " (or set target.insecure = true)"
+            )
+
+    def limits_for(self, target: Target) -> Limits:
+        """The bounds of one request to this target.
+
+        Raises:
+            ConfigurationError: When one is set that means nothing there.
+
+        """
+        given = {key: value for key, value in msgspec.structs.asdict(self.limits).items() if value is not None}
+        for key in given.keys() & target.meaningless_limits:
+            raise ConfigurationError(f"limits.{key} means nothing for {target.name}, which takes single pairs")
+        limits = Limits(
+            **{name: given.get(name, getattr(target.limits, name)) for name in Limits.__dataclass_fields__}
+        )
+        changes = parse_rate(self.rate.changes)
+        if changes is not None and changes.count < limits.max_changes:
+            # A request with more changes than the rate allows per unit could never be sent.
+            limits = Limits(limits.max_users, limits.max_groups, limits.max_ops, changes.count, limits.max_bytes)
+        return limits
+
+    def requests_rate(self, target: Target) -> Rate | None:
+        """Requests per unit; None for no bound."""
+        return parse_rate(self.rate.requests or target.default_rate)
+
+
+def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentials:
+    """What the user gave: from the environment, else from the files that the configuration names.
+
+    Raises:
+        ConfigurationError: When a file cannot be read.
+
+    """
+    return Credentials(
+        environment.get("BATCHER_TOKEN") or _secret(auth.token_file, "auth.token_file"),
+        environment.get("BATCHER_CLIENT_ID") or auth.client_id,
+        environment.get("BATCHER_CLIENT_SECRET") or _secret(auth.client_secret_file, "auth.client_secret_file"),
+    )
+
+
+def _secret(file: str, key: str) -> str:
+    if not file:
+        return ""
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{key}: {file} cannot be read: {error}") from None
+
+
+def _explain(message: str) -> str:
+    """msgspec's words with the nearest known key."""
+    match = re.search(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?", message)
+    if match is None:
+        return message.replace("$.", "")
+    key, section = match[1], match[2] or ""
+    owner = type(getattr(Settings(), section)) if section else Settings
+    known = list(owner.__struct_fields__)
+    near = difflib.get_close_matches(key, known, 1, 0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    return f"unknown key {section + '.' if section else ''}{key}; {hint}"

@@ -1,0 +1,93 @@
+"""Who is in which group, as the target knows it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from batcher.simulator.behaviour import Behaviour
+
+Name = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One action on users × groups."""
+
+    is_add: bool
+    users: tuple[Name, ...]
+    groups: tuple[Name, ...]
+
+
+class Membership:
+    """Groups and their members. `journal` is given a line for each change of state, enough to restore it."""
+
+    def __init__(self, behaviour: Behaviour, journal: Callable[[bytes], None] | None = None) -> None:
+        self.groups: defaultdict[Name, set[Name]] = defaultdict(set)
+        self.applied = 0
+        """Pairs that were applied, repeats included."""
+        self.repeats = 0
+        self._behaviour = behaviour
+        self._journal = journal
+
+    def restore(self, lines: Iterable[bytes]) -> None:
+        """Play a journal; a last line that was not written to its end is ignored."""
+        for line in lines:
+            if line.endswith(b"\n"):
+                is_add, users, groups = orjson.loads(line)
+                self._change(Wish(is_add, tuple(users), tuple(groups)))
+
+    def refusal(self, wish: Wish) -> str | None:
+        """Why this wish (or part of it) cannot be granted."""
+        behaviour = self._behaviour
+        if bad := behaviour.bad_users.intersection(wish.users):
+            return f"user {min(bad, key=str)} does not exist"
+        if bad := behaviour.bad_groups.intersection(wish.groups):
+            return f"usergroup {min(bad, key=str)} does not exist"
+        for user, group in behaviour.bad_pairs:
+            if user in wish.users and group in wish.groups:
+                return f"user {user} may not be in usergroup {group}"
+        if behaviour.refuses_repeats:
+            for user in wish.users:
+                for group in wish.groups:
+                    if (user in self.groups[group]) == wish.is_add:
+                        return f"user {user} is {'already' if wish.is_add else 'not'} in usergroup {group}"
+        return None
+
+    def apply(self, wish: Wish) -> None:
+        """Grant it, whatever `refusal` says."""
+        self.applied += len(wish.users) * len(wish.groups)
+        self._change(wish)
+        if self._journal is not None:
+            self._journal(orjson.dumps([wish.is_add, wish.users, wish.groups], option=orjson.OPT_APPEND_NEWLINE))
+
+    def apply_until_refused(self, wish: Wish) -> None:
+        """Grant pair by pair, up to the first that is refused."""
+        for user in wish.users:
+            for group in wish.groups:
+                pair = Wish(wish.is_add, (user,), (group,))
+                if self.refusal(pair) is not None:
+                    return
+                self.apply(pair)
+
+    def _change(self, wish: Wish) -> None:
+        for group in wish.groups:
+            members = self.groups[group]
+            before = len(members)
+            if wish.is_add:
+                members.update(wish.users)
+                self.repeats += len(wish.users) - (len(members) - before)
+            else:
+                members.difference_update(wish.users)
+                self.repeats += len(wish.users) - (before - len(members))
+
+    def as_dict(self) -> dict[str, list[Name]]:
+        """Groups with their sorted members; empty groups are left out."""
+        return {
+            str(group): sorted(members, key=lambda name: (isinstance(name, str), name))
+            for group, members in sorted(self.groups.items(), key=lambda item: str(item[0]))
+            if members
+        }

@@ -1,0 +1,83 @@
+"""Scrutinizer's side of the dialect, from Plixer's page: a form in, one sentence per entry out."""
+
+from __future__ import annotations
+
+import random
+from email.parser import BytesParser
+from email.policy import HTTP
+
+import orjson
+
+from batcher.simulator.behaviour import Behaviour
+from batcher.simulator.membership import Membership, Name, Wish
+from batcher.simulator.messages import Arrival, Reply
+
+PATH = "/fcgi/scrut_fcgi.fcgi"
+
+
+def read_form(arrival: Arrival) -> dict[str, str]:
+    """The fields of a multipart form; empty when it is none."""
+    head = f"Content-Type: {arrival.headers.get('content-type', '')}\r\n\r\n".encode()
+    message = BytesParser(policy=HTTP).parsebytes(head + arrival.body)
+    fields = {}
+    for part in message.iter_parts() if message.is_multipart() else ():
+        name = part.get_param("name", header="content-disposition")
+        payload = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(payload, bytes):
+            fields[name] = payload.decode("utf-8", "replace")
+    return fields
+
+
+class Appliance:
+    """Names get ids of their own, because the sentences speak of ids."""
+
+    def __init__(self, behaviour: Behaviour, dice: random.Random) -> None:
+        self._behaviour = behaviour
+        self._dice = dice
+        self._ids: dict[tuple[str, Name], int] = {}
+
+    def change(self, fields: dict[str, str], membership: Membership) -> Reply:
+        """Carry out a membership call."""
+        if fields.get("rm") != "user_api" or fields.get("action") != "membership":
+            return Reply.json(200, {"err": "unknown run mode or action"})
+        try:
+            content = orjson.loads(fields.get("json", ""))
+        except orjson.JSONDecodeError:
+            return Reply.json(200, {"err": "json could not be decoded"})
+        wanted = content.get("membership") if isinstance(content, dict) else None
+        if not isinstance(wanted, dict):
+            return Reply.json(200, {"err": "membership is missing"})
+        data = {
+            said: self._shuffled([self._one(entry, membership, is_add=is_add) for entry in wanted.get(name, [])])
+            for name, said, is_add in (("add", "added", True), ("remove", "removed", False))
+        }
+        return Reply.json(200, {"data": data})
+
+    def _one(self, entry: object, membership: Membership, *, is_add: bool) -> str:
+        if not isinstance(entry, dict):
+            return "an entry must be an object"
+        user, group = _name(entry, "user"), _name(entry, "usergroup")
+        if user is None or group is None:
+            return "an entry needs either an id or a name for the user and for the usergroup"
+        wish = Wish(is_add, (user,), (group,))
+        refusal = membership.refusal(wish)
+        if refusal is not None:
+            return f"Error: {refusal}"
+        membership.apply(wish)
+        verb = "added to" if is_add else "removed from"
+        return f"User {self._id('user', user)} {verb} usergroup {self._id('usergroup', group)}"
+
+    def _id(self, kind: str, name: Name) -> int:
+        return name if isinstance(name, int) else self._ids.setdefault((kind, name), 1001 + len(self._ids))
+
+    def _shuffled(self, sentences: list[str]) -> list[str]:
+        if self._behaviour.shuffles:
+            self._dice.shuffle(sentences)
+        return sentences
+
+
+def _name(entry: dict[str, object], part: str) -> Name | None:
+    given = [entry.get(f"{part}_id"), entry.get(f"{part}_name")]
+    found = [value for value in given if value is not None]
+    value = found[0] if len(found) == 1 else None
+    return value if isinstance(value, int | str) else None
