@@ -130,8 +130,9 @@ class Books:
         changed: Counter[Status] = Counter()
         for settlement in group:
             changed.update(self._changes(settlement))
+        figures = self._figures()
         async with self._one_writer:
-            await self._executor(lambda: self._ledger.settle(group, changed, self._figures()))
+            await self._executor(lambda: self._ledger.settle(group, changed, figures))
         self.tally.update(changed)
         for settlement in group:
             window = self.open[settlement.window]

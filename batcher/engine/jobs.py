@@ -185,6 +185,20 @@ async def retry(
     return _end(ledger_path, stopping)
 
 
+def settings_of(ledger: Path) -> Settings:
+    """The settings of a ledger's run.
+
+    Raises:
+        LedgerError: When there is none.
+
+    """
+    with LedgerReader(ledger) as reader:
+        facts = reader.facts()
+    if "settings" not in facts:
+        raise LedgerError(f"{ledger} holds no run yet; start one with batcher apply --ledger {ledger}")
+    return Settings.from_json(facts["settings"])
+
+
 def reading(settings: Settings, ids_only: bool) -> Reading:  # noqa: FBT001 — a fact of the target
     """How the settings want inputs to be understood."""
     fields = Fields.of(settings.input.map, ids_only=ids_only)

@@ -60,7 +60,7 @@ def id_of(value: int | str, label: str) -> int:
     if isinstance(value, str) and not is_integer(value):
         if is_integer(value.strip().lstrip("+0") or "x"):
             raise Invalid(f"{label} {shown(value)} is not an integer as written: no blanks, sign or leading zeros")
-        raise Invalid(f"{label} {shown(value)} is not an integer; for names, name the column {label}_name")
+        raise Invalid(f"{label} {shown(value)} is not an integer; names go under {label}_name")
     number = int(value) if len(str(value)) <= len(str(_LEAST)) else _GREATEST + 1
     if not _LEAST <= number <= _GREATEST:
         raise Invalid(f"{label} {shown(value)} is out of the 64-bit range")

@@ -23,6 +23,8 @@ def create(kind: str, url: str, env: str) -> Target:
         ConfigurationError: When there is none, or it needs a URL and got none.
 
     """
+    if not kind:
+        raise ConfigurationError(f"no target: give --target {' or '.join(names())} (or try --simulate)")
     found = list(entry_points(group=GROUP, name=kind))
     if not found:
         raise ConfigurationError(f"target {kind!r} is not known; there are {', '.join(names())}")

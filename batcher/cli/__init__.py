@@ -1,0 +1,32 @@
+"""The command line: arguments → settings → a job → text and an exit code. Heavy imports happen inside commands."""
+
+from __future__ import annotations
+
+import typer
+
+from batcher.cli import apply, check, explain, plan, results, resume, simulate, verify
+
+app = typer.Typer(
+    name="batcher",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Bring user-group membership changes from files to an API that takes them in bounded batches:"
+    " politely, and with a result for every single change.",
+    epilog="Try it without any account: batcher apply examples/changes.csv --simulate",
+)
+app.command("apply")(apply.apply)
+app.command("plan")(plan.plan)
+app.command("resume")(resume.resume)
+app.command("retry")(resume.retry)
+app.command("results")(results.results)
+app.command("explain")(explain.explain)
+app.command("verify")(verify.verify)
+app.command("check")(check.check)
+app.command("simulate")(simulate.simulate)
+
+
+def main() -> None:
+    """The entry point of the `batcher` program."""
+    app()

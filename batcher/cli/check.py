@@ -1,0 +1,62 @@
+"""`batcher check`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from batcher.cli import options as opt
+from batcher.cli.console import guarded, say, set_up_logging
+
+if TYPE_CHECKING:
+    from batcher.settings import Settings
+
+
+def check(
+    config: opt.Config = None,
+    target: opt.TargetKind = None,
+    url: opt.Url = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Validate configuration, credentials and reachability; sends no change."""
+    set_up_logging(quiet=quiet, verbose=verbose)
+
+    def work() -> int:
+        settings = opt.load_settings(config, {"target.kind": target, "target.url": url})
+        return _check(settings, as_json=json, quiet=quiet)
+
+    guarded(work, verbose=verbose)
+
+
+def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
+    import orjson  # noqa: PLC0415 — keeps `--help` fast
+
+    from batcher.cli.runner import run_async  # noqa: PLC0415
+    from batcher.engine.probing import probe  # noqa: PLC0415
+    from batcher.engine.session import make_target, real_surroundings  # noqa: PLC0415
+    from batcher.settings import credentials  # noqa: PLC0415
+
+    destination = make_target(settings)
+    settings.limits_for(destination)
+    given = credentials(settings.auth, os.environ)
+
+    async def main() -> int:
+        stop = await probe(settings, given, real_surroundings(None))
+        reason = "" if stop is None else stop.reason
+        if as_json:
+            answer = {"target": destination.name, "url": destination.url, "ok": stop is None, "reason": reason}
+            sys.stdout.write(orjson.dumps(answer).decode() + "\n")
+        elif stop is None:
+            sys.stdout.write(f"{destination.name} at {destination.url}: reachable, credentials accepted\n")
+        else:
+            say(f"batcher: {destination.name} at {destination.url}: {reason}; {stop.cause.remedy}")
+        if not quiet:
+            for hint in destination.hints:
+                say(f"note: {hint}")
+        return 0 if stop is None else stop.cause.exit_code
+
+    return run_async(main)

@@ -1,0 +1,141 @@
+"""Standard error and standard output: logs, errors, summaries. No traceback reaches a user."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from batcher.core.model import Status
+    from batcher.core.report import Report
+
+E = TypeVar("E", bound=BaseException)
+_log = logging.getLogger("batcher")
+
+
+class _Handler(logging.Handler):
+    """One line per record on standard error, and never a stack trace unless asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{clear_line()}{self.format(record)}\n")
+
+
+_ON_LINE = [False]
+
+
+def clear_line() -> str:
+    """What takes a progress line off the terminal before something else is written."""
+    if not _ON_LINE[0]:
+        return ""
+    _ON_LINE[0] = False
+    return "\r\x1b[2K"
+
+
+def draw_line(text: str) -> None:
+    """Write a progress line that the next output replaces."""
+    sys.stderr.write(f"\r\x1b[2K{text}")
+    sys.stderr.flush()
+    _ON_LINE[0] = True
+
+
+def set_up_logging(*, quiet: bool, verbose: bool) -> None:
+    """Logs of our own go to standard error."""
+    _log.handlers = [_Handler()]
+    _log.propagate = False
+    _log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
+
+
+def say(text: str) -> None:
+    """A line for people, on standard error."""
+    sys.stderr.write(f"{clear_line()}{text}\n")
+
+
+def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
+    """Do it and exit with its code; errors become one sentence and their code.
+
+    Raises:
+        typer.Exit: Always.
+
+    """
+    from batcher.core.errors import BatcherError  # noqa: PLC0415
+
+    try:
+        code = work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
+        code = 0
+    except BaseException as error:  # noqa: BLE001 — the last line of defence
+        if isinstance(error, typer.Exit | KeyboardInterrupt):
+            raise
+        known = first_of(error, BatcherError)
+        if known is not None:
+            say(f"batcher: {known}")
+            raise typer.Exit(known.exit_code) from None
+        if verbose:
+            _log.exception("internal error")
+        say(f"batcher: internal error: {type(error).__name__}: {error} (-v shows where; please report it)")
+        code = 1
+    raise typer.Exit(code)
+
+
+def first_of(error: BaseException, kind: type[E]) -> E | None:
+    """The first error of a kind inside groups of errors."""
+    if isinstance(error, kind):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for inner in error.exceptions if (found := first_of(inner, kind))), None)
+    return None
+
+
+def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str) -> None:
+    """The summary on standard output; what stopped the run and the next command on standard error."""
+    import orjson  # noqa: PLC0415
+
+    if as_json:
+        sys.stdout.write(orjson.dumps(report.as_dict()).decode() + "\n")
+    else:
+        sys.stdout.write(describe(report) + "\n")
+    sys.stdout.flush()
+    if report.stopped is not None:
+        say(f"batcher: stopped: {report.reason}")
+    elif not report.input_complete and report.next is None:
+        say("batcher: the input ended early; what was not read must be applied anew")
+    if report.next is not None:
+        say(f"{report.next}  # {when}")
+    elif not quiet and not as_json:
+        say(f"batcher results {report.ledger}")
+
+
+def describe(report: Report) -> str:
+    """The summary as text."""
+    changes = " · ".join(
+        f"{number:,} {status.label}" for status, number in _ordered(report) if number or status.label == "applied"
+    )
+    requests = report.requests
+    waits = report.as_dict()["waited"]
+    waited = ", ".join(f"{name.replace('_', '-')} {value:g} s" for name, value in waits.items() if value >= 0.1)  # type: ignore[attr-defined]
+    lines = [
+        f"{report.total:,} changes: {changes}",
+        f"{requests.sent:,} requests ({requests.retried} retried, {requests.split} split) in {report.seconds:.1f} s"
+        + (f", waited for {waited}" if waited else ""),
+        f"ledger: {report.ledger}",
+    ]
+    if not report.input_complete:
+        lines.insert(1, "the input was not read to its end")
+    return "\n".join(lines)
+
+
+def _ordered(report: Report) -> list[tuple[Status, int]]:
+    from batcher.core.report import SUMMARY_ORDER  # noqa: PLC0415
+
+    return [(status, report.changes.get(status, 0)) for status in SUMMARY_ORDER]

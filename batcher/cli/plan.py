@@ -1,0 +1,159 @@
+"""`batcher plan`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batcher.cli import options as opt
+from batcher.cli.console import guarded, say, set_up_logging
+
+if TYPE_CHECKING:
+    from batcher.settings import Settings
+
+_MOST_GROUPS = 10
+
+
+def plan(
+    files: opt.Files,
+    config: opt.Config = None,
+    target: opt.TargetKind = None,
+    url: opt.Url = None,
+    simulate: opt.Simulate = False,
+    rate: opt.Rate = None,
+    map_: opt.Mapping = None,
+    format_: opt.Format = None,
+    delimiter: opt.Delimiter = None,
+    strict: opt.Strict = False,
+    ordered: opt.Ordered = False,
+    max_removals: opt.MaxRemovals = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Read everything, send nothing: counts, requests, duration, largest groups, rejects, guardrails."""
+    set_up_logging(quiet=quiet, verbose=verbose)
+
+    def work() -> int:
+        flags = {
+            "target.kind": target,
+            "target.url": url or ("http://localhost" if simulate else None),
+            "rate.requests": rate or ("none" if simulate else None),
+            "guard.max_removals": max_removals,
+            "input.map": opt.mapping(map_),
+            "input.format": format_,
+            "input.delimiter": delimiter,
+            "input.strict": strict,
+            "input.ordered": ordered,
+        }
+        settings = opt.load_settings(config, flags)
+        if simulate and not settings.target.kind:
+            settings = settings.replace(target={"kind": "minapp"})
+        return _plan(files, settings, as_json=json, quiet=quiet)
+
+    guarded(work, verbose=verbose)
+
+
+def _plan(files: list[str], settings: Settings, *, as_json: bool, quiet: bool) -> int:
+    import orjson  # noqa: PLC0415 — keeps `--help` fast
+
+    from batcher.core.units import parse_rate  # noqa: PLC0415
+    from batcher.engine.jobs import reading  # noqa: PLC0415
+    from batcher.engine.session import make_target  # noqa: PLC0415
+    from batcher.engine.survey import Packing, survey  # noqa: PLC0415
+    from batcher.source.reader import Input  # noqa: PLC0415
+
+    destination = make_target(settings)
+    limits, speed = settings.limits_for(destination), settings.requests_rate(destination)
+    paths = [_readable(file) for file in files]
+    inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
+    packing = Packing(limits, destination.wire, settings.input.ordered)
+    try:
+        seen = survey(inputs, reading(settings, destination.ids_only), packing)
+    finally:
+        for file, path in zip(files, paths, strict=True):
+            if file == "-":
+                path.unlink()
+    margin = 1 + settings.rate.margin
+    seconds = max(0, seen.requests - settings.rate.burst) * speed.seconds * margin / speed.count if speed else 0.0
+    sendable = seen.adds + seen.removals - seen.superseded
+    changes = parse_rate(settings.rate.changes)
+    if changes is not None:
+        seconds = max(seconds, max(0, sendable - limits.max_changes) * changes.seconds * margin / changes.count)
+    refusals = _refusals(settings, seen.removals, seen.rejected)
+    hints = [*destination.hints]
+    hints += [
+        f"the {part} column holds both ids and names; the same {part} under both cannot be recognised: --ordered keeps"
+        " their order"
+        for part in seen.mixes
+        if not settings.input.ordered
+    ]
+    content: dict[str, Any] = {
+        "target": destination.name,
+        "changes": {
+            "total": seen.total,
+            "add": seen.adds,
+            "remove": seen.removals,
+            "rejected": seen.rejected,
+            "superseded": seen.superseded,
+            "to_send": sendable,
+        },
+        "requests": seen.requests,
+        "rate": str(speed) if speed else "none",
+        "seconds": round(seconds, 1),
+        "largest_groups": [{"group": g, "changes": n} for g, n in seen.groups.most_common(_MOST_GROUPS)],
+        "rejects": [{"source": s, "line": n, "reason": r} for s, n, r in seen.first_rejects],
+        "refused_by": refusals,
+        "hints": hints,
+    }
+    sys.stdout.write(orjson.dumps(content).decode() + "\n" if as_json else "\n".join(_told(content)) + "\n")
+    if not quiet and not as_json:
+        for hint in hints:
+            say(f"note: {hint}")
+    return 5 if refusals else 0
+
+
+def _refusals(settings: Settings, removals: int, rejected: int) -> list[str]:
+    refusals = []
+    most = settings.guard.max_removals
+    if most is not None and removals > most:
+        refusals.append(f"{removals} removals, guard.max_removals allows {most}")
+    if settings.input.strict and rejected:
+        refusals.append(f"{rejected} invalid lines, --strict allows none")
+    return refusals
+
+
+def _told(content: dict[str, Any]) -> list[str]:
+    from batcher.core.units import spoken  # noqa: PLC0415
+
+    changes = content["changes"]
+    lines = [
+        f"{changes['total']:,} changes: {changes['add']:,} add, {changes['remove']:,} remove,"
+        f" {changes['rejected']:,} rejected; {changes['superseded']:,} superseded, {changes['to_send']:,} to send",
+        f"{content['requests']:,} requests to {content['target']} at {content['rate']}:"
+        f" at least {spoken(content['seconds'])}",
+    ]
+    if content["largest_groups"]:
+        largest = ", ".join(f"{item['group']} ({item['changes']:,})" for item in content["largest_groups"])
+        lines.append(f"largest groups: {largest}")
+    lines += [f"rejected: {r['source']}, line {r['line']}: {r['reason']}" for r in content["rejects"]]
+    if changes["rejected"] > len(content["rejects"]):
+        lines.append(f"… and {changes['rejected'] - len(content['rejects']):,} more rejected lines")
+    lines += [f"would be refused: {why}" for why in content["refused_by"]]
+    return [*lines, "nothing was sent"]
+
+
+def _readable(file: str) -> Path:
+    """The file, or standard input as one that can be read in several passes."""
+    import os  # noqa: PLC0415
+    import shutil  # noqa: PLC0415
+    import tempfile  # noqa: PLC0415
+
+    if file != "-":
+        return Path(file)
+    descriptor, name = tempfile.mkstemp(prefix="batcher-")
+    with os.fdopen(descriptor, "wb") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+    return Path(name)

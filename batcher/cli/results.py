@@ -1,0 +1,63 @@
+"""`batcher results`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batcher.cli import options as opt
+from batcher.cli.console import guarded, say, set_up_logging
+
+
+def results(
+    ledger: opt.Ledger,
+    status: Annotated[
+        str | None, typer.Option("--status", help="Only these: failed,unknown,…", metavar="STATUS,…")
+    ] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="csv, jsonl or parquet.", metavar="KIND")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File; default standard output.", metavar="FILE")
+    ] = None,
+    for_spreadsheet: Annotated[
+        bool, typer.Option("--for-spreadsheet", help="Neutralise cells that a spreadsheet takes for formulas.")
+    ] = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Write one record per change, in input order."""
+    set_up_logging(quiet=quiet, verbose=False)
+
+    def work() -> int:
+        from batcher.core.errors import ConfigurationError  # noqa: PLC0415 — keeps `--help` fast
+        from batcher.core.model import Status  # noqa: PLC0415
+        from batcher.ledger.reader import LedgerReader  # noqa: PLC0415
+        from batcher.ledger.results import FORMATS, write_results  # noqa: PLC0415
+
+        known = {item.label: item for item in Status}
+        wanted = [text.strip() for text in status.split(",")] if status else []
+        unknown = [text for text in wanted if text not in known]
+        if unknown:
+            raise ConfigurationError(f"--status {unknown[0]!r} is none of {', '.join(known)}")
+        suffix = output.suffix.lstrip(".") if output else ""
+        kind = format_ or (suffix if suffix in FORMATS else "csv")
+        if kind not in FORMATS:
+            raise ConfigurationError(f"--format {kind!r} is none of {', '.join(FORMATS)}")
+        if kind == "parquet" and output is None:
+            raise ConfigurationError("Parquet needs a file: -o results.parquet")
+        with LedgerReader(ledger) as reader:
+            chosen = [known[text] for text in wanted]
+            if output is None:
+                write_results(reader, sys.stdout.buffer, kind, chosen, for_spreadsheet=for_spreadsheet)
+                return 0
+            try:
+                with output.open("wb") as file:
+                    count = write_results(reader, file, kind, chosen, for_spreadsheet=for_spreadsheet)
+            except OSError as error:
+                raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
+        if not quiet:
+            say(f"{count:,} records in {output}")
+        return 0
+
+    guarded(work)

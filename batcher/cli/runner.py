@@ -1,0 +1,105 @@
+"""Runs a job on an event loop: signals, progress, the embedded server, and the summary at the end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from batcher.cli.console import print_summary, say
+from batcher.cli.progress import Progress
+from batcher.core.report import Report
+from batcher.core.target import Credentials
+from batcher.core.verdict import Cause
+from batcher.delivery.stopping import Stopping
+from batcher.engine.session import Observer, report, when
+from batcher.settings import Settings, credentials
+from batcher.simulator.behaviour import Behaviour
+from batcher.simulator.server import serve
+
+_SIGNALS = {signal.SIGHUP: Cause.HANGUP, signal.SIGINT: Cause.INTERRUPT, signal.SIGTERM: Cause.TERMINATED}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How the command speaks."""
+
+    as_json: bool
+    quiet: bool
+
+
+Job = Callable[[Stopping, Observer], Awaitable[Report]]
+
+
+def run_async(main: Callable[[], Awaitable[int]]) -> int:
+    """On uvloop where the platform has it."""
+    try:
+        import uvloop  # noqa: F401, PLC0415
+    except ImportError:
+        return anyio.run(main)
+    return anyio.run(main, backend_options={"use_uvloop": True})
+
+
+async def run_job(job: Job, ledger: Path, settings: Settings, sizes: list[int], output: Output) -> int:
+    """Run the job to its end; the first signal drains it, the second stops it at once."""
+    stopping = Stopping()
+    progress = Progress(sizes)
+    result: Report | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_watch_signals, stopping, group.cancel_scope)
+        if not output.quiet:
+            group.start_soon(progress.show)
+        result = await job(stopping, progress.observer())
+        group.cancel_scope.cancel()
+    if result is None:
+        result = report(ledger, stopping.cause, stopping.reason)
+    utc = progress.session.surroundings.clock.utc() if progress.session else 0.0
+    print_summary(
+        result,
+        as_json=output.as_json,
+        quiet=output.quiet,
+        when=when(result.stopped, settings.retry.grace_seconds, utc),
+    )
+    return result.exit_code
+
+
+async def _watch_signals(stopping: Stopping, scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(*_SIGNALS) as signals:
+        async for number in signals:
+            if stopping.cause is not None and stopping.cause.is_signal:
+                scope.cancel()
+                return
+            name = signal.Signals(number).name
+            say(f"batcher: {name}: ending in good order; once more ends at once")
+            stopping.stop(_SIGNALS[signal.Signals(number)], f"{name} was received")
+
+
+def journal_of(ledger: Path) -> Path:
+    """Where the embedded server keeps its membership."""
+    return ledger.with_name(ledger.name + ".simulation")
+
+
+async def embedded(stack: AsyncExitStack, ledger: Path) -> str:
+    """Start the embedded server for as long as the stack lasts; gives its address."""
+    journal = journal_of(ledger)
+    journal.touch(mode=0o600)
+    return await stack.enter_async_context(serve(Behaviour(), journal=journal))
+
+
+def given_credentials(settings: Settings, *, simulated: bool) -> Credentials:
+    """From the environment or the files that the settings name; the embedded server takes any."""
+    given = credentials(settings.auth, os.environ)
+    if simulated and not given.token:
+        return Credentials(token="simulated", client_id=given.client_id, client_secret=given.client_secret)  # noqa: S106
+    return given
+
+
+def command(name: str, ledger: Path) -> str:
+    """A command line that can be pasted."""
+    return f"batcher {name} {shlex.quote(str(ledger))}"

@@ -1,0 +1,107 @@
+"""The jobs that send, as the command line runs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from batcher.api import ledger_path
+from batcher.cli.console import say
+from batcher.cli.runner import Output, embedded, given_credentials, journal_of, run_async, run_job
+from batcher.core.errors import LedgerError
+from batcher.core.report import Report
+from batcher.delivery.stopping import Stopping
+from batcher.engine import jobs
+from batcher.engine.jobs import Pipe
+from batcher.engine.register import state_folder
+from batcher.engine.session import Observer, make_target, real_surroundings
+from batcher.ledger.reader import LedgerReader
+from batcher.settings import Settings
+
+
+def inputs_of(files: Sequence[str]) -> list[Path | Pipe]:
+    """Paths, and `-` for standard input."""
+    return [Pipe("-", sys.stdin.buffer) if file == "-" else Path(file) for file in files]
+
+
+def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: bool, quiet: bool) -> int:
+    """Run `apply`; returns the exit code."""
+    inputs = inputs_of(files)
+
+    async def main() -> int:
+        surroundings = real_surroundings(state_folder(os.environ))
+        wish = Path(settings.ledger.path).expanduser() if settings.ledger.path else None
+        path = ledger_path(inputs, wish, surroundings.clock.utc())
+        async with AsyncExitStack() as stack:
+            chosen = settings
+            if simulate:
+                if path.exists() and path.stat().st_size:
+                    raise LedgerError(f"{path} exists already; to go on with it: batcher resume {path}")
+                kind = settings.target.kind or "minapp"
+                chosen = settings.replace(target={"kind": kind, "url": await embedded(stack, path)})
+            for hint in make_target(chosen).hints if not quiet and not simulate else ():
+                say(hint)
+            given = given_credentials(chosen, simulated=simulate)
+
+            async def job(stopping: Stopping, observer: Observer) -> Report:
+                return await jobs.apply(
+                    inputs,
+                    chosen,
+                    given,
+                    path,
+                    surroundings,
+                    stopping=stopping,
+                    observer=observer,
+                    is_simulated=simulate,
+                )
+
+            try:
+                return await run_job(job, path, chosen, _sizes(inputs), Output(as_json, quiet))
+            finally:
+                if simulate and not path.exists():
+                    journal_of(path).unlink(missing_ok=True)
+
+    return run_async(main)
+
+
+def go_on(
+    name: str, ledger: Path, overrides: dict[str, dict[str, Any]], *, despite: bool, as_json: bool, quiet: bool
+) -> int:
+    """Run `resume` or `retry`; returns the exit code."""
+    settings = jobs.settings_of(ledger)
+    with LedgerReader(ledger) as reader:
+        facts, sources = reader.facts(), reader.sources()
+    simulated = "simulated" in facts
+
+    async def main() -> int:
+        surroundings = real_surroundings(state_folder(os.environ))
+        async with AsyncExitStack() as stack:
+            if simulated:
+                overrides.setdefault("target", {})["url"] = await embedded(stack, ledger)
+            given = given_credentials(settings, simulated=simulated)
+            action = jobs.resume if name == "resume" else jobs.retry
+
+            async def job(stopping: Stopping, observer: Observer) -> Report:
+                return await action(
+                    ledger,
+                    given,
+                    surroundings,
+                    overrides=overrides,
+                    despite_later_runs=despite,
+                    stopping=stopping,
+                    observer=observer,
+                )
+
+            return await run_job(job, ledger, settings, [s.size for s in sources], Output(as_json, quiet))
+
+    return run_async(main)
+
+
+def _sizes(inputs: Sequence[Path | Pipe]) -> list[int]:
+    """Bytes of plain files; a compressed one says nothing of what is in it."""
+    plain = [item for item in inputs if isinstance(item, Path) and item.is_file() and item.suffix not in {".gz", ".zst"}]
+    return [item.stat().st_size for item in plain] if len(plain) == len(inputs) else []

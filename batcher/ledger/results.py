@@ -1,0 +1,225 @@
+"""One record per change in input order, as CSV, JSON Lines or Parquet; one window at a time is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from batcher.core.model import REJECTED_ROW, Action, Ints, Keys, Mask, Status
+from batcher.ledger.reader import LedgerReader, WindowState
+
+FORMATS = ("csv", "jsonl", "parquet")
+_IDS, _NAMES, _BOTH = 1, 2, 3
+_CSV_STRETCH = 1 << 16
+_FORMULA = r"^([=+\-@\t\r])"
+"""What makes a spreadsheet take a cell for a formula (OWASP, CSV injection)."""
+
+
+class Sink(Protocol):
+    """A writer of one format."""
+
+    def write(self, table: pa.Table) -> None:
+        """Add these records."""
+        ...
+
+    def close(self) -> None:
+        """Finish the file."""
+        ...
+
+
+def write_results(
+    reader: LedgerReader,
+    out: BinaryIO,
+    kind: str,
+    statuses: Collection[Status],
+    *,
+    for_spreadsheet: bool = False,
+) -> int:
+    """Write the records with one of these statuses (all when empty); returns how many."""
+    columns = _Columns(reader.forms())
+    sources = [source.name for source in reader.sources()]
+    sink = _sink(kind, out, columns.schema())
+    count = 0
+    for state in reader.windows():
+        rows = np.arange(len(state.status))
+        if statuses:
+            rows = rows[np.isin(state.status, [int(status) for status in statuses])]
+        if len(rows):
+            table = columns.table(state, rows, sources)
+            sink.write(_neutral(table) if for_spreadsheet else table)
+            count += len(rows)
+    sink.close()
+    return count
+
+
+class _Columns:
+    """The columns of a run, which depend on whether it holds ids, names or both."""
+
+    def __init__(self, forms: int) -> None:
+        self._user = forms & _BOTH or _IDS
+        self._group = forms >> 2 or _IDS
+        if _BOTH in (self._user, self._group):
+            self._user = self._group = _BOTH
+
+    def schema(self) -> pa.Schema:
+        """As the contract lists them."""
+        fields = [("op", pa.string())]
+        for part, forms in (("user", self._user), ("group", self._group)):
+            if forms == _BOTH:
+                fields += [(f"{part}_id", pa.int64()), (f"{part}_name", pa.string())]
+            else:
+                fields.append((part, pa.int64()) if forms == _IDS else (f"{part}_name", pa.string()))
+        fields += [(name, pa.string()) for name in ("status", "detail", "source")]
+        fields += [(name, pa.int64()) for name in ("line", "attempts", "http_status", "batch")]
+        return pa.schema([*fields, ("settled_at", pa.string())])
+
+    def table(self, state: WindowState, rows: Ints, sources: list[str]) -> pa.Table:
+        """The records of these rows of a window."""
+        columns = state.window.columns
+        is_change = columns.action[rows] != REJECTED_ROW
+        words = pa.array([*(action.label for action in Action), None], pa.string())
+        arrays = [words.take(pa.array(columns.action[rows]))]
+        for keys, forms in ((columns.user, self._user), (columns.group, self._group)):
+            part = keys.take(rows)
+            if forms & _IDS:
+                arrays.append(_ids(part, is_change))
+            if forms & _NAMES:
+                arrays.append(_names(part, is_change))
+        labels = pa.array([status.label for status in Status], pa.string())
+        arrays.append(labels.take(pa.array(state.status[rows])))
+        arrays.append(_details(state, rows))
+        arrays.append(pa.array(sources, pa.string()).take(pa.array(columns.source[rows])))
+        arrays.append(pa.array(columns.line[rows]))
+        arrays += _deliveries(state, rows)
+        return pa.Table.from_arrays(arrays, schema=self.schema())
+
+
+def _ids(keys: Keys, is_change: Mask) -> pa.Array:
+    if keys.entries is None:
+        return pa.array(keys.codes, mask=~is_change)
+    values = pa.array([entry if isinstance(entry, int) else None for entry in keys.entries], pa.int64())
+    return values.take(pa.array(keys.codes, mask=~is_change))
+
+
+def _names(keys: Keys, is_change: Mask) -> pa.Array:
+    if keys.entries is None:
+        return pa.nulls(len(keys), pa.string())
+    values = pa.array([entry if isinstance(entry, str) else None for entry in keys.entries], pa.string())
+    return values.take(pa.array(keys.codes, mask=~is_change))
+
+
+def _details(state: WindowState, rows: Ints) -> pa.Array:
+    """Reasons; a superseded change names the line that decides."""
+    texts: dict[int, str] = {reject.index: reject.reason for reject in state.window.columns.rejects}
+    for settlement in state.settlements:
+        indices = settlement.rows
+        for index, reason in settlement.details.items():
+            texts[int(indices[index])] = reason
+        for index in np.flatnonzero(settlement.status <= Status.UNCHANGED).tolist() if texts else ():
+            texts.pop(int(indices[index]), None)
+    line = state.window.columns.line
+    result: list[str | None] = [None] * len(rows)
+    has_text = np.zeros(len(state.status), bool)
+    has_text[list(texts)] = True
+    superseded = (state.winner[rows] >= 0) & (state.winner[rows] != rows) & (state.status[rows] == Status.SUPERSEDED)
+    for position in np.flatnonzero(has_text[rows] | superseded).tolist():
+        row = int(rows[position])
+        winner = int(state.winner[row])
+        result[position] = f"line {int(line[winner])} decides" if superseded[position] else texts.get(row)
+    return pa.array(result, pa.string())
+
+
+def _deliveries(state: WindowState, rows: Ints) -> list[pa.Array]:
+    """Attempts, HTTP status, batch and time, from each row's settlement; a superseded row was never sent."""
+    by = state.by[rows]
+    sent = np.where((state.winner[rows] == rows) & (by >= 0), by, -1)
+    known = len(state.settlements)
+
+    def column(values: list[int | str | None], index: Ints, kind: pa.DataType) -> pa.Array:
+        return pa.array([*values, None], kind).take(pa.array(np.where(index < 0, known, index)))
+
+    attempts = [len(settlement.history) for settlement in state.settlements]
+    statuses = [s.history[-1].http_status if s.history else None for s in state.settlements]
+    return [
+        pc.fill_null(column(list(attempts), sent, pa.int64()), 0),
+        column(list(statuses), sent, pa.int64()),
+        column([s.batch or None for s in state.settlements], by, pa.int64()),
+        column([utc_text(s.at) for s in state.settlements], by, pa.string()),
+    ]
+
+
+def utc_text(seconds: float) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _neutral(table: pa.Table) -> pa.Table:
+    for index, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            table = table.set_column(
+                index, field, pc.replace_substring_regex(table.column(index), _FORMULA, r"'\1")
+            )
+    return table
+
+
+def _sink(kind: str, out: BinaryIO, schema: pa.Schema) -> Sink:
+    if kind == "csv":
+        return _Csv(out, schema)
+    if kind == "parquet":
+        return _Parquet(out, schema)
+    return _JsonLines(out)
+
+
+class _Csv:
+    """Quotes only where a stretch of records holds anything that asks for it; pyarrow else quotes every text."""
+
+    def __init__(self, out: BinaryIO, schema: pa.Schema) -> None:
+        self._out = out
+        out.write(",".join(schema.names).encode() + b"\n")
+
+    def write(self, table: pa.Table) -> None:
+        for part in table.to_batches(max_chunksize=_CSV_STRETCH):
+            texts = [column for column in part.columns if pa.types.is_string(column.type)]
+            special = any(pc.any(pc.match_substring_regex(text, r'[",\r\n]')).as_py() for text in texts)
+            style = "needed" if special else "none"
+            options = pa.csv.WriteOptions(include_header=False, quoting_style=style)
+            pa.csv.write_csv(part, self._out, options)
+
+    def close(self) -> None:
+        self._out.flush()
+
+
+class _Parquet:
+    def __init__(self, out: BinaryIO, schema: pa.Schema) -> None:
+        self._writer = pa.parquet.ParquetWriter(out, schema, compression="zstd")
+
+    def write(self, table: pa.Table) -> None:
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _JsonLines:
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+
+    def write(self, table: pa.Table) -> None:
+        for batch in table.to_batches(max_chunksize=10_000):
+            self._out.write(b"".join(_lines(batch)))
+
+    def close(self) -> None:
+        self._out.flush()
+
+
+def _lines(batch: pa.RecordBatch) -> Iterator[bytes]:
+    for record in batch.to_pylist():
+        yield orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,71 @@
+"""The story of one pair: its lines, what they became, the batches and replies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from batcher.core.model import REJECTED_ROW, Action, Key, Keys, Status
+from batcher.ledger.reader import LedgerReader, WindowState
+from batcher.ledger.results import utc_text
+
+
+def story(reader: LedgerReader, user: str, group: str) -> list[dict[str, Any]]:
+    """One record per line that names the pair, in input order. A text that is an integer also finds the id."""
+    sources = [source.name for source in reader.sources()]
+    return [record for state in reader.windows() for record in _of_window(state, user, group, sources)]
+
+
+def _of_window(state: WindowState, user: str, group: str, sources: list[str]) -> Iterator[dict[str, Any]]:
+    columns = state.window.columns
+    matches = _is(columns.user, user) & _is(columns.group, group) & (columns.action != REJECTED_ROW)
+    for row in np.flatnonzero(matches).tolist():
+        status = Status(int(state.status[row]))
+        record: dict[str, Any] = {
+            "source": sources[int(columns.source[row])],
+            "line": int(columns.line[row]),
+            "op": Action(int(columns.action[row])).label,
+            "status": status.label,
+        }
+        winner = int(state.winner[row])
+        if winner != row:
+            yield record | {"decided_by_line": int(columns.line[winner])}
+            continue
+        words = [(s, np.flatnonzero(s.rows == row)) for s in state.settlements]
+        yield record | {
+            "settled": [
+                {
+                    "at": utc_text(settlement.at),
+                    "batch": settlement.batch or None,
+                    "status": Status(int(settlement.status[found[0]])).label,
+                    "detail": settlement.details.get(int(found[0]), ""),
+                    "attempts": [
+                        {
+                            "at": utc_text(attempt.at),
+                            "batch": attempt.batch,
+                            "changes": attempt.changes,
+                            "http_status": attempt.http_status,
+                            "reply": attempt.said or "accepted",
+                            "lost": attempt.lost,
+                        }
+                        for attempt in settlement.history
+                    ],
+                }
+                for settlement, found in words
+                if len(found)
+            ]
+        }
+
+
+def _is(keys: Keys, text: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    wanted: set[Key] = {text}
+    try:
+        wanted.add(int(text))
+    except ValueError:
+        pass
+    if keys.entries is None:
+        ids = [key for key in wanted if isinstance(key, int) and -(2**63) <= key < 2**63]
+        return np.isin(keys.codes, ids)
+    return np.isin(keys.codes, [code for code, entry in enumerate(keys.entries) if entry in wanted])

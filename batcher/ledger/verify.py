@@ -1,0 +1,52 @@
+"""Whether a ledger agrees with itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from batcher.core.model import Status
+from batcher.ledger.reader import LedgerReader, WindowState
+
+
+def differences(reader: LedgerReader) -> list[str]:
+    """What does not hold together; empty when all does.
+
+    Every row has one status, the counts that the summary uses equal those of the rows, only deciding rows were
+    settled, each once (again only by `retry`), and windows follow each other without a gap.
+    """
+    found = []
+    word = reader.integrity()
+    if word != "ok":
+        found.append(f"the file is damaged: {word}")
+    counted: Counter[Status] = Counter()
+    next_row = 0
+    for state in reader.windows():
+        if state.window.first_row != next_row:
+            found.append(f"window {state.window.id} starts at row {state.window.first_row}, not {next_row}")
+        next_row = state.window.first_row + len(state.status)
+        counted.update({Status(s): int((state.status == s).sum()) for s in Status})
+        found += _of_window(state)
+    for status, recorded in reader.tally().items():
+        if counted[status] != recorded:
+            found.append(f"{recorded} changes are counted as {status.label}, {counted[status]} are")
+    return found
+
+
+def _of_window(state: WindowState) -> Iterator[str]:
+    last = np.zeros(len(state.status), np.int8)
+    window = state.window.id
+    for settlement in state.settlements:
+        rows = settlement.rows
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(last)):
+            yield f"batch {settlement.batch} settles rows that window {window} does not have"
+            continue
+        if (state.winner[rows] != rows).any():
+            yield f"batch {settlement.batch} settles rows of window {window} that do not decide their pair"
+        if len(np.unique(rows)) != len(rows):
+            yield f"batch {settlement.batch} settles a row of window {window} twice"
+        if np.isin(last[rows], [Status.APPLIED, Status.UNCHANGED, Status.SUPERSEDED]).any():
+            yield f"batch {settlement.batch} settles rows of window {window} that were settled before"
+        last[rows] = settlement.status
