@@ -15,20 +15,26 @@ The tour. Data goes one way, from file to ledger:
 - `simulator` is the other side, for trying and testing.
 """
 
-from batcher.api import apply, resume, retry
-from batcher.core.errors import (
-    BatcherError,
-    ConfigurationError,
-    GuardrailError,
-    InputError,
-    LedgerError,
-    LedgerHeldError,
-    UsageError,
-)
-from batcher.core.model import Action, Status
-from batcher.core.report import Report
-from batcher.engine.outcomes import Outcome
-from batcher.settings import Settings
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batcher.api import apply, resume, retry
+    from batcher.core.errors import (
+        BatcherError,
+        ConfigurationError,
+        GuardrailError,
+        InputError,
+        LedgerError,
+        LedgerHeldError,
+        UsageError,
+    )
+    from batcher.core.model import Action, Status
+    from batcher.core.report import Report
+    from batcher.engine.outcomes import Outcome
+    from batcher.settings import Settings
 
 __all__ = [
     "Action",
@@ -47,3 +53,20 @@ __all__ = [
     "resume",
     "retry",
 ]
+
+_HOMES = {
+    "batcher.api": ("apply", "resume", "retry"),
+    "batcher.core.model": ("Action", "Status"),
+    "batcher.core.report": ("Report",),
+    "batcher.engine.outcomes": ("Outcome",),
+    "batcher.settings": ("Settings",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Public names are imported when they are first asked for (PEP 562): `batcher --help` needs none of them."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    home = next((module for module, names in _HOMES.items() if name in names), "batcher.core.errors")
+    return getattr(import_module(home), name)

@@ -10,9 +10,12 @@ from typing import TypeAlias
 
 from batcher.core.model import Settlement
 from batcher.core.report import Report
-from batcher.engine import jobs
+from batcher.engine import apply as applying
+from batcher.engine import resume as resuming
+from batcher.engine import retry as retrying
+from batcher.engine.apply import Pipe
 from batcher.engine.books import OpenWindow
-from batcher.engine.jobs import Pipe
+from batcher.engine.job import settings_of
 from batcher.engine.outcomes import Outcome, of_rejects, of_settlement
 from batcher.engine.register import state_folder
 from batcher.engine.session import Observer, real_surroundings
@@ -51,14 +54,14 @@ async def apply(
     surroundings = real_surroundings(state_folder(os.environ))
     path = ledger_path(inputs, ledger, surroundings.clock.utc())
     given = credentials(settings.auth, os.environ)
-    return await jobs.apply(inputs, settings, given, path, surroundings, observer=_observer(on_outcome))
+    return await applying.apply(inputs, settings, given, path, surroundings, observer=_observer(on_outcome))
 
 
 async def resume(ledger: Path, *, on_outcome: Follower | None = None) -> Report:
     """Go on with an interrupted run; see `apply`."""
-    return await jobs.resume(
+    return await resuming.resume(
         ledger,
-        credentials(jobs.settings_of(ledger).auth, os.environ),
+        credentials(settings_of(ledger).auth, os.environ),
         real_surroundings(state_folder(os.environ)),
         observer=_observer(on_outcome),
     )
@@ -66,9 +69,9 @@ async def resume(ledger: Path, *, on_outcome: Follower | None = None) -> Report:
 
 async def retry(ledger: Path, *, on_outcome: Follower | None = None) -> Report:
     """Send again what is failed or unknown; see `apply`."""
-    return await jobs.retry(
+    return await retrying.retry(
         ledger,
-        credentials(jobs.settings_of(ledger).auth, os.environ),
+        credentials(settings_of(ledger).auth, os.environ),
         real_surroundings(state_folder(os.environ)),
         observer=_observer(on_outcome),
     )

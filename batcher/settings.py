@@ -26,7 +26,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pass
 
 
-class TargetSettings(_Section):
+class TargetSettings(_Section, frozen=True):
     """Where the changes go."""
 
     kind: str = ""
@@ -40,7 +40,7 @@ class TargetSettings(_Section):
     timeout_seconds: float = 60.0
 
 
-class AuthSettings(_Section):
+class AuthSettings(_Section, frozen=True):
     """Where the credentials are; the secrets themselves never stand here."""
 
     token_file: str = ""
@@ -48,7 +48,7 @@ class AuthSettings(_Section):
     client_secret_file: str = ""
 
 
-class InputSettings(_Section):
+class InputSettings(_Section, frozen=True):
     """How files are understood, and in which order changes are sent."""
 
     format: Literal["", "csv", "jsonl", "json"] = ""
@@ -58,7 +58,7 @@ class InputSettings(_Section):
     ordered: bool = False
 
 
-class LimitSettings(_Section):
+class LimitSettings(_Section, frozen=True):
     """Bounds of one request; what is not given is the target's cautious default."""
 
     max_users: int | None = None
@@ -68,7 +68,7 @@ class LimitSettings(_Section):
     max_bytes: int | None = None
 
 
-class RateSettings(_Section):
+class RateSettings(_Section, frozen=True):
     """How fast; an empty `requests` is the target's cautious default."""
 
     requests: str = ""
@@ -78,7 +78,7 @@ class RateSettings(_Section):
     max_in_flight: int | Literal["auto"] = "auto"
 
 
-class RetrySettings(_Section):
+class RetrySettings(_Section, frozen=True):
     """How long to insist."""
 
     max_attempts: int = 8
@@ -88,7 +88,7 @@ class RetrySettings(_Section):
     max_wait: str = "15m"
 
 
-class GuardSettings(_Section):
+class GuardSettings(_Section, frozen=True):
     """When to refuse or to stop."""
 
     max_failures: str = ""
@@ -96,13 +96,13 @@ class GuardSettings(_Section):
     deadline: str = ""
 
 
-class LedgerSettings(_Section):
+class LedgerSettings(_Section, frozen=True):
     """Where the ledger goes."""
 
     path: str = ""
 
 
-class Settings(_Section):
+class Settings(_Section, frozen=True):
     """Everything that a run can be told."""
 
     target: TargetSettings = TargetSettings()
@@ -154,9 +154,7 @@ class Settings(_Section):
 
     def replace(self, **sections: Mapping[str, Any]) -> Settings:
         """The same settings with some keys changed: `replace(target={"url": …})`."""
-        changed = {
-            name: msgspec.structs.replace(getattr(self, name), **keys) for name, keys in sections.items()
-        }
+        changed = {name: msgspec.structs.replace(getattr(self, name), **keys) for name, keys in sections.items()}
         settings = msgspec.structs.replace(self, **changed)
         settings.check()
         return settings
@@ -224,9 +222,7 @@ class Settings(_Section):
         given = {key: value for key, value in msgspec.structs.asdict(self.limits).items() if value is not None}
         for key in given.keys() & target.meaningless_limits:
             raise ConfigurationError(f"limits.{key} means nothing for {target.name}, which takes single pairs")
-        limits = Limits(
-            **{name: given.get(name, getattr(target.limits, name)) for name in Limits.__dataclass_fields__}
-        )
+        limits = Limits(**{name: given.get(name, getattr(target.limits, name)) for name in Limits.__dataclass_fields__})
         changes = parse_rate(self.rate.changes)
         if changes is not None and changes.count < limits.max_changes:
             # A request with more changes than the rate allows per unit could never be sent.
@@ -262,7 +258,7 @@ def _secret(file: str, key: str) -> str:
 
 
 def _explain(message: str) -> str:
-    """msgspec's words with the nearest known key."""
+    """Msgspec's words with the nearest known key."""
     match = re.search(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?", message)
     if match is None:
         return message.replace("$.", "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up_logging
+from batcher.cli.console import guarded, set_up
 
 
 def apply(
@@ -30,7 +30,7 @@ def apply(
     no_color: opt.NoColor = False,
 ) -> None:
     """Send the changes, write the ledger, print a summary."""
-    set_up_logging(quiet=quiet, verbose=verbose)
+    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
         from batcher.cli import sending  # noqa: PLC0415 — keeps `--help` fast

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up_logging
+from batcher.cli.console import guarded, say, set_up
 
 if TYPE_CHECKING:
     from batcher.settings import Settings
@@ -23,7 +23,7 @@ def check(
     no_color: opt.NoColor = False,
 ) -> None:
     """Validate configuration, credentials and reachability; sends no change."""
-    set_up_logging(quiet=quiet, verbose=verbose)
+    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
         settings = opt.load_settings(config, {"target.kind": target, "target.url": url})
@@ -33,12 +33,12 @@ def check(
 
 
 def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
-    import orjson  # noqa: PLC0415 — keeps `--help` fast
+    import orjson
 
-    from batcher.cli.runner import run_async  # noqa: PLC0415
-    from batcher.engine.probing import probe  # noqa: PLC0415
-    from batcher.engine.session import make_target, real_surroundings  # noqa: PLC0415
-    from batcher.settings import credentials  # noqa: PLC0415
+    from batcher.cli.runner import run_async
+    from batcher.engine.probing import probe
+    from batcher.engine.session import make_target, real_surroundings
+    from batcher.settings import credentials
 
     destination = make_target(settings)
     settings.limits_for(destination)
@@ -48,7 +48,12 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
         stop = await probe(settings, given, real_surroundings(None))
         reason = "" if stop is None else stop.reason
         if as_json:
-            answer = {"target": destination.name, "url": destination.url, "ok": stop is None, "reason": reason}
+            answer = {
+                "target": destination.name,
+                "url": destination.url,
+                "ok": stop is None,
+                "reason": reason,
+            }
             sys.stdout.write(orjson.dumps(answer).decode() + "\n")
         elif stop is None:
             sys.stdout.write(f"{destination.name} at {destination.url}: reachable, credentials accepted\n")

@@ -6,14 +6,20 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from batcher.core.model import Status
     from batcher.core.report import Report
 
+_WORTH_SAYING = 0.1
+"""Seconds."""
 E = TypeVar("E", bound=BaseException)
 _log = logging.getLogger("batcher")
 
@@ -26,37 +32,33 @@ class _Handler(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{clear_line()}{self.format(record)}\n")
+        """Print it."""
+        say(self.format(record))
 
 
-_ON_LINE = [False]
+@cache
+def standard_error() -> Console:
+    """The one console that everything for people goes to; a progress line on it stays below what is printed."""
+    from rich.console import Console  # noqa: PLC0415 — keeps `--help` fast
+
+    return Console(stderr=True, no_color=True if _NO_COLOR else None, soft_wrap=True, highlight=False, markup=False)
 
 
-def clear_line() -> str:
-    """What takes a progress line off the terminal before something else is written."""
-    if not _ON_LINE[0]:
-        return ""
-    _ON_LINE[0] = False
-    return "\r\x1b[2K"
+_NO_COLOR: set[bool] = set()
 
 
-def draw_line(text: str) -> None:
-    """Write a progress line that the next output replaces."""
-    sys.stderr.write(f"\r\x1b[2K{text}")
-    sys.stderr.flush()
-    _ON_LINE[0] = True
-
-
-def set_up_logging(*, quiet: bool, verbose: bool) -> None:
-    """Logs of our own go to standard error."""
+def set_up(*, quiet: bool, verbose: bool = False, no_color: bool = False) -> None:
+    """Where and how the command speaks: logs of our own go to standard error."""
+    if no_color:
+        _NO_COLOR.add(True)
     _log.handlers = [_Handler()]
     _log.propagate = False
     _log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
 
 
-def say(text: str) -> None:
+def say(text: str, style: str | None = None) -> None:
     """A line for people, on standard error."""
-    sys.stderr.write(f"{clear_line()}{text}\n")
+    standard_error().print(text, style=style)
 
 
 def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
@@ -74,16 +76,16 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
         code = 0
-    except BaseException as error:  # noqa: BLE001 — the last line of defence
+    except BaseException as error:
         if isinstance(error, typer.Exit | KeyboardInterrupt):
             raise
         known = first_of(error, BatcherError)
         if known is not None:
-            say(f"batcher: {known}")
+            say(f"batcher: {known}", "red")
             raise typer.Exit(known.exit_code) from None
         if verbose:
             _log.exception("internal error")
-        say(f"batcher: internal error: {type(error).__name__}: {error} (-v shows where; please report it)")
+        say(f"batcher: internal error: {type(error).__name__}: {error} (-v shows where; please report it)", "red")
         code = 1
     raise typer.Exit(code)
 
@@ -107,7 +109,7 @@ def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str) -> N
         sys.stdout.write(describe(report) + "\n")
     sys.stdout.flush()
     if report.stopped is not None:
-        say(f"batcher: stopped: {report.reason}")
+        say(f"batcher: stopped: {report.reason}", "red")
     elif not report.input_complete and report.next is None:
         say("batcher: the input ended early; what was not read must be applied anew")
     if report.next is not None:
@@ -122,8 +124,8 @@ def describe(report: Report) -> str:
         f"{number:,} {status.label}" for status, number in _ordered(report) if number or status.label == "applied"
     )
     requests = report.requests
-    waits = report.as_dict()["waited"]
-    waited = ", ".join(f"{name.replace('_', '-')} {value:g} s" for name, value in waits.items() if value >= 0.1)  # type: ignore[attr-defined]
+    waits = asdict(report.waited).items()
+    waited = ", ".join(f"{name.replace('_', '-')} {value:.1f} s" for name, value in waits if value >= _WORTH_SAYING)
     lines = [
         f"{report.total:,} changes: {changes}",
         f"{requests.sent:,} requests ({requests.retried} retried, {requests.split} split) in {report.seconds:.1f} s"

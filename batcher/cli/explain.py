@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up_logging
+from batcher.cli.console import guarded, set_up
 
 
 def explain(
@@ -18,7 +18,7 @@ def explain(
     json: opt.Json = False,
 ) -> None:
     """Tell the story of one pair: its lines, batches, attempts and replies."""
-    set_up_logging(quiet=False, verbose=False)
+    set_up(quiet=False)
 
     def work() -> int:
         import orjson  # noqa: PLC0415 — keeps `--help` fast

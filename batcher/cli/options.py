@@ -11,18 +11,21 @@ if TYPE_CHECKING:
     from batcher.settings import Settings
 
 Files = Annotated[
-    list[str], typer.Argument(metavar="FILE…", help="CSV, JSON Lines or .json; also .gz and .zst; - is standard input.")
+    list[str],
+    typer.Argument(metavar="FILE…", help="CSV, JSON Lines or .json; also .gz and .zst; - is standard input."),
 ]
 Ledger = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger of the run.")]
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", envvar="BATCHER_CONFIG", help="Configuration file (TOML).")
 ]
 TargetKind = Annotated[
-    str | None, typer.Option("--target", envvar="BATCHER_TARGET", help="minapp or scrutinizer.", metavar="KIND")
+    str | None,
+    typer.Option("--target", envvar="BATCHER_TARGET", help="minapp or scrutinizer.", metavar="KIND"),
 ]
 Url = Annotated[str | None, typer.Option("--url", envvar="BATCHER_URL", help="The target's address.", metavar="URL")]
 Simulate = Annotated[
-    bool, typer.Option("--simulate", help="Start the embedded server for this run and use it; needs no account.")
+    bool,
+    typer.Option("--simulate", help="Start the embedded server for this run and use it; needs no account."),
 ]
 LedgerPath = Annotated[
     Path | None,
@@ -30,9 +33,7 @@ LedgerPath = Annotated[
 ]
 Rate = Annotated[
     str | None,
-    typer.Option(
-        "--rate", envvar="BATCHER_RATE", help="Requests per unit: 50/min, 5/s, 1000/h, none.", metavar="RATE"
-    ),
+    typer.Option("--rate", envvar="BATCHER_RATE", help="Requests per unit: 50/min, 5/s, 1000/h, none.", metavar="RATE"),
 ]
 MaxInFlight = Annotated[
     str | None,
@@ -65,17 +66,15 @@ Mapping = Annotated[
     typer.Option("--map", help="Other column names: user=EmpID,group=Dept,op=Action.", metavar="NAME=COLUMN,…"),
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", help="csv, jsonl or json, where the file's name does not tell.", metavar="KIND")
+    str | None,
+    typer.Option("--format", help="csv, jsonl or json, where the file's name does not tell.", metavar="KIND"),
 ]
 Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of CSV; default a comma.", metavar="CHAR")]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Read everything first; send nothing if one line is invalid.")
-]
-Ordered = Annotated[
-    bool, typer.Option("--ordered", help="Send strictly in input order, one request in flight.")
-]
+Strict = Annotated[bool, typer.Option("--strict", help="Read everything first; send nothing if one line is invalid.")]
+Ordered = Annotated[bool, typer.Option("--ordered", help="Send strictly in input order, one request in flight.")]
 MaxRemovals = Annotated[
-    int | None, typer.Option("--max-removals", help="Send nothing if the input removes more.", metavar="N", min=0)
+    int | None,
+    typer.Option("--max-removals", help="Send nothing if the input removes more.", metavar="N", min=0),
 ]
 DespiteLaterRuns = Annotated[
     bool, typer.Option("--despite-later-runs", help="Go on although a newer run worked on the same target.")

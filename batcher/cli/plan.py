@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up_logging
+from batcher.cli.console import guarded, say, set_up
 
 if TYPE_CHECKING:
     from batcher.settings import Settings
@@ -34,7 +34,7 @@ def plan(
     no_color: opt.NoColor = False,
 ) -> None:
     """Read everything, send nothing: counts, requests, duration, largest groups, rejects, guardrails."""
-    set_up_logging(quiet=quiet, verbose=verbose)
+    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
         flags = {
@@ -57,13 +57,13 @@ def plan(
 
 
 def _plan(files: list[str], settings: Settings, *, as_json: bool, quiet: bool) -> int:
-    import orjson  # noqa: PLC0415 — keeps `--help` fast
+    import orjson
 
-    from batcher.core.units import parse_rate  # noqa: PLC0415
-    from batcher.engine.jobs import reading  # noqa: PLC0415
-    from batcher.engine.session import make_target  # noqa: PLC0415
-    from batcher.engine.survey import Packing, survey  # noqa: PLC0415
-    from batcher.source.reader import Input  # noqa: PLC0415
+    from batcher.core.units import parse_rate
+    from batcher.engine.job import reading
+    from batcher.engine.session import make_target
+    from batcher.engine.survey import Packing, survey
+    from batcher.source.reader import Input
 
     destination = make_target(settings)
     limits, speed = settings.limits_for(destination), settings.requests_rate(destination)
@@ -126,7 +126,7 @@ def _refusals(settings: Settings, removals: int, rejected: int) -> list[str]:
 
 
 def _told(content: dict[str, Any]) -> list[str]:
-    from batcher.core.units import spoken  # noqa: PLC0415
+    from batcher.core.units import spoken
 
     changes = content["changes"]
     lines = [
@@ -147,9 +147,9 @@ def _told(content: dict[str, Any]) -> list[str]:
 
 def _readable(file: str) -> Path:
     """The file, or standard input as one that can be read in several passes."""
-    import os  # noqa: PLC0415
-    import shutil  # noqa: PLC0415
-    import tempfile  # noqa: PLC0415
+    import os
+    import shutil
+    import tempfile
 
     if file != "-":
         return Path(file)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 
 import anyio
+from rich.live import Live
+from rich.text import Text
 
-from batcher.cli.console import clear_line, draw_line, say
+from batcher.cli.console import say, standard_error
 from batcher.core.model import Status
 from batcher.core.units import spoken
 from batcher.engine.books import OpenWindow
@@ -35,14 +36,15 @@ class Progress:
 
     async def show(self) -> None:
         """Until cancelled."""
-        on_terminal = sys.stderr.isatty()
-        try:
+        console = standard_error()
+        if not console.is_terminal:
             while True:
-                await anyio.sleep(_REDRAW_SECONDS if on_terminal else _LINE_SECONDS)
-                if self.session is not None and self.session.books is not None:
-                    (draw_line if on_terminal else say)(self.line())
-        finally:
-            sys.stderr.write(clear_line())
+                await anyio.sleep(_LINE_SECONDS)
+                say(self.line())
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            while True:
+                await anyio.sleep(_REDRAW_SECONDS)
+                live.update(Text(self.line(), no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def line(self) -> str:
         """The state in one line."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up_logging
+from batcher.cli.console import guarded, say, set_up
 
 
 def results(
@@ -22,12 +22,13 @@ def results(
         Path | None, typer.Option("--output", "-o", help="File; default standard output.", metavar="FILE")
     ] = None,
     for_spreadsheet: Annotated[
-        bool, typer.Option("--for-spreadsheet", help="Neutralise cells that a spreadsheet takes for formulas.")
+        bool,
+        typer.Option("--for-spreadsheet", help="Neutralise cells that a spreadsheet takes for formulas."),
     ] = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Write one record per change, in input order."""
-    set_up_logging(quiet=quiet, verbose=False)
+    set_up(quiet=quiet)
 
     def work() -> int:
         from batcher.core.errors import ConfigurationError  # noqa: PLC0415 — keeps `--help` fast

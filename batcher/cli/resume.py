@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up_logging
+from batcher.cli.console import guarded, set_up
 
 
 def resume(
@@ -24,6 +24,7 @@ def resume(
 ) -> None:
     """Go on with an interrupted run, with its own settings and the same input."""
     overrides = _overrides(rate, max_in_flight, max_failures, deadline, max_wait)
+    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
     _go_on("resume", ledger, overrides, despite=despite_later_runs, as_json=json, quiet=quiet, verbose=verbose)
 
 
@@ -42,6 +43,7 @@ def retry(
 ) -> None:
     """Send again what is failed or unknown, with the run's own settings."""
     overrides = _overrides(rate, max_in_flight, max_failures, deadline, max_wait)
+    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
     _go_on("retry", ledger, overrides, despite=despite_later_runs, as_json=json, quiet=quiet, verbose=verbose)
 
 
@@ -49,7 +51,7 @@ def _overrides(
     rate: str | None, most: str | None, failures: str | None, deadline: str | None, max_wait: str | None
 ) -> dict[str, dict[str, Any]]:
     """Deadline and failure budget are of this invocation: the old ones do not come back."""
-    given = {
+    given: dict[str, dict[str, Any]] = {
         "rate": {"requests": rate, "max_in_flight": opt.max_in_flight(most)},
         "retry": {"max_wait": max_wait},
     }
@@ -69,8 +71,6 @@ def _go_on(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    set_up_logging(quiet=quiet, verbose=verbose)
-
     def work() -> int:
         from batcher.cli import sending  # noqa: PLC0415 — keeps `--help` fast
 

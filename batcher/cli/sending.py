@@ -15,9 +15,12 @@ from batcher.cli.runner import Output, embedded, given_credentials, journal_of, 
 from batcher.core.errors import LedgerError
 from batcher.core.report import Report
 from batcher.delivery.stopping import Stopping
-from batcher.engine import jobs
-from batcher.engine.jobs import Pipe
+from batcher.engine.apply import Pipe
+from batcher.engine.apply import apply as apply_changes
+from batcher.engine.job import settings_of
 from batcher.engine.register import state_folder
+from batcher.engine.resume import resume
+from batcher.engine.retry import retry
 from batcher.engine.session import Observer, make_target, real_surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
@@ -48,7 +51,7 @@ def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: 
             given = given_credentials(chosen, simulated=simulate)
 
             async def job(stopping: Stopping, observer: Observer) -> Report:
-                return await jobs.apply(
+                return await apply_changes(
                     inputs,
                     chosen,
                     given,
@@ -69,10 +72,16 @@ def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: 
 
 
 def go_on(
-    name: str, ledger: Path, overrides: dict[str, dict[str, Any]], *, despite: bool, as_json: bool, quiet: bool
+    name: str,
+    ledger: Path,
+    overrides: dict[str, dict[str, Any]],
+    *,
+    despite: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Run `resume` or `retry`; returns the exit code."""
-    settings = jobs.settings_of(ledger)
+    settings = settings_of(ledger)
     with LedgerReader(ledger) as reader:
         facts, sources = reader.facts(), reader.sources()
     simulated = "simulated" in facts
@@ -83,7 +92,7 @@ def go_on(
             if simulated:
                 overrides.setdefault("target", {})["url"] = await embedded(stack, ledger)
             given = given_credentials(settings, simulated=simulated)
-            action = jobs.resume if name == "resume" else jobs.retry
+            action = resume if name == "resume" else retry
 
             async def job(stopping: Stopping, observer: Observer) -> Report:
                 return await action(
@@ -103,5 +112,7 @@ def go_on(
 
 def _sizes(inputs: Sequence[Path | Pipe]) -> list[int]:
     """Bytes of plain files; a compressed one says nothing of what is in it."""
-    plain = [item for item in inputs if isinstance(item, Path) and item.is_file() and item.suffix not in {".gz", ".zst"}]
+    plain = [
+        item for item in inputs if isinstance(item, Path) and item.is_file() and item.suffix not in {".gz", ".zst"}
+    ]
     return [item.stat().st_size for item in plain] if len(plain) == len(inputs) else []

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from batcher.cli.console import guarded, set_up_logging
+from batcher.cli.console import guarded, set_up
 
 
 def simulate(
     port: Annotated[int, typer.Option("--port", help="On 127.0.0.1; 0 chooses one.", min=0, max=65535)] = 8080,
-    token: Annotated[
-        str, typer.Option("--token", envvar="BATCHER_SIMULATE_TOKEN", help="The only one accepted.")
-    ] = "",
+    token: Annotated[str, typer.Option("--token", envvar="BATCHER_SIMULATE_TOKEN", help="The only one accepted.")] = "",
     client_id: Annotated[str, typer.Option("--client-id", help="For MinApp's login.")] = "",
     client_secret: Annotated[
         str, typer.Option("--client-secret", envvar="BATCHER_SIMULATE_SECRET", help="For MinApp's login.")
@@ -37,7 +36,8 @@ def simulate(
     bad_groups: Annotated[str, typer.Option("--bad-groups", help="Groups that do not exist.")] = "",
     bad_pairs: Annotated[str, typer.Option("--bad-pairs", help="Pairs that are refused: 5:53,eve:staff.")] = "",
     not_atomic: Annotated[
-        bool, typer.Option("--not-atomic", help="A refused MinApp request applies what comes before the fault.")
+        bool,
+        typer.Option("--not-atomic", help="A refused MinApp request applies what comes before the fault."),
     ] = False,
     refuse_repeats: Annotated[
         bool, typer.Option("--refuse-repeats", help="Adding a member again is an error.")
@@ -52,7 +52,7 @@ def simulate(
 
     GET /_state tells what it holds and what it was asked. It listens on 127.0.0.1 only.
     """
-    set_up_logging(quiet=False, verbose=False)
+    set_up(quiet=False)
 
     def work() -> int:
         from batcher.cli.runner import run_async  # noqa: PLC0415 — keeps `--help` fast
@@ -83,7 +83,7 @@ def simulate(
 
             from batcher.simulator.server import serve  # noqa: PLC0415
 
-            with anyio.open_signal_receiver(2, 15) as signals:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                 if journal is not None and not journal.exists():
                     os.close(os.open(journal, os.O_CREAT | os.O_WRONLY, 0o600))
                 async with serve(behaviour, port, journal) as url:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up_logging
+from batcher.cli.console import guarded, set_up
 
 _DIFFERENT = 8
 
 
 def verify(ledger: opt.Ledger, json: opt.Json = False, quiet: opt.Quiet = False) -> None:
     """Check that a ledger agrees with itself; exits 8 when it does not."""
-    set_up_logging(quiet=quiet, verbose=False)
+    set_up(quiet=quiet)
 
     def work() -> int:
         import orjson  # noqa: PLC0415 — keeps `--help` fast

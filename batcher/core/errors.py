@@ -1,16 +1,16 @@
 """Every error that leaves a module of ours, and who must act.
 
-    BatcherError                 exit code 1
-    ├── UsageError               2   the user: flags, configuration, unreadable input, a foreign ledger
-    │   ├── ConfigurationError
-    │   ├── InputError
-    │   └── LedgerError
-    ├── GuardrailError           5   the user: a guardrail refused, nothing was sent
-    ├── LedgerHeldError          7   another run holds the ledger
-    └── TransportError               nobody yet: the delivery decides
-        ├── NotSentError             the request never left; repeating is free
-        │   └── UntrustedError       the peer's certificate is not the expected one
-        └── ReplyLostError           it may have been applied; only a repeat tells
+BatcherError                 exit code 1
+├── UsageError               2   the user: flags, configuration, unreadable input, a foreign ledger
+│   ├── ConfigurationError
+│   ├── InputError
+│   └── LedgerError
+├── GuardrailError           5   the user: a guardrail refused, nothing was sent
+├── LedgerHeldError          7   another run holds the ledger
+└── TransportError               nobody yet: the delivery decides
+    ├── NotSentError             the request never left; repeating is free
+    │   └── UntrustedError       the peer's certificate is not the expected one
+    └── ReplyLostError           it may have been applied; only a repeat tells
 """
 
 from __future__ import annotations

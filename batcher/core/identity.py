@@ -21,7 +21,7 @@ def mix(words: Hashes) -> Hashes:
     """SplitMix64's finaliser (Steele, Lea, Flood 2014): a bijection that spreads every bit."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))  # type: ignore[no-any-return]  # numpy's operators
+    return words ^ (words >> np.uint64(31))
 
 
 def _words(keys: Keys) -> Hashes:

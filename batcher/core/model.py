@@ -142,7 +142,12 @@ class Columns:
         cut = slice(start, stop)
         rejects = tuple(Reject(r.index - start, r.reason) for r in self.rejects if start <= r.index < stop)
         return Columns(
-            self.action[cut], self.user.take(cut), self.group.take(cut), self.line[cut], self.source[cut], rejects
+            self.action[cut],
+            self.user.take(cut),
+            self.group.take(cut),
+            self.line[cut],
+            self.source[cut],
+            rejects,
         )
 
     @staticmethod

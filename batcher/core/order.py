@@ -26,7 +26,7 @@ def order_of(first: Ints, second: Ints) -> Ints:
     packed |= (second - low_second) << bits[2]
     packed |= np.arange(len(first))
     packed.sort()
-    return packed & ((1 << bits[2]) - 1)  # type: ignore[no-any-return]  # numpy's operators
+    return packed & ((1 << bits[2]) - 1)
 
 
 def run_starts(*columns: Ints) -> Ints:

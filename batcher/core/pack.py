@@ -68,9 +68,7 @@ class _Pairs:
     @staticmethod
     def of(columns: Columns, rows: Ints, wire: Wire) -> _Pairs:
         user, group = columns.user.take(rows), columns.group.take(rows)
-        return _Pairs(
-            columns.action[rows], user.codes, group.codes, rows, wire.widths(user), wire.widths(group)
-        )
+        return _Pairs(columns.action[rows], user.codes, group.codes, rows, wire.widths(user), wire.widths(group))
 
     def take(self, index: Ints | Mask | slice) -> _Pairs:
         return _Pairs(
@@ -167,7 +165,8 @@ class _Buckets:
         users = self.members[self.start[bucket] : self.start[bucket] + self.count[bucket]]
         index: Ints = self.first[users][:, None] + np.arange(self.size[users[0]])
         groups = pairs.group[index]
-        return index[(groups == groups[0]).all(axis=1)]
+        same: Mask = (groups == groups[0]).all(axis=1)
+        return index[same]
 
 
 def _chunks(pairs: _Pairs, index: Ints, action: Action, limits: Limits, wire: Wire) -> Iterator[_Sized]:

@@ -8,9 +8,7 @@ from batcher.core.http import Response, printable
 from batcher.core.retry import retry_after
 from batcher.core.verdict import Cause, Retry, Split, Stop
 
-_TOO_FAST = re.compile(
-    r"rate.?limit|too many requests|too frequent|throttl|频繁|请求过多|频率|限流", re.IGNORECASE
-)
+_TOO_FAST = re.compile(r"rate.?limit|too many requests|too frequent|throttl|频繁|请求过多|频率|限流", re.IGNORECASE)
 _CAUSES = {
     401: (Cause.CREDENTIALS, "the credentials were refused"),
     402: (Cause.QUOTA, "the account is in arrears or its quota is used up"),

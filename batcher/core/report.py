@@ -66,8 +66,7 @@ class Report:
             "exit_code": self.exit_code,
             "seconds": round(self.seconds, 3),
             "input_complete": self.input_complete,
-            "changes": {"total": self.total}
-            | {status.label: self.changes.get(status, 0) for status in SUMMARY_ORDER},
+            "changes": {"total": self.total} | {status.label: self.changes.get(status, 0) for status in SUMMARY_ORDER},
             "requests": {name: getattr(self.requests, name) for name in ("sent", "ok", "retried", "split")},
             "waited": {
                 name: round(getattr(self.waited, name), 3)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import anyio
 import numpy as np
@@ -112,10 +114,9 @@ class Courier:
             stop=lambda _: self._is_exhausted(delivery),
             wait=self._wait,
             sleep=self._back_off,
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+            retry_error_callback=_last_verdict,
         )
-        verdict: Verdict = await retrying(self._attempt, delivery)
-        return self._conclude(delivery, verdict)
+        return self._conclude(delivery, await retrying(self._attempt, delivery))
 
     def _is_exhausted(self, delivery: _Delivery) -> bool:
         most = self._policy.max_attempts
@@ -123,7 +124,7 @@ class Courier:
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Back-off of this batch alone, or quiet for all when the target asks for it or is down."""
-        verdict = state.outcome.result() if state.outcome else None
+        verdict = _last_verdict(state)
         if not isinstance(verdict, Retry) or verdict.reason == _RENEWED:
             return 0.0
         attempt = max(state.attempt_number, self._health.failures) if self._health.is_down else state.attempt_number
@@ -144,12 +145,9 @@ class Courier:
             self._turnstile.waited.backoff += self._clock.now() - started
 
     async def _attempt(self, delivery: _Delivery) -> Verdict:
-        if not self._health.is_down:
+        # One worker probes a target that is down, the others queue behind it.
+        async with self._probe if self._health.is_down else nullcontext():
             return await self._try(delivery)
-        async with self._probe:
-            if self._health.is_down:
-                return await self._try(delivery)
-        return await self._try(delivery)
 
     async def _try(self, delivery: _Delivery) -> Verdict:
         """One request, and what its outcome means."""
@@ -259,9 +257,7 @@ class Courier:
         self.requests.split += 1
         return Delivered(pieces=halves(delivery.batch.ops), history=history, reason=reason)
 
-    def _word(
-        self, delivery: _Delivery, status: Status, reason: str, history: tuple[Attempt, ...]
-    ) -> Settlement:
+    def _word(self, delivery: _Delivery, status: Status, reason: str, history: tuple[Attempt, ...]) -> Settlement:
         batch = delivery.batch
         word = np.full(len(batch), status, np.int8)
         return Settlement(batch.window, batch.id, batch.rows, word, {0: reason}, self._clock.utc(), history)
@@ -285,6 +281,12 @@ class Courier:
         if accepted:
             return Delivered((word,), pieces=pieces, history=history, accepted=True)
         return Delivered(refused=(Refusal(batch, word),), pieces=pieces, history=history, was_refused=True)
+
+
+def _last_verdict(state: tenacity.RetryCallState) -> Verdict:
+    """What the attempt that just ended brought."""
+    verdict: Verdict = cast("tenacity.Future", state.outcome).result()
+    return verdict
 
 
 _RENEWED = "the token was renewed"

@@ -25,8 +25,8 @@ async def probe(settings: Settings, credentials: Credentials, surroundings: Surr
         try:
             response = await turnstile.send(target.probe(await access.token()), 0)
         except LoginRefusedError as refused:
-            verdict = refused.verdict
-            return verdict if isinstance(verdict, Stop) else Stop(Cause.OUTAGE, verdict.reason)
+            word = refused.verdict
+            return word if isinstance(word, Stop) else Stop(Cause.OUTAGE, word.reason)
         except UntrustedError as error:
             return Stop(Cause.ENDPOINT, str(error))
         except TransportError as error:

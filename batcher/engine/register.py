@@ -27,14 +27,16 @@ class Register:
     """The runs on one target. A folder that cannot be written costs the protection, not the run."""
 
     def __init__(self, folder: Path, kind: str, url: str, env: str) -> None:
-        name = blake2b("\0".join((kind, url, env)).encode(), digest_size=8).hexdigest()
+        name = blake2b(f"{kind}\0{url}\0{env}".encode(), digest_size=8).hexdigest()
         self._path = folder / f"{kind}-{name}.sqlite"
 
     def add(self, run: str, ledger: Path, started: float) -> None:
         """A run starts on the target at this moment (UTC seconds)."""
         with self._open() as connection:
             if connection is not None:
-                connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run, str(ledger), started))
+                connection.execute(
+                    "INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run, str(ledger.absolute()), started)
+                )
 
     def later_than(self, run: str, started: float) -> str | None:
         """The ledger of another run that started after this one, if there is any."""
@@ -42,7 +44,8 @@ class Register:
             if connection is None:
                 return None
             row = connection.execute(
-                "SELECT ledger FROM run WHERE run != ? AND started > ? ORDER BY started DESC LIMIT 1", (run, started)
+                "SELECT ledger FROM run WHERE run != ? AND started > ? ORDER BY started DESC LIMIT 1",
+                (run, started),
             ).fetchone()
             return str(row[0]) if row else None
 

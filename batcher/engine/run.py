@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from itertools import count
 from typing import cast
 
@@ -19,7 +18,7 @@ from batcher.core.clock import Clock
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy
-from batcher.core.model import Batch, Ints, Limits, Settlement, Status
+from batcher.core.model import Batch, Ints, Limits, Settlement
 from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause
 from batcher.core.wire import Wire
@@ -27,6 +26,7 @@ from batcher.delivery.courier import Courier, Delivered
 from batcher.delivery.stopping import Abandoned, Stopping
 from batcher.delivery.turnstile import Turnstile
 from batcher.engine.books import Books, Executor, OpenWindow
+from batcher.engine.budget import Budget, Watch
 from batcher.engine.feed import Work
 from batcher.engine.intake import batches, take_in
 
@@ -35,18 +35,6 @@ _MOST_OPEN = 2
 _DRAIN_SECONDS = 10.0
 """What is in flight may come back for so long after a stop."""
 _FLUSH_SECONDS = 10.0
-_JUDGED_FROM = 1_000
-"""A share of failures means nothing before so many are settled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """When to stop early. Seconds are durations; None is no bound."""
-
-    max_failures: int | None = None
-    max_failure_share: float | None = None
-    deadline: float | None = None
-    max_wait: float = 900.0
 
 
 class Run:
@@ -80,7 +68,6 @@ class Run:
         self._courier = courier
         self._schedule = schedule
         self._blame = blame
-        self._health = health
         self._turnstile = turnstile
         self._stopping = stopping
         self._clock = clock
@@ -89,13 +76,11 @@ class Run:
         self._wire = wire
         self._order_by = order_by
         self._workers = workers
-        self._budget = budget
+        self._watch = Watch(budget, health, clock, stopping)
         self._opened = opened
         self._batch_ids = count(first_batch)
         self._changed = anyio.Event()
         self._admitting = 0
-        self._settled = 0
-        self._failed = 0
         self._producing = anyio.CancelScope()
         self._flushing = anyio.CancelScope(shield=True)
         self._working: TaskGroup | None = None
@@ -107,7 +92,7 @@ class Run:
         """Work until everything is settled, or the run is stopped. What was sent and answered is on disk then."""
         sender, receiver = anyio.create_memory_object_stream[Batch](0)
         async with anyio.create_task_group() as watching:
-            watching.start_soon(self._watch)
+            watching.start_soon(self._watch.run)
             watching.start_soon(self._end_when_stopped)
             async with anyio.create_task_group() as writing:
                 writing.start_soon(self._write)
@@ -126,9 +111,7 @@ class Run:
 
     def told(self, window: OpenWindow, settlement: Settlement) -> None:
         """Something is on the disk: close the window when it was the last, judge the budget."""
-        self._settled += len(settlement.rows)
-        self._failed += int((settlement.status >= Status.FAILED).sum())
-        self._judge_failures()
+        self._watch.settled(settlement.status)
         if not window.unsettled:
             del self._books.open[window.window.id]
             for waiting in self._books.open.values():
@@ -173,7 +156,7 @@ class Run:
         if is_first and len(window.held_back):
             rows, window.held_back = window.held_back, window.held_back[:0]
             self._admitting += 1
-            cast(TaskGroup, self._working).start_soon(self._pack_released, window, rows)
+            cast("TaskGroup", self._working).start_soon(self._pack_released, window, rows)
 
     async def _pack_released(self, window: OpenWindow, rows: Ints) -> None:
         try:
@@ -185,9 +168,7 @@ class Run:
     async def _pack(self, window: OpenWindow, rows: Ints) -> None:
         self._schedule.add(
             await self._executor(
-                lambda: batches(
-                    window, rows, self._limits, self._wire, self._order_by, lambda: next(self._batch_ids)
-                )
+                lambda: batches(window, rows, self._limits, self._wire, self._order_by, lambda: next(self._batch_ids))
             )
         )
 
@@ -300,33 +281,6 @@ class Run:
         await anyio.sleep(_DRAIN_SECONDS)
         if self._working is not None:
             self._working.cancel_scope.cancel()
-
-    async def _watch(self) -> None:
-        """Stop at the deadline, or when no request was accepted for too long."""
-        started = self._clock.now()
-        deadline = math.inf if self._budget.deadline is None else started + self._budget.deadline
-        while True:
-            now = self._clock.now()
-            since = self._health.trying_since
-            patience = now + self._budget.max_wait if since is None else since + self._budget.max_wait
-            if now >= deadline:
-                self._stopping.stop(Cause.DEADLINE, "the deadline has come")
-                return
-            if now >= patience:
-                waited = f"no request was accepted for {self._budget.max_wait:g} s"
-                self._stopping.stop(Cause.MAX_WAIT, waited)
-                return
-            await anyio.sleep(min(deadline, patience) - now)
-
-    def _judge_failures(self) -> None:
-        budget = self._budget
-        if budget.max_failures is not None and self._failed > budget.max_failures:
-            self._stopping.stop(Cause.FAILURES, f"{self._failed} changes failed, {budget.max_failures} are allowed")
-        if budget.max_failure_share is None or self._settled < _JUDGED_FROM:
-            return
-        if self._failed > budget.max_failure_share * self._settled:
-            share = f"{self._failed / self._settled:.1%} of {self._settled} changes failed"
-            self._stopping.stop(Cause.FAILURES, f"{share}, {budget.max_failure_share:.1%} are allowed")
 
     def _wake(self) -> None:
         self._changed.set()

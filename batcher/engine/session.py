@@ -33,9 +33,10 @@ from batcher.delivery.courier import Courier
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 from batcher.engine.books import Books, Executor, OpenWindow, in_thread
+from batcher.engine.budget import Budget
 from batcher.engine.feed import Work
 from batcher.engine.register import Register
-from batcher.engine.run import Budget, Run
+from batcher.engine.run import Run
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import Figures, LedgerWriter
 from batcher.settings import Settings
@@ -297,4 +298,3 @@ class _ignoring_a_dead_ledger:  # noqa: N801 — reads as a statement
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         return isinstance(error, BatcherError) and self._stopping.cause is Cause.LEDGER
-

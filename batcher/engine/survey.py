@@ -31,8 +31,11 @@ class Packing:
 
 @dataclass(slots=True)
 class Survey:
-    """What is in the input. `groups` counts changes that would be sent, per group; beyond 100,000 groups the
-    small ones are forgotten, and `groups_are_complete` says so."""
+    """What is in the input.
+
+    `groups` counts changes that would be sent, per group; beyond 100,000 groups the small ones are forgotten, and
+    `groups_are_complete` says so.
+    """
 
     adds: int = 0
     removals: int = 0

@@ -89,7 +89,9 @@ class LedgerReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._connection.close()
         if self._copy is not None:
             self._copy.cleanup()
@@ -114,7 +116,10 @@ class LedgerReader:
     def _opened(self, path: Path) -> sqlite3.Connection:
         mode = "ro" if self._copy is None else "rw"
         connection = sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+            f"file:{quote(str(path.absolute()))}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             check_format(connection, self.path)
@@ -130,9 +135,7 @@ class LedgerReader:
 
     def sources(self) -> list[SourceFacts]:
         """The inputs in order."""
-        rows = self._connection.execute(
-            "SELECT name, path, format, is_spool, size, ended FROM source ORDER BY id"
-        )
+        rows = self._connection.execute("SELECT name, path, format, is_spool, size, ended FROM source ORDER BY id")
         return [SourceFacts(n, p, f, bool(i), s, _position(e) if e else None) for n, p, f, i, s, e in rows]
 
     def sessions(self) -> list[SessionFacts]:

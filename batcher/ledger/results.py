@@ -164,9 +164,7 @@ def utc_text(seconds: float) -> str:
 def _neutral(table: pa.Table) -> pa.Table:
     for index, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
-            table = table.set_column(
-                index, field, pc.replace_substring_regex(table.column(index), _FORMULA, r"'\1")
-            )
+            table = table.set_column(index, field, pc.replace_substring_regex(table.column(index), _FORMULA, r"'\1"))
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -61,10 +62,8 @@ def _of_window(state: WindowState, user: str, group: str, sources: list[str]) ->
 
 def _is(keys: Keys, text: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     wanted: set[Key] = {text}
-    try:
+    with suppress(ValueError):
         wanted.add(int(text))
-    except ValueError:
-        pass
     if keys.entries is None:
         ids = [key for key in wanted if isinstance(key, int) and -(2**63) <= key < 2**63]
         return np.isin(keys.codes, ids)

@@ -113,9 +113,7 @@ class LedgerWriter:
     def begin_session(self, kind: str, started: float) -> None:
         """Record that an invocation starts to work on the run."""
         with self._transaction():
-            cursor = self._connection.execute(
-                "INSERT INTO session (kind, started) VALUES (?, ?)", (kind, started)
-            )
+            cursor = self._connection.execute("INSERT INTO session (kind, started) VALUES (?, ?)", (kind, started))
             self._session = cursor.lastrowid or 0
 
     def end_session(self, figures: Figures, ended: float, cause: Cause | None, reason: str) -> None:
@@ -170,9 +168,7 @@ class LedgerWriter:
         with self._transaction():
             self._mark_ended(ended)
 
-    def settle(
-        self, settlements: Sequence[Settlement], changed: Mapping[Status, int], figures: Figures
-    ) -> None:
+    def settle(self, settlements: Sequence[Settlement], changed: Mapping[Status, int], figures: Figures) -> None:
         """Record final words, all in one transaction; `changed` is by how much each status' count grows."""
         with self._transaction():
             self._save(figures)
@@ -193,7 +189,8 @@ class LedgerWriter:
                     ),
                 )
                 self._connection.execute(
-                    "UPDATE window SET unsettled = max(0, unsettled - ?) WHERE id = ?", (len(s.rows), s.window)
+                    "UPDATE window SET unsettled = max(0, unsettled - ?) WHERE id = ?",
+                    (len(s.rows), s.window),
                 )
             for status, count in changed.items():
                 self._count(status, count)
@@ -215,13 +212,15 @@ class LedgerWriter:
     def _count(self, status: Status, count: int) -> None:
         if count and status is not Status.PENDING:  # pending is what is left of the rows
             self._connection.execute(
-                "INSERT INTO tally VALUES (?, ?) ON CONFLICT (status) DO UPDATE SET changes = changes + excluded.changes",
+                "INSERT INTO tally VALUES (?, ?)"
+                " ON CONFLICT (status) DO UPDATE SET changes = changes + excluded.changes",
                 (int(status), count),
             )
 
     def _mark_ended(self, ended: Sequence[Position]) -> None:
         self._connection.executemany(
-            "UPDATE source SET ended = ? WHERE id = ?", ((_text(position), position.source) for position in ended)
+            "UPDATE source SET ended = ? WHERE id = ?",
+            ((_text(position), position.source) for position in ended),
         )
 
 

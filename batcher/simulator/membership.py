@@ -25,7 +25,7 @@ class Wish:
 class Membership:
     """Groups and their members. `journal` is given a line for each change of state, enough to restore it."""
 
-    def __init__(self, behaviour: Behaviour, journal: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, behaviour: Behaviour, journal: Callable[[bytes], object] | None = None) -> None:
         self.groups: defaultdict[Name, set[Name]] = defaultdict(set)
         self.applied = 0
         """Pairs that were applied, repeats included."""

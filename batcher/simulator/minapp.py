@@ -130,7 +130,12 @@ class Login:
         self._codes.discard(str(content["code"]))
         token = "sim-" + self._random()
         self.tokens[token] = 0
-        answer = {"access_token": token, "token_type": "Bearer", "expires_in": 3600, "refresh_token": self._random()}
+        answer = {
+            "access_token": token,
+            "token_type": "Bearer",
+            "expires_in": 3600,
+            "refresh_token": self._random(),
+        }
         return Reply.json(200, answer | {"scope": ""})
 
     def _redirect(self, cookie: str, step: int) -> Reply:

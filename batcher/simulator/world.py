@@ -18,7 +18,7 @@ STATE = "/_state"
 class World:
     """Both dialects over one membership. Not for several threads."""
 
-    def __init__(self, behaviour: Behaviour, journal: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, behaviour: Behaviour, journal: Callable[[bytes], object] | None = None) -> None:
         self.membership = Membership(behaviour, journal)
         self.statuses: Counter[str] = Counter()
         self.arrivals = Arrivals(behaviour.limit) if behaviour.limit else None

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from batcher.core.errors import InputError
-from batcher.core.model import Columns, Key, Keys
+from batcher.core.model import Columns, Ints, Key, Keys
 from batcher.core.wire import digits
 from batcher.source.layout import Column, Fields, Form, Layout
 from batcher.source.records import Rows
@@ -89,9 +89,7 @@ class CsvParser:
         return iter((columns,) if len(columns) else ()), used
 
 
-def read_clean(
-    block: bytes, line: int, layout: Layout, forms: Forms, delimiter: str, source: int
-) -> Columns | None:
+def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter: str, source: int) -> Columns | None:
     """The whole block at once; None when anything in it is out of the ordinary.
 
     What pyarrow makes of a field may be shorter than the field (`007`, ` 5`, blank lines), never longer, but for
@@ -164,7 +162,8 @@ def _actions(array: pa.DictionaryArray) -> np.ndarray[tuple[int], np.dtype[np.in
         codes = np.array([action_of(text) for text in array.dictionary.to_pylist()], np.int8)
     except Invalid:
         return None
-    return codes[array.indices.to_numpy()]
+    indices: Ints = array.indices.to_numpy()
+    return codes[indices]
 
 
 def _keys(array: pa.Array, *, decided: bool) -> Keys | None:
@@ -222,9 +221,7 @@ def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Fo
     if not record:
         return forms
     try:
-        if len(record) != layout.width:
-            how = "few" if len(record) < layout.width else "many"
-            raise Invalid(f"too {how} fields: {len(record)}, the header has {layout.width}")
+        _check_width(record, layout.width)
         forms = Forms(_decide(layout.user, forms.user, record), _decide(layout.group, forms.group, record))
         action = action_of(_text(record, layout.op, "op"))
         user = _key(layout.user, forms.user, record)
@@ -236,9 +233,15 @@ def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Fo
     return forms
 
 
+def _check_width(record: Sequence[str], width: int) -> None:
+    if len(record) != width:
+        how = "few" if len(record) < width else "many"
+        raise Invalid(f"too {how} fields: {len(record)}, the header has {width}")
+
+
 def _decide(column: Column, form: Form, record: Sequence[str]) -> Form:
     place, given = column.places[0]
-    if form or given or not record[place] or not record[place].isascii() and _is_broken(record[place]):
+    if form or given or not record[place] or (not record[place].isascii() and _is_broken(record[place])):
         return form
     return Form.ID if is_integer(record[place]) else Form.NAME
 

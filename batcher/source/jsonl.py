@@ -53,7 +53,10 @@ def read_document(document: bytes, entries: Entries, source: int, where: str) ->
     if not isinstance(content, list | dict):
         raise InputError(f"{where}: a document must be an array of ops or a membership object")
     yield from _collect(
-        ((ordinal, entry) for ordinal, entry in enumerate(parts_of(content), 1)), entries, source, in_document=True
+        ((ordinal, entry) for ordinal, entry in enumerate(parts_of(content), 1)),
+        entries,
+        source,
+        in_document=True,
     )
 
 
@@ -228,9 +231,7 @@ class Entries:
         singular = label.removesuffix("s")
         return [self._key(value, Form.OPEN, singular) for value in values]
 
-    def _one(
-        self, entry: dict[str, object], fields: Sequence[Field], label: str, *, in_document: bool
-    ) -> Key:
+    def _one(self, entry: dict[str, object], fields: Sequence[Field], label: str, *, in_document: bool) -> Key:
         present = [field for field in fields if entry.get(field.name) is not None]
         if not present:
             raise Invalid(f"{label} is missing")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
@@ -16,13 +15,9 @@ from batcher.core.model import Columns, Position
 from batcher.source.csv import CsvParser, Forms
 from batcher.source.jsonl import Entries, JsonParser, read_document
 from batcher.source.layout import Fields, Form
+from batcher.source.lines import LONGEST_LINE, Lines, Stream, TooLong, Waits
 from batcher.source.records import Rows
 
-FIRST_BLOCK = 1 << 16
-"""Bytes. Small, so that the first request leaves early and neutral headers are decided cheaply."""
-BLOCK = 1 << 20
-LONGEST_LINE = 1 << 24
-LARGEST_DOCUMENT = 64 << 20
 _BOM = b"\xef\xbb\xbf"
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
@@ -48,32 +43,7 @@ class Reading:
     delimiter: str = ""
 
 
-class Stream(Protocol):
-    """Bytes in order; an empty answer is the end."""
-
-    def read(self, size: int) -> bytes:
-        """At most so many bytes."""
-        ...
-
-    def close(self) -> None:
-        """Free what is held."""
-        ...
-
-
-class Waits:
-    """In a stream of columns: nothing more yet, the input still grows."""
-
-
-WAITS = Waits()
-
-
-class _TooLong:
-    """A line beyond `LONGEST_LINE` was passed over."""
-
-
-def read(
-    source: int, item: Input, how: Reading, start: Position
-) -> Generator[tuple[Columns, Position] | Waits]:
+def read(source: int, item: Input, how: Reading, start: Position) -> Generator[tuple[Columns, Position] | Waits]:
     """The rows of one input from `start` on, each stretch with the position after it.
 
     Everything before `start` is read again and compared with the digest that was taken of it. The last stretch
@@ -84,7 +54,7 @@ def read(
 
     """
     try:
-        lines = _Lines(_open(item), item.is_whole)
+        lines = Lines(_open(item), item.is_whole)
         try:
             yield from _read(source, item, how, start, lines)
         finally:
@@ -95,11 +65,11 @@ def read(
 
 
 def _read(
-    source: int, item: Input, how: Reading, start: Position, lines: _Lines
+    source: int, item: Input, how: Reading, start: Position, lines: Lines
 ) -> Generator[tuple[Columns, Position] | Waits]:
     while isinstance(block := lines.next(), Waits):
         yield block
-    if isinstance(block, _TooLong):
+    if isinstance(block, TooLong):
         raise InputError(f"{item.name}: the first line is longer than {LONGEST_LINE} bytes")
     if block.startswith(_BOM):
         lines.consume(_BOM)
@@ -117,28 +87,37 @@ def _read(
         block = lines.whole_document(item.name) if isinstance(parser, _Document) else lines.next()
         if isinstance(block, Waits):
             yield block
-            continue
-        if not block:
-            break
-        held: Columns | None = None
-        given = 0
-        if isinstance(block, _TooLong):
-            chunks, used = iter((_too_long(source, lines.line),)), 0
+        elif isinstance(block, TooLong):
+            yield _too_long(source, lines.line), _position(source, lines, parser)
+        elif block:
+            skip = yield from _read_block(source, lines, parser, block, skip)
         else:
-            chunks, used = parser.parse(block, lines.line + 1, is_last=lines.at_end)
-        for columns in chunks:
-            if held is not None:
-                yield held, _position(source, lines, parser, skip=given)
-            given += len(columns)
-            cut = min(skip, len(columns))
-            skip -= cut
-            held = columns.take(cut, len(columns)) if cut else columns
-        if not isinstance(block, _TooLong):
-            lines.consume(block[:used])
-            lines.keep(block[used:])
-        if held is not None:
-            yield held, _position(source, lines, parser)
+            break
     yield Rows(source).columns(), _position(source, lines, parser, end=True)
+
+
+def _read_block(
+    source: int, lines: Lines, parser: _Parser, block: bytes, skip: int
+) -> Generator[tuple[Columns, Position], None, int]:
+    """The rows of a block but for the first `skip`; returns how many are still to be skipped.
+
+    A block may unfold into several stretches. The position after all but the last of them is within the block.
+    """
+    chunks, used = parser.parse(block, lines.line + 1, is_last=lines.at_end)
+    held: Columns | None = None
+    given = 0
+    for columns in chunks:
+        if held is not None:
+            yield held, _position(source, lines, parser, skip=given)
+        given += len(columns)
+        cut = min(skip, len(columns))
+        skip -= cut
+        held = columns.take(cut, len(columns)) if cut else columns
+    lines.consume(block[:used])
+    lines.keep(block[used:])
+    if held is not None:
+        yield held, _position(source, lines, parser)
+    return skip
 
 
 class _Parser(Protocol):
@@ -168,13 +147,13 @@ class _Document:
         return read_document(block, self._entries, self._source, self._name), len(block)
 
 
-def _skip_header(parser: CsvParser, lines: _Lines, item: Input) -> Generator[Waits]:
+def _skip_header(parser: CsvParser, lines: Lines, item: Input) -> Generator[Waits]:
     while True:
         block = lines.next()
         if isinstance(block, Waits):
             yield block
             continue
-        if isinstance(block, _TooLong) or not block:
+        if isinstance(block, TooLong) or not block:
             raise InputError(f"{item.name} is empty; a CSV file needs a header such as op,user_id,group_id")
         used = parser.read_header(block)
         lines.consume(block[: used or len(block)])
@@ -189,7 +168,7 @@ def _too_long(source: int, line: int) -> Columns:
     return rows.columns()
 
 
-def _position(source: int, lines: _Lines, parser: _Parser, *, skip: int = 0, end: bool = False) -> Position:
+def _position(source: int, lines: Lines, parser: _Parser, *, skip: int = 0, end: bool = False) -> Position:
     forms = (str(parser.forms.user), str(parser.forms.group)) if isinstance(parser, CsvParser) else ("", "")
     return Position(source, lines.offset, skip, lines.digest(), forms, end)
 
@@ -220,96 +199,3 @@ def _open(item: Input) -> Stream:
     if not item.is_whole():
         raise InputError(f"{item.name} is compressed; pipe it through zcat or zstdcat first")
     return pa.input_stream(str(item.path), compression=codec)  # type: ignore[no-any-return]  # untyped library
-
-
-class _Lines:
-    """A stream as blocks of whole lines, with what was consumed so far: bytes, lines, digest."""
-
-    def __init__(self, stream: Stream, is_whole: Callable[[], bool]) -> None:
-        self.offset = 0
-        self.line = 0
-        self.at_end = False
-        self._stream = stream
-        self._is_whole = is_whole
-        self._hash = blake2b(digest_size=16)
-        self._unread = b""
-        self._carry = b""
-        self._size = FIRST_BLOCK
-
-    def next(self) -> bytes | Waits | _TooLong:
-        """The next whole lines; the last may lack its end. Empty at the end of the stream."""
-        if self._unread:
-            block, self._unread = self._unread, b""
-            return block
-        while True:
-            is_whole = self._is_whole()
-            chunk = self._stream.read(self._size)
-            if not chunk:
-                if not is_whole:
-                    return WAITS
-                self.at_end = True
-                block, self._carry = self._carry, b""
-                return block
-            self._size = BLOCK
-            cut = chunk.rfind(b"\n") + 1
-            if cut:
-                block, self._carry = self._carry + chunk[:cut], chunk[cut:]
-                return block
-            self._carry += chunk
-            if len(self._carry) > LONGEST_LINE:
-                self._pass_over_line()
-                return _TooLong()
-
-    def _pass_over_line(self) -> None:
-        chunk, self._carry = self._carry, b""
-        while chunk and b"\n" not in chunk:
-            self.consume(chunk)
-            chunk = self._stream.read(BLOCK)
-        line, end, self._carry = chunk.partition(b"\n")
-        self.consume(line + end)
-        self.line += not end
-
-    def whole_document(self, name: str) -> bytes | Waits:
-        """Everything that is left, once it is all there."""
-        parts: list[bytes] = []
-        while not isinstance(block := self.next(), Waits) and block:
-            if isinstance(block, _TooLong) or sum(map(len, parts)) + len(block) > LARGEST_DOCUMENT:
-                raise InputError(f"{name} is larger than 64 MiB; write one change per line into a .jsonl file")
-            parts.append(block)
-        document = b"".join(parts)
-        if isinstance(block, Waits):
-            self.unread(document)
-            return block
-        return document
-
-    def consume(self, data: bytes) -> None:
-        """Count these bytes as done."""
-        self.offset += len(data)
-        self.line += data.count(b"\n")
-        self._hash.update(data)
-
-    def unread(self, block: bytes) -> None:
-        """Give this block back; it comes next, as it is."""
-        self._unread = block
-
-    def keep(self, rest: bytes) -> None:
-        """Put the beginning of an unfinished record before the next block."""
-        self._carry = rest + self._carry
-
-    def skip_to(self, offset: int) -> None:
-        """Consume everything before this offset."""
-        while self.offset < offset:
-            block = self._unread or self._carry or self._stream.read(BLOCK)
-            self._unread, rest = b"", self._carry if self._unread else b""
-            if not block:
-                return
-            done = block[: offset - self.offset]
-            self.consume(done)
-            self._carry = block[len(done) :] + rest
-
-    def digest(self) -> str:
-        """Over all consumed bytes."""
-        return self._hash.hexdigest()
-
-    def close(self) -> None:
-        self._stream.close()

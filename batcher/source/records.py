@@ -63,9 +63,7 @@ def _keys(values: list[Key], action: list[int]) -> Keys:
     return Keys.of(values)
 
 
-def unfold(
-    line: int, action: Action, users: Sequence[Key], groups: Sequence[Key], source: int
-) -> Iterator[Columns]:
+def unfold(line: int, action: Action, users: Sequence[Key], groups: Sequence[Key], source: int) -> Iterator[Columns]:
     """Every user × every group, user by user, never more than about `CHUNK_ROWS` rows at a time."""
     user, group = Keys.of(users), Keys.of(groups)
     wide = min(len(groups), CHUNK_ROWS)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Iterable
+from contextlib import suppress
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import anyio
 import orjson
@@ -48,13 +49,11 @@ class Spool:
         self._grew = anyio.Event()
 
 
-async def spool_stream(spool: Spool, stream: BinaryIO) -> None:
+async def spool_stream(spool: Spool, stream: BufferedIOBase) -> None:
     """Copy a pipe or file to its end; waiting for a pipe can be cancelled."""
     while True:
-        try:
+        with suppress(OSError, ValueError):  # a regular file is always readable, and cannot be waited for
             await anyio.wait_readable(stream)
-        except (OSError, ValueError):
-            pass  # a regular file is always readable, and cannot be waited for
         piece = await anyio.to_thread.run_sync(os.read, stream.fileno(), _PIECE)
         if not piece:
             spool.close()

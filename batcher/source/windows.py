@@ -11,7 +11,7 @@ WINDOW_ROWS = 500_000
 
 
 class Windower:
-    """Collects stretches until a window is full. The very first window is a single stretch, so that work starts early."""
+    """Collects stretches until a window is full. The very first is a single stretch, so that work starts early."""
 
     def __init__(self, first_id: int = 0, first_row: int = 0, window_rows: int = WINDOW_ROWS) -> None:
         self.rows_read = 0

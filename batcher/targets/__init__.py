@@ -28,4 +28,4 @@ def create(kind: str, url: str, env: str) -> Target:
     found = list(entry_points(group=GROUP, name=kind))
     if not found:
         raise ConfigurationError(f"target {kind!r} is not known; there are {', '.join(names())}")
-    return cast(Target, found[0].load()(url, env))
+    return cast("Target", found[0].load()(url, env))

@@ -41,9 +41,7 @@ class Scrutinizer:
     """The dialect of a Scrutinizer appliance (18 to 19.6; 19.7 where `user_api` is unchanged)."""
 
     name = "scrutinizer"
-    wire = Wire(
-        Shape.PAIRS, request=_ENVELOPE, op=3, id_key=len('"usergroup_id":'), name_key=len('"usergroup_name":')
-    )
+    wire = Wire(Shape.PAIRS, request=_ENVELOPE, op=3, id_key=len('"usergroup_id":'), name_key=len('"usergroup_name":'))
     # Nothing is documented. One entry costs a sentence that must be matched, and the appliance works on one
     # database; its web server's stock body limit is 1 MiB.
     limits = Limits(max_users=1, max_groups=1, max_ops=2, max_changes=200, max_bytes=512 * 1024)
@@ -155,9 +153,7 @@ class _Outcome:
 _APPLIED = _Outcome(Status.APPLIED)
 
 
-def _match(
-    action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequence[str]
-) -> list[_Outcome | None]:
+def _match(action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequence[str]) -> list[_Outcome | None]:
     """One outcome per entry; None where the sentences do not tell.
 
     By position when the counts agree and no sentence contradicts its entry, else by the ids that successes name.

@@ -1,0 +1,159 @@
+"""`apply`: a new ledger, and everything that is in the input."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+
+import anyio
+
+from batcher.core.errors import ConfigurationError, GuardrailError, InputError
+from batcher.core.model import Position
+from batcher.core.report import Report
+from batcher.core.target import Credentials
+from batcher.delivery.stopping import Stopping
+from batcher.engine.feed import feed
+from batcher.engine.job import ending, finish, reading, spool_path
+from batcher.engine.session import Observer, Session, Surroundings, make_target
+from batcher.engine.survey import survey
+from batcher.ledger.reader import SourceFacts
+from batcher.ledger.writer import LedgerWriter
+from batcher.settings import Settings
+from batcher.source.reader import Input, Reading
+from batcher.source.spool import Spool, spool_changes, spool_stream
+from batcher.source.windows import WINDOW_ROWS, Windower
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """An input that cannot be read twice: an open stream, or an iterable of `(op, user, group)`."""
+
+    name: str
+    content: BufferedIOBase | Iterable[object] | AsyncIterable[object]
+
+
+async def apply(
+    changes: Sequence[Path | Pipe],
+    settings: Settings,
+    credentials: Credentials,
+    ledger_path: Path,
+    surroundings: Surroundings,
+    *,
+    stopping: Stopping | None = None,
+    observer: Observer | None = None,
+    is_simulated: bool = False,
+    window_rows: int = WINDOW_ROWS,
+) -> Report:
+    """Send the changes and record what became of each in a new ledger.
+
+    Raises:
+        UsageError: When settings, inputs or the ledger's path cannot be used; nothing was sent.
+        GuardrailError: When a guardrail refused; nothing was sent.
+        LedgerHeldError: When another run holds the ledger.
+
+    """
+    stopping = stopping or Stopping()
+    pipes = [change for change in changes if isinstance(change, Pipe)]
+    if len(pipes) > 1 or (pipes and len(changes) > 1):
+        raise InputError("what cannot be read twice (standard input, an iterable) must be the only input")
+    make_target(settings)
+    for path in changes:
+        if isinstance(path, Path) and not path.is_file():
+            raise InputError(f"{path}: there is no such file")
+    ledger = LedgerWriter.create(ledger_path)
+    is_kept = False
+    try:
+        session = Session.of(settings, ledger, surroundings, stopping)
+        async with AsyncExitStack() as stack:
+            spool = Spool(spool_path(ledger_path)) if pipes else None
+            if spool is not None:
+                await stack.enter_async_context(_pumping(spool, pipes[0]))
+            inputs = [_input(change, spool, settings) for change in changes]
+            how = reading(settings, session.target.ids_only)
+            await _look_first(inputs, how, settings, spool, surroundings)
+            facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
+            ledger.begin_run(facts, [_source_facts(item, spool) for item in inputs])
+            register = session.register()
+            if register is not None and not is_simulated:
+                register.add(facts["run"], ledger_path, surroundings.clock.utc())
+            windower = Windower(window_rows=window_rows)
+            works = feed(inputs, how, Position(), windower, surroundings.executor, spool)
+            run = await session.work("apply", works, credentials, observer or Observer())
+            is_kept = finish(session, run.all_read, windower, spool)
+            if run.input_error is not None and not session.figures().requests.sent:
+                raise run.input_error
+            is_kept = True
+    finally:
+        ledger.close()
+        if not is_kept:
+            _discard(ledger_path)
+    return ending(ledger_path, stopping)
+
+
+async def _look_first(
+    inputs: Sequence[Input], how: Reading, settings: Settings, spool: Spool | None, surroundings: Surroundings
+) -> None:
+    """The pass over the whole input that `strict` and the guardrails ask for, before anything is sent."""
+    if not settings.input.strict and settings.guard.max_removals is None:
+        return
+    while spool is not None and not spool.is_whole:
+        await spool.grown(spool.version)
+    seen = await surroundings.executor(lambda: survey(inputs, how))
+    if settings.input.strict and seen.rejected:
+        source, line, reason = seen.first_rejects[0]
+        raise InputError(
+            f"--strict: {seen.rejected} of {seen.total} lines are invalid, nothing was sent;"
+            f" the first is {source}, line {line}: {reason}"
+        )
+    most = settings.guard.max_removals
+    if most is not None and seen.removals > most:
+        raise GuardrailError(f"{seen.removals} removals, guard.max_removals allows {most}; nothing was sent")
+
+
+@asynccontextmanager
+async def _pumping(spool: Spool, pipe: Pipe) -> AsyncIterator[None]:
+    """Fill the spool while the body runs."""
+    content = pipe.content
+    async with anyio.create_task_group() as group:
+        if isinstance(content, BufferedIOBase):
+            group.start_soon(spool_stream, spool, content)
+        else:
+            group.start_soon(spool_changes, spool, content)
+        yield
+        group.cancel_scope.cancel()
+
+
+def _input(change: Path | Pipe, spool: Spool | None, settings: Settings) -> Input:
+    if isinstance(change, Path):
+        return Input(str(change), change, settings.input.format)
+    if spool is None:
+        raise ConfigurationError(f"{change.name} needs a spool")
+    is_stream = isinstance(change.content, BufferedIOBase)
+    return Input(change.name, spool.path, settings.input.format if is_stream else "jsonl", lambda: spool.is_whole)
+
+
+def _source_facts(item: Input, spool: Spool | None) -> SourceFacts:
+    size = 0 if spool else item.path.stat().st_size
+    return SourceFacts(item.name, str(item.path.absolute()), item.format, spool is not None, size)
+
+
+def _facts(session: Session, *, is_simulated: bool) -> dict[str, str]:
+    facts = {
+        "run": uuid.uuid4().hex[:12],
+        "target": session.target.name,
+        "url": session.target.url,
+        "env": session.settings.target.env,
+        "settings": session.settings.to_json(),
+        "started": repr(session.surroundings.clock.utc()),
+    }
+    return facts | ({"simulated": "yes"} if is_simulated else {})
+
+
+def _discard(ledger: Path) -> None:
+    """Leave nothing of a run that never sent anything."""
+    ledger.unlink(missing_ok=True)
+    spool_path(ledger).unlink(missing_ok=True)

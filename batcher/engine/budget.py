@@ -1,0 +1,69 @@
+"""When to stop early: failures, the deadline, and patience with a target that accepts nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import anyio
+
+from batcher.core.clock import Clock
+from batcher.core.health import Health
+from batcher.core.model import Bytes, Status
+from batcher.core.verdict import Cause
+from batcher.delivery.stopping import Stopping
+
+_JUDGED_FROM = 1_000
+"""A share of failures means nothing before so many are settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """When to stop early. Seconds are durations; None is no bound."""
+
+    max_failures: int | None = None
+    max_failure_share: float | None = None
+    deadline: float | None = None
+    max_wait: float = 900.0
+
+
+class Watch:
+    """Stops the run when its budget is used up. All figures are of this invocation."""
+
+    def __init__(self, budget: Budget, health: Health, clock: Clock, stopping: Stopping) -> None:
+        self._budget = budget
+        self._health = health
+        self._clock = clock
+        self._stopping = stopping
+        self._settled = 0
+        self._failed = 0
+
+    def __repr__(self) -> str:
+        return f"<Watch {self._failed} of {self._settled} failed>"
+
+    def settled(self, statuses: Bytes) -> None:
+        """So many more changes have their final word."""
+        self._settled += len(statuses)
+        self._failed += int((statuses >= Status.FAILED).sum())
+        most, share = self._budget.max_failures, self._budget.max_failure_share
+        if most is not None and self._failed > most:
+            self._stopping.stop(Cause.FAILURES, f"{self._failed} changes failed, {most} are allowed")
+        if share is not None and self._settled >= _JUDGED_FROM and self._failed > share * self._settled:
+            found = f"{self._failed / self._settled:.1%} of {self._settled} changes failed"
+            self._stopping.stop(Cause.FAILURES, f"{found}, {share:.1%} are allowed")
+
+    async def run(self) -> None:
+        """Wait for the deadline, or until no request was accepted for too long."""
+        deadline = math.inf if self._budget.deadline is None else self._clock.now() + self._budget.deadline
+        while True:
+            now = self._clock.now()
+            since = self._health.trying_since
+            patience = (now if since is None else since) + self._budget.max_wait
+            if now >= deadline:
+                self._stopping.stop(Cause.DEADLINE, "the deadline has come")
+                return
+            if now >= patience:
+                waited = f"no request was accepted for {self._budget.max_wait:g} s"
+                self._stopping.stop(Cause.MAX_WAIT, waited)
+                return
+            await anyio.sleep(min(deadline, patience) - now)

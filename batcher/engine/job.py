@@ -1,0 +1,96 @@
+"""What the jobs that send have in common: opening a ledger again, and how a job ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batcher.core.errors import GuardrailError, LedgerError
+from batcher.core.model import Status
+from batcher.core.report import Report
+from batcher.core.verdict import Cause
+from batcher.delivery.stopping import Stopping
+from batcher.engine.session import Session, Surroundings, report
+from batcher.ledger.reader import LedgerReader, SourceFacts
+from batcher.ledger.writer import LedgerWriter
+from batcher.settings import Settings
+from batcher.source.layout import Fields
+from batcher.source.reader import Reading
+from batcher.source.spool import Spool
+from batcher.source.windows import Windower
+
+
+def settings_of(ledger: Path) -> Settings:
+    """The settings of a ledger's run.
+
+    Raises:
+        LedgerError: When there is none.
+
+    """
+    with LedgerReader(ledger) as reader:
+        facts = reader.facts()
+    if "settings" not in facts:
+        raise LedgerError(f"{ledger} holds no run yet; start one with batcher apply --ledger {ledger}")
+    return Settings.from_json(facts["settings"])
+
+
+def reading(settings: Settings, ids_only: bool) -> Reading:  # noqa: FBT001 — a fact of the target
+    """How the settings want inputs to be understood."""
+    fields = Fields.of(settings.input.map, ids_only=ids_only)
+    return Reading(fields, ids_only, settings.input.delimiter)
+
+
+def reopen(
+    ledger: LedgerWriter,
+    surroundings: Surroundings,
+    stopping: Stopping,
+    overrides: dict[str, dict[str, object]] | None,
+    *,
+    despite: bool,
+) -> tuple[Session, dict[str, str], list[SourceFacts]]:
+    with LedgerReader(ledger.path) as reader:
+        facts, sources = reader.facts(), reader.sources()
+    if not facts:
+        raise LedgerError(f"{ledger.path} holds no run yet; start one with batcher apply --ledger {ledger.path}")
+    settings = Settings.from_json(facts["settings"]).replace(**(overrides or {}))
+    session = Session.of(settings, ledger, surroundings, stopping)
+    register = session.register()
+    if register is not None and "simulated" not in facts and not despite:
+        later = register.later_than(facts["run"], float(facts["started"]))
+        if later is not None:
+            raise GuardrailError(
+                f"a newer run worked on the same target ({later}); going on with this one could undo its changes."
+                " If that is meant: --despite-later-runs"
+            )
+    return session, facts, sources
+
+
+def remember_losses(session: Session, reader: LedgerReader) -> None:
+    """Requests that were lost within the last grace may still arrive, settled or not."""
+    moment = session.surroundings.clock.utc() - session.late.grace
+    for settlement in reader.losses_since(moment):
+        latest = max(attempt.at for attempt in settlement.history if attempt.lost)
+        session.remember_lost(reader.window(settlement.window), settlement, latest)
+
+
+def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | None) -> bool:  # noqa: FBT001
+    """Record how far the input was read; the spool goes once everything of it is settled."""
+    if session.stopping.cause is Cause.LEDGER:
+        return True
+    if windower.ended and all_read:
+        session.ledger.mark_ended(windower.ended)
+    if spool is not None and spool.is_whole:
+        session.ledger.set_fact("spool", "whole")
+    path = spool_path(session.ledger.path)
+    if path.exists():
+        state = report(session.ledger.path)
+        if state.input_complete and not state.changes[Status.PENDING]:
+            path.unlink()
+    return True
+
+
+def ending(path: Path, stopping: Stopping) -> Report:
+    return report(path, stopping.cause, stopping.reason)
+
+
+def spool_path(ledger: Path) -> Path:
+    return ledger.with_name(ledger.name + ".spool")

@@ -1,0 +1,112 @@
+"""`resume`: what was open in the ledger, then the rest of the input."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from batcher.core.model import Position
+from batcher.core.report import Report
+from batcher.core.target import Credentials
+from batcher.delivery.stopping import Stopping
+from batcher.engine.feed import Work, check_unchanged, feed
+from batcher.engine.job import ending, finish, reading, remember_losses, reopen
+from batcher.engine.session import Observer, Session, Surroundings
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.writer import LedgerWriter
+from batcher.source.reader import Input, Reading
+from batcher.source.windows import WINDOW_ROWS, Windower
+
+
+async def resume(
+    ledger_path: Path,
+    credentials: Credentials,
+    surroundings: Surroundings,
+    *,
+    overrides: dict[str, dict[str, object]] | None = None,
+    despite_later_runs: bool = False,
+    stopping: Stopping | None = None,
+    observer: Observer | None = None,
+    window_rows: int = WINDOW_ROWS,
+) -> Report:
+    """Go on with an interrupted run.
+
+    Raises:
+        UsageError: When the ledger or its inputs cannot be used (any more); nothing was sent.
+        GuardrailError: When a newer run worked on the same target.
+        LedgerHeldError: When another run holds the ledger.
+
+    """
+    stopping = stopping or Stopping()
+    ledger = LedgerWriter.open(ledger_path)
+    try:
+        session, facts, sources = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
+        inputs = [Input(s.name, Path(s.path), s.format) for s in sources]
+        how = reading(session.settings, session.target.ids_only)
+        with LedgerReader(ledger_path) as reader:
+            position = reader.last_position()
+            next_window, next_row, _ = reader.next_ids()
+            lost_at = _lost_at(reader, surroundings)
+            remember_losses(session, reader)
+        if sources[0].is_spool and facts.get("spool") == "growing":
+            cut_spool(inputs[0].path)
+            ledger.set_fact("spool", "cut")
+        for number, source in enumerate(sources):
+            if source.ended is not None and number < position.source:
+                check_unchanged(number, inputs[number], how, source.ended)
+        windower = Windower(next_window, next_row, window_rows)
+        works = _resumed(session, inputs, how, position, windower, lost_at)
+        run = await session.work("resume", works, credentials, observer or Observer())
+        finish(session, run.all_read, windower, None)
+        if run.input_error is not None and not session.figures().requests.sent:
+            raise run.input_error
+    finally:
+        ledger.close()
+    return ending(ledger_path, stopping)
+
+
+async def _resumed(
+    session: Session,
+    inputs: Sequence[Input],
+    how: Reading,
+    position: Position,
+    windower: Windower,
+    lost_at: float,
+) -> AsyncIterator[Work]:
+    """The windows that were open, then the rest of the input, whose beginning is compared first."""
+    rest = feed(inputs, how, position, windower, session.surroundings.executor)
+    try:
+        following = await anext(rest, None)  # reads up to the position: nothing is sent before the input was checked
+        with LedgerReader(session.ledger.path) as reader:
+            for number in reader.window_ids(unsettled_only=True):
+                state = reader.state(number)
+                session.remember_lost(state.window, None, lost_at)
+                yield Work(state.window, state.status)
+        if following is not None:
+            yield following
+            async for work in rest:
+                yield work
+    finally:
+        await rest.aclose()  # type: ignore[attr-defined]  # an async generator
+
+
+def _lost_at(reader: LedgerReader, surroundings: Surroundings) -> float:
+    """When (UTC) the unsettled requests of the last session count as lost: at its end, or now after a crash."""
+    sessions = reader.sessions()
+    ended = sessions[-1].ended if sessions else None
+    return surroundings.clock.utc() if ended is None else ended
+
+
+def cut_spool(path: Path) -> None:
+    """Drop a last line that was not written to its end: half a line may look like another change."""
+    with path.open("r+b") as file:
+        end = file.seek(0, 2)
+        while end:
+            start = max(0, end - (1 << 16))
+            file.seek(start)
+            cut = file.read(end - start).rfind(b"\n") + 1
+            if cut:
+                file.truncate(start + cut)
+                return
+            end = start
+        file.truncate(0)

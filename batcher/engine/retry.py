@@ -1,0 +1,117 @@
+"""`retry`: failed and unknown changes again, but only the last valid change of a pair."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from batcher.core.errors import LedgerError
+from batcher.core.identity import fingerprints
+from batcher.core.model import REJECTED_ROW, Columns, Hashes, Ints, Mask, Settlement, Status
+from batcher.core.report import Report
+from batcher.core.target import Credentials
+from batcher.delivery.stopping import Stopping
+from batcher.engine.feed import Work
+from batcher.engine.job import ending, remember_losses, reopen
+from batcher.engine.session import Observer, Surroundings, report
+from batcher.ledger.reader import LedgerReader, WindowState
+from batcher.ledger.writer import Figures, LedgerWriter
+
+
+async def retry(
+    ledger_path: Path,
+    credentials: Credentials,
+    surroundings: Surroundings,
+    *,
+    overrides: dict[str, dict[str, object]] | None = None,
+    despite_later_runs: bool = False,
+    stopping: Stopping | None = None,
+    observer: Observer | None = None,
+) -> Report:
+    """Send again what is failed or unknown.
+
+    Raises:
+        UsageError: When the ledger cannot be used, or has pending changes.
+        GuardrailError: When a newer run worked on the same target.
+        LedgerHeldError: When another run holds the ledger.
+
+    """
+    stopping = stopping or Stopping()
+    ledger = LedgerWriter.open(ledger_path)
+    try:
+        session, _, _ = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
+        unfinished = report(ledger_path)
+        if unfinished.changes[Status.PENDING] or (unfinished.next or "").startswith("batcher resume"):
+            raise LedgerError(f"{ledger_path} has pending changes; first: batcher resume {ledger_path}")
+        with LedgerReader(ledger_path) as reader:
+            remember_losses(session, reader)
+        run = await session.work(
+            "retry", _retried(ledger_path), credentials, observer or Observer(), presumed_guilty=True
+        )
+        if run.all_read and not stopping.is_set:
+            _settle_earlier(ledger, ledger_path, session.figures(), surroundings.clock.utc())
+    finally:
+        ledger.close()
+    return ending(ledger_path, stopping)
+
+
+async def _retried(path: Path) -> AsyncIterator[Work]:
+    with LedgerReader(path) as reader:
+        for state, last, _ in unsettled_rows(reader):
+            if last.any():
+                yield Work(state.window, state.status, last)
+
+
+def _settle_earlier(ledger: LedgerWriter, path: Path, figures: Figures, now: float) -> None:
+    """Earlier failed and unknown changes of pairs whose last one is settled count as superseded now."""
+    with LedgerReader(path) as reader:
+        for state, _, earlier in unsettled_rows(reader):
+            rows = earlier.nonzero()[0]
+            if not len(rows):
+                continue
+            changed = Counter({Status.SUPERSEDED: len(rows)})
+            for status in (Status.FAILED, Status.UNKNOWN):
+                changed[status] = -int((state.status[rows] == status).sum())
+            ledger.settle([superseded(state, rows, now)], changed, figures)
+
+
+def unsettled_rows(reader: LedgerReader) -> Iterator[tuple[WindowState, Mask, Mask]]:
+    """Each window with failed or unknown rows: which of these rows are their pair's last change, which are not.
+
+    Later windows are read once per such window; what is in memory does not grow with their number.
+    """
+    windows = reader.window_ids()
+    for position, number in enumerate(windows):
+        state = reader.state(number)
+        rows = np.flatnonzero((state.status == Status.FAILED) | (state.status == Status.UNKNOWN))
+        if not len(rows):
+            continue
+        pairs = _fingerprints(state.window.columns, rows)
+        is_last = np.ones(len(rows), bool)
+        for later in windows[position + 1 :]:
+            columns = reader.window(later).columns
+            is_last &= ~_among(pairs, _fingerprints(columns, np.flatnonzero(columns.action != REJECTED_ROW)))
+        last, earlier = np.zeros(len(state.status), bool), np.zeros(len(state.status), bool)
+        last[rows[is_last]] = True
+        earlier[rows[~is_last]] = True
+        yield state, last, earlier
+
+
+def superseded(state: WindowState, rows: Ints, at: float) -> Settlement:
+    """The word on earlier failed or unknown changes of pairs whose last change is settled."""
+    status = np.full(len(rows), Status.SUPERSEDED, np.int8)
+    reason = "a later change of the pair has been settled"
+    return Settlement(state.window.id, 0, rows, status, dict.fromkeys(range(len(rows)), reason), at, ())
+
+
+def _fingerprints(columns: Columns, rows: Ints) -> Hashes:
+    return fingerprints(columns.user.take(rows), columns.group.take(rows))
+
+
+def _among(pairs: Hashes, others: Hashes) -> Mask:
+    """Which of these 128-bit pairs are among the others."""
+    kind = np.dtype([("first", np.uint64), ("second", np.uint64)])
+    return np.isin(np.ascontiguousarray(pairs).view(kind).ravel(), np.ascontiguousarray(others).view(kind).ravel())
