@@ -10,7 +10,8 @@ import anyio
 from batcher.core.errors import InputError
 from batcher.core.model import Bytes, Mask, Position, Window
 from batcher.engine.books import Executor
-from batcher.source.reader import Input, Reading, Waits, read
+from batcher.source.lines import Waits
+from batcher.source.reader import Input, Reading, read
 from batcher.source.spool import Spool
 from batcher.source.windows import Windower
 

@@ -47,6 +47,13 @@ def reopen(
     *,
     despite: bool,
 ) -> tuple[Session, dict[str, str], list[SourceFacts]]:
+    """The session of a ledger that holds a run, what is known of the run, and its inputs.
+
+    Raises:
+        LedgerError: When it holds none.
+        GuardrailError: When a newer run worked on the same target, unless that is meant (`despite`).
+
+    """
     with LedgerReader(ledger.path) as reader:
         facts, sources = reader.facts(), reader.sources()
     if not facts:
@@ -89,8 +96,10 @@ def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | 
 
 
 def ending(path: Path, stopping: Stopping) -> Report:
+    """The summary after a job."""
     return report(path, stopping.cause, stopping.reason)
 
 
 def spool_path(ledger: Path) -> Path:
+    """Where what cannot be read twice is kept."""
     return ledger.with_name(ledger.name + ".spool")

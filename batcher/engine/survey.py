@@ -12,7 +12,8 @@ from batcher.core.coalesce import coalesce
 from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Limits, Position, Window
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.wire import Wire
-from batcher.source.reader import Input, Reading, Waits, read
+from batcher.source.lines import Waits
+from batcher.source.reader import Input, Reading, read
 from batcher.source.windows import WINDOW_ROWS, Windower
 
 _MOST_GROUPS = 100_000
