@@ -9,6 +9,8 @@ from enum import Enum
 
 _NANO = 1_000_000_000
 _BUCKETS = 1_000
+_RESIDUE = 1_000
+"""Nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class Meter:
                 break
             ready = max(ready, sent.latest + self._window)
             excess -= sent.cost
-        return (ready - clock) / _NANO
+        # What a clock in floating point cannot tell apart is not worth a wait, which might never end.
+        return (ready - clock) / _NANO if ready - clock > _RESIDUE else 0.0
 
     def take(self, now: float, cost: int = 1) -> None:
         """Record that `cost` was sent at `now`."""

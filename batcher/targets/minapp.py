@@ -21,6 +21,8 @@ from batcher.targets.minapp_login import login
 _PATH = "/oserve/v1/miniapp/group/membership/"
 _GROUPS_PATH = "/oserve/v1/user-group/?limit=1"
 _SKELETON = '{"op":"remove","path":"/membership","users":[],"groups":[]},'
+_OP_BYTES = len(_SKELETON) - 2
+"""Each key counts with a comma, which the last of either list does not have."""
 _LONG_LIST = 64
 """From here on orjson is faster with the array itself than with a list made of it."""
 
@@ -29,7 +31,7 @@ class MinApp:
     """The dialect of `cloud.minapp.com`."""
 
     name = "minapp"
-    wire = Wire(Shape.PRODUCT, request=2, op=len(_SKELETON), id_key=1, name_key=1)
+    wire = Wire(Shape.PRODUCT, request=2, op=_OP_BYTES, id_key=1, name_key=1)
     # 1000 users: the cap of every other bulk interface of this product. The rest is caution: what one request
     # may hold is not documented, and a request that is refused for one id has to be split.
     limits = Limits(max_users=1000, max_groups=100, max_ops=50, max_changes=5000, max_bytes=256 * 1024)

@@ -1,0 +1,198 @@
+"""Whole runs on virtual time: the real engine, the simulator behind an in-memory transport, the ledger inline."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+from virtual_time import run_virtual
+
+from batcher.core.clock import Clock
+from batcher.core.errors import NotSentError, ReplyLostError
+from batcher.core.http import Request, Response
+from batcher.core.model import Action, Status
+from batcher.core.report import Report
+from batcher.core.secrets import Secrets
+from batcher.core.target import Credentials
+from batcher.delivery.stopping import Stopping
+from batcher.engine.apply import apply
+from batcher.engine.resume import resume
+from batcher.engine.retry import retry
+from batcher.engine.session import Observer, Surroundings
+from batcher.ledger.reader import LedgerReader
+from batcher.settings import Settings
+from batcher.simulator.behaviour import Behaviour
+from batcher.simulator.messages import Arrival
+from batcher.simulator.world import World
+from batcher.source.windows import WINDOW_ROWS
+
+EPOCH = 1_800_000_000.0
+"""UTC seconds at which virtual time starts."""
+Change = tuple[str, int | str, int | str]
+
+
+@dataclass
+class Target:
+    """The simulated target and what reached it."""
+
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    timeout: float = 60.0
+    refuse_connections: Callable[[float], bool] = lambda _: False
+    sends: list[tuple[float, str, bytes]] = field(default_factory=list)
+    in_flight: int = 0
+    highest_in_flight: int = 0
+    answer: Callable[[int, Request], Response | None] = lambda *_: None
+    """Given the ordinal of the request: a reply instead of the world's."""
+
+    def __post_init__(self) -> None:
+        self.world = World(self.behaviour)
+
+    async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
+        await anyio.sleep(0)
+        if self.refuse_connections(anyio.current_time()):
+            raise NotSentError("connection refused")
+        await turn()
+        now = anyio.current_time()
+        self.sends.append((now, request.method, request.body))
+        self.in_flight += 1
+        self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
+        try:
+            return await self._reply(request, now)
+        finally:
+            self.in_flight -= 1
+
+    async def _reply(self, request: Request, now: float) -> Response:
+        instead = self.answer(len(self.sends), request)
+        if instead is not None:
+            await anyio.sleep(0)
+            return instead
+        path = "/" + request.url.split("/", 3)[3]
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        reply = self.world.handle(Arrival(request.method, path, headers, request.body), now)
+        if reply.delay > self.timeout:
+            await anyio.sleep(self.timeout)
+            raise ReplyLostError("no whole reply in time")
+        await anyio.sleep(reply.delay)
+        if reply.status is None or reply.is_cut:
+            raise ReplyLostError("connection reset")
+        cookies = tuple(value for name, value in reply.headers if name == "Set-Cookie")
+        return Response(reply.status, {n.lower(): v for n, v in reply.headers}, reply.body, cookies)
+
+    def members(self) -> set[tuple[int | str, int | str]]:
+        return {(user, group) for group, users in self.world.membership.groups.items() for user in users}
+
+
+async def inline(work: Callable[[], Any]) -> Any:
+    return work()
+
+
+def surroundings(target: Target, state: Path | None = None, started: float = 0.0) -> Surroundings:
+    clock = Clock(lambda: anyio.current_time() + started, lambda: EPOCH + started + anyio.current_time())
+    dice = random.Random(7)
+
+    @asynccontextmanager
+    async def transport(settings: Settings, secrets: Secrets) -> AsyncIterator[Target]:
+        yield target
+
+    return Surroundings(clock, dice.random, inline, transport, state)
+
+
+def settings_for(kind: str, **overrides: Any) -> Settings:
+    """`rate_requests="5/s"` stands for `rate.requests`."""
+    base = {"target.kind": kind, "target.url": "http://127.0.0.1:1", "rate.requests": "none"}
+    return Settings.load(None, base | {key.replace("_", ".", 1): value for key, value in overrides.items()})
+
+
+def write_changes(path: Path, changes: Iterable[Change]) -> Path:
+    """As JSON Lines; an integer is an id, a text a name."""
+    lines = (orjson.dumps({"op": op, "user": user, "group": group}) for op, user, group in changes)
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+@dataclass
+class Play:
+    """How a run is played."""
+
+    folder: Path
+    target: Target
+    settings: Settings
+    credentials: Credentials = field(default_factory=lambda: Credentials(token="a-token"))
+    state: Path | None = None
+    window_rows: int = WINDOW_ROWS
+    observer: Observer = field(default_factory=Observer)
+    stop_at: float | None = None
+    stop: Callable[[Stopping], None] = lambda _: None
+    seconds: float = 0.0
+    """Virtual seconds that all jobs took so far."""
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "run.ledger"
+
+    def apply(self, changes: Iterable[Change]) -> Report:
+        path = write_changes(self.folder / "changes.jsonl", changes)
+        return self.apply_files(path)
+
+    def apply_files(self, *paths: Any) -> Report:
+        return self._run(
+            lambda world, stopping: apply(
+                list(paths),
+                self.settings,
+                self.credentials,
+                self.ledger,
+                world,
+                stopping=stopping,
+                observer=self.observer,
+                window_rows=self.window_rows,
+            )
+        )
+
+    def resume(self, **options: Any) -> Report:
+        return self._run(
+            lambda world, stopping: resume(
+                self.ledger, self.credentials, world, stopping=stopping, window_rows=self.window_rows, **options
+            )
+        )
+
+    def retry(self, **options: Any) -> Report:
+        return self._run(lambda world, stopping: retry(self.ledger, self.credentials, world, stopping=stopping, **options))
+
+    def _run(self, job: Callable[[Surroundings, Stopping], Awaitable[Report]]) -> Report:
+        async def main() -> Report:
+            stopping = Stopping()
+            started = anyio.current_time()
+            async with anyio.create_task_group() as group:
+                if self.stop_at is not None:
+                    group.start_soon(self._stop_later, stopping)
+                report = await job(surroundings(self.target, self.state, self.seconds), stopping)
+                group.cancel_scope.cancel()
+            self.seconds += anyio.current_time() - started
+            return report
+
+        return run_virtual(main)
+
+    async def _stop_later(self, stopping: Stopping) -> None:
+        await anyio.sleep(self.stop_at)
+        self.stop(stopping)
+
+    def statuses(self) -> list[tuple[int, str]]:
+        """Line and status of every row, in input order."""
+        with LedgerReader(self.ledger) as reader:
+            return [
+                (int(line), Status(int(status)).label)
+                for state in reader.windows()
+                for line, status in zip(state.window.columns.line, state.status, strict=True)
+            ]
+
+
+def final_state(changes: Iterable[Change], refused: Callable[[int | str, int | str], bool] = lambda *_: False) -> set:
+    """The sequential model: the last word per pair decides; what the target refuses changes nothing."""
+    wishes = {(user, group): op for op, user, group in changes}
+    return {pair for pair, op in wishes.items() if op == Action.ADD.label and not refused(*pair)}
