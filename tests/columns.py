@@ -29,7 +29,9 @@ def pairs_of(ops: Sequence[Op], user: Keys, group: Keys) -> list[tuple[str, Key,
     return [
         (op.action.label, u, g)
         for op in ops
-        for u, g in zip(*(keys.values(codes) for keys, codes in zip((user, group), op.pairs(), strict=True)), strict=True)
+        for u, g in zip(
+            *(keys.values(codes) for keys, codes in zip((user, group), op.pairs(), strict=True)), strict=True
+        )
     ]
 
 
@@ -50,3 +52,20 @@ def product_of(action: str, users: Sequence[int], groups: Sequence[int], number:
     op = Op(ACTIONS[action], np.array(users), np.array(groups), rows, Shape.PRODUCT)
     empty = np.empty(0, np.int64)
     return Batch(number, 0, (op,), Keys(empty), Keys(empty))
+
+
+def listed(columns: Columns) -> list[tuple]:
+    """A reject is its line and reason."""
+    reasons = {r.index: r.reason for r in columns.rejects}
+    return [
+        (line, reasons[i]) if i in reasons else (line, ("add", "remove")[action], user, group)
+        for i, (line, action, user, group) in enumerate(
+            zip(
+                columns.line.tolist(),
+                columns.action.tolist(),
+                columns.user.values(columns.user.codes),
+                columns.group.values(columns.group.codes),
+                strict=True,
+            )
+        )
+    ]

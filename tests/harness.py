@@ -162,7 +162,9 @@ class Play:
         )
 
     def retry(self, **options: Any) -> Report:
-        return self._run(lambda world, stopping: retry(self.ledger, self.credentials, world, stopping=stopping, **options))
+        return self._run(
+            lambda world, stopping: retry(self.ledger, self.credentials, world, stopping=stopping, **options)
+        )
 
     def _run(self, job: Callable[[Surroundings, Stopping], Awaitable[Report]]) -> Report:
         async def main() -> Report:

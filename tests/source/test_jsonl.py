@@ -1,0 +1,136 @@
+"""JSON Lines and documents."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+import pytest
+from columns import listed
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.core.errors import InputError
+from batcher.source.jsonl import Entries, read_carefully, read_clean, read_document
+from batcher.source.layout import Fields
+
+ANY = Entries(Fields.of({}, ids_only=False), ids_only=False)
+IDS = Entries(Fields.of({}, ids_only=True), ids_only=True)
+
+
+def carefully(text, entries=ANY):
+    return [row for part in read_carefully(text.encode(), 1, entries, 0) for row in listed(part)]
+
+
+def document(content, entries=ANY):
+    return [row for part in read_document(orjson.dumps(content), entries, 0, "x.json") for row in listed(part)]
+
+
+_VALUE = st.one_of(
+    st.integers(-(2**65), 2**65),
+    st.sampled_from(["a", "", "5", "}", "{", "\\u00fc", "x" * 1025, None, True, 1.0, [], {}]),
+)
+_LINE = st.one_of(
+    st.builds(
+        lambda op, user, group, names: json.dumps({"op": op, names[0]: user, names[1]: group}),
+        st.sampled_from(["add", "remove", "ADD", "x"]),
+        _VALUE,
+        _VALUE,
+        st.sampled_from([("user", "group"), ("user_id", "group_name"), ("user_name", "usergroup_id"), ("u", "group")]),
+    ),
+    st.sampled_from(["", "  ", "{}", "[1", "2]", '{"op":"add"},{"op":"add"}', '{"a":"}', '{"}', "\xff", "1", "null"]),
+)
+
+
+@given(st.lists(_LINE, max_size=6).map("\n".join))
+def test_both_ways_agree_on_every_block_that_the_fast_one_takes(block):
+    """The joined parse may decline, but never differ."""
+    raw = block.encode()
+    clean = read_clean(raw, 1, ANY, 0)
+    if clean is not None:
+        assert listed(clean) == carefully(block)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "remove"]), st.integers(-(2**63), 2**63 - 1), st.text("abc", min_size=1)),
+        min_size=1,
+    )
+)
+def test_plain_lines_go_the_fast_way(changes):
+    lines = b"".join(orjson.dumps({"op": o, "user": u, "group": g}) + b"\n" for o, u, g in changes)
+    columns = read_clean(lines, 1, ANY, 0)
+    assert [row[1:] for row in listed(columns)] == changes
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "not valid JSON"),
+        ("5", "not an object: 5"),
+        ('{"user":5,"group":1}', "op is missing"),
+        ('{"op":"x","user":5,"group":1}', "op 'x' is neither add nor remove"),
+        ('{"op":"add","group":1}', "user is missing"),
+        ('{"op":"add","user":null,"group":1}', "user is missing"),
+        ('{"op":"add","user":true,"group":1}', "user True is neither an integer"),
+        ('{"op":"add","user":1.0,"group":1}', "user 1.0 is neither an integer"),
+        ('{"op":"add","user":9223372036854775808,"group":1}', "out of the 64-bit range"),
+        ('{"op":"add","user":"","group":1}', "user is empty"),
+        ('{"op":"add","user_id":"5","group":1}', "is a text under the name of an id"),
+        ('{"op":"add","user_name":5,"group":1}', "is a number under the name of a name"),
+        ('{"op":"add","user_id":5,"user_name":"x","group":1}', "more than one user: user_id and user_name"),
+        ('{"op":"add","users":[],"groups":[1]}', "users must be a list that is not empty"),
+        ('{"op":"add","users":[5]}', "groups must be a list that is not empty"),
+        ('{"op":"add","users":[5,true],"groups":[1]}', "user True is neither"),
+        ('{"op":"add","path":"/x","users":[5],"groups":[1]}', "path '/x' is not /membership"),
+        ('{"membership":{"add":5}}', "membership: add must be a list"),
+        ('{"membership":{"ad":[]}}', "membership must be an object"),
+        ("[]", "an empty array holds no change"),
+        ('{"op":"add","user":"\\ud800","group":1}', ""),
+    ],
+)
+def test_reasons(line, reason):
+    """And the others go on."""
+    found = carefully(f'{line}\n{{"op":"add","user":1,"group":2}}\n')
+    assert reason in found[0][1]
+    assert found[-1] == (2, "add", 1, 2)
+
+
+def test_ids_only():
+    assert "this target takes integer ids only" in carefully('{"op":"add","user":"bob","group":1}\n', IDS)[0][1]
+
+
+def test_an_op_line_means_every_user_in_every_group():
+    line = '{"op":"remove","users":[5,6],"groups":[53,"x"]}\n'
+    assert carefully(line) == [(1, "remove", u, g) for u in (5, 6) for g in (53, "x")]
+
+
+def test_a_large_op_unfolds_lazily():
+    """10⁵ × 10⁵ must not become 10¹⁰ rows at once."""
+    line = orjson.dumps({"op": "add", "users": list(range(100_000)), "groups": list(range(100_000))}) + b"\n"
+    parts = read_carefully(line, 1, ANY, 0)
+    first, second = next(parts), next(parts)
+    assert len(first) == len(second) == 100_000
+    assert first.user.value(int(first.user.codes[0])) == 0
+    assert second.user.value(int(second.user.codes[0])) == 1
+
+
+def test_documents_in_the_targets_own_forms():
+    """Adds before removes; a text under `*_id` is a name; `line` is the entry's ordinal."""
+    ops = [
+        {"op": "add", "path": "/membership", "users": [5, 6], "groups": [53]},
+        {"op": "remove", "users": [5], "groups": [53]},
+    ]
+    assert document(ops) == [(1, "add", 5, 53), (1, "add", 6, 53), (2, "remove", 5, 53)]
+    membership = {
+        "membership": {"remove": [{"user_name": "c", "usergroup_id": 4}], "add": [{"user_id": "a", "usergroup_id": 17}]}
+    }
+    assert document(membership) == [(1, "add", "a", 17), (2, "remove", "c", 4)]
+    assert carefully(orjson.dumps(membership).decode()) == [(1, "add", "a", 17), (1, "remove", "c", 4)]
+    assert document({"membership": {"add": [{"op": "remove", "user_id": 1, "usergroup_id": 2}]}}) == [(1, "add", 1, 2)]
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"{", "not valid JSON"), (b"5", "must be an array")])
+def test_what_is_no_document(content, reason):
+    with pytest.raises(InputError, match=reason):
+        list(read_document(content, ANY, 0, "x.json"))
