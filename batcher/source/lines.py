@@ -68,13 +68,15 @@ class Lines:
                 return block
             self._size = BLOCK
             cut = chunk.rfind(b"\n") + 1
+            line = chunk.find(b"\n") if cut else len(chunk)
+            if len(self._carry) + line > LONGEST_LINE:
+                self._carry += chunk
+                self._pass_over_line()
+                return TooLong()
             if cut:
                 block, self._carry = self._carry + chunk[:cut], chunk[cut:]
                 return block
             self._carry += chunk
-            if len(self._carry) > LONGEST_LINE:
-                self._pass_over_line()
-                return TooLong()
 
     def _pass_over_line(self) -> None:
         chunk, self._carry = self._carry, b""

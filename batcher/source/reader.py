@@ -107,7 +107,7 @@ def _read_block(
     held: Columns | None = None
     given = 0
     for columns in chunks:
-        if held is not None:
+        if held:
             yield held, _position(source, lines, parser, skip=given)
         given += len(columns)
         cut = min(skip, len(columns))
@@ -115,7 +115,7 @@ def _read_block(
         held = columns.take(cut, len(columns)) if cut else columns
     lines.consume(block[:used])
     lines.keep(block[used:])
-    if held is not None:
+    if held:
         yield held, _position(source, lines, parser)
     return skip
 

@@ -1,0 +1,164 @@
+"""Scrutinizer's dialect: sentences prove changes, or they do not."""
+
+from __future__ import annotations
+
+from email import message_from_bytes
+
+import orjson
+import pytest
+from columns import batch_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.http import Response
+from batcher.core.model import Status
+from batcher.core.target import Credentials
+from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
+from batcher.targets.scrutinizer import Scrutinizer
+
+TARGET = Scrutinizer("https://scrutinizer.example.org/", "")
+A, F, P = Status.APPLIED, Status.FAILED, Status.PENDING
+
+
+def reply(added=(), removed=(), status=200):
+    return Response(status, {}, orjson.dumps({"data": {"added": list(added), "removed": list(removed)}}))
+
+
+def judged(changes, response):
+    verdict = TARGET.interpret(batch_of(changes), response, 0.0)
+    assert isinstance(verdict, Settled), verdict
+    return [Status(s) for s in verdict.statuses.tolist()], verdict.details
+
+
+def test_a_request_is_the_documented_form():
+    """Seed 001: multipart, four fields, ids and names as they are."""
+    request = TARGET.encode(batch_of([("remove", "USER3", 4), ("add", 13, 2), ("add", 'ü"\\', "G")]), "tok")
+    assert (request.method, request.url) == ("POST", "https://scrutinizer.example.org/fcgi/scrut_fcgi.fcgi")
+    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+    parts = message_from_bytes(head + request.body).get_payload()
+    fields = {p.get_param("name", header="content-disposition"): p.get_payload(decode=True) for p in parts}
+    assert {name: fields[name] for name in ("authToken", "rm", "action")} == {
+        "authToken": b"tok",
+        "rm": b"user_api",
+        "action": b"membership",
+    }
+    assert orjson.loads(fields["json"]) == {
+        "membership": {
+            "add": [{"user_id": 13, "usergroup_id": 2}, {"user_name": 'ü"\\', "usergroup_name": "G"}],
+            "remove": [{"user_name": "USER3", "usergroup_id": 4}],
+        }
+    }
+
+
+def test_by_position_when_the_counts_agree():
+    changes = [("add", 13, 1), ("add", 14, 3), ("remove", 15, 4)]
+    statuses, details = judged(
+        changes, reply(["User 13 added to usergroup 1", "No such user"], ["User 15 removed from usergroup 4"])
+    )
+    assert statuses == [A, F, A]
+    assert details == {1: "No such user"}
+
+
+def test_another_order_is_matched_by_ids():
+    """And the one that is left takes the one sentence that is left."""
+    changes = [("add", 1, 7), ("add", 2, 7), ("add", 3, 7)]
+    said = ["User 3 added to usergroup 7", "user 2 is locked", "User 1 added to usergroup 7"]
+    assert judged(changes, reply(said)) == ([A, F, A], {1: "user 2 is locked"})
+
+
+def test_what_cannot_be_told_stays_open():
+    """Two errors in another order: neither is booked on anybody."""
+    changes = [("add", 1, 7), ("add", 2, 7), ("add", 3, 7)]
+    statuses, _ = judged(changes, reply(["error", "User 3 added to usergroup 7", "error"]))
+    assert statuses == [P, P, A]
+    assert judged(changes, reply(["User 3 added to usergroup 7"]))[0] == [P, P, A]
+    assert judged(changes, reply([]))[0] == [P, P, P]
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "status"),
+    [
+        (("add", 13, 1), "User 13 added to usergroup 1", A),
+        (("add", 13, 1), "User 14 added to usergroup 1", P),
+        (("add", 13, 1), "User 13 added to usergroup 2", P),
+        (("add", 13, 1), "User 13 removed from usergroup 1", F),
+        (("add", 13, 1), "User 13 added to usergroup 1 ", F),
+        (("add", 13, 1), "User 13 could not be added to usergroup 1", F),
+        (("add", 13, 1), "", F),
+        (("add", "bob", 1), "User 99 added to usergroup 1", A),
+        (("add", "bob", 1), "User BOB added to usergroup 1", A),
+        (("add", "bob", 1), "User eve added to usergroup 1", P),
+        (("add", "bob", 1), "User 99 added to usergroup 2", P),
+        (("add", "my user", "my group"), "User my user added to usergroup my group", A),
+        (("add", "my user", "my group"), "User my user not added to usergroup my group", F),
+    ],
+)
+def test_a_lone_statement(change, said, status):
+    """It is the change's success, its reason, or about somebody else."""
+    assert judged([change], reply([said]))[0] == [status]
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        (Response(200, {}, b'{"err":"expired or invalid","details":"invalidToken"}'), Stop),
+        (Response(403, {}, b'{"err":"expired","details":"invalidToken"}'), Stop),
+        (Response(200, {}, b'{"err":"something else"}'), Split),
+        (Response(200, {}, b'{"err":"Too many requests"}'), Retry),
+        (Response(500, {}, b'{"err":"oops"}'), Retry),
+        (Response(200, {}, b"<html>login</html>"), Retry),
+        (Response(200, {}, b'{"data":[]}'), Retry),
+        (Response(200, {}, b'{"data":{"added":['), Retry),
+        (Response(204, {}, b""), Retry),
+        (Response(302, {"location": "https://x/"}, b""), Stop),
+        (Response(502, {}, b""), Retry),
+        (Response(413, {}, b""), Split),
+    ],
+)
+def test_other_answers(response, kind):
+    assert isinstance(TARGET.interpret(batch_of([("add", 1, 2)]), response, 0.0), kind)
+
+
+def test_an_invalid_token_is_a_matter_of_credentials():
+    verdict = TARGET.interpret(
+        batch_of([("add", 1, 2)]), Response(200, {}, b'{"err":"x","details":"invalidToken"}'), 0.0
+    )
+    assert verdict.cause is Cause.CREDENTIALS
+
+
+_IDS = st.integers(0, 3)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "remove"]), _IDS, _IDS), min_size=1, max_size=6, unique_by=lambda c: c[1:]
+    ),
+    st.data(),
+)
+def test_a_change_is_never_applied_without_its_own_sentence(changes, data):
+    """Whatever is said, in whatever order and number."""
+    sentences = [
+        f"User {u} {v} usergroup {g}" for u in range(4) for g in range(4) for v in ("added to", "removed from")
+    ]
+    some = st.lists(st.one_of(st.sampled_from(sentences), st.just("error")), max_size=8)
+    added, removed = data.draw(some), data.draw(some)
+    ordered = sorted(changes, key=lambda c: c[0])
+    statuses, _ = judged(changes, reply(added, removed))
+    for (op, user, group), status in zip(ordered, statuses, strict=True):
+        own = f"User {user} {'added to' if op == 'add' else 'removed from'} usergroup {group}"
+        if status is A:
+            assert own in (added if op == "add" else removed)
+    if added == [f"User {u} added to usergroup {g}" for o, u, g in ordered if o == "add"]:
+        assert all(s is A for (o, _, _), s in zip(ordered, statuses, strict=True) if o == "add")
+
+
+def test_what_it_needs():
+    with pytest.raises(ConfigurationError, match="--url"):
+        Scrutinizer("", "")
+    with pytest.raises(ConfigurationError, match=r"target\.env"):
+        Scrutinizer("https://x", "e")
+    assert TARGET.login(Credentials(token="t")) is None
+    assert b'{"membership":{"add":[],"remove":[]}}' in TARGET.probe("t").body
+    assert isinstance(TARGET.interpret_probe(reply(), 0.0), Settled)
+    assert isinstance(TARGET.interpret_probe(Response(200, {}, b"<html>"), 0.0), Retry)
