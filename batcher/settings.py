@@ -128,7 +128,7 @@ class Settings(_Section, frozen=True):
                 content = msgspec.toml.decode(file.read_bytes())
             except OSError as error:
                 raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ConfigurationError(f"{file}: {error}") from None
         for key, value in (overrides or {}).items():
             section, _, name = key.partition(".")
@@ -141,7 +141,13 @@ class Settings(_Section, frozen=True):
         except msgspec.ValidationError as error:
             raise ConfigurationError(f"{where}: {_explain(str(error))}") from None
         settings.check()
-        return settings
+        return settings.replace(
+            target={"ca_file": _absolute(settings.target.ca_file)},
+            auth={
+                "token_file": _absolute(settings.auth.token_file),
+                "client_secret_file": _absolute(settings.auth.client_secret_file),
+            },
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Settings:
@@ -158,6 +164,11 @@ class Settings(_Section, frozen=True):
         settings = msgspec.structs.replace(self, **changed)
         settings.check()
         return settings
+
+    def for_simulation(self, url: str = "http://localhost") -> Settings:
+        """The same for the embedded server: MinApp's dialect and no rate, unless something else was set."""
+        kind, rate = self.target.kind or "minapp", self.rate.requests or "none"
+        return self.replace(target={"kind": kind, "url": url}, rate={"requests": rate})
 
     def check(self) -> None:
         """See that every value can be used.
@@ -182,7 +193,7 @@ class Settings(_Section, frozen=True):
             "target.timeout_seconds": (self.target.timeout_seconds, 0.001),
         }
         for key, (value, bound) in least.items():
-            if value is not None and value < bound:
+            if value is not None and not value >= bound:  # not a number is too small, too
                 raise ConfigurationError(f"{key} = {value} is too small; the least is {bound}")
         if self.rate.max_in_flight != "auto" and self.rate.max_in_flight < 1:
             raise ConfigurationError("rate.max_in_flight must be a positive number or auto")
@@ -241,11 +252,18 @@ def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentia
         ConfigurationError: When a file cannot be read.
 
     """
-    return Credentials(
-        environment.get("BATCHER_TOKEN") or _secret(auth.token_file, "auth.token_file"),
-        environment.get("BATCHER_CLIENT_ID") or auth.client_id,
-        environment.get("BATCHER_CLIENT_SECRET") or _secret(auth.client_secret_file, "auth.client_secret_file"),
-    )
+    token = environment.get("BATCHER_TOKEN") or _secret(auth.token_file, "auth.token_file")
+    secret = environment.get("BATCHER_CLIENT_SECRET") or _secret(auth.client_secret_file, "auth.client_secret_file")
+    given = Credentials(token.strip(), (environment.get("BATCHER_CLIENT_ID") or auth.client_id).strip(), secret.strip())
+    for name, value in (("token", given.token), ("client secret", given.client_secret)):
+        if not value.isascii() or not value.isprintable():
+            raise ConfigurationError(f"the {name} holds characters that no {name} has; look for a line break within it")
+    return given
+
+
+def _absolute(file: str) -> str:
+    """As `resume` will find it from any folder."""
+    return str(Path(file).expanduser().absolute()) if file else ""
 
 
 def _secret(file: str, key: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import orjson
 from virtual_time import run_virtual
 
@@ -54,7 +55,7 @@ class Target:
         self.world = World(self.behaviour)
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         if self.refuse_connections(anyio.current_time()):
             raise NotSentError("connection refused")
         await turn()
@@ -70,7 +71,7 @@ class Target:
     async def _reply(self, request: Request, now: float) -> Response:
         instead = self.answer(len(self.sends), request)
         if instead is not None:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             return instead
         path = "/" + request.url.split("/", 3)[3]
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -169,13 +170,14 @@ class Play:
     def _run(self, job: Callable[[Surroundings, Stopping], Awaitable[Report]]) -> Report:
         async def main() -> Report:
             stopping = Stopping()
-            started = anyio.current_time()
-            async with anyio.create_task_group() as group:
-                if self.stop_at is not None:
-                    group.start_soon(self._stop_later, stopping)
+            if self.stop_at is None:
                 report = await job(surroundings(self.target, self.state, self.seconds), stopping)
-                group.cancel_scope.cancel()
-            self.seconds += anyio.current_time() - started
+            else:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._stop_later, stopping)
+                    report = await job(surroundings(self.target, self.state, self.seconds), stopping)
+                    group.cancel_scope.cancel()
+            self.seconds += anyio.current_time()
             return report
 
         return run_virtual(main)

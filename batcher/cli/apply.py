@@ -38,7 +38,7 @@ def apply(
         flags = {
             "target.kind": target,
             "target.url": url,
-            "rate.requests": rate or ("none" if simulate else None),
+            "rate.requests": rate,
             "rate.max_in_flight": opt.max_in_flight(max_in_flight),
             "guard.max_failures": max_failures,
             "guard.deadline": deadline,

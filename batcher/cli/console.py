@@ -74,7 +74,7 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
         code = work()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
+        forget_standard_output()
         code = 0
     except BaseException as error:
         if isinstance(error, typer.Exit | KeyboardInterrupt):
@@ -90,6 +90,11 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
     raise typer.Exit(code)
 
 
+def forget_standard_output() -> None:
+    """Whoever read it has gone; what is still buffered must not raise at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def first_of(error: BaseException, kind: type[E]) -> E | None:
     """The first error of a kind inside groups of errors."""
     if isinstance(error, kind):
@@ -103,11 +108,12 @@ def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str) -> N
     """The summary on standard output; what stopped the run and the next command on standard error."""
     import orjson  # noqa: PLC0415
 
-    if as_json:
-        sys.stdout.write(orjson.dumps(report.as_dict()).decode() + "\n")
-    else:
-        sys.stdout.write(describe(report) + "\n")
-    sys.stdout.flush()
+    text = orjson.dumps(report.as_dict()).decode() if as_json else describe(report)
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget_standard_output()
     if report.stopped is not None:
         say(f"batcher: stopped: {report.reason}", "red")
     elif not report.input_complete and report.next is None:

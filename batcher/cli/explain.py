@@ -50,7 +50,8 @@ def _told(record: dict[str, Any]) -> list[str]:
         for attempt in word["attempts"]:
             size = "alone" if attempt["changes"] == 1 else f"with {attempt['changes'] - 1} others"
             status = attempt["http_status"] or "no reply"
-            lines.append(f"  {attempt['at']}  batch {attempt['batch']}, {size}: {status}, {attempt['reply']}")
+            times = f" ({attempt['times']} times)" if attempt["times"] > 1 else ""
+            lines.append(f"  {attempt['at']}  batch {attempt['batch']}, {size}: {status}, {attempt['reply']}{times}")
         detail = f": {word['detail']}" if word["detail"] else ""
         lines.append(f"  {word['at']}  {word['status']}{detail}")
     return lines

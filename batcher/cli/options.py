@@ -86,7 +86,7 @@ NoColor = Annotated[bool, typer.Option("--no-color", envvar="NO_COLOR", help="No
 
 
 def load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
-    """The configuration with the flags on top; None and empty flags are none.
+    """The configuration with the flags on top; None and False are no flags.
 
     Raises:
         ConfigurationError: When they cannot be used.
@@ -94,7 +94,9 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
     """
     from batcher.settings import Settings  # noqa: PLC0415 — keeps `--help` fast
 
-    return Settings.load(config, {key: value for key, value in flags.items() if value not in (None, False, {})})
+    return Settings.load(
+        config, {key: value for key, value in flags.items() if value is not None and value is not False}
+    )
 
 
 def max_in_flight(text: str | None) -> int | str | None:

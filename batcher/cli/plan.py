@@ -39,8 +39,8 @@ def plan(
     def work() -> int:
         flags = {
             "target.kind": target,
-            "target.url": url or ("http://localhost" if simulate else None),
-            "rate.requests": rate or ("none" if simulate else None),
+            "target.url": url,
+            "rate.requests": rate,
             "guard.max_removals": max_removals,
             "input.map": opt.mapping(map_),
             "input.format": format_,
@@ -49,8 +49,8 @@ def plan(
             "input.ordered": ordered,
         }
         settings = opt.load_settings(config, flags)
-        if simulate and not settings.target.kind:
-            settings = settings.replace(target={"kind": "minapp"})
+        if simulate:
+            settings = settings.for_simulation()
         return _plan(files, settings, as_json=json, quiet=quiet)
 
     guarded(work, verbose=verbose)

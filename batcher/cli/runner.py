@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -98,8 +97,3 @@ def given_credentials(settings: Settings, *, simulated: bool) -> Credentials:
     if simulated and not given.token:
         return Credentials(token="simulated", client_id=given.client_id, client_secret=given.client_secret)  # noqa: S106
     return given
-
-
-def command(name: str, ledger: Path) -> str:
-    """A command line that can be pasted."""
-    return f"batcher {name} {shlex.quote(str(ledger))}"

@@ -12,8 +12,8 @@ from typing import Any
 from batcher.api import ledger_path
 from batcher.cli.console import say
 from batcher.cli.runner import Output, embedded, given_credentials, journal_of, run_async, run_job
-from batcher.core.errors import LedgerError
-from batcher.core.report import Report
+from batcher.core.errors import InputError, LedgerError
+from batcher.core.report import Report, command
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Pipe
 from batcher.engine.apply import apply as apply_changes
@@ -28,6 +28,8 @@ from batcher.settings import Settings
 
 def inputs_of(files: Sequence[str]) -> list[Path | Pipe]:
     """Paths, and `-` for standard input."""
+    if "-" in files and sys.stdin is None:
+        raise InputError("standard input is closed")
     return [Pipe("-", sys.stdin.buffer) if file == "-" else Path(file) for file in files]
 
 
@@ -43,9 +45,8 @@ def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: 
             chosen = settings
             if simulate:
                 if path.exists() and path.stat().st_size:
-                    raise LedgerError(f"{path} exists already; to go on with it: batcher resume {path}")
-                kind = settings.target.kind or "minapp"
-                chosen = settings.replace(target={"kind": kind, "url": await embedded(stack, path)})
+                    raise LedgerError(f"{path} exists already; to go on with it: {command('resume', path)}")
+                chosen = settings.for_simulation(await embedded(stack, path))
             for hint in make_target(chosen).hints if not quiet and not simulate else ():
                 say(hint)
             given = given_credentials(chosen, simulated=simulate)

@@ -3,7 +3,9 @@
 A change that is refused alone looks guilty, but when everything is refused the run itself is at fault (a token
 without permission, a wrong environment), and nothing of that may be booked on rows. So refusals of single
 changes are held until some request is accepted. Twenty in a row make the run suspect: then a batch of other
-users and groups is tried; its acceptance proves the changes guilty, its refusal the run.
+users and groups is tried, down to a single change. Its acceptance proves what is held guilty. Three such trials
+that end in a refused change, each of users and groups of its own, prove the run guilty: one or two may be
+unlucky (a second group that was deleted too), three are no accident.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from batcher.core.model import Batch, Key, Settlement
 
 SUSPICIOUS = 20
+TRIALS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,14 +27,11 @@ class Refusal:
 
 
 class Blame:
-    """The refusals since the last accepted request.
+    """The refusals since the last accepted request."""
 
-    `presumed_guilty` books at once: for rows that were already refused while others were accepted.
-    """
-
-    def __init__(self, *, presumed_guilty: bool = False) -> None:
+    def __init__(self) -> None:
         self.accepted_once = False
-        self._presumed_guilty = presumed_guilty
+        self._trials = 0
         self._held: list[Refusal] = []
         self._users: set[Key] = set()
         self._groups: set[Key] = set()
@@ -49,15 +49,17 @@ class Blame:
         """Whether the next request must be a trial."""
         return self.holds >= SUSPICIOUS
 
-    def refused(self, refusal: Refusal) -> list[Refusal]:
-        """Take note; returns what can be booked now."""
+    def refused(self, refusal: Refusal) -> None:
+        """Hold it until it is clear whose fault it is."""
         self._held.append(refusal)
-        if self._presumed_guilty:
-            return self.release()
         _, user, group = refusal.batch.pairs()
         self._users.update(refusal.batch.user.values(user))
         self._groups.update(refusal.batch.group.values(group))
-        return []
+
+    def trial_refused(self) -> bool:
+        """A trial ended in refused changes; returns whether that proves the run guilty."""
+        self._trials += 1
+        return self._trials >= TRIALS
 
     def accepted(self) -> list[Refusal]:
         """Some request was accepted; returns what can be booked now."""
@@ -67,6 +69,7 @@ class Blame:
     def release(self) -> list[Refusal]:
         """All that is held, to be booked: it was proven, or nothing is left that could prove otherwise."""
         held, self._held = self._held, []
+        self._trials = 0
         self._users, self._groups = set(), set()
         return held
 

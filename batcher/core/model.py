@@ -242,6 +242,8 @@ class Attempt:
     said: str
     lost: bool = False
     """The request may have taken effect although no clear answer came."""
+    times: int = 1
+    """How often in a row; `at` is then the last time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -37,8 +37,11 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
     if 300 <= status < 400:  # noqa: PLR2004 — redirects
         location = printable(response.headers.get("location", "nowhere"))[:200]
         return Stop(Cause.ENDPOINT, f"{status}: redirected to {location}, which is never followed; correct the URL")
-    if status == 429 or (400 <= status < 500 and _TOO_FAST.search(said)):  # noqa: PLR2004
+    if status == 429:  # noqa: PLR2004
         return Retry(f"too many requests ({text})", after, lost=False, counted=False, back_pressure=True)
+    if 400 <= status < 500 and _TOO_FAST.search(said):  # noqa: PLR2004
+        # Some vendors say it so; but it may be a name that reads like it, so this must come to an end.
+        return Retry(f"too many requests ({text})", after, lost=False, back_pressure=True)
     if status == 425:  # noqa: PLR2004 — Too Early (RFC 8470): not processed
         return Retry(text, after, lost=False)
     if 400 <= status < 500 and status != 408:  # noqa: PLR2004 — 408: the server may have read part of it

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from batcher.core.model import Status
 from batcher.core.verdict import Cause
@@ -85,6 +87,11 @@ SUMMARY_ORDER = (
     Status.UNKNOWN,
     Status.PENDING,
 )
+
+
+def command(name: str, ledger: Path) -> str:
+    """A command line that can be pasted."""
+    return f"batcher {name} {shlex.quote(str(ledger))}"
 
 
 def exit_code(changes: dict[Status, int], stopped: Cause | None, *, input_complete: bool) -> int:

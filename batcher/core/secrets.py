@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
+
+from batcher.core.verdict import Settled, Verdict
 
 _MASK = "***"
 _SHORTEST = 4
@@ -36,6 +39,12 @@ class Secrets:
             if (raw := secret.encode()) in data:
                 data = data.replace(raw, _MASK.encode())
         return data
+
+    def scrub_verdict(self, verdict: Verdict) -> Verdict:
+        """The same for what a target made of a reply: an echo may have been escaped there."""
+        if isinstance(verdict, Settled):
+            return replace(verdict, details={index: self.scrub(text) for index, text in verdict.details.items()})
+        return replace(verdict, reason=self.scrub(verdict.reason))
 
     def _ordered(self) -> list[str]:
         """Longest first, so that no part of a secret is left over."""

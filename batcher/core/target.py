@@ -69,6 +69,6 @@ class Target(Protocol):
         """`Settled` of nothing when all is well."""
         ...
 
-    def login(self, credentials: Credentials) -> Login | None:
-        """How to get a token from the credentials; None when the token itself must be given."""
+    def login(self, credentials: Credentials, now: float) -> Login | None:
+        """How to get a token at `now` (UTC seconds); None when the token itself must be given."""
         ...

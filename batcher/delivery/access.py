@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 import anyio
 
@@ -24,7 +25,7 @@ class Access:
         self._target = target
         self._credentials = credentials
         self._turnstile = turnstile
-        self._secrets = secrets
+        self.secrets = secrets
         self._token = credentials.token
         self._from_login = False
         self._proven = False
@@ -62,13 +63,13 @@ class Access:
             if self._from_login and not self._proven:
                 raise LoginRefusedError(Stop(Cause.CREDENTIALS, "a fresh token was refused too"))
             self._token = await self._log_in()
-            self._secrets.add(self._token)
+            self.secrets.add(self._token)
             self._from_login, self._proven = True, False
             self.generation += 1
             _log.info("logged in to %s", self._target.name)
 
     async def _log_in(self) -> str:
-        login = self._target.login(self._credentials)
+        login = self._target.login(self._credentials, self._turnstile.clock.utc())
         if login is None:
             how = "set BATCHER_TOKEN or auth.token_file" if not self._token else "renew the token"
             raise LoginRefusedError(Stop(Cause.CREDENTIALS, f"there is no valid token; {how}"))
@@ -78,6 +79,9 @@ class Access:
                 request = login.send(await self._turnstile.send(request, 0))
         except StopIteration as end:
             return str(end.value)
+        except LoginRefusedError as refused:
+            word = self.secrets.scrub_verdict(refused.verdict)
+            raise LoginRefusedError(cast("Retry | Stop", word)) from None
         except UntrustedError as error:
             raise LoginRefusedError(Stop(Cause.ENDPOINT, str(error))) from None
         except (NotSentError, ReplyLostError) as error:

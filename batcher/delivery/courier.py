@@ -13,7 +13,7 @@ import tenacity
 
 from batcher.core.blame import Refusal
 from batcher.core.clock import Clock
-from batcher.core.errors import NotSentError, ReplyLostError, UntrustedError
+from batcher.core.errors import NotSentError, ReplyLostError, TransportError, UntrustedError
 from batcher.core.health import Health
 from batcher.core.http import Response
 from batcher.core.lanes import OrderBy
@@ -61,10 +61,13 @@ class _Delivery:
     history: list[Attempt] = field(default_factory=list)
     counted: int = 0
 
-    @property
-    def was_sent(self) -> bool:
-        """Whether it may have been applied by an earlier try, of this batch or of the one it was split from."""
-        return bool(self.history or self.batch.history)
+    def remember(self, attempt: Attempt) -> None:
+        """Add to the history; the same answer again and again is one entry, however long the target insists."""
+        last = self.history[-1] if self.history else None
+        if last is not None and replace(last, at=attempt.at, times=1) == attempt:
+            self.history[-1] = replace(attempt, times=last.times + 1)
+        else:
+            self.history.append(attempt)
 
 
 class Courier:
@@ -116,7 +119,25 @@ class Courier:
             sleep=self._back_off,
             retry_error_callback=_last_verdict,
         )
-        return self._conclude(delivery, await retrying(self._attempt, delivery))
+        verdict: Verdict = await retrying(self._attempt, delivery)
+        if isinstance(verdict, Retry):
+            self._stopping.check()
+            if self._is_outage(delivery) and not await self._answers_a_probe():
+                verdict = Stop(Cause.OUTAGE, f"the target does not answer as it should: {verdict.reason}")
+        return self._conclude(delivery, verdict)
+
+    def _is_outage(self, delivery: _Delivery) -> bool:
+        """Whether nothing was accepted while this delivery used up its attempts."""
+        nothing = self._health.accepted == delivery.accepted_before
+        return nothing or self._health.probes >= self._policy.max_attempts
+
+    async def _answers_a_probe(self) -> bool:
+        """Whether the target is there and it is these changes that it cannot bear."""
+        try:
+            response = await self._turnstile.send(self._target.probe(await self._access.token()), 0)
+        except (LoginRefusedError, TransportError):
+            return False
+        return isinstance(self._target.interpret_probe(response, self._clock.utc()), Settled)
 
     def _is_exhausted(self, delivery: _Delivery) -> bool:
         most = self._policy.max_attempts
@@ -128,7 +149,9 @@ class Courier:
         if not isinstance(verdict, Retry) or verdict.reason == _RENEWED:
             return 0.0
         attempt = max(state.attempt_number, self._health.failures) if self._health.is_down else state.attempt_number
-        delay = self._policy.delay(attempt, self._dice) if verdict.after is None else verdict.after
+        delay = self._policy.delay(attempt, self._dice)
+        if verdict.after is not None and verdict.after >= self._policy.base_seconds:
+            delay = verdict.after  # a shorter wish, such as a date that is past, would make us hammer
         if verdict.back_pressure:
             self._turnstile.pacer.quiet(self._clock.now() + delay, Waiting.RETRY_AFTER)
             return 0.0
@@ -157,9 +180,9 @@ class Courier:
 
         def depart() -> None:
             departed.append(self._clock.now())
+            self._health.tries(departed[0])
             self.requests.sent += 1
 
-        self._health.tries(self._clock.now())
         response: Response | None = None
         generation = self._access.generation
         try:
@@ -168,6 +191,7 @@ class Courier:
             request = self._target.encode(batch, token)
             response = await self._turnstile.send(request, len(batch), depart)
             verdict = self._target.interpret(batch, response, self._clock.utc())
+            verdict = self._access.secrets.scrub_verdict(verdict)
         except LoginRefusedError as refused:
             verdict = refused.verdict
         except UntrustedError as error:
@@ -215,12 +239,13 @@ class Courier:
         lost = departed is not None and isinstance(verdict, Retry) and verdict.lost
         if departed is not None:
             attempt = Attempt(self._clock.utc(), delivery.batch.id, len(delivery.batch), status, reason, lost)
-            delivery.history.append(attempt)
+            delivery.remember(attempt)
         if lost:
             self._late.lost(keys_of(delivery.batch, self._order_by), delivery.batch.pairs()[0], now)
         if isinstance(verdict, Retry):
             delivery.counted += verdict.counted
             if verdict.reason != _RENEWED:
+                self._health.tries(now)
                 self._health.failed(counted=verdict.counted)
             self.requests.retried += 1
             if departed is not None and (verdict.back_pressure or response is None):
@@ -231,8 +256,6 @@ class Courier:
             self.requests.ok += isinstance(verdict, Settled)
 
     def _conclude(self, delivery: _Delivery, verdict: Verdict) -> Delivered:
-        if isinstance(verdict, Retry):
-            self._stopping.check()
         history = delivery.batch.history + tuple(delivery.history)
         match verdict:
             case Settled():
@@ -242,16 +265,21 @@ class Courier:
             case Split(reason):
                 if len(delivery.batch) > 1:
                     return replace(self._split(delivery, history, reason), was_refused=True)
-                doubtful = not self._repeats_accepted and len(history) > 1
-                status = Status.UNKNOWN if doubtful else Status.FAILED
+                status = Status.UNKNOWN if self._is_repeat(delivery, history) else Status.FAILED
                 refusal = Refusal(delivery.batch, self._word(delivery, status, reason, history))
                 return Delivered(refused=(refusal,), was_refused=True)
             case Retry(reason):
-                if self._health.accepted == delivery.accepted_before:
-                    return Delivered(stop=Stop(Cause.OUTAGE, f"the target does not answer as it should: {reason}"))
                 if len(delivery.batch) > 1:
                     return self._split(delivery, history, reason)
-                return Delivered(settled=(self._word(delivery, Status.UNKNOWN, reason, history),))
+                word = self._word(delivery, Status.UNKNOWN, reason, history)
+                if self._health.accepted == delivery.accepted_before:
+                    return Delivered(refused=(Refusal(delivery.batch, word),), was_refused=True)
+                return Delivered(settled=(word,))
+
+    def _is_repeat(self, delivery: _Delivery, history: tuple[Attempt, ...]) -> bool:
+        """Whether a refusal may only mean that an earlier try was applied: one that was lost, or a larger batch."""
+        size = len(delivery.batch)
+        return not self._repeats_accepted and any(a.lost or a.changes > size for a in history[:-1])
 
     def _split(self, delivery: _Delivery, history: tuple[Attempt, ...], reason: str) -> Delivered:
         self.requests.split += 1
@@ -265,7 +293,7 @@ class Courier:
     def _settled(self, delivery: _Delivery, verdict: Settled, history: tuple[Attempt, ...]) -> Delivered:
         """Book what the target told change by change; what it left open goes out again in halves."""
         batch, statuses, details = delivery.batch, verdict.statuses, verdict.details
-        if not self._repeats_accepted and len(history) > 1:
+        if self._is_repeat(delivery, history):
             statuses = np.where(statuses == Status.FAILED, Status.UNKNOWN, statuses).astype(np.int8)
         told = np.flatnonzero(statuses != Status.PENDING)
         kept = {int(new): details[int(old)] for new, old in enumerate(told) if int(old) in details}

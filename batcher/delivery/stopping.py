@@ -17,6 +17,8 @@ class Stopping:
     def __init__(self) -> None:
         self.cause: Cause | None = None
         self.reason = ""
+        self.ledger_is_dead = False
+        """Nothing can be recorded any more, whatever stopped the run in the end."""
         self._event = anyio.Event()
 
     def __repr__(self) -> str:
@@ -29,6 +31,7 @@ class Stopping:
 
     def stop(self, cause: Cause, reason: str) -> None:
         """End the run. The first cause stays, but for a signal, which beats every other."""
+        self.ledger_is_dead = self.ledger_is_dead or cause is Cause.LEDGER
         if self.cause is None or (cause.is_signal and not self.cause.is_signal):
             self.cause, self.reason = cause, reason
         self._event.set()

@@ -40,7 +40,7 @@ class Turnstile:
         self.in_flight = 0
         self.highest_in_flight = 0
         self._transport = transport
-        self._clock = clock
+        self.clock = clock
         self._stopping = stopping
         self._gate = anyio.Lock()
         self._permits = anyio.CapacityLimiter(limit.limit)
@@ -70,7 +70,7 @@ class Turnstile:
         async def depart() -> None:
             nonlocal gated, flying
             await self._await_turn(changes)
-            self.pacer.take(self._clock.now(), changes)
+            self.pacer.take(self.clock.now(), changes)
             flying = True
             self.in_flight += 1
             self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
@@ -93,14 +93,14 @@ class Turnstile:
 
     async def _await_turn(self, changes: int) -> None:
         self._stopping.check()
-        while (turn := self.pacer.turn(self._clock.now(), changes)).seconds > 0:
-            started = self._clock.now()
+        while (turn := self.pacer.turn(self.clock.now(), changes)).seconds > 0:
+            started = self.clock.now()
             self.waiting = Wait(turn.because, started + turn.seconds)
             try:
                 await self._stopping.pause(turn.seconds)
             finally:
                 self.waiting = None
-                passed = self._clock.now() - started
+                passed = self.clock.now() - started
                 name = turn.because.value
                 setattr(self.waited, name, getattr(self.waited, name) + passed)
 
@@ -111,5 +111,5 @@ class Turnstile:
 
     def pushed_back(self, took: float) -> None:
         """The target asked for less, with a request that took so many seconds."""
-        self.limit.pushed_back(self._clock.now(), took)
+        self.limit.pushed_back(self.clock.now(), took)
         self._permits.total_tokens = self.limit.limit

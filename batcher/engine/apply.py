@@ -11,10 +11,11 @@ from pathlib import Path
 
 import anyio
 
-from batcher.core.errors import ConfigurationError, GuardrailError, InputError
+from batcher.core.errors import BatcherError, ConfigurationError, GuardrailError, InputError
 from batcher.core.model import Position
 from batcher.core.report import Report
 from batcher.core.target import Credentials
+from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import feed
 from batcher.engine.job import ending, finish, reading, spool_path
@@ -26,6 +27,8 @@ from batcher.settings import Settings
 from batcher.source.reader import Input, Reading
 from batcher.source.spool import Spool, spool_changes, spool_stream
 from batcher.source.windows import WINDOW_ROWS, Windower
+
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,12 @@ async def apply(
         async with AsyncExitStack() as stack:
             spool = Spool(spool_path(ledger_path)) if pipes else None
             if spool is not None:
-                await stack.enter_async_context(_pumping(spool, pipes[0]))
+                await stack.enter_async_context(_pumping(spool, pipes[0], stopping))
             inputs = [_input(change, spool, settings) for change in changes]
             how = reading(settings, session.target.ids_only)
-            await _look_first(inputs, how, settings, spool, surroundings)
+            await _look_first(inputs, how, settings, spool, surroundings, stopping)
             facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
+            is_kept = True
             ledger.begin_run(facts, [_source_facts(item, spool) for item in inputs])
             register = session.register()
             if register is not None and not is_simulated:
@@ -83,10 +87,10 @@ async def apply(
             windower = Windower(window_rows=window_rows)
             works = feed(inputs, how, Position(), windower, surroundings.executor, spool)
             run = await session.work("apply", works, credentials, observer or Observer())
-            is_kept = finish(session, run.all_read, windower, spool)
+            finish(session, run.all_read, windower, spool)
             if run.input_error is not None and not session.figures().requests.sent:
+                is_kept = False
                 raise run.input_error
-            is_kept = True
     finally:
         ledger.close()
         if not is_kept:
@@ -95,13 +99,21 @@ async def apply(
 
 
 async def _look_first(
-    inputs: Sequence[Input], how: Reading, settings: Settings, spool: Spool | None, surroundings: Surroundings
+    inputs: Sequence[Input],
+    how: Reading,
+    settings: Settings,
+    spool: Spool | None,
+    surroundings: Surroundings,
+    stopping: Stopping,
 ) -> None:
     """The pass over the whole input that `strict` and the guardrails ask for, before anything is sent."""
     if not settings.input.strict and settings.guard.max_removals is None:
         return
     while spool is not None and not spool.is_whole:
-        await spool.grown(spool.version)
+        with anyio.move_on_after(_LOOK_SECONDS):
+            await spool.grown(spool.version)
+        if stopping.is_set:
+            return
     seen = await surroundings.executor(lambda: survey(inputs, how))
     if settings.input.strict and seen.rejected:
         source, line, reason = seen.first_rejects[0]
@@ -115,16 +127,32 @@ async def _look_first(
 
 
 @asynccontextmanager
-async def _pumping(spool: Spool, pipe: Pipe) -> AsyncIterator[None]:
-    """Fill the spool while the body runs."""
-    content = pipe.content
-    async with anyio.create_task_group() as group:
-        if isinstance(content, BufferedIOBase):
-            group.start_soon(spool_stream, spool, content)
-        else:
-            group.start_soon(spool_changes, spool, content)
-        yield
-        group.cancel_scope.cancel()
+async def _pumping(spool: Spool, pipe: Pipe, stopping: Stopping) -> AsyncIterator[None]:
+    """Fill the spool while the body runs. What the pipe gave before it failed is kept, and the run stops."""
+
+    async def pump() -> None:
+        content = pipe.content
+        try:
+            if isinstance(content, BufferedIOBase):
+                await spool_stream(spool, content)
+            else:
+                await spool_changes(spool, content)
+        except Exception as error:  # noqa: BLE001 — an iterable of the user's may raise anything
+            stopping.stop(Cause.INPUT, f"{pipe.name} failed: {type(error).__name__}: {error}")
+
+    failure: BatcherError | None = None
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(pump)
+            try:
+                yield
+            except BatcherError as error:
+                failure = error  # it leaves as itself, not inside a group of errors
+            group.cancel_scope.cancel()
+    finally:
+        spool.release()
+    if failure is not None:
+        raise failure
 
 
 def _input(change: Path | Pipe, spool: Spool | None, settings: Settings) -> Input:

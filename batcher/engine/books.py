@@ -136,7 +136,7 @@ class Books:
         self.tally.update(changed)
         for settlement in group:
             window = self.open[settlement.window]
-            window.unsettled -= int((window.status[settlement.rows] == Status.PENDING).sum())
+            window.unsettled -= len(settlement.rows)
             window.status[settlement.rows] = settlement.status
             self._queued -= 1
             self._told(window, settlement)

@@ -10,6 +10,7 @@ import anyio
 from batcher.core.errors import InputError
 from batcher.core.model import Bytes, Mask, Position, Window
 from batcher.engine.books import Executor
+from batcher.ledger.reader import SourceFacts
 from batcher.source.lines import Waits
 from batcher.source.reader import Input, Reading, read
 from batcher.source.spool import Spool
@@ -66,13 +67,16 @@ async def feed(
         yield Work(window)
 
 
-def check_unchanged(number: int, item: Input, how: Reading, ended: Position) -> None:
-    """See that an input that was read to its end is still the same.
+def check_unchanged(number: int, item: Input, how: Reading, known: SourceFacts) -> None:
+    """See that a file is still of the size that it had, and what was read to its end still the same.
 
     Raises:
         InputError: When it is not.
 
     """
-    for step in read(number, item, how, ended):
+    if not known.is_spool and item.path.is_file() and item.path.stat().st_size != known.size:
+        size = item.path.stat().st_size
+        raise InputError(f"{item.name} was changed since it was read: it had {known.size} bytes, now {size}")
+    for step in read(number, item, how, known.ended) if known.ended is not None else ():
         if not isinstance(step, Waits) and len(step[0]):
             raise InputError(f"{item.name} was changed since it was read: it has grown")

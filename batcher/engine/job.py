@@ -7,7 +7,6 @@ from pathlib import Path
 from batcher.core.errors import GuardrailError, LedgerError
 from batcher.core.model import Status
 from batcher.core.report import Report
-from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.session import Session, Surroundings, report
 from batcher.ledger.reader import LedgerReader, SourceFacts
@@ -15,7 +14,7 @@ from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
 from batcher.source.layout import Fields
 from batcher.source.reader import Reading
-from batcher.source.spool import Spool
+from batcher.source.spool import Spool, was_whole
 from batcher.source.windows import Windower
 
 
@@ -79,20 +78,17 @@ def remember_losses(session: Session, reader: LedgerReader) -> None:
         session.remember_lost(reader.window(settlement.window), settlement, latest)
 
 
-def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | None) -> bool:  # noqa: FBT001
+def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | None) -> None:  # noqa: FBT001
     """Record how far the input was read; the spool goes once everything of it is settled."""
-    if session.stopping.cause is Cause.LEDGER:
-        return True
+    if session.stopping.ledger_is_dead:
+        return
     if windower.ended and all_read:
         session.ledger.mark_ended(windower.ended)
     if spool is not None and spool.is_whole:
         session.ledger.set_fact("spool", "whole")
     path = spool_path(session.ledger.path)
-    if path.exists():
-        state = report(session.ledger.path)
-        if state.input_complete and not state.changes[Status.PENDING]:
-            path.unlink()
-    return True
+    if path.exists() and all_read and was_whole(path) and not report(session.ledger.path).changes[Status.PENDING]:
+        path.unlink()
 
 
 def ending(path: Path, stopping: Stopping) -> Report:

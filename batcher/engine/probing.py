@@ -31,7 +31,7 @@ async def probe(settings: Settings, credentials: Credentials, surroundings: Surr
             return Stop(Cause.ENDPOINT, str(error))
         except TransportError as error:
             return Stop(Cause.OUTAGE, str(error))
-    verdict = target.interpret_probe(response, surroundings.clock.utc())
+    verdict = secrets.scrub_verdict(target.interpret_probe(response, surroundings.clock.utc()))
     if isinstance(verdict, Settled):
         return None
     return verdict if isinstance(verdict, Stop) else Stop(Cause.OUTAGE, verdict.reason)

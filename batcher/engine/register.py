@@ -10,11 +10,12 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
+_TABLE = "CREATE TABLE IF NOT EXISTS run (run TEXT PRIMARY KEY, ledger TEXT, started REAL) WITHOUT ROWID"
 
 
 def state_folder(environment: Mapping[str, str]) -> Path:
@@ -32,38 +33,21 @@ class Register:
 
     def add(self, run: str, ledger: Path, started: float) -> None:
         """A run starts on the target at this moment (UTC seconds)."""
-        with self._open() as connection:
-            if connection is not None:
-                connection.execute(
-                    "INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run, str(ledger.absolute()), started)
-                )
+        self._do("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run, str(ledger.absolute()), started))
 
     def later_than(self, run: str, started: float) -> str | None:
         """The ledger of another run that started after this one, if there is any."""
-        with self._open() as connection:
-            if connection is None:
-                return None
-            row = connection.execute(
-                "SELECT ledger FROM run WHERE run != ? AND started > ? ORDER BY started DESC LIMIT 1",
-                (run, started),
-            ).fetchone()
-            return str(row[0]) if row else None
+        newest = "SELECT ledger FROM run WHERE run != ? AND started > ? ORDER BY started DESC LIMIT 1"
+        rows = self._do(newest, (run, started))
+        return str(rows[0][0]) if rows else None
 
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection | None]:
+    def _do(self, statement: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            connection = sqlite3.connect(self._path, timeout=5.0)
+            with contextlib.closing(sqlite3.connect(self._path, timeout=5.0)) as connection, connection:
+                connection.execute(_TABLE)
+                return connection.execute(statement, values).fetchall()
         except (OSError, sqlite3.Error) as error:
-            _log.warning("runs on this host cannot be registered: %s", error)
-            yield None
-            return
-        try:
-            with connection:
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS run (run TEXT PRIMARY KEY, ledger TEXT, started REAL) WITHOUT ROWID"
-                )
-                yield connection
-        finally:
-            connection.close()
+            _log.warning("runs on this host cannot know of each other: %s: %s", self._path, error)
+            return []

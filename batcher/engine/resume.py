@@ -15,6 +15,7 @@ from batcher.engine.session import Observer, Session, Surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
 from batcher.source.reader import Input, Reading
+from batcher.source.spool import cut, was_whole
 from batcher.source.windows import WINDOW_ROWS, Windower
 
 
@@ -48,12 +49,10 @@ async def resume(
             next_window, next_row, _ = reader.next_ids()
             lost_at = _lost_at(reader, surroundings)
             remember_losses(session, reader)
-        if sources[0].is_spool and facts.get("spool") == "growing":
-            cut_spool(inputs[0].path)
-            ledger.set_fact("spool", "cut")
+        if facts.get("spool") == "growing":
+            _close_spool(ledger, inputs[0].path, position)
         for number, source in enumerate(sources):
-            if source.ended is not None and number < position.source:
-                check_unchanged(number, inputs[number], how, source.ended)
+            check_unchanged(number, inputs[number], how, source)
         windower = Windower(next_window, next_row, window_rows)
         works = _resumed(session, inputs, how, position, windower, lost_at)
         run = await session.work("resume", works, credentials, observer or Observer())
@@ -63,6 +62,15 @@ async def resume(
     finally:
         ledger.close()
     return ending(ledger_path, stopping)
+
+
+def _close_spool(ledger: LedgerWriter, path: Path, position: Position) -> None:
+    """Nothing more comes into the spool of a run that is gone."""
+    if was_whole(path):
+        ledger.set_fact("spool", "whole")
+    else:
+        cut(path, position.offset)
+        ledger.set_fact("spool", "cut")
 
 
 async def _resumed(
@@ -95,18 +103,3 @@ def _lost_at(reader: LedgerReader, surroundings: Surroundings) -> float:
     sessions = reader.sessions()
     ended = sessions[-1].ended if sessions else None
     return surroundings.clock.utc() if ended is None else ended
-
-
-def cut_spool(path: Path) -> None:
-    """Drop a last line that was not written to its end: half a line may look like another change."""
-    with path.open("r+b") as file:
-        end = file.seek(0, 2)
-        while end:
-            start = max(0, end - (1 << 16))
-            file.seek(start)
-            cut = file.read(end - start).rfind(b"\n") + 1
-            if cut:
-                file.truncate(start + cut)
-                return
-            end = start
-        file.truncate(0)

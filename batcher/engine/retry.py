@@ -11,7 +11,7 @@ import numpy as np
 from batcher.core.errors import LedgerError
 from batcher.core.identity import fingerprints
 from batcher.core.model import REJECTED_ROW, Columns, Hashes, Ints, Mask, Settlement, Status
-from batcher.core.report import Report
+from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work
@@ -45,12 +45,10 @@ async def retry(
         session, _, _ = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
         unfinished = report(ledger_path)
         if unfinished.changes[Status.PENDING] or (unfinished.next or "").startswith("batcher resume"):
-            raise LedgerError(f"{ledger_path} has pending changes; first: batcher resume {ledger_path}")
+            raise LedgerError(f"{ledger_path} has pending changes; first: {command('resume', ledger_path)}")
         with LedgerReader(ledger_path) as reader:
             remember_losses(session, reader)
-        run = await session.work(
-            "retry", _retried(ledger_path), credentials, observer or Observer(), presumed_guilty=True
-        )
+        run = await session.work("retry", _retried(ledger_path), credentials, observer or Observer())
         if run.all_read and not stopping.is_set:
             _settle_earlier(ledger, ledger_path, session.figures(), surroundings.clock.utc())
     finally:

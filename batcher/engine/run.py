@@ -18,7 +18,7 @@ from batcher.core.clock import Clock
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy
-from batcher.core.model import Batch, Ints, Limits, Settlement
+from batcher.core.model import REJECTED_ROW, Batch, Ints, Limits, Settlement, Status
 from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause
 from batcher.core.wire import Wire
@@ -32,6 +32,7 @@ from batcher.engine.intake import batches, take_in
 
 _log = logging.getLogger(__name__)
 _MOST_OPEN = 2
+_BOTH_FORMS = 3
 _DRAIN_SECONDS = 10.0
 """What is in flight may come back for so long after a stop."""
 _FLUSH_SECONDS = 10.0
@@ -81,6 +82,7 @@ class Run:
         self._batch_ids = count(first_batch)
         self._changed = anyio.Event()
         self._admitting = 0
+        self._forms = (0, 0)
         self._producing = anyio.CancelScope()
         self._flushing = anyio.CancelScope(shield=True)
         self._working: TaskGroup | None = None
@@ -144,11 +146,27 @@ class Run:
                 window, rows = await self._executor(lambda: take_in(work, self._order_by, before))
                 await self._books.open_window(window, is_new=work.status is None)
             self._opened(window)
+            self._watch_forms(window)
             await self._pack(window, rows)
             self._release(window)
         finally:
             self._admitting -= 1
         self._wake()
+
+    def _watch_forms(self, window: OpenWindow) -> None:
+        """Say once when a column holds both ids and names."""
+        columns = window.window.columns
+        valid = columns.action != REJECTED_ROW
+        before = self._forms
+        self._forms = (before[0] | columns.user.take(valid).forms, before[1] | columns.group.take(valid).forms)
+        for part, was, now in zip(("user", "group"), before, self._forms, strict=True):
+            if now == _BOTH_FORMS != was and self._order_by is not OrderBy.INPUT:
+                _log.warning(
+                    "the %s column holds both ids and names; the same %s under both cannot be recognised:"
+                    " --ordered keeps their order",
+                    part,
+                    part,
+                )
 
     def _release(self, window: OpenWindow) -> None:
         """Send what waited for earlier windows, if there is none any more."""
@@ -243,15 +261,21 @@ class Run:
             self._stopping.stop(delivered.stop.cause, delivered.stop.reason)
         booked = self._blame.accepted() if delivered.accepted else []
         for refusal in delivered.refused:
-            booked += self._blame.refused(refusal)
-        if was_trial and delivered.was_refused:
-            self._stopping.stop(
-                Cause.SUSPICION,
-                f"the target refused {self._blame.holds} changes in a row and then other users and groups too",
-            )
+            if self._was_refused_before(refusal):
+                booked.append(refusal)
+            else:
+                self._blame.refused(refusal)
+        if was_trial and delivered.was_refused and not pieces and self._blame.trial_refused():
+            reason = f"the target refused {self._blame.holds} changes in a row, of other users and groups too"
+            self._stopping.stop(Cause.SUSPICION, reason)
         for settlement in delivered.settled:
             await self._settle(settlement)
         await self._book(booked)
+
+    def _was_refused_before(self, refusal: Refusal) -> bool:
+        """A `retry` of what failed while others were accepted: to fail again says nothing of the run."""
+        word = refusal.settlement
+        return bool((self._books.open[word.window].status[word.rows] == Status.FAILED).all())
 
     async def _book(self, refusals: list[Refusal]) -> None:
         for refusal in refusals:

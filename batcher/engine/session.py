@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shlex
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -21,7 +20,7 @@ from batcher.core.lanes import OrderBy, lane_keys
 from batcher.core.late import LateRequests
 from batcher.core.limit import AdaptiveLimit, FixedLimit, Meter, Pacer, Rate
 from batcher.core.model import Limits, Settlement, Status, Window
-from batcher.core.report import Report, Requests, Waited
+from batcher.core.report import Report, Requests, Waited, command
 from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import Schedule
 from batcher.core.secrets import Secrets
@@ -138,8 +137,6 @@ class Session:
         works: AsyncIterator[Work],
         credentials: Credentials,
         observer: Observer,
-        *,
-        presumed_guilty: bool = False,
     ) -> Run:
         """Run until everything is settled or the run is stopped; the session is then recorded in the ledger."""
         clock, executor = self.surroundings.clock, self.surroundings.executor
@@ -153,7 +150,7 @@ class Session:
             limit = self._limit()
             turnstile = Turnstile(transport, self._pacer(), limit, clock, self.stopping)
             access = Access(self.target, credentials, turnstile, self.secrets)
-            blame = Blame(presumed_guilty=presumed_guilty)
+            blame = Blame()
             courier = Courier(
                 self.target,
                 access,
@@ -257,11 +254,11 @@ def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Repo
             setattr(requests, name, getattr(requests, name) + number)
         for name, seconds in session.waited.items():
             setattr(waited, name, getattr(waited, name) + seconds)
-    command = None
+    following = None
     if changes[Status.PENDING] or (not complete and facts.get("spool") != "cut"):
-        command = f"batcher resume {shlex.quote(str(ledger))}"
+        following = command("resume", ledger)
     elif changes[Status.FAILED] or changes[Status.UNKNOWN]:
-        command = f"batcher retry {shlex.quote(str(ledger))}"
+        following = command("retry", ledger)
     return Report(
         facts["run"],
         facts["target"],
@@ -273,7 +270,7 @@ def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Repo
         waited,
         stopped,
         reason,
-        command,
+        following,
     )
 
 
@@ -297,4 +294,4 @@ class _ignoring_a_dead_ledger:  # noqa: N801 — reads as a statement
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        return isinstance(error, BatcherError) and self._stopping.cause is Cause.LEDGER
+        return isinstance(error, BatcherError) and self._stopping.ledger_is_dead

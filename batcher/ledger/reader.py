@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import struct
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ from batcher.core.model import (
 )
 from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
 from batcher.ledger.schema import APPLICATION_ID, VERSION
+
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, IndexError, struct.error)
+"""What unpacking a blob that is not what it was may raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,18 @@ class LedgerReader:
             yield self.state(window)
 
     def window(self, window: int) -> Window:
-        """One stretch of the input as it was read."""
+        """One stretch of the input as it was read.
+
+        Raises:
+            LedgerError: When the record is damaged.
+
+        """
+        try:
+            return self._window(window)
+        except _DAMAGED as error:
+            raise LedgerError(f"{self.path} is damaged: window {window}: {error}") from error
+
+    def _window(self, window: int) -> Window:
         (first_row, position, action, user, user_entries, group, group_entries, line, source, rejects) = (
             self._connection.execute(
                 'SELECT first_row, position, action, user, user_entries, "group", group_entries, line, source,'
@@ -205,7 +220,18 @@ class LedgerReader:
         return Window(window, first_row, columns, _position(position))
 
     def settlements(self, window: int) -> list[Settlement]:
-        """The settlements of a window in the order in which they were made."""
+        """The settlements of a window in the order in which they were made.
+
+        Raises:
+            LedgerError: When a record is damaged.
+
+        """
+        try:
+            return self._settlements(window)
+        except _DAMAGED as error:
+            raise LedgerError(f"{self.path} is damaged: settlements of window {window}: {error}") from error
+
+    def _settlements(self, window: int) -> list[Settlement]:
         rows = self._connection.execute(
             "SELECT batch, at, rows, status, details, history FROM settlement WHERE window = ? ORDER BY id",
             (window,),

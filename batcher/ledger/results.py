@@ -146,7 +146,7 @@ def _deliveries(state: WindowState, rows: Ints) -> list[pa.Array]:
     def column(values: list[int | str | None], index: Ints, kind: pa.DataType) -> pa.Array:
         return pa.array([*values, None], kind).take(pa.array(np.where(index < 0, known, index)))
 
-    attempts = [len(settlement.history) for settlement in state.settlements]
+    attempts = [sum(attempt.times for attempt in s.history) for s in state.settlements]
     statuses = [s.history[-1].http_status if s.history else None for s in state.settlements]
     return [
         pc.fill_null(column(list(attempts), sent, pa.int64()), 0),

@@ -50,6 +50,7 @@ def _of_window(state: WindowState, user: str, group: str, sources: list[str]) ->
                             "http_status": attempt.http_status,
                             "reply": attempt.said or "accepted",
                             "lost": attempt.lost,
+                            "times": attempt.times,
                         }
                         for attempt in settlement.history
                     ],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from batcher.core.errors import LedgerError
 from batcher.core.model import Status
 from batcher.ledger.reader import LedgerReader, WindowState
 
@@ -21,6 +22,15 @@ def differences(reader: LedgerReader) -> list[str]:
     word = reader.integrity()
     if word != "ok":
         found.append(f"the file is damaged: {word}")
+    try:
+        found += _of_rows(reader)
+    except LedgerError as error:
+        found.append(str(error))
+    return found
+
+
+def _of_rows(reader: LedgerReader) -> list[str]:
+    found: list[str] = []
     counted: Counter[Status] = Counter()
     next_row = 0
     for state in reader.windows():

@@ -12,7 +12,7 @@ import orjson
 
 from batcher.core.errors import LedgerError
 from batcher.core.model import REJECTED_ROW, Position, Settlement, Status, Window
-from batcher.core.report import Requests, Waited
+from batcher.core.report import Requests, Waited, command
 from batcher.core.verdict import Cause
 from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
 from batcher.ledger.lock import lock
@@ -53,12 +53,11 @@ class LedgerWriter:
             raise LedgerError(f"the ledger {path} cannot be written: {error.strerror}") from error
         try:
             is_new = os.fstat(descriptor).st_size == 0
-            connection = _connect(path)
+            connection = _connect(path, check=not is_new)
             if is_new:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
                 connection.executescript(f"BEGIN; {TABLES} COMMIT;")
-            check_format(connection, path)
             (runs,) = connection.execute("SELECT count(*) FROM run").fetchone()
         except sqlite3.DatabaseError as error:
             os.close(descriptor)
@@ -71,7 +70,7 @@ class LedgerWriter:
             os.close(descriptor)
             raise LedgerError(
                 f"{path} holds a run already, and a ledger is never overwritten;"
-                f" to go on with it: batcher resume {path}"
+                f" to go on with it: {command('resume', path)}"
             )
         return cls(path, connection, descriptor)
 
@@ -250,8 +249,10 @@ class _Transaction:
             raise LedgerError(f"the ledger {self._path} cannot be written: {error}") from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    if check:
+        check_format(connection, path)  # before anything is written to what may be somebody else's database
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     return connection

@@ -15,11 +15,12 @@ from batcher.core.model import Columns, Position
 from batcher.source.csv import CsvParser, Forms
 from batcher.source.jsonl import Entries, JsonParser, read_document
 from batcher.source.layout import Fields, Form
-from batcher.source.lines import LONGEST_LINE, Lines, Stream, TooLong, Waits
+from batcher.source.lines import LONGEST_LINE, WAITS, Lines, Stream, TooLong, Waits
 from batcher.source.records import Rows
 
 _BOM = b"\xef\xbb\xbf"
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_MAGIC_BYTES = 4
 _BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 FORMATS = ("csv", "jsonl", "json")
 
@@ -54,6 +55,8 @@ def read(source: int, item: Input, how: Reading, start: Position) -> Generator[t
 
     """
     try:
+        while not item.is_whole() and item.path.stat().st_size < _MAGIC_BYTES:
+            yield WAITS
         lines = Lines(_open(item), item.is_whole)
         try:
             yield from _read(source, item, how, start, lines)
@@ -192,7 +195,7 @@ def _recognise(item: Input, block: bytes) -> str:
 
 def _open(item: Input) -> Stream:
     with item.path.open("rb") as file:
-        magic = file.read(4)
+        magic = file.read(_MAGIC_BYTES)
     codec = next((name for start, name in _MAGIC.items() if magic.startswith(start)), None)
     if codec is None:
         return item.path.open("rb", buffering=0)

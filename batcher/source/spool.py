@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Iterable
+import time
+from collections.abc import AsyncIterable, Iterable, Iterator
 from contextlib import suppress
 from io import BufferedIOBase
 from pathlib import Path
@@ -13,6 +14,32 @@ import orjson
 
 _PIECE = 1 << 20
 _FLUSH_ITEMS = 1 << 14
+LINGER_SECONDS = 0.2
+"""What a slow iterable has given goes out after so long."""
+
+
+_WHOLE = 0o400
+"""The mode of a spool that nothing more will be written to."""
+
+
+def was_whole(path: Path) -> bool:
+    """Whether a spool that an earlier process left has everything that was to come."""
+    return path.stat().st_mode & 0o777 == _WHOLE
+
+
+def cut(path: Path, least: int) -> None:
+    """Drop a last line that was not written to its end: half a line may look like another change.
+
+    `least` is how much of the file is known to be whole.
+    """
+    with path.open("r+b") as file:
+        file.seek(least)
+        keep = least
+        while piece := file.read(_PIECE):
+            end = piece.rfind(b"\n") + 1
+            if end:
+                keep = file.tell() - len(piece) + end
+        file.truncate(keep)
 
 
 class Spool:
@@ -33,10 +60,16 @@ class Spool:
         self._wake()
 
     def close(self) -> None:
-        """Nothing more comes."""
-        self._file.close()
+        """Nothing more comes: the file becomes read-only, which tells so also after a crash."""
+        os.fchmod(self._file.fileno(), _WHOLE)
+        os.fsync(self._file.fileno())
+        self.release()
         self.is_whole = True
         self._wake()
+
+    def release(self) -> None:
+        """Let go of the file, whole or not."""
+        self._file.close()
 
     async def grown(self, seen: int) -> None:
         """Wait until there is more to read than at version `seen`, or the end is known."""
@@ -62,31 +95,53 @@ async def spool_stream(spool: Spool, stream: BufferedIOBase) -> None:
 
 
 async def spool_changes(spool: Spool, changes: Iterable[object] | AsyncIterable[object]) -> None:
-    """Write `(op, user, group)` items as JSON Lines.
+    """Write `(op, user, group)` items as JSON Lines, at the latest after `LINGER_SECONDS`.
 
     What is no such triple, or holds anything but integers and texts, becomes a line that is rejected by itself.
+    An iterable that is not asynchronous is pulled in a worker thread, where it may block.
     """
+    if isinstance(changes, AsyncIterable):
+        await _spool_async(spool, changes)
+    else:
+        items = iter(changes)
+        while lines := await anyio.to_thread.run_sync(_pull, items):
+            spool.append(b"".join(lines))
+    spool.close()
+
+
+async def _spool_async(spool: Spool, changes: AsyncIterable[object]) -> None:
     held: list[bytes] = []
 
-    def put(item: object) -> None:
-        held.append(_line(item))
-        if len(held) == _FLUSH_ITEMS:
+    def flush() -> None:
+        if held:
             spool.append(b"".join(held))
             held.clear()
 
-    if isinstance(changes, AsyncIterable):
+    async def flush_now_and_then() -> None:
+        while True:
+            await anyio.sleep(LINGER_SECONDS)
+            flush()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(flush_now_and_then)
         async for item in changes:
-            put(item)
-            if len(held) == 1:
+            held.append(_line(item))
+            if len(held) == _FLUSH_ITEMS:
+                flush()
                 await anyio.lowlevel.checkpoint()
-    else:
-        for item in changes:
-            put(item)
-            if not held:
-                await anyio.lowlevel.checkpoint()
-    if held:
-        spool.append(b"".join(held))
-    spool.close()
+        group.cancel_scope.cancel()
+    flush()
+
+
+def _pull(items: Iterator[object]) -> list[bytes]:
+    """As many items as come soon; none at the end."""
+    lines: list[bytes] = []
+    deadline = time.monotonic() + LINGER_SECONDS
+    for item in items:
+        lines.append(_line(item))
+        if len(lines) == _FLUSH_ITEMS or time.monotonic() > deadline:
+            break
+    return lines
 
 
 def _line(item: object) -> bytes:

@@ -80,11 +80,11 @@ class MinApp:
             return Settled.all(0, Status.APPLIED)
         return unsuccessful(response, _said(response), now)
 
-    def login(self, credentials: Credentials) -> Login | None:
+    def login(self, credentials: Credentials, now: float) -> Login | None:
         """The authorize–code–token flow."""
         if not credentials.client_id or not credentials.client_secret:
             return None
-        return login(self.url, credentials)
+        return login(self.url, credentials, now)
 
     def _headers(self, token: str) -> dict[str, str]:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}

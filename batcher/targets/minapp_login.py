@@ -25,8 +25,8 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _JSON = {"Content-Type": "application/json"}
 
 
-def login(url: str, credentials: Credentials) -> Login:
-    """Ask for a code, trade it for a token.
+def login(url: str, credentials: Credentials, now: float) -> Login:
+    """Ask for a code, trade it for a token. `now` in UTC seconds.
 
     Raises:
         LoginRefusedError: With what the refusal means for the run.
@@ -34,10 +34,10 @@ def login(url: str, credentials: Credentials) -> Login:
     """
     known = {"client_id": credentials.client_id, "client_secret": credentials.client_secret}
     response = yield from _follow(Request("POST", url + _AUTHORIZE, _JSON, orjson.dumps(known)))
-    code = _field(response, "code")
+    code = _field(response, "code", now)
     body = known | {"code": code, "grant_type": "authorization_code"}
     response = yield Request("POST", url + _TOKEN, _JSON, orjson.dumps(body))
-    return _field(response, "access_token")
+    return _field(response, "access_token", now)
 
 
 def _follow(request: Request) -> Generator[Request, Response, Response]:
@@ -66,7 +66,7 @@ def _cookies(header: str) -> dict[str, str]:
         return {}
 
 
-def _field(response: Response, name: str) -> str:
+def _field(response: Response, name: str, now: float) -> str:
     """A text of the reply, which is JSON whatever its content type says."""
     try:
         content = orjson.loads(response.body)
@@ -84,7 +84,7 @@ def _field(response: Response, name: str) -> str:
         )
     if 200 <= response.status < 300:  # noqa: PLR2004
         raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login's answer holds no {name}; is the URL right?"))
-    verdict = unsuccessful(response, text, 0.0)
+    verdict = unsuccessful(response, text, now)
     if isinstance(verdict, Stop | Retry):
         raise LoginRefusedError(verdict)
     raise LoginRefusedError(Stop(Cause.CREDENTIALS, f"the login was refused ({verdict.reason})"))

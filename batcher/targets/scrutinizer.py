@@ -97,7 +97,7 @@ class Scrutinizer:
         data = _data(response, now)
         return Settled.all(0, Status.APPLIED) if isinstance(data, dict) else data
 
-    def login(self, credentials: Credentials) -> Login | None:  # noqa: ARG002 — the protocol's signature
+    def login(self, credentials: Credentials, now: float) -> Login | None:  # noqa: ARG002 — the protocol's signature
         """Tokens are made in the appliance's own pages."""
         return None
 

@@ -99,6 +99,7 @@ def test_429_and_425_are_not_lost_and_429_uses_up_no_attempt():
     verdict = unsuccessful(Response(429, {"retry-after": "2"}), "", NOW)
     assert verdict == Retry(verdict.reason, 2.0, lost=False, counted=False, back_pressure=True)
     assert unsuccessful(Response(502), "", NOW).lost
+    assert unsuccessful(Response(400), "too many requests", NOW).counted
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_twenty_refusals_in_a_row_are_suspect(count, suspect):
     """n−1, n, n+1."""
     blame = Blame()
     for user in range(count):
-        assert blame.refused(_refusal(user, 1)) == []
+        blame.refused(_refusal(user, 1))
     assert blame.is_suspect is suspect
     assert blame.holds == count
     assert not blame.is_fair_trial(product_of("add", [900], [1, 2]))
@@ -206,8 +207,13 @@ def test_twenty_refusals_in_a_row_are_suspect(count, suspect):
     assert blame.accepted_once
 
 
-def test_what_was_proven_before_is_booked_at_once():
-    assert len(Blame(presumed_guilty=True).refused(_refusal(1, 1))) == 1
+def test_three_refused_trials_prove_the_run_guilty_unless_something_is_accepted():
+    """n−1, n; an accepted request starts anew."""
+    blame = Blame()
+    assert [blame.trial_refused() for _ in range(2)] == [False, False]
+    blame.refused(_refusal(1, 1))
+    blame.accepted()
+    assert [blame.trial_refused() for _ in range(3)] == [False, False, True]
 
 
 def test_health():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_in_order_each_request_has_one_action_and_rows_never_overtake(changes, l
     columns, _, requests = _packed(MINAPP, changes, limits, pack_in_order)
     runs = [(ops[0].action, [r for op in ops for r in op.rows.tolist()]) for ops in requests]
     assert all({op.action for op in ops} == {ops[0].action} for ops in requests)
-    for (before, rows), (after, following) in zip(runs, runs[1:], strict=False):
+    for (before, rows), (after, following) in itertools.pairwise(runs):
         if before != after:
             assert max(rows) < min(following)
     assert len(columns) == len(changes)

@@ -78,11 +78,11 @@ GIVEN = Credentials(client_id="id", client_secret="secret")
 
 def _login(*replies, url="https://example.org"):
     """Play a login; gives the requests and the token."""
-    flow = MinApp(url, "").login(GIVEN)
+    flow = MinApp(url, "").login(GIVEN, 0.0)
     requests = [next(flow)]
     try:
         for reply in replies:
-            requests.append(flow.send(reply))
+            requests.append(flow.send(reply))  # noqa: PERF401 — the last send ends the flow
     except StopIteration as end:
         return requests, end.value
     raise AssertionError("the flow wants more")
@@ -160,4 +160,4 @@ def test_a_login_that_may_work_later_is_tried_again():
 
 
 def test_without_client_id_and_secret_there_is_no_login():
-    assert MinApp("", "").login(Credentials(token="t")) is None
+    assert MinApp("", "").login(Credentials(token="t"), 0.0) is None

@@ -158,7 +158,7 @@ def test_what_it_needs():
         Scrutinizer("", "")
     with pytest.raises(ConfigurationError, match=r"target\.env"):
         Scrutinizer("https://x", "e")
-    assert TARGET.login(Credentials(token="t")) is None
+    assert TARGET.login(Credentials(token="t"), 0.0) is None
     assert b'{"membership":{"add":[],"remove":[]}}' in TARGET.probe("t").body
     assert isinstance(TARGET.interpret_probe(reply(), 0.0), Settled)
     assert isinstance(TARGET.interpret_probe(Response(200, {}, b"<html>"), 0.0), Retry)

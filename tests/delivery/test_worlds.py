@@ -1,0 +1,529 @@
+"""What a run does when the target is not well, on virtual time, to the second."""
+
+from __future__ import annotations
+
+import anyio
+import orjson
+import pytest
+from harness import Play, Target, settings_for
+
+from batcher.api import _observer
+from batcher.core.errors import GuardrailError, InputError, LedgerError
+from batcher.core.http import Response
+from batcher.core.limit import Rate
+from batcher.core.model import Status
+from batcher.core.target import Credentials
+from batcher.core.verdict import Cause
+from batcher.ledger.reader import LedgerReader
+from batcher.simulator.behaviour import Behaviour, Fault
+
+ADDS = [("add", user, 1) for user in range(100)]
+ONE_EACH = {"limits_max_changes": 1, "rate_max_in_flight": 1}
+
+
+def play(folder, target, kind="minapp", **settings):
+    return Play(folder, target, settings_for(kind, **settings))
+
+
+def only(answers):
+    """Replies for certain ordinals."""
+    return lambda number, _: answers.get(number)
+
+
+def times(target):
+    return [round(at, 3) for at, _, _ in target.sends]
+
+
+def test_one_retry_after_quiets_every_worker(tmp_path):
+    """Nobody sends before it is over, and it uses up no attempt."""
+    target = Target(Behaviour(latency_seconds=0.5), answer=only({1: Response(429, {"retry-after": "7.5"})}))
+    report = play(tmp_path, target, limits_max_changes=10, rate_max_in_flight=2).apply(ADDS)
+    assert report.exit_code == 0
+    assert times(target)[0] == 0.0
+    assert all(at == 0.0 or at >= 7.5 for at in times(target))
+    assert report.waited.retry_after >= 7.5
+
+
+def test_a_target_that_answers_429_for_ever_ends_at_max_wait(tmp_path):
+    target = Target(Behaviour(limit=Rate(1, 3600)))
+    report = play(tmp_path, target, retry_max_wait="10m", limits_max_changes=10).apply(ADDS)
+    assert (report.exit_code, report.stopped) == (6, Cause.MAX_WAIT)
+    assert report.changes[Status.PENDING] == 90
+    assert report.next == f"batcher resume {tmp_path}/run.ledger"
+
+
+def test_an_outage_stops_the_run_and_books_nothing(tmp_path):
+    """No success meanwhile: rows stay pending, and the target was hardly bothered."""
+    target = Target(answer=lambda *_: Response(503))
+    report = play(tmp_path, target, limits_max_changes=10).apply(ADDS)
+    assert (report.exit_code, report.stopped) == (6, Cause.OUTAGE)
+    assert report.changes[Status.PENDING] == 100
+    assert len(target.sends) <= 20
+    assert 30 < target.sends[-1][0] < 300
+
+
+def test_an_outage_of_a_minute_is_survived(tmp_path):
+    target = Target(refuse_connections=lambda now: now < 60)
+    report = play(tmp_path, target, limits_max_changes=10).apply(ADDS)
+    assert report.exit_code == 0
+    assert report.requests.sent == 10
+
+
+def test_refused_connections_for_ever_end_at_max_wait(tmp_path):
+    target = Target(refuse_connections=lambda _: True)
+    report = play(tmp_path, target, retry_max_wait="5m").apply(ADDS)
+    assert (report.exit_code, report.stopped) == (6, Cause.MAX_WAIT)
+    assert report.requests.sent == 0
+
+
+def test_a_batch_that_never_answers_well_is_split_until_one_is_unknown(tmp_path):
+    """Others succeed, so one row poisons the server."""
+
+    def answer(_, request):
+        return Response(500) if any(13 in op["users"] for op in orjson.loads(request.body)) else None
+
+    target = Target(answer=answer)
+    report = play(tmp_path, target, limits_max_changes=10, retry_max_attempts=2, retry_base_seconds=0.01).apply(ADDS)
+    assert report.exit_code == 3
+    assert (report.changes[Status.UNKNOWN], report.changes[Status.APPLIED]) == (1, 99)
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "code"),
+    [
+        (401, Cause.CREDENTIALS, 4),
+        (402, Cause.QUOTA, 6),
+        (403, Cause.PERMISSION, 4),
+        (404, Cause.ENDPOINT, 6),
+        (405, Cause.ENDPOINT, 6),
+        (302, Cause.ENDPOINT, 6),
+    ],
+)
+def test_the_runs_own_faults_stop_it_at_the_first_request(tmp_path, status, cause, code):
+    """Nothing is booked on rows."""
+    target = Target(answer=lambda *_: Response(status, {"location": "https://x/"}))
+    report = play(tmp_path, target, rate_max_in_flight=1).apply(ADDS)
+    assert (report.stopped, report.exit_code) == (cause, code)
+    assert report.changes[Status.PENDING] == 100
+    assert len(target.sends) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+def test_after_a_success_they_speak_of_the_changes(tmp_path, status):
+    def answer(number, request):
+        refused = any(13 in op["users"] for op in orjson.loads(request.body))
+        return Response(status) if refused and number > 1 else None
+
+    report = play(tmp_path, Target(answer=answer), limits_max_changes=10, rate_max_in_flight=1).apply(ADDS)
+    assert (report.exit_code, report.changes[Status.FAILED]) == (3, 1)
+
+
+@pytest.mark.parametrize("status", [401, 402])
+def test_credentials_and_quota_stop_also_in_the_middle(tmp_path, status):
+    target = Target(answer=lambda number, _: Response(status) if number > 3 else None)
+    report = play(tmp_path, target, limits_max_changes=10, rate_max_in_flight=1).apply(ADDS)
+    assert report.changes[Status.APPLIED] == 30
+    assert report.changes[Status.PENDING] == 70
+    assert report.exit_code == {401: 4, 402: 6}[status]
+
+
+def test_an_invalid_token_inside_200_is_a_matter_of_credentials(tmp_path):
+    target = Target(Behaviour(token="another"))
+    report = play(tmp_path, target, "scrutinizer").apply(ADDS)
+    assert (report.exit_code, report.changes[Status.PENDING]) == (4, 100)
+
+
+LOGIN = Behaviour(client_id="id", client_secret="secret", token_uses=4, latency_seconds=0.1)
+
+
+def test_a_token_is_renewed_once_per_token_whoever_notices(tmp_path):
+    """Ten workers find it expired; one logs in."""
+    target = Target(LOGIN)
+    run = play(tmp_path, target, limits_max_changes=10, rate_max_in_flight=10)
+    run.credentials = Credentials(client_id="id", client_secret="secret")
+    report = run.apply(ADDS * 3)
+    assert report.exit_code == 0
+    logins = sum(1 for _, method, body in target.sends if method == "POST" and b"grant_type" in body)
+    assert 1 <= logins <= 4
+    assert target.members() == {(user, 1) for user in range(100)}
+
+
+def test_wrong_client_credentials(tmp_path):
+    run = play(tmp_path, Target(LOGIN))
+    run.credentials = Credentials(client_id="id", client_secret="wrong")
+    assert run.apply(ADDS).exit_code == 4
+
+
+def test_a_fresh_token_that_is_refused_too_stops_the_run(tmp_path):
+    def answer(_, request):
+        return Response(401) if request.method == "PATCH" else None
+
+    target = Target(LOGIN, answer=answer)
+    run = play(tmp_path, target, rate_max_in_flight=1)
+    run.credentials = Credentials(client_id="id", client_secret="secret")
+    report = run.apply(ADDS)
+    assert report.exit_code == 4
+    assert "fresh token was refused" in report.reason
+
+
+def test_without_any_credentials(tmp_path):
+    run = play(tmp_path, Target())
+    run.credentials = Credentials()
+    report = run.apply(ADDS)
+    assert (report.exit_code, report.requests.sent) == (4, 0)
+    assert "BATCHER_TOKEN" in report.reason
+
+
+def test_a_target_that_refuses_everything_stops_the_run_with_nothing_booked(tmp_path):
+    """Twenty in a row, and then a trial of others."""
+    target = Target(answer=lambda *_: Response(400))
+    changes = [("add", user, user % 10) for user in range(2000)]
+    report = play(tmp_path, target, limits_max_changes=50).apply(changes)
+    assert (report.stopped, report.exit_code) == (Cause.SUSPICION, 6)
+    assert report.changes[Status.PENDING] == 2000
+
+
+def test_several_dead_groups_do_not_stop_the_run(tmp_path):
+    """One or two refused trials may be unlucky."""
+    changes = [("add", group * 1000 + user, group) for group in range(12) for user in range(60)]
+    target = Target(Behaviour(bad_groups=frozenset({3, 7})))
+    report = play(tmp_path, target, limits_max_changes=300, rate_max_in_flight=1).apply(changes)
+    assert (report.exit_code, report.changes[Status.FAILED], report.changes[Status.APPLIED]) == (3, 120, 600)
+
+
+def test_a_poisonous_change_that_is_alone_with_its_batch_is_found(tmp_path):
+    """No success meanwhile, but the target answers a probe: it is there, so this is no outage."""
+
+    def answer(_, request):
+        poisonous = request.method == "PATCH" and any(13 in op["users"] for op in orjson.loads(request.body))
+        return Response(500) if poisonous else None
+
+    target = Target(answer=answer)
+    report = play(tmp_path, target).apply([("add", user, 1) for user in (12, 13, 14)])
+    assert (report.changes[Status.UNKNOWN], report.changes[Status.APPLIED], report.exit_code) == (1, 2, 3)
+
+
+def test_a_retry_after_that_is_past_does_not_make_us_hammer(tmp_path):
+    """Zero seconds, for ever: the back-off grows all the same, and so does not the history."""
+    target = Target(answer=lambda *_: Response(429, {"retry-after": "0"}))
+    report = play(tmp_path, target, retry_max_wait="10m").apply(ADDS)
+    assert report.stopped is Cause.MAX_WAIT
+    assert len(target.sends) < 40
+
+
+def test_waiting_for_the_own_rate_is_no_outage(tmp_path):
+    report = play(tmp_path, Target(), rate_requests="3/h", retry_max_wait="15m", limits_max_changes=50).apply(ADDS)
+    assert report.exit_code == 0
+
+
+def test_an_echo_of_the_token_is_masked_however_it_is_escaped(tmp_path):
+    """Law 8: the reply's JSON escapes hide it from a search over its bytes."""
+    token = "AbC/dEf/12345=="  # made up
+    body = rb'{"error_msg":"bad \u0041bC\/dEf\/12345== here"}'
+    run = play(tmp_path, Target(answer=lambda *_: Response(400, {}, body)), rate_max_in_flight=1)
+    run.credentials = Credentials(token=token)
+    run.apply([("add", 1, 1)])
+    with LedgerReader(run.ledger) as reader:
+        (state,) = reader.windows()
+    assert [list(s.details.values()) for s in state.settlements] == [["400: bad *** here"]]
+    assert token.encode() not in run.ledger.read_bytes()
+
+
+def test_lines_that_were_added_meanwhile_are_a_changed_input(tmp_path):
+    target = Target(answer=lambda number, _: Response(402) if number == 1 else None)
+    run = play(tmp_path, target)
+    run.apply(ADDS)
+    with (tmp_path / "changes.jsonl").open("ab") as file:
+        file.write(b'{"op":"remove","user":1,"group":1}\n')
+    with pytest.raises(InputError, match="was changed since it was read"):
+        run.resume()
+
+
+def test_a_dead_group_is_proven_by_another(tmp_path):
+    """Its fifty changes fail, nobody else's."""
+    changes = [("add", user, 7) for user in range(50)] + [("add", 1000 + user, 8) for user in range(50)]
+    target = Target(Behaviour(bad_groups=frozenset({7})))
+    report = play(tmp_path, target).apply(changes)
+    assert (report.exit_code, report.changes[Status.FAILED], report.changes[Status.APPLIED]) == (3, 50, 50)
+
+
+def test_refusals_are_booked_when_nothing_else_is_left(tmp_path):
+    """The whole input is one dead group."""
+    target = Target(Behaviour(bad_groups=frozenset({1})))
+    report = play(tmp_path, target).apply(ADDS)
+    assert (report.exit_code, report.changes[Status.FAILED]) == (3, 100)
+
+
+def test_statements_of_errors_alone_may_be_the_runs_fault_too(tmp_path):
+    """Scrutinizer: a whole reply of errors, then other users and groups fare the same."""
+    everybody = frozenset(range(10_000))
+    changes = [("add", user, user // 200) for user in range(1600)]
+    report = play(tmp_path, Target(Behaviour(bad_users=everybody)), "scrutinizer", rate_max_in_flight=1).apply(changes)
+    assert (report.stopped, report.changes[Status.PENDING]) == (Cause.SUSPICION, 1600)
+
+
+def test_a_retry_of_rows_that_are_truly_bad_books_them_again(tmp_path):
+    """They were refused before while others were accepted: no suspicion."""
+    bad = frozenset((user, 1) for user in range(30))
+    run = play(tmp_path, Target(Behaviour(bad_pairs=bad)))
+    first = run.apply(ADDS)
+    again = run.retry()
+    assert first.changes == again.changes
+    assert (again.exit_code, again.changes[Status.FAILED]) == (3, 30)
+
+
+def test_retry_heals_what_was_healed(tmp_path):
+    target = Target(Behaviour(bad_pairs=frozenset({(5, 1)})))
+    run = play(tmp_path, target)
+    assert run.apply(ADDS).exit_code == 3
+    target.world.membership._behaviour = Behaviour()
+    report = run.retry()
+    assert report.exit_code == 0
+    assert report.next is None
+    assert target.members() == {(user, 1) for user in range(100)}
+
+
+def test_retry_sends_only_a_pairs_last_change(tmp_path):
+    """The earlier failed one becomes superseded when the last is settled."""
+    target = Target(Behaviour(bad_pairs=frozenset({(5, 1)})))
+    run = play(tmp_path, target)
+    run.window_rows = 1
+    changes = [("add", 1, 1), ("add", 5, 1), ("remove", 5, 1)]
+    paths = []
+    for number, change in enumerate(changes):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_bytes(orjson.dumps(dict(zip(("op", "user", "group"), change, strict=True))) + b"\n")
+        paths.append(path)
+    run.apply_files(*paths)
+    assert [status for _, status in run.statuses()] == ["applied", "failed", "failed"]
+    target.world.membership._behaviour = Behaviour()
+    before = len(target.sends)
+    report = run.retry()
+    assert [status for _, status in run.statuses()] == ["applied", "superseded", "applied"]
+    assert len(target.sends) == before + 1
+    assert report.exit_code == 0
+
+
+def test_a_refused_repeat_is_unknown_where_repeats_are_refused(tmp_path):
+    """The first try was lost after it was applied."""
+    behaviour = Behaviour(refuses_repeats=True, faults=(Fault("drop-after", 1.0),))
+    target = Target(behaviour)
+    real = target.world._behaviour
+
+    def answer(number, _):
+        if number == 2:
+            target.world._behaviour = Behaviour(refuses_repeats=True)
+
+    target.answer = answer
+    for repeats, status in (("refused", Status.UNKNOWN), ("accepted", Status.FAILED)):
+        folder = tmp_path / repeats
+        folder.mkdir()
+        target.world = type(target.world)(real)
+        target.sends.clear()
+        report = play(folder, target, target_repeats=repeats).apply([("add", 1, 1)])
+        assert report.changes[status] == 1, repeats
+
+
+def test_an_opposite_change_waits_until_a_late_request_can_not_arrive_any_more(tmp_path):
+    """Applied 20 s after it was lost; the removal of the next window goes out after the grace of 30 s."""
+    target = Target(Behaviour(faults=(Fault("late", 1.0),), late_seconds=20.0))
+
+    def answer(number, _):
+        if number == 2:
+            target.world._behaviour = Behaviour()
+
+    target.answer = answer
+    run = play(tmp_path, target, **ONE_EACH)
+    run.window_rows = 1
+    one, two = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    one.write_bytes(b'{"op":"add","user":1,"group":1}\n')
+    two.write_bytes(b'{"op":"remove","user":1,"group":1}\n{"op":"add","user":2,"group":1}\n')
+    report = run.apply_files(one, two)
+    assert report.exit_code == 0
+    removal = next(at for at, _, body in target.sends if b"remove" in body)
+    assert removal >= 30.0
+    assert target.members() == {(2, 1)}
+    assert report.waited.grace > 25
+
+
+def test_what_was_in_flight_at_a_stop_is_lost_for_resume_too(tmp_path):
+    """The request is applied late, the run is stopped, resumed at once, and the removal still waits."""
+    target = Target(Behaviour(faults=(Fault("late", 1.0),), late_seconds=20.0))
+    run = play(tmp_path, target, **ONE_EACH)
+    run.window_rows = 1
+    one, two = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    one.write_bytes(b'{"op":"add","user":1,"group":1}\n')
+    two.write_bytes(b'{"op":"remove","user":1,"group":1}\n')
+    run.stop_at, run.stop = 0.01, lambda stopping: stopping.stop(Cause.TERMINATED, "test")
+    report = run.apply_files(one, two)
+    assert report.exit_code == 143
+    assert report.changes[Status.PENDING] >= 1
+    run.stop_at = None
+    target.world._behaviour = Behaviour()
+    sent = len(target.sends)
+    # Virtual time goes on where the first invocation ended, for the target as for the run.
+    handle = target.world.handle
+    target.world.handle = lambda arrival, now, shift=run.seconds: handle(arrival, now + shift)
+    report = run.resume()
+    assert report.exit_code == 0
+    assert target.members() == set()
+    assert target.sends[-1][0] >= 29
+    assert len(target.sends) == sent + 2
+
+
+def test_failures_beyond_the_budget_stop_the_run(tmp_path):
+    """A number counts at once."""
+    bad = frozenset((user, 1) for user in range(0, 100, 2))
+    report = play(
+        tmp_path,
+        Target(Behaviour(bad_pairs=bad)),
+        "scrutinizer",
+        guard_max_failures="10",
+        limits_max_changes=4,
+        rate_max_in_flight=1,
+    ).apply(ADDS)
+    assert (report.stopped, report.exit_code) == (Cause.FAILURES, 6)
+    assert 10 < report.changes[Status.FAILED] <= 16
+
+
+@pytest.mark.parametrize(("rows", "stops"), [(900, False), (1200, True)])
+def test_a_share_of_failures_is_judged_from_a_thousand_on(tmp_path, rows, stops):
+    changes = [("add", user, 1) for user in range(rows)]
+    bad = frozenset((user, 1) for user in range(0, rows, 5))
+    report = play(
+        tmp_path, Target(Behaviour(bad_pairs=bad)), "scrutinizer", guard_max_failures="5%", rate_max_in_flight=1
+    ).apply(changes)
+    assert (report.stopped is Cause.FAILURES) is stops
+
+
+def test_the_deadline_stops_the_run(tmp_path):
+    report = play(tmp_path, Target(), guard_deadline="1m", rate_requests="50/min", **ONE_EACH).apply(ADDS)
+    assert (report.stopped, report.exit_code) == (Cause.DEADLINE, 6)
+    assert report.changes[Status.APPLIED] == 49
+
+
+def test_the_rate_holds_in_every_window_and_is_used(tmp_path):
+    """A strict server sees no violation, and at least 95 % of what it allows."""
+    changes = [("add", user, 1) for user in range(400)]
+    target = Target(Behaviour(limit=Rate(20, 1), latency_seconds=0.3, jitter_seconds=0.4))
+    report = play(tmp_path, target, rate_requests="20/s", limits_max_changes=1, rate_max_in_flight=32).apply(changes)
+    assert report.exit_code == 0
+    assert target.world.arrivals.refused == 0
+    assert 399 / target.sends[-1][0] >= 0.95 * 20
+
+
+def test_changes_per_minute(tmp_path):
+    """A request with many changes waits for its share."""
+    target = Target()
+    report = play(tmp_path, target, rate_changes="60/min", limits_max_changes=20).apply(ADDS)
+    assert report.exit_code == 0
+    assert times(target) == [0.0, 20.6, 41.2, 61.8, 82.4]
+
+
+def test_in_flight_is_bounded_and_auto_grows(tmp_path):
+    changes = [("add", user, 1) for user in range(600)]
+    for most in (1, 3, "auto"):
+        folder = tmp_path / str(most)
+        folder.mkdir()
+        target = Target(Behaviour(latency_seconds=1.0))
+        play(folder, target, limits_max_changes=1, rate_max_in_flight=most).apply(changes)
+        assert target.highest_in_flight == (32 if most == "auto" else most)
+
+
+def test_by_group_no_two_requests_of_a_group_are_in_flight(tmp_path):
+    target = Target(Behaviour(latency_seconds=1.0))
+    groups_in_flight: list[set[int]] = []
+    plain = target._reply
+
+    async def reply(request, now):
+        groups = {g for op in orjson.loads(request.body) for g in op["groups"]}
+        assert all(groups.isdisjoint(others) for others in groups_in_flight)
+        groups_in_flight.append(groups)
+        try:
+            return await plain(request, now)
+        finally:
+            groups_in_flight.remove(groups)
+
+    target._reply = reply
+    changes = [("add", user, user % 3) for user in range(120)]
+    report = play(tmp_path, target, target_order_by="group", limits_max_changes=5, limits_max_ops=1).apply(changes)
+    assert report.exit_code == 0
+    assert target.highest_in_flight == 3
+
+
+def test_strict_and_guardrails_refuse_before_anything_is_sent(tmp_path):
+    """And leave no ledger behind."""
+    changes = [*ADDS, ("remove", 1, 2), ("nonsense", 1, 2)]
+    for settings, error in (({"input_strict": True}, InputError), ({"guard_max_removals": 0}, GuardrailError)):
+        target = Target()
+        run = play(tmp_path, target, **settings)
+        with pytest.raises(error, match="nothing was sent"):
+            run.apply(changes)
+        assert target.sends == []
+        assert not run.ledger.exists()
+
+
+def test_a_newer_run_on_the_target_forbids_going_on_with_an_older_one(tmp_path):
+    """Unless that is meant."""
+    target = Target(answer=lambda number, _: Response(402) if number == 1 else None)
+    old = play(tmp_path, target)
+    old.state = tmp_path / "state"
+    assert old.apply(ADDS).exit_code == 6
+    folder = tmp_path / "new"
+    folder.mkdir()
+    new = play(folder, Target())
+    new.state, new.seconds = old.state, old.seconds + 5
+    assert new.apply([("remove", 1, 1)]).exit_code == 0
+    old.seconds = new.seconds + 5
+    with pytest.raises(GuardrailError, match="--despite-later-runs"):
+        old.resume()
+    assert old.resume(despite_later_runs=True).exit_code == 0
+
+
+def test_retry_with_pending_changes_names_resume(tmp_path):
+    target = Target(answer=lambda number, _: Response(402) if number == 1 else None)
+    run = play(tmp_path, target)
+    run.apply(ADDS)
+    with pytest.raises(LedgerError, match="batcher resume"):
+        run.retry()
+
+
+def test_a_changed_input_is_refused_and_nothing_is_sent(tmp_path):
+    target = Target(answer=lambda number, _: Response(402) if number == 1 else None)
+    run = play(tmp_path, target)
+    run.apply(ADDS)
+    path = tmp_path / "changes.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"user":7,', b'"user":8,'))
+    sent = len(target.sends)
+    with pytest.raises(InputError, match="was changed"):
+        run.resume()
+    assert len(target.sends) == sent
+
+
+def test_a_ledger_is_never_overwritten(tmp_path):
+    run = play(tmp_path, Target())
+    run.apply(ADDS)
+    with pytest.raises(LedgerError, match="batcher resume"):
+        run.apply(ADDS)
+    assert run.resume().exit_code == 0
+
+
+def test_outcomes_can_be_followed(tmp_path):
+    """Each change once, when it is on disk."""
+    seen = []
+    run = play(tmp_path, Target(Behaviour(bad_pairs=frozenset({(5, 1)}))))
+    run.observer = _observer(seen.append)
+    report = run.apply([("remove", 3, 1), *ADDS, ("nonsense", 1, 1)])
+    assert len(seen) == report.total == 102
+    by_line = {outcome.line: outcome for outcome in seen}
+    assert by_line[1].status is Status.SUPERSEDED
+    assert by_line[1].detail == "line 5 decides"
+    assert (by_line[7].status, by_line[7].user) == (Status.FAILED, 5)
+    assert by_line[102].op is None
+
+
+async def test_virtual_time_notices_a_deadlock():
+    """The loop of these tests raises where a real one would hang."""
+    with anyio.move_on_after(1) as scope:
+        await anyio.sleep_forever()
+    assert scope.cancelled_caught
