@@ -1,0 +1,69 @@
+"""The command line as a user runs it, and the simulator as another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM = [sys.executable, "-m", "batcher"]
+
+
+@dataclass
+class Shell:
+    """Runs commands in a folder of its own."""
+
+    folder: Path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        known = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state")}
+        passed = {name: os.environ[name] for name in ("COVERAGE_PROCESS_START", "COVERAGE_FILE") if name in os.environ}
+        return known | passed | more
+
+    def run(self, *arguments: str, stdin: bytes = b"", timeout: float = 60, **more: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [*PROGRAM, *arguments],
+            cwd=self.folder,
+            env=self.environment(**more),
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [*PROGRAM, *arguments],
+            cwd=self.folder,
+            env=self.environment(**more),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    @contextmanager
+    def simulator(self, *arguments: str) -> Iterator[str]:
+        """A server of its own; gives its address."""
+        process = self.start("simulate", "--port", "0", *arguments)
+        try:
+            yield process.stdout.readline().decode().split()[-1]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=10)
+
+    def write(self, name: str, content: str | bytes) -> str:
+        path = self.folder / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return name
+
+
+def state_of(url: str) -> dict:
+    with urllib.request.urlopen(f"{url}/_state", timeout=10) as reply:  # noqa: S310 — loopback
+        return json.load(reply)
