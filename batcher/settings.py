@@ -19,6 +19,7 @@ from batcher.core.units import parse_duration, parse_failures, parse_rate
 
 _LEAST_BYTES = 16 * 1024
 """A single pair of the longest names always fits."""
+_GREATEST = 2**53
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -193,12 +194,12 @@ class Settings(_Section, frozen=True):
             "target.timeout_seconds": (self.target.timeout_seconds, 0.001),
         }
         for key, (value, bound) in least.items():
-            if value is not None and not value >= bound:  # not a number is too small, too
-                raise ConfigurationError(f"{key} = {value} is too small; the least is {bound}")
+            if value is not None and not bound <= value <= _GREATEST:  # not a number is neither
+                raise ConfigurationError(f"{key} = {value} is out of range; the least is {bound}")
+        if self.rate.margin >= 1:
+            raise ConfigurationError("rate.margin is a share, such as 0.03")
         if self.rate.max_in_flight != "auto" and self.rate.max_in_flight < 1:
             raise ConfigurationError("rate.max_in_flight must be a positive number or auto")
-        if len(self.input.delimiter) > 1:
-            raise ConfigurationError("input.delimiter must be a single character")
         parse_duration(self.retry.max_wait)
         parse_rate(self.rate.changes)
         if self.rate.requests:
@@ -207,16 +208,33 @@ class Settings(_Section, frozen=True):
             parse_failures(self.guard.max_failures)
         if self.guard.deadline:
             parse_duration(self.guard.deadline)
+        self._check_texts()
         self._check_url()
+
+    def _check_texts(self) -> None:
+        delimiter = self.input.delimiter
+        if len(delimiter) > 1 or not delimiter.isascii() or delimiter in set('"\r\n\0') - {""}:
+            raise ConfigurationError("input.delimiter must be a single plain character, such as ; or a tab")
+        if not (self.target.env.isascii() and self.target.env.isprintable()):
+            raise ConfigurationError("target.env holds characters that no environment id has")
+        fingerprint = self.target.tls_fingerprint.replace(":", "")
+        if fingerprint and re.fullmatch("[0-9a-fA-F]{64}", fingerprint) is None:
+            raise ConfigurationError("target.tls_fingerprint must be a SHA-256: 64 hexadecimal digits")
 
     def _check_url(self) -> None:
         if not self.target.url:
             return
-        url = urlsplit(self.target.url)
-        if url.scheme not in {"http", "https"} or not url.hostname:
-            raise ConfigurationError(f"target.url {self.target.url!r} is no address; write https://host")
-        if url.username or url.password:
+        if "@" in self.target.url:
             raise ConfigurationError("target.url must not hold credentials; use BATCHER_TOKEN or auth.token_file")
+        if re.fullmatch(r"https?://[!-~]+", self.target.url) is None or set("?#") & set(self.target.url):
+            raise ConfigurationError(f"target.url {self.target.url!r} is no address; write https://host")
+        try:
+            url = urlsplit(self.target.url)
+            has_host = bool(url.hostname) and (url.port is None or url.port > 0)
+        except ValueError as error:
+            raise ConfigurationError(f"target.url {self.target.url!r} is no address: {error}") from None
+        if not has_host:
+            raise ConfigurationError(f"target.url {self.target.url!r} names no host; write https://host")
         if url.scheme == "http" and url.hostname not in _LOOPBACK and not self.target.insecure:
             raise ConfigurationError(
                 f"target.url {self.target.url} would send the credentials unencrypted; use https"

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,3 +68,8 @@ class Shell:
 def state_of(url: str) -> dict:
     with urllib.request.urlopen(f"{url}/_state", timeout=10) as reply:  # noqa: S310 — loopback
         return json.load(reply)
+
+
+def wait(seconds: float) -> None:
+    """Real time, for other processes."""
+    threading.Event().wait(seconds)

@@ -42,7 +42,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     else:
         try:
             date = parsedate_to_datetime(text)
-        except ValueError:
+            wish = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, OverflowError):
             return None
-        wish = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
     return min(max(wish, 0.0), _LONGEST_RETRY_AFTER) if math.isfinite(wish) else _LONGEST_RETRY_AFTER

@@ -18,9 +18,9 @@ _SECONDS = {
     "hour": 3600,
     "d": 86400,
 }
-_RATE = re.compile(r"(\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h|d)")
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_RATE = re.compile(r"(\d{1,9})\s*/\s*(s|sec|second|m|min|minute|h|hour)")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*(s|sec|m|min|h|d)")
+_SHARE = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*%")
 
 
 def parse_rate(text: str) -> Rate | None:
@@ -59,7 +59,7 @@ def parse_failures(text: str) -> tuple[int | None, float | None]:
 
     """
     text = text.strip()
-    if text.isdecimal():
+    if re.fullmatch("[0-9]{1,18}", text):
         return int(text), None
     match = _SHARE.fullmatch(text)
     if match is None or float(match[1]) > 100:  # noqa: PLR2004 — percent

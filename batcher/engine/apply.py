@@ -67,6 +67,8 @@ async def apply(
     for path in changes:
         if isinstance(path, Path) and not path.is_file():
             raise InputError(f"{path}: there is no such file")
+        if isinstance(path, Path) and not _is_text(path):
+            raise InputError(f"{str(path)!r}: the file's name is not UTF-8; rename it")
     ledger = LedgerWriter.create(ledger_path)
     is_kept = False
     try:
@@ -179,6 +181,15 @@ def _facts(session: Session, *, is_simulated: bool) -> dict[str, str]:
         "started": repr(session.surroundings.clock.utc()),
     }
     return facts | ({"simulated": "yes"} if is_simulated else {})
+
+
+def _is_text(path: Path) -> bool:
+    """Whether the name can be written down."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _discard(ledger: Path) -> None:

@@ -65,12 +65,16 @@ class SessionFacts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowState:
-    """A window with what became of each row. `by` is the row's settlement, -1 for none."""
+    """A window with what became of each row.
+
+    `by` is the row's last settlement, `sent_by` the last one that came from a request; -1 for none.
+    """
 
     window: Window
     winner: Ints
     status: Bytes
     by: Ints
+    sent_by: Ints
     settlements: tuple[Settlement, ...]
 
 
@@ -256,15 +260,18 @@ class LedgerReader:
         count = len(read.columns)
         status = np.zeros(count, np.int8)
         by = np.full(count, -1, np.int64)
+        sent_by = np.full(count, -1, np.int64)
         for index, settlement in enumerate(settlements):
             status[settlement.rows] = settlement.status
             by[settlement.rows] = index
+            if settlement.history:
+                sent_by[settlement.rows] = index
         winner = coalesce(read.columns)
         lost = (winner >= 0) & (winner != np.arange(count))
         status[lost] = np.where(status[winner[lost]] != Status.PENDING, Status.SUPERSEDED, Status.PENDING)
         by[lost] = by[winner[lost]]
         status[read.columns.action == REJECTED_ROW] = Status.REJECTED
-        return WindowState(read, winner, status, by, settlements)
+        return WindowState(read, winner, status, by, sent_by, settlements)
 
     def losses_since(self, moment: float) -> list[Settlement]:
         """Settlements of requests of which one may still arrive late: lost after `moment` (UTC seconds)."""

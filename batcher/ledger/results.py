@@ -140,7 +140,7 @@ def _details(state: WindowState, rows: Ints) -> pa.Array:
 def _deliveries(state: WindowState, rows: Ints) -> list[pa.Array]:
     """Attempts, HTTP status, batch and time, from each row's settlement; a superseded row was never sent."""
     by = state.by[rows]
-    sent = np.where((state.winner[rows] == rows) & (by >= 0), by, -1)
+    sent = state.sent_by[rows]
     known = len(state.settlements)
 
     def column(values: list[int | str | None], index: Ints, kind: pa.DataType) -> pa.Array:

@@ -27,7 +27,7 @@ def read_ops(body: bytes) -> list[Wish] | str:
         return "the body must be an array of operations"
     wishes = []
     for op in content:
-        if not isinstance(op, dict) or op.get("op") not in {"add", "remove"}:
+        if not isinstance(op, dict) or op.get("op") not in ("add", "remove"):
             return "op must be add or remove"
         if op.get("path", "/membership") != "/membership":
             return "path must be /membership"
@@ -125,7 +125,9 @@ class Login:
 
     def _grant(self, arrival: Arrival) -> Reply:
         content = _json(arrival.body)
-        if not isinstance(content, dict) or not self._is_known(content) or content.get("code") not in self._codes:
+        if not isinstance(content, dict) or content.get("grant_type") != "authorization_code":
+            return Reply.json(400, {"error": "unsupported_grant_type"})
+        if not self._is_known(content) or str(content.get("code")) not in self._codes:
             return Reply.json(400, {"error": "invalid_grant"})
         self._codes.discard(str(content["code"]))
         token = "sim-" + self._random()

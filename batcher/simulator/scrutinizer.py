@@ -48,7 +48,7 @@ class Appliance:
         if not isinstance(wanted, dict):
             return Reply.json(200, {"err": "membership is missing"})
         data = {
-            said: self._shuffled([self._one(entry, membership, is_add=is_add) for entry in wanted.get(name, [])])
+            said: self._shuffled([self._one(entry, membership, is_add=is_add) for entry in _listed(wanted, name)])
             for name, said, is_add in (("add", "added", True), ("remove", "removed", False))
         }
         return Reply.json(200, {"data": data})
@@ -76,8 +76,13 @@ class Appliance:
         return sentences
 
 
+def _listed(wanted: dict[str, object], name: str) -> list[object]:
+    entries = wanted.get(name)
+    return entries if isinstance(entries, list) else []
+
+
 def _name(entry: dict[str, object], part: str) -> Name | None:
     given = [entry.get(f"{part}_id"), entry.get(f"{part}_name")]
     found = [value for value in given if value is not None]
     value = found[0] if len(found) == 1 else None
-    return value if isinstance(value, int | str) else None
+    return value if type(value) in (int, str) else None  # type: ignore[return-value]  # a boolean is no id

@@ -30,6 +30,7 @@ async def serve(behaviour: Behaviour, port: int = 0, journal: Path | None = None
     file = journal.open("ab", buffering=0) if journal is not None else None
     world = World(behaviour, file.write if file is not None else None)
     if journal is not None:
+        _cut_torn_line(journal)
         with journal.open("rb") as lines:
             world.restore(lines)
     application = web.Application(client_max_size=_LARGEST_REQUEST)
@@ -48,6 +49,15 @@ async def serve(behaviour: Behaviour, port: int = 0, journal: Path | None = None
         await runner.cleanup()
         if file is not None:
             file.close()
+
+
+def _cut_torn_line(journal: Path) -> None:
+    """A kill may have left half a line; the next one must not be glued to it."""
+    content = journal.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with journal.open("r+b") as file:
+            file.truncate(whole)
 
 
 async def _answer(request: web.Request, world: World) -> web.StreamResponse:

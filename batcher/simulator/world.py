@@ -115,7 +115,8 @@ class World:
         if path == scrutinizer.PATH:
             token = scrutinizer.read_form(arrival).get("authToken", "")
         else:
-            token = arrival.headers.get("authorization", "").removeprefix("Bearer ")
+            scheme, _, token = arrival.headers.get("authorization", "").partition(" ")
+            token = token if scheme == "Bearer" else ""
         if (token and token == self._behaviour.token) or self._login.accepts(token):
             return None
         if path == scrutinizer.PATH:

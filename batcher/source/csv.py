@@ -24,9 +24,11 @@ from batcher.source.layout import Column, Fields, Form, Layout
 from batcher.source.records import Rows
 from batcher.source.rules import LONGEST_NAME, Invalid, action_of, is_integer, key_of, shown
 
-LONGEST_RECORD = 1 << 20
-"""Bytes. A quoted record that is not closed by then counts as never closed."""
+LONGEST_RECORD = 4 << 20
+"""Bytes. A quote that is not closed by then counts as never closed, wherever the blocks are cut."""
 
+_TOO_LONG = "the record is larger than 4 MiB"
+_NEVER_CLOSED = "a quote is opened and never closed (within 4 MiB)"
 _NOT_CLOSED = re.compile("unexpected end of data|larger than field limit")
 
 csv.field_size_limit(LONGEST_RECORD)  # the module's own default is 128 KiB
@@ -96,15 +98,11 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
     hexadecimal. So a block is taken only if its values, written plainly, give back exactly its length.
     """
     sides = [(_form(layout.user, forms.user)), (_form(layout.group, forms.group))]
-    if Form.OPEN in sides or b'"' in block or not block:
+    if Form.OPEN in sides or (layout.ids_only and Form.NAME in sides) or not _looks_clean(block, Form.ID in sides):
         return None
     if not block.endswith(b"\n"):
         block += b"\r\n" if block.count(b"\r\n") else b"\n"
     returns = block.count(b"\r")
-    if returns and returns != block.count(b"\r\n"):
-        return None
-    if Form.ID in sides and (b"0x" in block or b"0X" in block):
-        return None
     names = [str(i) for i in range(layout.width)]
     types = dict.fromkeys(names, pa.string())
     dictionary = pa.dictionary(pa.int32(), pa.string())
@@ -138,6 +136,15 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
         return None
     lines = np.arange(line, line + count)
     return Columns(action, columns[0], columns[1], lines, np.full(count, source, np.int32))
+
+
+def _looks_clean(block: bytes, has_ids: bool) -> bool:  # noqa: FBT001 — a fact of the layout
+    """Whether a block is worth the attempt: no quotes, no lone returns, nothing that may be a hexadecimal id."""
+    if not block or b'"' in block or len(block) > LONGEST_RECORD:
+        return False
+    if block.count(b"\r") != block.count(b"\r\n"):
+        return False
+    return not (has_ids and (b"0x" in block or b"0X" in block))
 
 
 def _form(column: Column, decided: Form) -> Form:
@@ -198,13 +205,16 @@ def read_carefully(
         first = start
         try:
             for record in reader:
+                end = first + reader.line_num
+                if ends[end] - ends[start] > LONGEST_RECORD:
+                    raise csv.Error(_TOO_LONG)  # noqa: TRY301 — treated as what the reader itself refuses
                 forms = _row(rows, record, line + start, layout, forms)
-                start = first + reader.line_num
+                start = end
         except csv.Error as error:
             never_closed = _NOT_CLOSED.search(str(error)) is not None
             if never_closed and not is_last and ends[-1] - ends[start] <= LONGEST_RECORD:
                 break
-            rows.reject(line + start, "a quote is opened and never closed" if never_closed else str(error))
+            rows.reject(line + start, _NEVER_CLOSED if never_closed else str(error))
             start += 1
     return rows.columns(), forms, ends[start]
 
@@ -224,8 +234,8 @@ def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Fo
         _check_width(record, layout.width)
         forms = Forms(_decide(layout.user, forms.user, record), _decide(layout.group, forms.group, record))
         action = action_of(_text(record, layout.op, "op"))
-        user = _key(layout.user, forms.user, record)
-        group = _key(layout.group, forms.group, record)
+        user = _key(layout.user, forms.user, record, ids_only=layout.ids_only)
+        group = _key(layout.group, forms.group, record, ids_only=layout.ids_only)
     except Invalid as invalid:
         rows.reject(line, str(invalid))
     else:
@@ -246,11 +256,13 @@ def _decide(column: Column, form: Form, record: Sequence[str]) -> Form:
     return Form.ID if is_integer(record[place]) else Form.NAME
 
 
-def _key(column: Column, form: Form, record: Sequence[str]) -> Key:
+def _key(column: Column, form: Form, record: Sequence[str], *, ids_only: bool) -> Key:
     filled = [(place, given) for place, given in column.places if record[place]]
     if len(filled) > 1:
         raise Invalid(f"both an id and a name for the {column.label}; fill one of them")
     place, given = filled[0] if filled else column.places[0]
+    if ids_only and given is Form.NAME and record[place]:
+        raise Invalid(f"{column.label} {shown(record[place])} is a name; this target takes integer ids only")
     return key_of(_text(record, place, column.label), given or form, column.label, decided=given is Form.OPEN)
 
 

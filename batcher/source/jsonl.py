@@ -8,6 +8,7 @@ count before its removes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -118,14 +119,14 @@ def read_carefully(block: bytes, line: int, entries: Entries, source: int) -> It
     return _collect(_parsed(block, line), entries, source, in_document=False)
 
 
-def _parsed(block: bytes, line: int) -> Iterator[tuple[int, object]]:
+def _parsed(block: bytes, line: int) -> Iterator[tuple[int, Part]]:
     for number, text in enumerate(lines_of(block), line):
         if not text.strip():
             continue
         try:
             content = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            yield number, Invalid(_why_not_json(text, error))
+            yield number, Part(Invalid(_why_not_json(text, error)))
         else:
             for part in parts_of(content):
                 yield number, part
@@ -139,33 +140,39 @@ def _why_not_json(text: bytes, error: orjson.JSONDecodeError) -> str:
     return f"not valid JSON: {error.msg}, column {error.colno}"
 
 
-def parts_of(content: object) -> Iterable[object]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An entry, and the action of the membership list that it stands in, if it stands in one."""
+
+    entry: object
+    listed: Action | None = None
+
+
+def parts_of(content: object) -> Iterable[Part]:
     """The entries of a line or a document."""
     if isinstance(content, list):
-        return content or [Invalid("an empty array holds no change")]
+        return [Part(entry) for entry in content]
     if isinstance(content, dict) and "membership" in content:
+        if len(content) > 1:
+            return [Part(Invalid("beside membership nothing else may stand"))]
         return _membership(content["membership"])
-    return [content]
+    return [Part(content)]
 
 
-def _membership(content: object) -> Iterable[object]:
+def _membership(content: object) -> Iterable[Part]:
     if not isinstance(content, dict) or not content.keys() <= {action.label for action in Action}:
-        return [Invalid("membership must be an object with the lists add and remove")]
-    entries: list[object] = []
+        return [Part(Invalid("membership must be an object with the lists add and remove"))]
+    parts: list[Part] = []
     for action in Action:
         listed = content.get(action.label, [])
         if not isinstance(listed, list):
-            return [Invalid(f"membership: {action.label} must be a list")]
-        entries += [_with_op(entry, action) for entry in listed]
-    return entries
-
-
-def _with_op(entry: object, action: Action) -> object:
-    return {**entry, "op": action.label, "": None} if isinstance(entry, dict) else entry
+            return [Part(Invalid(f"membership: {action.label} must be a list"))]
+        parts += [Part(entry, action) for entry in listed]
+    return parts
 
 
 def _collect(
-    parts: Iterable[tuple[int, object]], entries: Entries, source: int, *, in_document: bool
+    parts: Iterable[tuple[int, Part]], entries: Entries, source: int, *, in_document: bool
 ) -> Iterator[Columns]:
     rows = Rows(source)
     for line, part in parts:
@@ -201,28 +208,39 @@ class Entries:
         groups = [field for field in self._fields.group if field.name in present]
         if not len(ops) == len(users) == len(groups) == 1 or present & {"users", "groups", "membership"}:
             return None
+        if self._ids_only and Form.NAME in {users[0].form, groups[0].form}:
+            return None
         return ops[0], users[0], groups[0]
 
-    def read(self, entry: object, *, in_document: bool) -> tuple[Action, Sequence[Key], Sequence[Key]]:
+    def read(self, part: Part, *, in_document: bool) -> tuple[Action, Sequence[Key], Sequence[Key]]:
         """An entry as an action, users and groups.
 
         Raises:
             Invalid: When it is no change.
 
         """
+        entry = part.entry
         if isinstance(entry, Invalid):
             raise entry
         if not isinstance(entry, dict):
             raise Invalid(f"not an object: {shown(entry)}")
-        present = [entry[name] for name in self._fields.op if entry.get(name) is not None]
-        action = action_of(present[0] if present else None)
+        action = part.listed if part.listed is not None else self._action(entry)
         if "users" in entry or "groups" in entry:
+            beside = [f.name for f in (*self._fields.user, *self._fields.group) if f.name in entry]
+            if beside:
+                raise Invalid(f"both {beside[0]} and the lists users and groups; give one of them")
             if entry.get("path", "/membership") != "/membership":
                 raise Invalid(f"path {shown(entry['path'])} is not /membership")
             return action, self._list(entry, "users"), self._list(entry, "groups")
-        in_document = in_document or "" in entry  # a membership object is a document also when it stands on a line
+        in_document = in_document or part.listed is not None  # a membership object is a document also on a line
         user = self._one(entry, self._fields.user, "user", in_document=in_document)
         return action, [user], [self._one(entry, self._fields.group, "group", in_document=in_document)]
+
+    def _action(self, entry: dict[str, object]) -> Action:
+        present = [name for name in self._fields.op if entry.get(name) is not None]
+        if len(present) > 1:
+            raise Invalid(f"more than one op: {' and '.join(present)}; give one of them")
+        return action_of(entry[present[0]] if present else None)
 
     def _list(self, entry: dict[str, object], label: str) -> Sequence[Key]:
         values = entry.get(label)

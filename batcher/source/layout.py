@@ -47,6 +47,7 @@ class Fields:
     op: tuple[str, ...]
     user: tuple[Field, ...]
     group: tuple[Field, ...]
+    ids_only: bool
 
     @staticmethod
     def of(mapping: Mapping[str, str], *, ids_only: bool) -> Fields:
@@ -69,7 +70,7 @@ class Fields:
                 if owner == part and alias in names
             )
 
-        return Fields(tuple(field.name for field in fields("op")), fields("user"), fields("group"))
+        return Fields(tuple(field.name for field in fields("op")), fields("user"), fields("group"), ids_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Layout:
     op: int
     user: Column
     group: Column
+    ids_only: bool
 
     @staticmethod
     def of(header: Sequence[str], fields: Fields, where: str) -> Layout:
@@ -119,4 +121,5 @@ class Layout:
             op[0][0],
             Column("user", places("user", fields.user)),
             Column("group", places("group", fields.group)),
+            fields.ids_only,
         )

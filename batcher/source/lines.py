@@ -11,8 +11,9 @@ from batcher.core.errors import InputError
 FIRST_BLOCK = 1 << 16
 """Bytes. Small, so that the first request leaves early and neutral headers are decided cheaply."""
 BLOCK = 1 << 20
-LONGEST_LINE = 1 << 24
 LARGEST_DOCUMENT = 64 << 20
+LONGEST_LINE = LARGEST_DOCUMENT
+"""A whole document may stand on one line."""
 
 
 class Stream(Protocol):
@@ -39,53 +40,86 @@ class TooLong:
 
 
 class Lines:
-    """See the module. `at_end` is known once the stream gave its last bytes."""
+    """See the module. A block is what a parser left of the last one, and whole lines after it.
+
+    `is_final` says that nothing follows which could close what is open in the block.
+    """
 
     def __init__(self, stream: Stream, is_whole: Callable[[], bool]) -> None:
         self.offset = 0
         self.line = 0
-        self.at_end = False
+        self.is_final = False
         self._stream = stream
         self._is_whole = is_whole
         self._hash = blake2b(digest_size=16)
         self._unread = b""
+        """Whole lines to be given out as they are."""
+        self._open = b""
+        """Whole lines of a record that was not closed yet."""
         self._carry = b""
+        """The beginning of a line."""
+        self._passing_over = False
         self._size = FIRST_BLOCK
 
     def next(self) -> bytes | Waits | TooLong:
         """The next whole lines; the last may lack its end. Empty at the end of the stream."""
         if self._unread:
-            block, self._unread = self._unread, b""
-            return block
+            return self._take_unread()
         while True:
             is_whole = self._is_whole()
             chunk = self._stream.read(self._size)
-            if not chunk:
-                if not is_whole:
-                    return WAITS
-                self.at_end = True
-                block, self._carry = self._carry, b""
-                return block
             self._size = BLOCK
-            cut = chunk.rfind(b"\n") + 1
-            line = chunk.find(b"\n") if cut else len(chunk)
-            if len(self._carry) + line > LONGEST_LINE:
-                self._carry += chunk
-                self._pass_over_line()
+            if not chunk:
+                return self._end() if is_whole else WAITS
+            if self._passing_over:
+                if not self._pass_over(chunk):
+                    continue
                 return TooLong()
+            first = chunk.find(b"\n")
+            if len(self._carry) + (first if first >= 0 else len(chunk)) > LONGEST_LINE:
+                self._carry, self._passing_over = self._carry + chunk, True
+                if self._open:
+                    self.is_final = True  # the record before the long line cannot be closed by it
+                    return self._take_open(b"")
+                if self._pass_over(b""):
+                    return TooLong()
+                continue
+            cut = chunk.rfind(b"\n") + 1
             if cut:
                 block, self._carry = self._carry + chunk[:cut], chunk[cut:]
-                return block
+                self.is_final = False
+                return self._take_open(block)
             self._carry += chunk
 
-    def _pass_over_line(self) -> None:
-        chunk, self._carry = self._carry, b""
-        while chunk and b"\n" not in chunk:
-            self.consume(chunk)
-            chunk = self._stream.read(BLOCK)
-        line, end, self._carry = chunk.partition(b"\n")
+    def _take_unread(self) -> bytes:
+        block, self._unread = self._unread, b""
+        return self._take_open(block)
+
+    def _take_open(self, block: bytes) -> bytes:
+        block, self._open = self._open + block, b""
+        return block
+
+    def _end(self) -> bytes | TooLong:
+        if self._passing_over:
+            self._passing_over = False
+            self.consume(self._carry)
+            self._carry = b""
+            self.line += 1
+            return TooLong()
+        self.is_final = True
+        block, self._carry = self._carry, b""
+        return self._take_open(block)
+
+    def _pass_over(self, chunk: bytes) -> bool:
+        """Go on through a line that is too long; returns whether its end was reached."""
+        line, end, rest = (self._carry + chunk).partition(b"\n")
         self.consume(line + end)
-        self.line += not end
+        self._carry = rest
+        self._passing_over = not end
+        if end and b"\n" in rest:
+            cut = rest.rfind(b"\n") + 1
+            self._unread, self._carry = rest[:cut], rest[cut:]
+        return bool(end)
 
     def whole_document(self, name: str) -> bytes | Waits:
         """Everything that is left, once it is all there."""
@@ -111,19 +145,20 @@ class Lines:
         self._unread = block
 
     def keep(self, rest: bytes) -> None:
-        """Put the beginning of an unfinished record before the next block."""
-        self._carry = rest + self._carry
+        """Put an unfinished record before the next block."""
+        self._open = rest
 
     def skip_to(self, offset: int) -> None:
-        """Consume everything before this offset."""
+        """Consume everything before this offset, where a line begins."""
         while self.offset < offset:
-            block = self._unread or self._carry or self._stream.read(BLOCK)
-            self._unread, rest = b"", self._carry if self._unread else b""
+            block = self._unread + self._carry or self._stream.read(BLOCK)
             if not block:
                 return
             done = block[: offset - self.offset]
             self.consume(done)
-            self._carry = block[len(done) :] + rest
+            rest = block[len(done) :]
+            cut = rest.rfind(b"\n") + 1
+            self._unread, self._carry = rest[:cut], rest[cut:]
 
     def digest(self) -> str:
         """Over all consumed bytes."""

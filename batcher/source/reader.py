@@ -106,7 +106,7 @@ def _read_block(
 
     A block may unfold into several stretches. The position after all but the last of them is within the block.
     """
-    chunks, used = parser.parse(block, lines.line + 1, is_last=lines.at_end)
+    chunks, used = parser.parse(block, lines.line + 1, is_last=lines.is_final)
     held: Columns | None = None
     given = 0
     for columns in chunks:

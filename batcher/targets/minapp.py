@@ -11,7 +11,7 @@ from __future__ import annotations
 import orjson
 
 from batcher.core.http import Request, Response, printable
-from batcher.core.model import Batch, Limits, Shape, Status
+from batcher.core.model import Batch, Ints, Keys, Limits, Shape, Status
 from batcher.core.replies import unsuccessful
 from batcher.core.target import Credentials, Login
 from batcher.core.verdict import Retry, Settled, Verdict
@@ -53,8 +53,8 @@ class MinApp:
             {
                 "op": op.action.label,
                 "path": "/membership",
-                "users": op.users if len(op.users) > _LONG_LIST else op.users.tolist(),
-                "groups": op.groups.tolist(),
+                "users": _ids(batch.user, op.users),
+                "groups": _ids(batch.group, op.groups),
             }
             for op in batch.ops
         ]
@@ -91,6 +91,14 @@ class MinApp:
         if self._env:
             headers["X-Hydrogen-Env-ID"] = self._env
         return headers
+
+
+def _ids(keys: Keys, codes: Ints) -> Ints | list[int]:
+    """The ids themselves. Names never get here; if one did, sending its code would change a stranger's rights."""
+    if keys.entries is not None:
+        msg = "MinApp takes integer ids only"
+        raise TypeError(msg)
+    return codes if len(codes) > _LONG_LIST else codes.tolist()
 
 
 def _said(response: Response) -> str:

@@ -28,8 +28,8 @@ from batcher.core.wire import Wire
 
 _PATH = "/fcgi/scrut_fcgi.fcgi"
 _SUCCESS = {
-    Action.ADD: re.compile(r"User (\S+) added to usergroup (\S+)"),
-    Action.REMOVE: re.compile(r"User (\S+) removed from usergroup (\S+)"),
+    Action.ADD: re.compile(r"User (.+) added to usergroup (.+)"),
+    Action.REMOVE: re.compile(r"User (.+) removed from usergroup (.+)"),
 }
 _SENTENCE = {Action.ADD: "User {} added to usergroup {}", Action.REMOVE: "User {} removed from usergroup {}"}
 _LISTS = {Action.ADD: "added", Action.REMOVE: "removed"}
@@ -78,12 +78,12 @@ class Scrutinizer:
             users, groups = op.pairs()
             entries = list(zip(batch.user.values(users), batch.group.values(groups), strict=True))
             said = data.get(_LISTS[op.action], [])
-            sentences = [str(sentence) for sentence in said] if isinstance(said, list) else []
+            sentences = said if isinstance(said, list) else []
             for index, outcome in enumerate(_match(op.action, entries, sentences)):
                 if outcome is None:
                     continue
                 statuses[start + index] = outcome.status
-                if outcome.detail:
+                if outcome.detail.strip():
                     details[start + index] = outcome.detail
             start += len(op)
         return Settled(statuses, details)
@@ -151,29 +151,31 @@ class _Outcome:
 
 
 _APPLIED = _Outcome(Status.APPLIED)
+_BY_ID = _Outcome(Status.APPLIED, " ")
+"""A success that names the entry's user or group by an id that we cannot know."""
 
 
-def _match(action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequence[str]) -> list[_Outcome | None]:
+def _match(action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequence[object]) -> list[_Outcome | None]:
     """One outcome per entry; None where the sentences do not tell.
 
-    By position when the counts agree and no sentence contradicts its entry, else by the ids that successes name.
+    By position when the counts agree and nothing contradicts. Errors may name nobody, and the order of sentences
+    is not documented: so beside errors a success must name its own entry, which a name's unknown id does not.
+    Else by the pairs that successes name; of what is left, one entry and one sentence belong together.
     """
     if len(entries) == len(sentences):
         read = [_read(action, entry, said) for entry, said in zip(entries, sentences, strict=True)]
-        if None not in read:
+        told = [outcome for outcome in read if outcome is not None]
+        if len(told) == len(read) and (all(o is _APPLIED for o in told) or not any(o is _BY_ID for o in told)):
+            return list(read)
+        if all(outcome is _APPLIED or outcome is _BY_ID for outcome in read):
             return list(read)
     if len(entries) == 1:
         return [None]
     found: list[_Outcome | None] = [None] * len(entries)
-    places = {
-        (str(user), str(group)): index
-        for index, (user, group) in enumerate(entries)
-        if isinstance(user, int) and isinstance(group, int)
-    }
+    places = {_SENTENCE[action].format(*entry).casefold(): index for index, entry in enumerate(entries)}
     left = []
     for said in sentences:
-        match = _SUCCESS[action].fullmatch(said)
-        place = places.pop((match[1], match[2]), None) if match else None
+        place = places.pop(said.casefold(), None) if isinstance(said, str) else None
         if place is None:
             left.append(said)
         else:
@@ -184,15 +186,21 @@ def _match(action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequen
     return found
 
 
-def _read(action: Action, entry: tuple[Key, Key], said: str) -> _Outcome | None:
-    """What a sentence says of the entry; None when it speaks of somebody else."""
-    if said == _SENTENCE[action].format(*entry):
+def _read(action: Action, entry: tuple[Key, Key], said: object) -> _Outcome | None:
+    """What a sentence says of the entry; None when it speaks of somebody else, or may be any of both."""
+    if not isinstance(said, str):
+        return None
+    if said.casefold() == _SENTENCE[action].format(*entry).casefold():
         return _APPLIED
     match = _SUCCESS[action].fullmatch(said)
-    if match is None:
-        return _Outcome(Status.FAILED, printable(said)[:200] or "an empty statement")
-    speaks = all(_agrees(key, named) for key, named in zip(entry, match.groups(), strict=True))
-    return _APPLIED if speaks else None
+    if match is not None and all(_agrees(key, named) for key, named in zip(entry, match.groups(), strict=True)):
+        return _BY_ID
+    has_blanks = any(isinstance(key, str) and len(key.split()) > 1 for key in entry)
+    about_another = any(
+        found is not None and (has_blanks or all(len(named.split()) == 1 for named in found.groups()))
+        for found in (pattern.fullmatch(said) for pattern in _SUCCESS.values())
+    )
+    return None if about_another else _Outcome(Status.FAILED, printable(said)[:200] or "an empty statement")
 
 
 def _agrees(key: Key, named: str) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import time
+import subprocess
+import sys
+from time import monotonic
 
 import pytest
-from shell import state_of
+from shell import state_of, wait
 
 CHANGES = "op,user_id,group_id\nadd,5,53\nadd,6,53\nremove,6,53\nadd,7,54\nadd,nobody,1\n"
 
@@ -180,7 +182,7 @@ def test_signals_drain_and_say_how_to_go_on(shell):
         options = ("-c", "b.toml", "--target", "minapp", "--url", url, "--rate", "none", "--max-in-flight", "2")
         process = shell.start("apply", "c.csv", *options, "--ledger", "my run.ledger", BATCHER_TOKEN="t")
         while state_of(url)["requests"] < 4:
-            time.sleep(0.05)
+            wait(0.05)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=30)
         assert process.returncode == 130
@@ -215,13 +217,13 @@ def test_a_second_signal_ends_at_once_and_the_ledger_stays_whole(shell):
             BATCHER_TOKEN="t",
         )
         while state_of(url)["requests"] < 2:
-            time.sleep(0.05)
+            wait(0.05)
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        started = time.monotonic()
+        wait(0.3)
+        started = monotonic()
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=30)
-        assert time.monotonic() - started < 3
+        assert monotonic() - started < 3
         assert process.returncode == 143, stderr
     assert shell.run("verify", "l").returncode == 0
 
@@ -232,7 +234,7 @@ def test_two_runs_on_one_ledger(shell):
     with shell.simulator("--latency-ms", "2000") as url:
         first = shell.start("apply", "c.csv", "--target", "minapp", "--url", url, "--ledger", "l", BATCHER_TOKEN="t")
         while state_of(url)["requests"] < 1:
-            time.sleep(0.05)
+            wait(0.05)
         second = shell.run("resume", "l", BATCHER_TOKEN="t")
         assert second.returncode == 7
         assert b"another run holds l" in second.stderr
@@ -265,9 +267,6 @@ def test_no_secret_anywhere_not_even_when_the_target_echoes_it(shell):
 
 def test_whoever_stops_reading_does_not_change_the_outcome(shell):
     """A closed standard output is no success."""
-    import subprocess
-    import sys
-
     shell.write("c.csv", CHANGES)
     command = f"{sys.executable} -m batcher apply c.csv --simulate --json | true; echo ${{PIPESTATUS[0]}}"
     result = subprocess.run(

@@ -6,11 +6,10 @@ import json
 import os
 import random
 import signal
-import time
 
 import pytest
 from harness import final_state
-from shell import state_of
+from shell import state_of, wait
 
 CONFIG = "[limits]\nmax_changes = 200\n[retry]\ngrace_seconds = 0.2\nbase_seconds = 0.05\n"
 
@@ -31,7 +30,7 @@ def _killed_runs(shell, seed, kills, kind):
         while True:
             process = shell.start(*command, "--json", BATCHER_TOKEN="t")
             if killed < kills:
-                time.sleep(dice.uniform(0.3, 1.3))
+                wait(dice.uniform(0.3, 1.3))
                 process.send_signal(signal.SIGKILL)
                 killed += process.poll() is None
             stdout, stderr = process.communicate(timeout=60)

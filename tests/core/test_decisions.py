@@ -47,6 +47,8 @@ NOW = 1_800_000_000.0
         ("inf", None),
         ("nan", None),
         ("Fri, 99 Jan 2027 08:00:30 GMT", None),
+        ("Wed, 21 Oct 99999999999 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 +99999999999999999999999", None),
     ],
 )
 def test_retry_after_in_each_of_its_forms(text, seconds):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sqlite3
 import subprocess
 import sys
@@ -236,12 +235,12 @@ def test_what_a_killed_run_left_can_be_read_where_nothing_may_be_written(tmp_pat
     subprocess.run([sys.executable, "-c", script, str(play.ledger)], check=False)
     assert (tmp_path / "run.ledger-wal").stat().st_size > 0
     (tmp_path / "run.ledger-shm").unlink()
-    os.chmod(tmp_path, 0o500)
+    tmp_path.chmod(0o500)
     try:
         with LedgerReader(play.ledger) as reader:
             assert reader.facts()["mark"] == "here"
     finally:
-        os.chmod(tmp_path, 0o700)
+        tmp_path.chmod(0o700)
 
 
 def test_no_token_in_the_settings_of_a_ledger(played):

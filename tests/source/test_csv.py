@@ -241,6 +241,17 @@ def test_headers():
         Layout.of(["op", "action", "user", "group"], ANY, "f")
 
 
+def test_a_target_with_ids_only_takes_no_names_whatever_the_header():
+    """A name's code must never reach a target for an id. Both ways."""
+    columns, _, _ = carefully(b"add,bob,3\n", header="op,user_name,group_id", fields=IDS)
+    assert listed(columns) == [(2, "user 'bob' is a name; this target takes integer ids only")]
+    layout = Layout.of(["op", "user_name", "group_id"], IDS, "x")
+    assert read_clean(b"add,bob,3\n", 2, layout, Forms(), ",", 0) is None
+    both, _, _ = carefully(b"add,5,,3\nadd,,bob,3\n", header="op,user_id,user_name,group_id", fields=IDS)
+    assert [row[0] for row in listed(both)] == [2, 3]
+    assert both.user.entries is None
+
+
 def test_a_target_with_ids_only_takes_neutral_columns_for_ids():
     columns, _, _ = carefully(b"add,bob,3\nadd,5,3\n", header="op,user,group", fields=IDS)
     assert "is not an integer" in listed(columns)[0][1]

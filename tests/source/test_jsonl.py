@@ -85,7 +85,10 @@ def test_plain_lines_go_the_fast_way(changes):
         ('{"op":"add","path":"/x","users":[5],"groups":[1]}', "path '/x' is not /membership"),
         ('{"membership":{"add":5}}', "membership: add must be a list"),
         ('{"membership":{"ad":[]}}', "membership must be an object"),
-        ("[]", "an empty array holds no change"),
+        ('{"op":"add","action":"remove","user":5,"group":1}', "more than one op: op and action"),
+        ('{"op":"add","user":9,"users":[1],"groups":[2]}', "both user and the lists"),
+        ('{"op":"remove","membership":{"add":[]}}', "beside membership nothing else"),
+        ('{"op":"add","user_id":"a","group":5,"":1}', "is a text under the name of an id"),
         ('{"op":"add","user":"\\ud800","group":1}', ""),
     ],
 )
@@ -97,6 +100,8 @@ def test_reasons(line, reason):
 
 
 def test_ids_only():
+    assert read_clean(b'{"op":"add","user_name":"bob","group":1}\n', 1, IDS, 0) is None
+    assert "integer ids only" in carefully('{"op":"add","user_name":"bob","group":1}\n', IDS)[0][1]
     assert "this target takes integer ids only" in carefully('{"op":"add","user":"bob","group":1}\n', IDS)[0][1]
 
 
@@ -128,6 +133,10 @@ def test_documents_in_the_targets_own_forms():
     assert document(membership) == [(1, "add", "a", 17), (2, "remove", "c", 4)]
     assert carefully(orjson.dumps(membership).decode()) == [(1, "add", "a", 17), (1, "remove", "c", 4)]
     assert document({"membership": {"add": [{"op": "remove", "user_id": 1, "usergroup_id": 2}]}}) == [(1, "add", 1, 2)]
+
+
+def test_empty_documents_are_a_quiet_night():
+    assert document([]) == document({"membership": {"add": [], "remove": []}}) == carefully("[]\n") == []
 
 
 @pytest.mark.parametrize(("content", "reason"), [(b"{", "not valid JSON"), (b"5", "must be an array")])

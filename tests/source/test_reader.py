@@ -16,7 +16,7 @@ from batcher.core.errors import InputError
 from batcher.core.model import Position
 from batcher.source import lines as lines_module
 from batcher.source.layout import Fields
-from batcher.source.lines import Waits
+from batcher.source.lines import WAITS, Waits
 from batcher.source.reader import Input, Reading, read
 from batcher.source.spool import Spool, spool_changes
 from batcher.source.windows import Windower
@@ -112,6 +112,33 @@ def test_the_longest_line(tmp_path, monkeypatch, length, is_read):
     found = rows(path)
     assert found[-1] == (3, "add", 6, 54)
     assert (found[0] == (2, "add", 5, 53)) is is_read
+
+
+def test_a_long_line_is_passed_over_wherever_reading_starts_or_pauses(tmp_path, monkeypatch):
+    """After whole lines, after an open quote, and where a pipe pauses within it."""
+    monkeypatch.setattr(lines_module, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(lines_module, "BLOCK", 64)
+    monkeypatch.setattr(lines_module, "FIRST_BLOCK", 64)
+    content = b"op,user_id,group_id\n" + b"add,1,1\n" * 10 + b'add,"2\n' + b"y" * 3000 + b"\nadd,3,3\n" * 2
+    path = put(tmp_path, "a.csv", content)
+    whole = stretches(path)
+    everything = [row for part, _ in whole for row in listed(part)]
+    assert [row[0] for row in everything] == [*range(2, 15), 16]
+    assert "never closed" in everything[10][1]
+    assert "longer than" in everything[11][1]
+    seen = 0
+    for part, position in whole:
+        seen += len(part)
+        assert rows(path, position) == everything[seen:]
+    growing = put(tmp_path, "spool", b"")
+    steps = read(0, Input("-", growing, "csv", lambda: growing.stat().st_size == len(content)), HOW, Position())
+    found = []
+    for start in range(0, len(content), 100):
+        with growing.open("ab") as file:
+            file.write(content[start : start + 100])
+        while not isinstance(step := next(steps, WAITS), Waits):
+            found += listed(step[0])
+    assert found == everything
 
 
 def test_a_document_that_is_too_large(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from columns import product_of
+from columns import batch_of, product_of
 
 from batcher.core.http import Response
 from batcher.core.model import Status
@@ -25,6 +25,12 @@ def test_a_request_is_the_documented_one():
         "X-Hydrogen-Env-ID": "test",
     }
     assert orjson.loads(request.body) == [{"op": "add", "path": "/membership", "users": [5, 6], "groups": [53, 54]}]
+
+
+def test_a_names_code_never_gets_on_the_wire():
+    """It would change a stranger's rights."""
+    with pytest.raises(TypeError, match="integer ids only"):
+        TARGET.encode(batch_of([("add", "bob", 5)]), "t")
 
 
 def test_long_lists_are_encoded_alike():

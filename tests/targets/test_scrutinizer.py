@@ -82,8 +82,8 @@ def test_what_cannot_be_told_stays_open():
         (("add", 13, 1), "User 13 added to usergroup 1", A),
         (("add", 13, 1), "User 14 added to usergroup 1", P),
         (("add", 13, 1), "User 13 added to usergroup 2", P),
-        (("add", 13, 1), "User 13 removed from usergroup 1", F),
-        (("add", 13, 1), "User 13 added to usergroup 1 ", F),
+        (("add", 13, 1), "User 13 removed from usergroup 1", P),
+        (("add", 13, 1), "User 13 added to usergroup 1 ", P),
         (("add", 13, 1), "User 13 could not be added to usergroup 1", F),
         (("add", 13, 1), "", F),
         (("add", "bob", 1), "User 99 added to usergroup 1", A),
@@ -91,12 +91,24 @@ def test_what_cannot_be_told_stays_open():
         (("add", "bob", 1), "User eve added to usergroup 1", P),
         (("add", "bob", 1), "User 99 added to usergroup 2", P),
         (("add", "my user", "my group"), "User my user added to usergroup my group", A),
-        (("add", "my user", "my group"), "User my user not added to usergroup my group", F),
+        (("add", "my user", "my group"), "User my user not added to usergroup my group", P),
+        (("add", "John Smith", "Web Team"), "User john smith added to usergroup 12", A),
+        (("add", "John Smith", 7), "No such user: John Smith", F),
     ],
 )
 def test_a_lone_statement(change, said, status):
     """It is the change's success, its reason, or about somebody else."""
     assert judged([change], reply([said]))[0] == [status]
+
+
+def test_beside_errors_a_success_must_name_its_own_entry():
+    """The id of a name is not known, and the order is not documented: so nobody is booked on a guess."""
+    changes = [("add", "x", 1), ("add", "y", 1)]
+    assert judged(changes, reply(["User 9 added to usergroup 1", "no user x"]))[0] == [P, P]
+    assert judged(changes, reply(["User 9 added to usergroup 1", "User 8 added to usergroup 1"]))[0] == [A, A]
+    assert judged(changes, reply(["no user x", "User y added to usergroup 1"]))[0] == [F, A]
+    assert judged(changes, reply(["User y added to usergroup 1", "no user x"]))[0] == [F, A]
+    assert judged(changes, reply([None, {"a": 1}]))[0] == [P, P]
 
 
 @pytest.mark.parametrize(
