@@ -23,6 +23,10 @@ from batcher.source.records import CHUNK_ROWS, Rows, unfold
 from batcher.source.rules import LONGEST_NAME, Invalid, action_of, id_of, name_of, shown
 
 
+_SMALL_OP = 1024
+"""Pairs. Larger ops unfold into stretches of their own."""
+
+
 class JsonParser:
     """Turns blocks of whole lines into columns."""
 
@@ -181,8 +185,10 @@ def _collect(
         except Invalid as invalid:
             rows.reject(line, str(invalid))
         else:
-            if len(users) * len(groups) == 1:
-                rows.add(line, action, users[0], groups[0])
+            if len(users) * len(groups) <= _SMALL_OP:
+                for user in users:
+                    for group in groups:
+                        rows.add(line, action, user, group)
             else:
                 if len(rows):
                     yield rows.columns()

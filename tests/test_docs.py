@@ -1,0 +1,126 @@
+"""What the README, the guides and the example configuration say is run or held to the code."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from shell import Shell
+
+from batcher.core.verdict import Cause
+from batcher.settings import Settings
+from batcher.targets.minapp import MinApp
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, re.DOTALL)
+TRY, TESTS, MINAPP, SCRUTINIZER, AFTER, RESUME = [text for kind, text in BLOCKS if kind == "bash"]
+(LIBRARY,) = [text for kind, text in BLOCKS if kind == "python"]
+
+
+@pytest.fixture
+def bash(tmp_path, monkeypatch):
+    """Runs a block as it stands, with `batcher` on the path and sample files at hand."""
+    shell = Shell(tmp_path)
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "batcher"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m batcher "$@"\n', encoding="utf-8")
+    program.chmod(0o700)
+    (tmp_path / "examples").mkdir()
+    sample = (ROOT / "examples" / "changes.csv").read_bytes()
+    (tmp_path / "examples" / "changes.csv").write_bytes(sample)
+    shell.write("changes.csv", sample)
+    shell.write("people.jsonl", '{"op":"add","user":"eve","group":"staff"}\n')
+
+    def run(text, **environment):
+        known = shell.environment(**environment)
+        known["PATH"] = f"{tmp_path / 'bin'}:{known['PATH']}"
+        return subprocess.run(
+            ["bash", "-ec", text], cwd=tmp_path, env=known, capture_output=True, timeout=120, check=False
+        )
+
+    run.shell = shell
+    return run
+
+
+def test_the_first_command_ends_with_a_summary_a_ledger_and_results(bash):
+    """Its installation is what CI does; the rest runs here as it stands."""
+    assert TRY.startswith("python3.11 -m venv .venv && .venv/bin/pip install --quiet . && ")
+    result = bash(TRY.split(" && ", 2)[2].replace(".venv/bin/batcher", "batcher"))
+    assert result.returncode == 0, result.stderr
+    assert b"7 changes: 6 applied \xc2\xb7 1 superseded" in result.stdout
+    assert b"op,user,group,status" in result.stdout
+    assert (bash.shell.folder / "first.ledger").exists()
+
+
+def test_ci_runs_the_test_command_as_it_stands():
+    assert TESTS.strip() in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_real_use_against_each_api(bash):
+    """The blocks as they stand; only the addresses lead to the simulator."""
+    with bash.shell.simulator("--token", "your-token") as url:
+        minapp = bash(MINAPP, BATCHER_URL=url)
+        assert minapp.returncode == 0, minapp.stderr
+        scrutinizer = bash(SCRUTINIZER.replace("https://scrutinizer.example.org", url))
+        assert scrutinizer.returncode == 0, scrutinizer.stderr
+
+
+def test_afterwards_and_resuming(bash):
+    assert bash("batcher apply changes.csv --simulate --ledger run.ledger").returncode == 0
+    for block in (AFTER, RESUME):
+        result = bash(block)
+        assert result.returncode == 0, result.stderr
+
+
+def test_the_library_example(bash):
+    with bash.shell.simulator() as url:
+        result = subprocess.run(
+            [sys.executable, "-c", LIBRARY],
+            cwd=bash.shell.folder,
+            env=bash.shell.environment(MINAPP_URL=url, BATCHER_TOKEN="t"),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.decode().splitlines()[:3] == ["5 applied", "6 applied", "7 applied"]
+    assert "0 3 <changes>" not in result.stdout.decode()
+
+
+def test_links_lead_somewhere():
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_exit_code_and_command_is_in_the_readme(bash):
+    listed = set(re.findall(r"^\| ([\d, ]+) \|", README, re.MULTILINE))
+    codes = {int(code) for entry in listed for code in entry.split(",")}
+    assert {cause.exit_code for cause in Cause} | {0, 1, 2, 3, 5, 7, 8} == codes
+    named = set(re.findall(r"\n  (\w+)  +\S", bash.shell.run("--help").stdout.decode()))
+    assert {"apply", "resume", "simulate"} <= named
+    assert all(f"batcher {name}" in README for name in named)
+
+
+def test_the_example_configuration_shows_every_key_with_its_default():
+    """Uncommented as it stands, it is what the code does without it."""
+    text = (ROOT / "config.example.toml").read_text(encoding="utf-8")
+    shown = tomllib.loads(re.sub(r"^# (?=[a-z_]+ = )", "", text, flags=re.MULTILINE))
+    defaults = msgspec.to_builtins(Settings())
+    defaults["limits"] = {name: getattr(MinApp.limits, name) for name in MinApp.limits.__dataclass_fields__}
+    defaults["guard"]["max_removals"] = 1000  # the only key without a default shows an example
+    assert shown == defaults
+    assert Settings.load(ROOT / "config.example.toml") == Settings()
+    for name in ("TARGET", "URL", "RATE", "LEDGER", "MAX_IN_FLIGHT", "MAX_FAILURES", "DEADLINE", "MAX_WAIT", "CONFIG"):
+        assert f"BATCHER_{name}" in text
+
+
+def test_the_program_runs_without_the_environment_of_the_tests():
+    assert "BATCHER_TOKEN" not in os.environ
