@@ -296,7 +296,7 @@ class Courier:
         if self._is_repeat(delivery, history):
             statuses = np.where(statuses == Status.FAILED, Status.UNKNOWN, statuses).astype(np.int8)
         told = np.flatnonzero(statuses != Status.PENDING)
-        kept = {int(new): details[int(old)] for new, old in enumerate(told) if int(old) in details}
+        kept = {int(np.searchsorted(told, place)): reason for place, reason in details.items()}
         word = Settlement(batch.window, batch.id, batch.rows[told], statuses[told], kept, self._clock.utc(), history)
         accepted = bool((statuses == Status.APPLIED).any() or (statuses == Status.UNCHANGED).any())
         pieces: tuple[tuple[Op, ...], ...] = ()

@@ -22,7 +22,6 @@ from batcher.source.layout import Field, Fields, Form
 from batcher.source.records import CHUNK_ROWS, Rows, unfold
 from batcher.source.rules import LONGEST_NAME, Invalid, action_of, id_of, name_of, shown
 
-
 _SMALL_OP = 1024
 """Pairs. Larger ops unfold into stretches of their own."""
 

@@ -31,7 +31,7 @@ _SUCCESS = {
     Action.ADD: re.compile(r"User (.+) added to usergroup (.+)"),
     Action.REMOVE: re.compile(r"User (.+) removed from usergroup (.+)"),
 }
-_SENTENCE = {Action.ADD: "User {} added to usergroup {}", Action.REMOVE: "User {} removed from usergroup {}"}
+_VERBS = {Action.ADD: "added to", Action.REMOVE: "removed from"}
 _LISTS = {Action.ADD: "added", Action.REMOVE: "removed"}
 _ENVELOPE = 1024 + 2048
 """Bytes. The form around the JSON: its other fields and boundaries, and a token of up to 2 KiB."""
@@ -78,13 +78,16 @@ class Scrutinizer:
             users, groups = op.pairs()
             entries = list(zip(batch.user.values(users), batch.group.values(groups), strict=True))
             said = data.get(_LISTS[op.action], [])
-            sentences = said if isinstance(said, list) else []
-            for index, outcome in enumerate(_match(op.action, entries, sentences)):
-                if outcome is None:
-                    continue
-                statuses[start + index] = outcome.status
-                if outcome.detail.strip():
-                    details[start + index] = outcome.detail
+            verb = _VERBS[op.action]
+            if said == [f"User {user} {verb} usergroup {group}" for user, group in entries]:
+                statuses[start : start + len(op)] = Status.APPLIED  # what nearly every reply says
+                start += len(op)
+                continue
+            for index, outcome in enumerate(_match(op.action, entries, said if isinstance(said, list) else [])):
+                if outcome is not None:
+                    statuses[start + index] = outcome.status
+                    if outcome.detail:
+                        details[start + index] = outcome.detail
             start += len(op)
         return Settled(statuses, details)
 
@@ -148,10 +151,11 @@ def _data(response: Response, now: float) -> dict[str, object] | Verdict:
 class _Outcome:
     status: Status
     detail: str = ""
+    names_itself: bool = True
 
 
 _APPLIED = _Outcome(Status.APPLIED)
-_BY_ID = _Outcome(Status.APPLIED, " ")
+_BY_ID = _Outcome(Status.APPLIED, names_itself=False)
 """A success that names the entry's user or group by an id that we cannot know."""
 
 
@@ -172,7 +176,7 @@ def _match(action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequen
     if len(entries) == 1:
         return [None]
     found: list[_Outcome | None] = [None] * len(entries)
-    places = {_SENTENCE[action].format(*entry).casefold(): index for index, entry in enumerate(entries)}
+    places = {_sentence(action, entry): index for index, entry in enumerate(entries)}
     left = []
     for said in sentences:
         place = places.pop(said.casefold(), None) if isinstance(said, str) else None
@@ -186,11 +190,16 @@ def _match(action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequen
     return found
 
 
+def _sentence(action: Action, entry: tuple[Key, Key]) -> str:
+    """The documented success that names the entry as it was sent, for comparison in any case."""
+    return f"User {entry[0]} {_VERBS[action]} usergroup {entry[1]}".casefold()
+
+
 def _read(action: Action, entry: tuple[Key, Key], said: object) -> _Outcome | None:
     """What a sentence says of the entry; None when it speaks of somebody else, or may be any of both."""
     if not isinstance(said, str):
         return None
-    if said.casefold() == _SENTENCE[action].format(*entry).casefold():
+    if said.casefold() == _sentence(action, entry):
         return _APPLIED
     match = _SUCCESS[action].fullmatch(said)
     if match is not None and all(_agrees(key, named) for key, named in zip(entry, match.groups(), strict=True)):
