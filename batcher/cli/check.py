@@ -37,6 +37,7 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
 
     from batcher.cli.runner import run_async
     from batcher.engine.probing import probe
+    from batcher.engine.register import state_folder
     from batcher.engine.session import make_target, real_surroundings
     from batcher.settings import credentials
 
@@ -45,7 +46,7 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
     given = credentials(settings.auth, os.environ)
 
     async def main() -> int:
-        stop = await probe(settings, given, real_surroundings(None))
+        stop = await probe(settings, given, real_surroundings(state_folder(os.environ)))
         reason = "" if stop is None else stop.reason
         if as_json:
             answer = {

@@ -79,6 +79,16 @@ class Meter:
             self._log.append(_Sent(clock, clock, cost))
         self._logged += cost
 
+    def dump(self) -> list[int]:
+        """What was sent, as plain numbers: to be kept for a later process, or for one beside this."""
+        return [self._due, *(number for sent in self._log for number in (sent.start, sent.latest, sent.cost))]
+
+    def load(self, dumped: list[int]) -> None:
+        """Go on from what `dump` gave."""
+        self._due, *numbers = dumped
+        self._log = deque(_Sent(*numbers[i : i + 3]) for i in range(0, len(numbers), 3))
+        self._logged = sum(sent.cost for sent in self._log)
+
     def _forget(self, clock: int) -> None:
         while self._log and self._log[0].latest + self._window <= clock:
             self._logged -= self._log.popleft().cost
@@ -105,6 +115,16 @@ class Turn:
     because: Waiting
 
 
+@dataclass(frozen=True, slots=True)
+class PaceState:
+    """A pacer's memory as plain values."""
+
+    requests: list[int]
+    changes: list[int]
+    quiet_until: float
+    quiet_because: str
+
+
 class Pacer:
     """Every request to the target passes here: requests and changes per unit, and quiet when the target asks for it."""
 
@@ -115,7 +135,8 @@ class Pacer:
         self._quiet_because = Waiting.RETRY_AFTER
 
     def __repr__(self) -> str:
-        return f"<Pacer requests={self._requests} changes={self._changes} quiet_until={self._quiet_until:g}>"
+        meters = f"requests={self._requests} changes={self._changes}"
+        return f"<{type(self).__name__} {meters} quiet_until={self._quiet_until:g}>"
 
     @property
     def is_limited(self) -> bool:
@@ -139,12 +160,39 @@ class Pacer:
         longest = max(waits)
         return Turn(longest, Waiting.RATE if longest > 0 else Waiting.NOTHING)
 
-    def take(self, now: float, changes: int) -> None:
-        """Record a send."""
+    def try_take(self, now: float, changes: int) -> Turn:
+        """The turn; when it is now, it is taken, and the send recorded."""
+        turn = self.turn(now, changes)
+        if turn.seconds <= 0:
+            self.record(now, changes)
+        return turn
+
+    def record(self, now: float, changes: int) -> None:
+        """A send happened at `now`."""
         if self._requests is not None:
             self._requests.take(now)
         if self._changes is not None and changes:
             self._changes.take(now, changes)
+
+    def close(self) -> None:
+        """No more sends."""
+
+    def dump(self) -> PaceState:
+        """Everything that another process must know to keep the same bounds."""
+        return PaceState(
+            self._requests.dump() if self._requests else [],
+            self._changes.dump() if self._changes else [],
+            self._quiet_until,
+            self._quiet_because.value,
+        )
+
+    def load(self, state: PaceState) -> None:
+        """Go on from what `dump` gave."""
+        if self._requests is not None and state.requests:
+            self._requests.load(state.requests)
+        if self._changes is not None and state.changes:
+            self._changes.load(state.changes)
+        self._quiet_until, self._quiet_because = state.quiet_until, Waiting(state.quiet_because)
 
 
 class AdaptiveLimit:

@@ -9,7 +9,7 @@ import anyio
 
 from batcher.core.clock import Clock
 from batcher.core.http import Request, Response
-from batcher.core.limit import AdaptiveLimit, Pacer, Waiting
+from batcher.core.limit import AdaptiveLimit, Pacer, Turn, Waiting
 from batcher.core.report import Waited
 from batcher.delivery.stopping import Stopping
 from batcher.transport import Transport
@@ -69,8 +69,7 @@ class Turnstile:
 
         async def depart() -> None:
             nonlocal gated, flying
-            await self._await_turn(changes)
-            self.pacer.take(self.clock.now(), changes)
+            await self._await_turn(self.pacer.try_take, changes)
             flying = True
             self.in_flight += 1
             self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
@@ -83,7 +82,7 @@ class Turnstile:
         if gated:
             await self._gate.acquire()
         try:
-            await self._await_turn(changes)
+            await self._await_turn(self.pacer.turn, changes)
             return await self._transport.exchange(request, depart)
         finally:
             if gated:
@@ -91,9 +90,9 @@ class Turnstile:
             if flying:
                 self.in_flight -= 1
 
-    async def _await_turn(self, changes: int) -> None:
+    async def _await_turn(self, ask: Callable[[float, int], Turn], changes: int) -> None:
         self._stopping.check()
-        while (turn := self.pacer.turn(self.clock.now(), changes)).seconds > 0:
+        while (turn := ask(self.clock.now(), changes)).seconds > 0:
             started = self.clock.now()
             self.waiting = Wait(turn.because, started + turn.seconds)
             try:

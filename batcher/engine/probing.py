@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from batcher.core.errors import TransportError, UntrustedError
-from batcher.core.limit import FixedLimit, Meter, Pacer
+from batcher.core.limit import FixedLimit
 from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials, LoginRefusedError
 from batcher.core.verdict import Cause, Settled, Stop
 from batcher.delivery.access import Access
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
-from batcher.engine.session import Surroundings, make_target
+from batcher.engine.session import Surroundings, make_pacer, make_target
 from batcher.settings import Settings
 
 
 async def probe(settings: Settings, credentials: Credentials, surroundings: Surroundings) -> Stop | None:
     """What stands in the way of a run; None when nothing does. Paced like a run's own requests."""
     target, secrets = make_target(settings), Secrets()
-    rate = settings.requests_rate(target)
-    pacer = Pacer(Meter(rate, settings.rate.burst, settings.rate.margin) if rate else None, None)
+    pacer = make_pacer(settings, target, surroundings)
     async with surroundings.transport(settings, secrets) as transport:
         turnstile = Turnstile(transport, pacer, FixedLimit(1), surroundings.clock, Stopping())
         access = Access(target, credentials, turnstile, secrets)
@@ -31,6 +30,8 @@ async def probe(settings: Settings, credentials: Credentials, surroundings: Surr
             return Stop(Cause.ENDPOINT, str(error))
         except TransportError as error:
             return Stop(Cause.OUTAGE, str(error))
+        finally:
+            pacer.close()
     verdict = secrets.scrub_verdict(target.interpret_probe(response, surroundings.clock.utc()))
     if isinstance(verdict, Settled):
         return None

@@ -24,12 +24,17 @@ def state_folder(environment: Mapping[str, str]) -> Path:
     return Path(home) / "batcher"
 
 
+def state_file(folder: Path, kind: str, url: str, env: str, suffix: str) -> Path:
+    """The file of a target in the state folder."""
+    name = blake2b(f"{kind}\0{url}\0{env}".encode(), digest_size=8).hexdigest()
+    return folder / f"{kind}-{name}.{suffix}"
+
+
 class Register:
     """The runs on one target. A folder that cannot be written costs the protection, not the run."""
 
     def __init__(self, folder: Path, kind: str, url: str, env: str) -> None:
-        name = blake2b(f"{kind}\0{url}\0{env}".encode(), digest_size=8).hexdigest()
-        self._path = folder / f"{kind}-{name}.sqlite"
+        self._path = state_file(folder, kind, url, env, "sqlite")
 
     def add(self, run: str, ledger: Path, started: float) -> None:
         """A run starts on the target at this moment (UTC seconds)."""

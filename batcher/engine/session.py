@@ -18,7 +18,7 @@ from batcher.core.errors import BatcherError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy, lane_keys
 from batcher.core.late import LateRequests
-from batcher.core.limit import AdaptiveLimit, FixedLimit, Meter, Pacer, Rate
+from batcher.core.limit import AdaptiveLimit, FixedLimit, Meter, Pacer
 from batcher.core.model import Limits, Settlement, Status, Window
 from batcher.core.report import Report, Requests, Waited, command
 from batcher.core.retry import RetryPolicy
@@ -34,8 +34,9 @@ from batcher.delivery.turnstile import Turnstile
 from batcher.engine.books import Books, Executor, OpenWindow, in_thread
 from batcher.engine.budget import Budget
 from batcher.engine.feed import Work
-from batcher.engine.register import Register
+from batcher.engine.register import Register, state_file
 from batcher.engine.run import Run
+from batcher.engine.shared_pace import SharedPacer
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import Figures, LedgerWriter
 from batcher.settings import Settings
@@ -86,7 +87,6 @@ class Session:
     settings: Settings
     target: Target
     limits: Limits
-    rate: Rate | None
     order_by: OrderBy
     ledger: LedgerWriter
     surroundings: Surroundings
@@ -112,8 +112,8 @@ class Session:
         """
         target = make_target(settings)
         order_by = OrderBy.INPUT if settings.input.ordered else OrderBy(settings.target.order_by)
-        limits, rate = settings.limits_for(target), settings.requests_rate(target)
-        return Session(settings, target, limits, rate, order_by, ledger, surroundings, stopping)
+        limits = settings.limits_for(target)
+        return Session(settings, target, limits, order_by, ledger, surroundings, stopping)
 
     def register(self) -> Register | None:
         """Where runs on this target know of each other."""
@@ -148,7 +148,9 @@ class Session:
         settings = self.settings
         async with self.surroundings.transport(settings, self.secrets) as transport:
             limit = self._limit()
-            turnstile = Turnstile(transport, self._pacer(), limit, clock, self.stopping)
+            turnstile = Turnstile(
+                transport, make_pacer(settings, self.target, self.surroundings), limit, clock, self.stopping
+            )
             access = Access(self.target, credentials, turnstile, self.secrets)
             blame = Blame()
             courier = Courier(
@@ -195,6 +197,7 @@ class Session:
             try:
                 await run.run()
             finally:
+                turnstile.pacer.close()
                 stopping = self.stopping
                 with _ignoring_a_dead_ledger(stopping):
                     self.ledger.end_session(self.figures(), clock.utc(), stopping.cause, stopping.reason)
@@ -212,14 +215,6 @@ class Session:
         most = self.settings.rate.max_in_flight
         return AdaptiveLimit(ceiling=_MOST_WORKERS) if most == "auto" else FixedLimit(most)
 
-    def _pacer(self) -> Pacer:
-        rate = self.settings.rate
-        changes = parse_rate(rate.changes)
-        return Pacer(
-            Meter(self.rate, rate.burst, rate.margin) if self.rate else None,
-            Meter(changes, 1, rate.margin) if changes else None,
-        )
-
     def _budget(self) -> Budget:
         guard = self.settings.guard
         count, share = parse_failures(guard.max_failures) if guard.max_failures else (None, None)
@@ -235,6 +230,18 @@ def make_target(settings: Settings) -> Target:
 
     """
     return create(settings.target.kind, settings.target.url, settings.target.env)
+
+
+def make_pacer(settings: Settings, target: Target, surroundings: Surroundings) -> Pacer:
+    """The pacer of a run; shared with other runs on this host where there is a rate and a state folder."""
+    rate, folder, clock = settings.rate, surroundings.state_folder, surroundings.clock
+    requests, changes = settings.requests_rate(target), parse_rate(rate.changes)
+    requests_meter = Meter(requests, rate.burst, rate.margin) if requests else None
+    changes_meter = Meter(changes, 1, rate.margin) if changes else None
+    if folder is None or (requests_meter is None and changes_meter is None):
+        return Pacer(requests_meter, changes_meter)
+    file = state_file(folder, target.name, target.url, settings.target.env, "pace")
+    return SharedPacer(requests_meter, changes_meter, file, clock.utc() - clock.now())
 
 
 def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Report:

@@ -64,3 +64,22 @@ def test_killed_and_resumed(shell, kind):
 @pytest.mark.parametrize("seed", range(int(os.environ.get("BATCHER_TEST_KILLS", "200")) // 8))
 def test_killed_200_times(shell, seed):
     _killed_runs(shell, 100 + seed, 8, random.Random(seed).choice(["minapp", "scrutinizer"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 3])
+def test_a_strict_target_sees_no_violation_from_all_processes_together(shell, processes):
+    """Twenty requests in any second, by arrivals; at least 95 % of what is allowed is used."""
+    each = 300 // processes
+    for number in range(processes):
+        rows = "".join(f"add,{number * 1000 + row},1\n" for row in range(each))
+        shell.write(f"{number}.csv", "op,user_id,group_id\n" + rows)
+    shell.write("b.toml", "[limits]\nmax_changes = 1\n")
+    with shell.simulator("--limit", "20/s") as url:
+        options = ("-c", "b.toml", "--target", "minapp", "--url", url, "--rate", "20/s", "--json")
+        runs = [shell.start("apply", f"{n}.csv", *options, BATCHER_TOKEN="t") for n in range(processes)]
+        reports = [json.loads(run.communicate(timeout=120)[0]) for run in runs]
+        assert all(report["exit_code"] == 0 for report in reports)
+        assert state_of(url)["limited"] == 0
+    longest = max(report["seconds"] for report in reports)
+    assert 300 / longest >= 0.95 * 20 * 0.97

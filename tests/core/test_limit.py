@@ -85,7 +85,8 @@ def test_the_pacer_names_what_it_waits_for():
     """The longest wait counts; quiet beats the rate."""
     pacer = Pacer(Meter(Rate(1, 1), margin=0.0), Meter(Rate(10, 60), margin=0.0))
     assert pacer.turn(0.0, 5) == Turn(0.0, Waiting.NOTHING)
-    pacer.take(0.0, 5)
+    assert pacer.try_take(0.0, 5).seconds == 0
+    assert pacer.try_take(0.0, 5).seconds == 30.0  # spacing: five of ten a minute
     assert pacer.turn(0.0, 0) == Turn(1.0, Waiting.RATE)
     assert pacer.turn(0.0, 6) == Turn(60.0, Waiting.RATE)
     pacer.quiet(90.0, Waiting.RETRY_AFTER)
