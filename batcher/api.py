@@ -91,7 +91,7 @@ def ledger_path(inputs: Sequence[Path | Pipe], wish: Path | None, now: float) ->
     if wish is not None and not wish.is_dir():
         return wish
     first = inputs[0]
-    name = first.name if isinstance(first, Path) else first.name.strip("<>").replace("-", "stdin")
+    name = first.name if isinstance(first, Path) else Path(first.name.strip("<>")).name.replace("-", "stdin")
     folder = wish or (first.parent if isinstance(first, Path) else Path())
     return folder / f"{name}.{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}.ledger"
 

@@ -25,7 +25,7 @@ class Shell:
 
     def environment(self, **more: str) -> dict[str, str]:
         known = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state")}
-        passed = {name: os.environ[name] for name in ("COVERAGE_PROCESS_START", "COVERAGE_FILE") if name in os.environ}
+        passed = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
         return known | passed | more
 
     def run(self, *arguments: str, stdin: bytes = b"", timeout: float = 60, **more: str) -> subprocess.CompletedProcess:

@@ -90,6 +90,8 @@ def _plan(files: list[str], settings: Settings, *, as_json: bool, quiet: bool) -
         for part in seen.mixes
         if not settings.input.ordered
     ]
+    if not seen.groups_are_complete:
+        hints.append("there are more groups than were counted; the figures of the largest may be too low")
     content: dict[str, Any] = {
         "target": destination.name,
         "changes": {

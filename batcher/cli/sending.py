@@ -27,10 +27,17 @@ from batcher.settings import Settings
 
 
 def inputs_of(files: Sequence[str]) -> list[Path | Pipe]:
-    """Paths, and `-` for standard input."""
+    """Paths; `-` for standard input, and what else can be read only once."""
     if "-" in files and sys.stdin is None:
         raise InputError("standard input is closed")
-    return [Pipe("-", sys.stdin.buffer) if file == "-" else Path(file) for file in files]
+    return [_input_of(file) for file in files]
+
+
+def _input_of(file: str) -> Path | Pipe:
+    if file == "-":
+        return Pipe("-", sys.stdin.buffer)
+    path = Path(file)
+    return Pipe(file, path.open("rb")) if path.is_fifo() or path.is_char_device() else path
 
 
 def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: bool, quiet: bool) -> int:
@@ -38,7 +45,7 @@ def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: 
     inputs = inputs_of(files)
 
     async def main() -> int:
-        surroundings = real_surroundings(state_folder(os.environ))
+        surroundings = real_surroundings(None if simulate else state_folder(os.environ))
         wish = Path(settings.ledger.path).expanduser() if settings.ledger.path else None
         path = ledger_path(inputs, wish, surroundings.clock.utc())
         async with AsyncExitStack() as stack:
@@ -88,7 +95,7 @@ def go_on(
     simulated = "simulated" in facts
 
     async def main() -> int:
-        surroundings = real_surroundings(state_folder(os.environ))
+        surroundings = real_surroundings(None if simulated else state_folder(os.environ))
         async with AsyncExitStack() as stack:
             if simulated:
                 overrides.setdefault("target", {})["url"] = await embedded(stack, ledger)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from batcher.core.model import Status
@@ -47,7 +47,6 @@ class Report:
     reason: str = ""
     next: str | None = None
     """The command that goes on."""
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def total(self) -> int:

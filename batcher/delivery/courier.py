@@ -27,9 +27,10 @@ from batcher.core.split import halves, select
 from batcher.core.target import LoginRefusedError, Target
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.access import Access
-from batcher.delivery.stopping import Abandoned, Stopping
+from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 
+_RENEWED = "the token was renewed"
 _REFUSALS_AFTER_SUCCESS = {403, 404, 405}
 """They stop a run until some request has succeeded; afterwards they speak of the changes."""
 
@@ -315,8 +316,3 @@ def _last_verdict(state: tenacity.RetryCallState) -> Verdict:
     """What the attempt that just ended brought."""
     verdict: Verdict = cast("tenacity.Future", state.outcome).result()
     return verdict
-
-
-_RENEWED = "the token was renewed"
-
-__all__ = ["Abandoned", "Courier", "Delivered"]

@@ -14,7 +14,6 @@ class Windower:
     """Collects stretches until a window is full. The very first is a single stretch, so that work starts early."""
 
     def __init__(self, first_id: int = 0, first_row: int = 0, window_rows: int = WINDOW_ROWS) -> None:
-        self.rows_read = 0
         self.ended: list[Position] = []
         """Ends of sources that no window has taken along yet."""
         self._window_rows = window_rows
@@ -27,11 +26,6 @@ class Windower:
     def __repr__(self) -> str:
         return f"<Windower {self._held} rows held for window {self._id}>"
 
-    @property
-    def holds_rows(self) -> bool:
-        """Whether a flush would give a window."""
-        return self._held > 0
-
     def feed(self, columns: Columns, position: Position) -> Iterator[Window]:
         """Add a stretch; gives the window that it fills, if any."""
         if position.end:
@@ -40,7 +34,6 @@ class Windower:
             self._parts.append(columns)
             self._position = position
             self._held += len(columns)
-            self.rows_read += len(columns)
         if self._held >= (1 if self._id == 0 else self._window_rows):
             yield from self.flush()
 

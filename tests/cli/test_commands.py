@@ -134,6 +134,16 @@ def test_standard_input_is_spooled_and_the_spool_goes_with_the_end(shell):
     assert [path.suffix for path in sorted(shell.folder.glob("stdin*"))] == [".ledger", ".simulation"]
 
 
+def test_a_named_pipe_is_read_like_standard_input(shell):
+    """Process substitution gives such files."""
+    command = f"{sys.executable} -m batcher apply <(cat c.csv) --simulate --json"
+    shell.write("c.csv", CHANGES)
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=shell.folder, env=shell.environment(), capture_output=True, check=False, timeout=60
+    )
+    assert summary(result)["changes"]["applied"] == 3
+
+
 def test_check_knows_good_from_bad(shell):
     with shell.simulator("--token", "good-token") as url:
         for kind in ("minapp", "scrutinizer"):

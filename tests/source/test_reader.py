@@ -243,7 +243,6 @@ def test_windows_start_small_and_then_fill_up(tmp_path):
     assert [window.first_row for window in windows] == [0, 10]
     windows += windower.flush()
     assert [window.id for window in windows] == [0, 1, 2]
-    assert not windower.holds_rows
     assert list(windower.flush()) == []
     list(windower.feed(*parts[1]))
     assert [end.source for end in windower.ended] == [0]
