@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from batcher.core.model import Position
+from batcher.core.model import Position, Status
 from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work, check_unchanged, feed
 from batcher.engine.job import ending, finish, reading, remember_losses, reopen
-from batcher.engine.session import Observer, Session, Surroundings
+from batcher.engine.session import Observer, Session, Surroundings, report
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
 from batcher.source.reader import Input, Reading
@@ -42,6 +42,9 @@ async def resume(
     ledger = LedgerWriter.open(ledger_path)
     try:
         session, facts, sources = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
+        before = report(ledger_path)
+        if before.input_complete and not before.changes[Status.PENDING]:
+            return before  # nothing is left to do, and a spool is gone by now
         inputs = [Input(s.name, Path(s.path), s.format) for s in sources]
         how = reading(session.settings, session.target.ids_only)
         with LedgerReader(ledger_path) as reader:

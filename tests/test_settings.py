@@ -1,0 +1,115 @@
+"""Settings: every mistake is named, with what to write instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.model import Limits
+from batcher.settings import Settings, credentials
+from batcher.targets import create
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"rate.margn": 1}, "unknown key rate.margn; did you mean 'margin'"),
+        ({"rat.margin": 1}, "unknown key rat; did you mean 'rate'"),
+        ({"zzzzz.y": 1}, "unknown key zzzzz; there are target, auth"),
+        ({"rate": 1}, "'rate' is no setting; write section.key"),
+        ({"rate.burst": "x"}, "Expected `int`, got `str`"),
+        ({"rate.burst": 0}, "rate.burst = 0 is out of range; the least is 1"),
+        ({"rate.margin": float("nan")}, "rate.margin = nan is out of range"),
+        ({"rate.margin": 1.0}, "rate.margin is a share"),
+        ({"rate.margin": float("inf")}, "out of range"),
+        ({"rate.max_in_flight": 0}, "positive number or auto"),
+        ({"rate.requests": "fast"}, "is no rate"),
+        ({"rate.changes": "fast"}, "is no rate"),
+        ({"limits.max_bytes": 16383}, "the least is 16384"),
+        ({"limits.max_changes": 10**20}, ""),
+        ({"retry.max_wait": "x"}, "is no duration"),
+        ({"guard.deadline": "x"}, "is no duration"),
+        ({"guard.max_failures": "x"}, "is no failure budget"),
+        ({"input.delimiter": ";;"}, "single plain character"),
+        ({"input.delimiter": "§"}, "single plain character"),
+        ({"input.delimiter": '"'}, "single plain character"),
+        ({"target.env": "a\r\nb"}, "characters that no environment id has"),
+        ({"target.tls_fingerprint": "zz"}, "64 hexadecimal digits"),
+        ({"target.url": "example.org"}, "is no address; write https://host"),
+        ({"target.url": "https://["}, "is no address"),
+        ({"target.url": "https://h:99999"}, "is no address"),
+        ({"target.url": "https://:80"}, "names no host"),
+        ({"target.url": "https://h/?x=1"}, "is no address"),
+        ({"target.url": "https://h o"}, "is no address"),
+        ({"target.url": "http://example.org"}, "unencrypted"),
+    ],
+)
+def test_what_cannot_be_used(overrides, said):
+    with pytest.raises(ConfigurationError) as error:
+        Settings.load(None, overrides)
+    assert said in str(error.value)
+
+
+def test_credentials_in_a_url_are_refused_and_not_repeated():
+    with pytest.raises(ConfigurationError) as error:
+        Settings.load(None, {"target.url": "ftp://u:hunter2@h"})
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [16384, 16385])
+def test_the_least_request(size):
+    assert Settings.load(None, {"limits.max_bytes": size}).limits.max_bytes == size
+
+
+def test_flags_beat_the_file_and_the_file_beats_defaults(tmp_path):
+    file = tmp_path / "b.toml"
+    file.write_text('[rate]\nrequests = "7/s"\nburst = 2\n[target]\nca_file = "ca.pem"\n', encoding="utf-8")
+    settings = Settings.load(file, {"rate.requests": "9/s"})
+    assert (settings.rate.requests, settings.rate.burst, settings.rate.margin) == ("9/s", 2, 0.03)
+    assert settings.target.ca_file.endswith("/ca.pem")
+    assert settings.target.ca_file.startswith("/")
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize("content", [b"[rate", b"\xff\xfe", None])
+def test_files_that_cannot_be_read(tmp_path, content):
+    file = tmp_path / "b.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"b\.toml"):
+        Settings.load(file)
+
+
+def test_plain_http_only_to_loopback_or_by_name():
+    for url in ("http://127.0.0.1:1", "http://localhost", "http://[::1]:9"):
+        assert Settings.load(None, {"target.url": url}).target.url == url
+    assert Settings.load(None, {"target.url": "http://example.org", "target.insecure": True})
+
+
+def test_limits_of_a_target():
+    """What is not given is its default; what means nothing there is refused; the rate of changes bounds a request."""
+    scrutinizer = create("scrutinizer", "https://x", "")
+    assert Settings.load(None, {"limits.max_changes": 7}).limits_for(scrutinizer).max_changes == 7
+    with pytest.raises(ConfigurationError, match=r"limits\.max_users means nothing for scrutinizer"):
+        Settings.load(None, {"limits.max_users": 7}).limits_for(scrutinizer)
+    limited = Settings.load(None, {"rate.changes": "50/min"}).limits_for(create("minapp", "", ""))
+    assert limited == Limits(1000, 100, 50, 50, 256 * 1024)
+
+
+def test_credentials(tmp_path):
+    """The environment beats the files; what cannot be a header is refused."""
+    token, secret = tmp_path / "token", tmp_path / "secret"
+    token.write_text("from-file\n", encoding="utf-8")
+    secret.write_text("secret-file", encoding="utf-8")
+    auth = Settings.load(
+        None, {"auth.token_file": str(token), "auth.client_id": "me", "auth.client_secret_file": str(secret)}
+    ).auth
+    assert credentials(auth, {}).token == "from-file"
+    given = credentials(auth, {"BATCHER_TOKEN": "env\n", "BATCHER_CLIENT_ID": "you"})
+    assert (given.token, given.client_id, given.client_secret) == ("env", "you", "secret-file")
+    assert given.secrets == ("env", "secret-file")
+    with pytest.raises(ConfigurationError, match="the token holds characters"):
+        credentials(auth, {"BATCHER_TOKEN": "a\nb"})
+    token.unlink()
+    with pytest.raises(ConfigurationError, match=r"auth\.token_file"):
+        credentials(auth, {})

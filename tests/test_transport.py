@@ -1,0 +1,153 @@
+"""One exchange over a real socket: what is sent, what is lost, whom to trust."""
+
+from __future__ import annotations
+
+import gzip
+import ssl
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import anyio
+import pytest
+from aiohttp import web
+
+from batcher.core.errors import ConfigurationError, NotSentError, ReplyLostError, UntrustedError
+from batcher.core.http import Request
+from batcher.core.secrets import Secrets
+from batcher.transport import HttpTransport, Trust
+
+TLS = Path(__file__).parent / "tls"
+pytestmark = pytest.mark.real_time
+
+
+async def now():
+    """A turn that comes at once."""
+
+
+@asynccontextmanager
+async def server(handler, tls=None):
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        port = runner.addresses[0][1]
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
+
+
+async def ask(url, trust=Trust(), turn=now, timeout=5.0, secrets=None):  # noqa: ASYNC109, B008 — the transport's own bound
+    async with HttpTransport(timeout, trust, secrets or Secrets()) as transport:
+        return await transport.exchange(Request("PATCH", url + "/x", {"A": "b"}, b"body"), turn)
+
+
+async def test_the_whole_reply_with_secrets_masked():
+    secrets = Secrets()
+    secrets.add("tok-12345")
+
+    async def handler(request):
+        assert (request.method, request.headers["A"], await request.text()) == ("PATCH", "b", "body")
+        assert request.headers["Accept-Encoding"] == "identity"
+        response = web.Response(status=400, text="no tok-12345", headers={"X-Echo": "tok-12345"})
+        response.headers.add("Set-Cookie", "a=1")
+        response.headers.add("Set-Cookie", "b=2")
+        return response
+
+    async with server(handler) as url:
+        reply = await ask(url, secrets=secrets)
+    assert (reply.status, reply.body, reply.headers["x-echo"]) == (400, b"no ***", "***")
+    assert reply.cookies == ("a=1", "b=2")
+
+
+async def test_redirects_are_not_followed_and_bombs_not_unpacked():
+    async def handler(request):
+        if request.path == "/x":
+            return web.Response(status=302, headers={"Location": "/y"})
+        raise AssertionError("followed")
+
+    async with server(handler) as url:
+        assert (await ask(url)).status == 302
+
+    async def bomb(request):
+        return web.Response(body=gzip.compress(b"0" * 10**7), headers={"Content-Encoding": "gzip"})
+
+    async with server(bomb) as url:
+        assert len((await ask(url)).body) < 20_000
+
+
+async def test_an_endless_body_is_lost():
+    async def handler(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with anyio.move_on_after(5):
+            while True:
+                await response.write(b"x" * (1 << 20))
+        return response
+
+    async with server(handler) as url:
+        with pytest.raises(ReplyLostError, match="larger than 8 MiB"):
+            await ask(url)
+
+
+async def test_no_answer_in_time_is_lost_and_waiting_for_a_turn_does_not_count():
+    async def handler(request):
+        await anyio.sleep(1.0 if request.headers.get("A") else 0)
+        return web.Response(status=204)
+
+    async def later():
+        await anyio.sleep(0.5)
+
+    async with server(handler) as url:
+        with pytest.raises(ReplyLostError, match=r"within 0\.2 s"):
+            await ask(url, timeout=0.2)
+        assert (await ask(url, turn=later, timeout=1.4)).status == 204
+
+
+async def test_a_connection_that_is_dropped_is_lost():
+    async def handler(request):
+        request.transport.abort()
+        return web.Response()
+
+    async with server(handler) as url:
+        with pytest.raises(ReplyLostError, match="no whole reply"):
+            await ask(url)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://name.invalid", "http://127.0.0.1:1"])
+async def test_what_never_left_was_not_sent(url):
+    async def turn():
+        raise AssertionError("no connection, no turn")
+
+    with pytest.raises(NotSentError, match="no connection"):
+        await ask(url, turn=turn)
+
+
+async def test_tls_is_verified_unless_told_otherwise_by_name():
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
+    der = ssl.PEM_cert_to_DER_cert((TLS / "cert.pem").read_text(encoding="ascii"))
+    fingerprint = sha256(der).hexdigest()
+
+    async def handler(request):
+        return web.Response(status=204)
+
+    async with server(handler, context) as url:
+        for trust in (
+            Trust(ca_file=str(TLS / "cert.pem")),
+            Trust(fingerprint=fingerprint),
+            Trust(insecure=True),
+        ):
+            assert (await ask(url, trust)).status == 204
+        for trust in (Trust(), Trust(fingerprint="00" * 32)):
+            with pytest.raises(UntrustedError, match=r"ca_file or target\.tls_fingerprint"):
+                await ask(url, trust)
+
+
+def test_what_cannot_verify():
+    with pytest.raises(ConfigurationError, match="ca_file"):
+        Trust(ca_file="/none").verifier()
+    with pytest.raises(ConfigurationError, match="tls_fingerprint"):
+        Trust(fingerprint="zz").verifier()
