@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -27,28 +27,32 @@ async def serve(behaviour: Behaviour, port: int = 0, journal: Path | None = None
         ConfigurationError: When the port is taken.
 
     """
-    file = journal.open("ab", buffering=0) if journal is not None else None
-    world = World(behaviour, file.write if file is not None else None)
-    if journal is not None:
-        _cut_torn_line(journal)
-        with journal.open("rb") as lines:
-            world.restore(lines)
-    application = web.Application(client_max_size=_LARGEST_REQUEST)
-    application.router.add_route("*", "/{path:.*}", lambda request: _answer(request, world))
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", port)
+    with ExitStack() as stack:
+        write = None
+        if journal is not None:
+            write = stack.enter_context(journal.open("ab", buffering=0)).write
+        world = World(behaviour, write)
+        if journal is not None:
+            _cut_torn_line(journal)
+            with journal.open("rb") as lines:
+                world.restore(lines)
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await _answer(request, world)
+
+        application = web.Application(client_max_size=_LARGEST_REQUEST)
+        application.router.add_route("*", "/{path:.*}", handle)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
         try:
-            await site.start()
-        except OSError as error:
-            raise ConfigurationError(f"port {port} cannot be used: {error.strerror}") from None
-        host, bound = runner.addresses[0][:2]
-        yield f"http://{host}:{bound}"
-    finally:
-        await runner.cleanup()
-        if file is not None:
-            file.close()
+            try:
+                await web.TCPSite(runner, "127.0.0.1", port).start()
+            except OSError as error:
+                raise ConfigurationError(f"port {port} cannot be used: {error.strerror}") from None
+            host, bound = runner.addresses[0][:2]
+            yield f"http://{host}:{bound}"
+        finally:
+            await runner.cleanup()
 
 
 def _cut_torn_line(journal: Path) -> None:
