@@ -67,14 +67,17 @@ async def feed(
         yield Work(window)
 
 
-def check_unchanged(number: int, item: Input, how: Reading, known: SourceFacts) -> None:
+def check_unchanged(number: int, item: Input, how: Reading, known: SourceFacts, *, was_broken: bool) -> None:
     """See that a file is still of the size that it had, and what was read to its end still the same.
+
+    One that could not be read to its end (`was_broken`) may have been repaired: only what was read must be the same.
 
     Raises:
         InputError: When it is not.
 
     """
-    if not known.is_spool and item.path.is_file() and item.path.stat().st_size != known.size:
+    may_differ = known.is_spool or (was_broken and known.ended is None)
+    if not may_differ and item.path.is_file() and item.path.stat().st_size != known.size:
         size = item.path.stat().st_size
         raise InputError(f"{item.name} was changed since it was read: it had {known.size} bytes, now {size}")
     for step in read(number, item, how, known.ended) if known.ended is not None else ():

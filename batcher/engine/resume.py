@@ -8,6 +8,7 @@ from pathlib import Path
 from batcher.core.model import Position, Status
 from batcher.core.report import Report
 from batcher.core.target import Credentials
+from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work, check_unchanged, feed
 from batcher.engine.job import ending, finish, reading, remember_losses, reopen
@@ -51,11 +52,12 @@ async def resume(
             position = reader.last_position()
             next_window, next_row, _ = reader.next_ids()
             lost_at = _lost_at(reader, surroundings)
+            was_broken = reader.sessions()[-1].cause == Cause.INPUT.name
             remember_losses(session, reader)
         if facts.get("spool") == "growing":
             _close_spool(ledger, inputs[0].path, position)
         for number, source in enumerate(sources):
-            check_unchanged(number, inputs[number], how, source)
+            check_unchanged(number, inputs[number], how, source, was_broken=was_broken)
         windower = Windower(next_window, next_row, window_rows)
         works = _resumed(session, inputs, how, position, windower, lost_at)
         run = await session.work("resume", works, credentials, observer or Observer())

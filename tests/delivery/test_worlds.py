@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import anyio
 import orjson
 import pytest
@@ -498,6 +500,24 @@ def test_a_changed_input_is_refused_and_nothing_is_sent(tmp_path):
     with pytest.raises(InputError, match="was changed"):
         run.resume()
     assert len(target.sends) == sent
+
+
+def test_an_input_that_breaks_half_way_can_be_repaired(tmp_path):
+    """A truncated archive stops the run with 6; the whole one goes on where it broke."""
+    rows = "".join(f"add,{number},{number % 7}\n" for number in range(200_000))
+    content = gzip.compress(b"op,user_id,group_id\n" + rows.encode(), 1)
+    path = tmp_path / "changes.csv.gz"
+    path.write_bytes(content[: len(content) * 2 // 3])
+    run = play(tmp_path, Target())
+    run.window_rows = 20_000  # so that something was sent before it broke
+    report = run.apply_files(path)
+    assert (report.stopped, report.exit_code, report.input_complete) == (Cause.INPUT, 6, False)
+    assert "cannot be read" in report.reason
+    assert report.next == f"batcher resume {tmp_path}/run.ledger"
+    path.write_bytes(content)
+    report = run.resume()
+    assert (report.exit_code, report.total, report.input_complete) == (0, 200_000, True)
+    assert len(run.target.members()) == 200_000
 
 
 def test_a_ledger_is_never_overwritten(tmp_path):
