@@ -504,7 +504,7 @@ def test_a_changed_input_is_refused_and_nothing_is_sent(tmp_path):
 
 def test_an_input_that_breaks_half_way_can_be_repaired(tmp_path):
     """A truncated archive stops the run with 6; the whole one goes on where it broke."""
-    rows = "".join(f"add,{number},{number % 7}\n" for number in range(200_000))
+    rows = "".join(f"add,{number},{number % 7}\n" for number in range(400_000))
     content = gzip.compress(b"op,user_id,group_id\n" + rows.encode(), 1)
     path = tmp_path / "changes.csv.gz"
     path.write_bytes(content[: len(content) * 2 // 3])
@@ -516,8 +516,8 @@ def test_an_input_that_breaks_half_way_can_be_repaired(tmp_path):
     assert report.next == f"batcher resume {tmp_path}/run.ledger"
     path.write_bytes(content)
     report = run.resume()
-    assert (report.exit_code, report.total, report.input_complete) == (0, 200_000, True)
-    assert len(run.target.members()) == 200_000
+    assert (report.exit_code, report.total, report.input_complete) == (0, 400_000, True)
+    assert len(run.target.members()) == 400_000
 
 
 def test_a_ledger_is_never_overwritten(tmp_path):
