@@ -157,4 +157,6 @@ async def _depart(session: aiohttp.ClientSession, context: SimpleNamespace, para
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     return str(error) or type(error).__name__

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
 from batcher.cli import apply, check, explain, plan, results, resume, simulate, verify
@@ -9,9 +12,11 @@ from batcher.cli import apply, check, explain, plan, results, resume, simulate, 
 app = typer.Typer(
     name="batcher",
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Bring user-group membership changes from files to an API that takes them in bounded batches:"
     " politely, and with a result for every single change.",
     epilog="Try it without any account: batcher apply examples/changes.csv --simulate",
@@ -25,6 +30,16 @@ app.command("explain")(explain.explain)
 app.command("verify")(verify.verify)
 app.command("check")(check.check)
 app.command("simulate")(simulate.simulate)
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """What stands before a command."""
+    if version:
+        typer.echo(f"batcher {metadata.version('batcher')}")
+        raise typer.Exit
 
 
 def main() -> None:

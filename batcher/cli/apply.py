@@ -49,7 +49,7 @@ def apply(
             "input.delimiter": delimiter,
             "input.strict": strict,
             "input.ordered": ordered,
-            "ledger.path": str(ledger) if ledger else None,
+            "ledger.path": ledger,
         }
         settings = opt.load_settings(config, flags)
         return sending.apply(files, settings, simulate=simulate, as_json=json, quiet=quiet)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -104,10 +105,14 @@ def first_of(error: BaseException, kind: type[E]) -> E | None:
     return None
 
 
-def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str) -> None:
+def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str, is_simulated: bool) -> None:
     """The summary on standard output; what stopped the run and the next command on standard error."""
     import orjson  # noqa: PLC0415
 
+    from batcher.core.report import command  # noqa: PLC0415
+
+    if is_simulated and not quiet:
+        say("batcher: simulated: no real target was touched")
     text = orjson.dumps(report.as_dict()).decode() if as_json else describe(report)
     try:
         sys.stdout.write(text + "\n")
@@ -119,9 +124,10 @@ def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str) -> N
     elif not report.input_complete and report.next is None:
         say("batcher: the input ended early; what was not read must be applied anew")
     if report.next is not None:
-        say(f"{report.next}  # {when}")
+        say(f"batcher: go on {when}:")
+        say(report.next)
     elif not quiet and not as_json:
-        say(f"batcher results {report.ledger}")
+        say(command("results", Path(report.ledger)))
 
 
 def describe(report: Report) -> str:
@@ -132,9 +138,10 @@ def describe(report: Report) -> str:
     requests = report.requests
     waits = asdict(report.waited).items()
     waited = ", ".join(f"{name.replace('_', '-')} {value:.1f} s" for name, value in waits if value >= _WORTH_SAYING)
+    noun = "request" if requests.sent == 1 else "requests"
     lines = [
         f"{report.total:,} changes: {changes}",
-        f"{requests.sent:,} requests ({requests.retried} retried, {requests.split} split) in {report.seconds:.1f} s"
+        f"{requests.sent:,} {noun} ({requests.retried} retried, {requests.split} split) in {report.seconds:.1f} s"
         + (f", waited for {waited}" if waited else ""),
         f"ledger: {report.ledger}",
     ]

@@ -28,8 +28,12 @@ Simulate = Annotated[
     typer.Option("--simulate", help="Start the embedded server for this run and use it; needs no account."),
 ]
 LedgerPath = Annotated[
-    Path | None,
-    typer.Option("--ledger", envvar="BATCHER_LEDGER", help="File or folder for the ledger; default: beside the input."),
+    str | None,
+    typer.Option(
+        "--ledger",
+        envvar="BATCHER_LEDGER",
+        help="File or folder (with a / at its end) for the ledger; default: beside the input.",
+    ),
 ]
 Rate = Annotated[
     str | None,

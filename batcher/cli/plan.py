@@ -114,6 +114,8 @@ def _plan(files: list[str], settings: Settings, *, as_json: bool, quiet: bool) -
     if not quiet and not as_json:
         for hint in hints:
             say(f"note: {hint}")
+    if settings.input.strict and seen.rejected:
+        return 2
     return 5 if refusals else 0
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, say, set_up
+
+if TYPE_CHECKING:
+    from batcher.ledger.reader import LedgerReader
 
 
 def results(
@@ -49,6 +52,8 @@ def results(
             raise ConfigurationError("Parquet needs a file: -o results.parquet")
         with LedgerReader(ledger) as reader:
             chosen = [known[text] for text in wanted]
+            if output is not None:
+                _refuse_to_overwrite(output, reader)
             if output is None:
                 write_results(reader, sys.stdout.buffer, kind, chosen, for_spreadsheet=for_spreadsheet)
                 return 0
@@ -62,3 +67,16 @@ def results(
         return 0
 
     guarded(work)
+
+
+def _refuse_to_overwrite(output: Path, reader: LedgerReader) -> None:
+    """Neither a ledger nor an input of the run, without which it could not be resumed."""
+    from batcher.core.errors import ConfigurationError  # noqa: PLC0415
+    from batcher.ledger.reader import is_ledger  # noqa: PLC0415
+
+    if not output.exists():
+        return
+    if is_ledger(output):
+        raise ConfigurationError(f"{output} is a ledger, which is never overwritten; choose another file")
+    if any(output.samefile(source.path) for source in reader.sources() if Path(source.path).exists()):
+        raise ConfigurationError(f"{output} is an input of this run; choose another file")

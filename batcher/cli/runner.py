@@ -13,6 +13,7 @@ import anyio
 
 from batcher.cli.console import print_summary, say
 from batcher.cli.progress import Progress
+from batcher.core.errors import LedgerError
 from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
@@ -31,6 +32,7 @@ class Output:
 
     as_json: bool
     quiet: bool
+    is_simulated: bool
 
 
 Job = Callable[[Stopping, Observer], Awaitable[Report]]
@@ -64,6 +66,7 @@ async def run_job(job: Job, ledger: Path, settings: Settings, sizes: list[int], 
         as_json=output.as_json,
         quiet=output.quiet,
         when=when(result.stopped, settings.retry.grace_seconds, utc),
+        is_simulated=output.is_simulated,
     )
     return result.exit_code
 
@@ -87,7 +90,10 @@ def journal_of(ledger: Path) -> Path:
 async def embedded(stack: AsyncExitStack, ledger: Path) -> str:
     """Start the embedded server for as long as the stack lasts; gives its address."""
     journal = journal_of(ledger)
-    journal.touch(mode=0o600)
+    try:
+        journal.touch(mode=0o600)
+    except OSError as error:
+        raise LedgerError(f"{journal} cannot be written: {error.strerror}") from None
     return await stack.enter_async_context(serve(Behaviour(), journal=journal))
 
 

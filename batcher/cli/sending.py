@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from batcher.api import ledger_path
-from batcher.cli.console import say
 from batcher.cli.runner import Output, embedded, given_credentials, journal_of, run_async, run_job
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.report import Report, command
@@ -21,7 +20,7 @@ from batcher.engine.job import settings_of
 from batcher.engine.register import state_folder
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
-from batcher.engine.session import Observer, make_target, real_surroundings
+from batcher.engine.session import Observer, real_surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
 
@@ -46,7 +45,7 @@ def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: 
 
     async def main() -> int:
         surroundings = real_surroundings(None if simulate else state_folder(os.environ))
-        wish = Path(settings.ledger.path).expanduser() if settings.ledger.path else None
+        wish = _wish(settings.ledger.path)
         path = ledger_path(inputs, wish, surroundings.clock.utc())
         async with AsyncExitStack() as stack:
             chosen = settings
@@ -54,8 +53,6 @@ def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: 
                 if path.exists() and path.stat().st_size:
                     raise LedgerError(f"{path} exists already; to go on with it: {command('resume', path)}")
                 chosen = settings.for_simulation(await embedded(stack, path))
-            for hint in make_target(chosen).hints if not quiet and not simulate else ():
-                say(hint)
             given = given_credentials(chosen, simulated=simulate)
 
             async def job(stopping: Stopping, observer: Observer) -> Report:
@@ -71,7 +68,7 @@ def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: 
                 )
 
             try:
-                return await run_job(job, path, chosen, _sizes(inputs), Output(as_json, quiet))
+                return await run_job(job, path, chosen, _sizes(inputs), Output(as_json, quiet, simulate))
             finally:
                 if simulate and not path.exists():
                     journal_of(path).unlink(missing_ok=True)
@@ -113,9 +110,19 @@ def go_on(
                     observer=observer,
                 )
 
-            return await run_job(job, ledger, settings, [s.size for s in sources], Output(as_json, quiet))
+            return await run_job(job, ledger, settings, [s.size for s in sources], Output(as_json, quiet, simulated))
 
     return run_async(main)
+
+
+def _wish(path: str) -> Path | None:
+    """Where the user wants the ledger; what ends in a slash is a folder, and made if need be."""
+    if not path:
+        return None
+    wish = Path(path).expanduser()
+    if path.endswith("/"):
+        wish.mkdir(parents=True, exist_ok=True)
+    return wish
 
 
 def _sizes(inputs: Sequence[Path | Pipe]) -> list[int]:

@@ -24,8 +24,8 @@ def simulate(
         list[str] | None,
         typer.Option(
             "--fault",
-            help="A share of requests: STATUS=0.1, drop-before=0.1, drop-after=0.1, late=0.1, html=0.1, cut=0.1.",
-            metavar="KIND=SHARE",
+            help="STATUS, drop-before, drop-after, late, html or cut; with a share of the requests: 503=0.1.",
+            metavar="KIND[=SHARE]",
         ),
     ] = None,
     late_seconds: Annotated[float, typer.Option("--late-seconds", help="When `late` requests are applied.")] = 30.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_DOWN = 5
+DOWN = 5
 """Attempts in a row without an accepted reply, after which one worker probes and the others wait."""
 
 
@@ -18,6 +18,8 @@ class Health:
         """Those of them that used up an attempt while the target was down."""
         self.trying_since: float | None = None
         """When the first attempt after the last accepted one was made."""
+        self.last_reason = ""
+        """What the last attempt that brought nothing came to."""
 
     def __repr__(self) -> str:
         return f"<Health {self.accepted} accepted, then {self.failures} failures>"
@@ -25,7 +27,7 @@ class Health:
     @property
     def is_down(self) -> bool:
         """Whether only probes make sense."""
-        return self.failures >= _DOWN
+        return self.failures >= DOWN
 
     def tries(self, now: float) -> None:
         """An attempt starts."""
@@ -38,8 +40,9 @@ class Health:
         self.failures = self.probes = 0
         self.trying_since = None
 
-    def failed(self, *, counted: bool) -> None:
+    def failed(self, reason: str, *, counted: bool) -> None:
         """An attempt brought no accepted reply."""
+        self.last_reason = reason
         if self.is_down and counted:
             self.probes += 1
         self.failures += 1

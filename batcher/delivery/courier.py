@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import tenacity
 from batcher.core.blame import Refusal
 from batcher.core.clock import Clock
 from batcher.core.errors import NotSentError, ReplyLostError, TransportError, UntrustedError
-from batcher.core.health import Health
+from batcher.core.health import DOWN, Health
 from batcher.core.http import Response
 from batcher.core.lanes import OrderBy
 from batcher.core.late import LateRequests
@@ -30,6 +31,7 @@ from batcher.delivery.access import Access
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 
+_log = logging.getLogger(__name__)
 _RENEWED = "the token was renewed"
 _REFUSALS_AFTER_SUCCESS = {403, 404, 405}
 """They stop a run until some request has succeeded; afterwards they speak of the changes."""
@@ -89,6 +91,7 @@ class Courier:
         *,
         repeats_accepted: bool,
         has_succeeded: Callable[[], bool],
+        touched: Callable[[], None],
     ) -> None:
         self.requests = Requests()
         self._target = target
@@ -103,6 +106,7 @@ class Courier:
         self._stopping = stopping
         self._repeats_accepted = repeats_accepted
         self._has_succeeded = has_succeeded
+        self._touched = touched
         self._probe = anyio.Lock()
 
     async def deliver(self, batch: Batch) -> Delivered:
@@ -182,6 +186,8 @@ class Courier:
         def depart() -> None:
             departed.append(self._clock.now())
             self._health.tries(departed[0])
+            if not self.requests.sent:
+                self._touched()
             self.requests.sent += 1
 
         response: Response | None = None
@@ -247,7 +253,9 @@ class Courier:
             delivery.counted += verdict.counted
             if verdict.reason != _RENEWED:
                 self._health.tries(now)
-                self._health.failed(counted=verdict.counted)
+                self._health.failed(verdict.reason, counted=verdict.counted)
+                if self._health.failures == DOWN:
+                    _log.warning("the target accepts nothing: %s; one worker probes, the others wait", verdict.reason)
             self.requests.retried += 1
             if departed is not None and (verdict.back_pressure or response is None):
                 self._turnstile.pushed_back(now - departed)

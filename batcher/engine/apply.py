@@ -19,7 +19,7 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import feed
 from batcher.engine.job import ending, finish, reading, spool_path
-from batcher.engine.session import Observer, Session, Surroundings, make_target
+from batcher.engine.session import Observer, Session, Surroundings, check_credentials, make_target
 from batcher.engine.survey import survey
 from batcher.ledger.reader import SourceFacts
 from batcher.ledger.writer import LedgerWriter
@@ -63,7 +63,7 @@ async def apply(
     pipes = [change for change in changes if isinstance(change, Pipe)]
     if len(pipes) > 1 or (pipes and len(changes) > 1):
         raise InputError("what cannot be read twice (standard input, an iterable) must be the only input")
-    make_target(settings)
+    check_credentials(make_target(settings), credentials)
     for path in changes:
         if isinstance(path, Path) and not path.is_file():
             raise InputError(f"{path}: there is no such file")
@@ -83,9 +83,7 @@ async def apply(
             facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
             is_kept = True
             ledger.begin_run(facts, [_source_facts(item, spool) for item in inputs])
-            register = session.register()
-            if register is not None and not is_simulated:
-                register.add(facts["run"], ledger_path, surroundings.clock.utc())
+            session.register_at_first_send(facts)
             windower = Windower(window_rows=window_rows)
             works = feed(inputs, how, Position(), windower, surroundings.executor, spool)
             run = await session.work("apply", works, credentials, observer or Observer())

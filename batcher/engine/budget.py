@@ -10,6 +10,7 @@ import anyio
 from batcher.core.clock import Clock
 from batcher.core.health import Health
 from batcher.core.model import Bytes, Status
+from batcher.core.units import spoken
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 
@@ -63,7 +64,9 @@ class Watch:
                 self._stopping.stop(Cause.DEADLINE, "the deadline has come")
                 return
             if now >= patience:
-                waited = f"no request was accepted for {self._budget.max_wait:g} s"
+                waited = (
+                    f"no request was accepted for {spoken(self._budget.max_wait)}; the last: {self._health.last_reason}"
+                )
                 self._stopping.stop(Cause.MAX_WAIT, waited)
                 return
             await anyio.sleep(min(deadline, patience) - now)

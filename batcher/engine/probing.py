@@ -10,13 +10,14 @@ from batcher.core.verdict import Cause, Settled, Stop
 from batcher.delivery.access import Access
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
-from batcher.engine.session import Surroundings, make_pacer, make_target
+from batcher.engine.session import Surroundings, check_credentials, make_pacer, make_target
 from batcher.settings import Settings
 
 
 async def probe(settings: Settings, credentials: Credentials, surroundings: Surroundings) -> Stop | None:
     """What stands in the way of a run; None when nothing does. Paced like a run's own requests."""
     target, secrets = make_target(settings), Secrets()
+    check_credentials(target, credentials)
     pacer = make_pacer(settings, target, surroundings)
     async with surroundings.transport(settings, secrets) as transport:
         turnstile = Turnstile(transport, pacer, FixedLimit(1), surroundings.clock, Stopping())

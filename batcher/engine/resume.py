@@ -12,7 +12,7 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work, check_unchanged, feed
 from batcher.engine.job import ending, finish, reading, remember_losses, reopen
-from batcher.engine.session import Observer, Session, Surroundings, report
+from batcher.engine.session import Observer, Session, Surroundings, check_credentials, report
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
 from batcher.source.reader import Input, Reading
@@ -43,6 +43,7 @@ async def resume(
     ledger = LedgerWriter.open(ledger_path)
     try:
         session, facts, sources = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
+        check_credentials(session.target, credentials)
         before = report(ledger_path)
         if before.input_complete and not before.changes[Status.PENDING]:
             return before  # nothing is left to do, and a spool is gone by now

@@ -16,7 +16,7 @@ from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work
 from batcher.engine.job import ending, remember_losses, reopen
-from batcher.engine.session import Observer, Surroundings, report
+from batcher.engine.session import Observer, Surroundings, check_credentials, report
 from batcher.ledger.reader import LedgerReader, WindowState
 from batcher.ledger.writer import Figures, LedgerWriter
 
@@ -43,6 +43,7 @@ async def retry(
     ledger = LedgerWriter.open(ledger_path)
     try:
         session, _, _ = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
+        check_credentials(session.target, credentials)
         unfinished = report(ledger_path)
         if unfinished.changes[Status.PENDING] or (unfinished.next or "").startswith("batcher resume"):
             raise LedgerError(f"{ledger_path} has pending changes; first: {command('resume', ledger_path)}")

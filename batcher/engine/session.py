@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ import anyio
 
 from batcher.core.blame import Blame
 from batcher.core.clock import Clock
-from batcher.core.errors import BatcherError
+from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy, lane_keys
 from batcher.core.late import LateRequests
@@ -25,7 +25,7 @@ from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import Schedule
 from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials, Target
-from batcher.core.units import parse_duration, parse_failures, parse_rate, spoken
+from batcher.core.units import parse_duration, parse_failures, parse_rate
 from batcher.core.verdict import Cause
 from batcher.delivery.access import Access
 from batcher.delivery.courier import Courier
@@ -98,6 +98,8 @@ class Session:
     late: LateRequests = field(init=False)
     health: Health = field(default_factory=Health)
     started: float = 0.0
+    touched: Callable[[], None] = lambda: None
+    """Called when the first request with changes leaves."""
 
     def __post_init__(self) -> None:
         self.late = LateRequests(self.settings.retry.grace_seconds)
@@ -120,6 +122,12 @@ class Session:
         folder = self.surroundings.state_folder
         settings = self.settings.target
         return None if folder is None else Register(folder, self.target.name, self.target.url, settings.env)
+
+    def register_at_first_send(self, facts: Mapping[str, str]) -> None:
+        """Let other runs know of this one, once it has touched the target."""
+        register = self.register()
+        if register is not None and "simulated" not in facts:
+            self.touched = lambda: register.add(facts["run"], self.ledger.path, float(facts["started"]))
 
     def remember_lost(self, window: Window, rows: Settlement | None, lost_at: float) -> None:
         """A request for these rows (all of the window's when None) may still arrive; `lost_at` in UTC seconds."""
@@ -166,6 +174,7 @@ class Session:
                 self.stopping,
                 repeats_accepted=settings.target.repeats == "accepted",
                 has_succeeded=lambda: blame.accepted_once,
+                touched=self.touched,
             )
 
             def told(window: OpenWindow, settlement: Settlement) -> None:
@@ -232,6 +241,20 @@ def make_target(settings: Settings) -> Target:
     return create(settings.target.kind, settings.target.url, settings.target.env)
 
 
+def check_credentials(target: Target, given: Credentials) -> None:
+    """See that there is anything to prove who we are.
+
+    Raises:
+        ConfigurationError: When there is not.
+
+    """
+    if not given.token and target.login(given, 0.0) is None:
+        raise ConfigurationError(
+            "no credentials: set BATCHER_TOKEN or auth.token_file"
+            " (for a login: BATCHER_CLIENT_ID and BATCHER_CLIENT_SECRET)"
+        )
+
+
 def make_pacer(settings: Settings, target: Target, surroundings: Surroundings) -> Pacer:
     """The pacer of a run; shared with other runs on this host where there is a rate and a state folder."""
     rate, folder, clock = settings.rate, surroundings.state_folder, surroundings.clock
@@ -284,11 +307,11 @@ def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Repo
 def when(cause: Cause | None, grace_seconds: float, now: float) -> str:
     """From when on the next command makes sense, for people."""
     if cause is None:
-        return "when the reasons are dealt with"
+        return "when the reasons are dealt with (batcher results tells them)"
     late = datetime.fromtimestamp(now, UTC) + timedelta(seconds=grace_seconds)
     if cause.is_signal:
-        return f"at any time (opposite changes wait until {late:%H:%M:%S} UTC, {spoken(grace_seconds)} after the stop)"
-    return cause.remedy
+        return f"at any time (what would undo a request that may still arrive waits until {late:%H:%M:%S} UTC)"
+    return f"when you can: {cause.remedy}"
 
 
 class _ignoring_a_dead_ledger:  # noqa: N801 — reads as a statement

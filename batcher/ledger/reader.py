@@ -290,6 +290,15 @@ class LedgerReader:
         return str(self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
 
 
+def is_ledger(path: Path) -> bool:
+    """Whether a file is a ledger, by its application id (offset 68 of an SQLite file)."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(72)
+    return head.startswith(b"SQLite format 3") and int.from_bytes(head[68:72], "big") == APPLICATION_ID
+
+
 def check_format(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse what is no ledger, or one that a newer program wrote.
 

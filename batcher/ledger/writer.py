@@ -69,7 +69,7 @@ class LedgerWriter:
             connection.close()
             os.close(descriptor)
             raise LedgerError(
-                f"{path} holds a run already, and a ledger is never overwritten;"
+                f"{path} holds a run already, and a ledger is never overwritten; for a new run name another file,"
                 f" to go on with it: {command('resume', path)}"
             )
         return cls(path, connection, descriptor)

@@ -21,6 +21,13 @@ from batcher.source.records import Rows
 _BOM = b"\xef\xbb\xbf"
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _MAGIC_BYTES = 4
+_FOREIGN = {
+    b"PK\x03\x04": "a spreadsheet or an archive; export it as CSV (UTF-8)",
+    b"PAR1": "a Parquet file; convert it to CSV or JSON Lines",
+    b"\xff\xfe": "UTF-16; convert it: iconv -f UTF-16 -t UTF-8",
+    b"\xfe\xff": "UTF-16; convert it: iconv -f UTF-16 -t UTF-8",
+    b"sep=": "a CSV with a line for spreadsheets before its header; remove that line, and give the --delimiter",
+}
 _BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 FORMATS = ("csv", "jsonl", "json")
 
@@ -77,6 +84,7 @@ def _read(
     if block.startswith(_BOM):
         lines.consume(_BOM)
         block = block[len(_BOM) :]
+    _refuse_foreign(item, block)
     kind = item.format or _recognise(item, block)
     lines.unread(block)
     parser = _parser(kind, source, item, how, start)
@@ -191,6 +199,15 @@ def _recognise(item: Input, block: bytes) -> str:
             return "json"
         return "jsonl" if rest or not known else "json"
     return known or "csv"
+
+
+def _refuse_foreign(item: Input, block: bytes) -> None:
+    """What people give by mistake, by its first bytes."""
+    for start, what in _FOREIGN.items():
+        if block.startswith(start):
+            raise InputError(f"{item.name} is {what}")
+    if b"\r" in block and b"\n" not in block:
+        raise InputError(f"{item.name} ends its lines with CR alone; convert it: tr '\\r' '\\n'")
 
 
 def _open(item: Input) -> Stream:

@@ -11,7 +11,8 @@ import pytest
 from harness import final_state
 from shell import state_of, wait
 
-CONFIG = "[limits]\nmax_changes = 200\n[retry]\ngrace_seconds = 0.2\nbase_seconds = 0.05\n"
+IN_FLIGHT, BATCH = 4, 100
+CONFIG = f"[limits]\nmax_changes = {BATCH}\n[retry]\ngrace_seconds = 0.2\nbase_seconds = 0.05\n"
 
 
 def _changes(seed, count):
@@ -26,7 +27,8 @@ def _killed_runs(shell, seed, kills, kind):
     shell.write("b.toml", CONFIG)
     killed = 0
     with shell.simulator("--latency-ms", "15", "--jitter-ms", "25", "--fault", "503=0.02", "--seed", str(seed)) as url:
-        command = ["apply", "c.csv", "-c", "b.toml", "--target", kind, "--url", url, "--rate", "none", "--ledger", "l"]
+        command = ["apply", "c.csv", "-c", "b.toml", "--target", kind, "--url", url, "--rate", "none"]
+        command += ["--max-in-flight", str(IN_FLIGHT), "--ledger", "l"]
         while True:
             process = shell.start(*command, "--json", BATCHER_TOKEN="t")
             if killed < kills:
@@ -49,6 +51,7 @@ def _killed_runs(shell, seed, kills, kind):
     assert told["changes"]["applied"] + told["changes"]["superseded"] == len(changes)
     members = {(user, int(group)) for group, users in held["groups"].items() for user in users}
     assert members == final_state(changes)
+    assert held["changes"] - told["changes"]["applied"] <= killed * IN_FLIGHT * BATCH  # only what was in flight
     assert shell.run("verify", "l").returncode == 0
     assert sorted(path.name for path in shell.folder.glob("l*")) == ["l"]
     return killed

@@ -222,7 +222,7 @@ def test_health():
     health = Health()
     for number in range(1, 7):
         health.tries(float(number))
-        health.failed(counted=number % 2 == 0)
+        health.failed("503", counted=number % 2 == 0)
         assert health.is_down is (number >= 5)
     assert (health.trying_since, health.probes) == (1.0, 1)
     health.succeeded()

@@ -10,7 +10,7 @@ import pytest
 from harness import Play, Target, settings_for
 
 from batcher.api import _observer
-from batcher.core.errors import GuardrailError, InputError, LedgerError
+from batcher.core.errors import ConfigurationError, GuardrailError, InputError, LedgerError
 from batcher.core.http import Response
 from batcher.core.limit import Rate
 from batcher.core.model import Status
@@ -171,9 +171,9 @@ def test_a_fresh_token_that_is_refused_too_stops_the_run(tmp_path):
 def test_without_any_credentials(tmp_path):
     run = play(tmp_path, Target())
     run.credentials = Credentials()
-    report = run.apply(ADDS)
-    assert (report.exit_code, report.requests.sent) == (4, 0)
-    assert "BATCHER_TOKEN" in report.reason
+    with pytest.raises(ConfigurationError, match="BATCHER_TOKEN"):
+        run.apply(ADDS)
+    assert not run.ledger.exists()
 
 
 def test_a_target_that_refuses_everything_stops_the_run_with_nothing_booked(tmp_path):
@@ -480,6 +480,20 @@ def test_a_newer_run_on_the_target_forbids_going_on_with_an_older_one(tmp_path):
     with pytest.raises(GuardrailError, match="--despite-later-runs"):
         old.resume()
     assert old.resume(despite_later_runs=True).exit_code == 0
+
+
+def test_a_run_that_never_touched_the_target_forbids_nothing(tmp_path):
+    target = Target(answer=lambda number, _: Response(402) if number == 1 else None)
+    old = play(tmp_path, target)
+    old.state = tmp_path / "state"
+    assert old.apply(ADDS).exit_code == 6
+    folder = tmp_path / "new"
+    folder.mkdir()
+    new = play(folder, Target(refuse_connections=lambda _: True), retry_max_wait="1m")
+    new.state, new.seconds = old.state, old.seconds + 5
+    assert new.apply(ADDS).exit_code == 6
+    old.seconds = new.seconds + 5
+    assert old.resume().exit_code == 0
 
 
 def test_retry_with_pending_changes_names_resume(tmp_path):
