@@ -72,7 +72,7 @@ def results(
 def _refuse_to_overwrite(output: Path, reader: LedgerReader) -> None:
     """Neither a ledger nor an input of the run, without which it could not be resumed."""
     from batcher.core.errors import ConfigurationError  # noqa: PLC0415
-    from batcher.ledger.reader import is_ledger  # noqa: PLC0415
+    from batcher.ledger.facts import is_ledger  # noqa: PLC0415
 
     if not output.exists():
         return

@@ -18,7 +18,8 @@ from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
-from batcher.engine.session import Observer, report, when
+from batcher.engine.session import Observer
+from batcher.engine.summary import report, when
 from batcher.settings import Settings, credentials
 from batcher.simulator.behaviour import Behaviour
 from batcher.simulator.server import serve

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import cast
 
 import anyio
@@ -28,6 +28,7 @@ from batcher.core.split import halves, select
 from batcher.core.target import LoginRefusedError, Target
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.access import Access
+from batcher.delivery.delivery import Delivered, Delivery
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 
@@ -35,42 +36,6 @@ _log = logging.getLogger(__name__)
 _RENEWED = "the token was renewed"
 _REFUSALS_AFTER_SUCCESS = {403, 404, 405}
 """They stop a run until some request has succeeded; afterwards they speak of the changes."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Delivered:
-    """What became of a batch. Nothing of it is on disk yet."""
-
-    settled: tuple[Settlement, ...] = ()
-    refused: tuple[Refusal, ...] = ()
-    """Words that must wait until it is clear whose fault they are."""
-    pieces: tuple[tuple[Op, ...], ...] = ()
-    history: tuple[Attempt, ...] = ()
-    """What the pieces inherit."""
-    accepted: bool = False
-    """Some change was accepted."""
-    was_refused: bool = False
-    """The target refused all of it."""
-    stop: Stop | None = None
-    reason: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class _Delivery:
-    """All tries of one batch."""
-
-    batch: Batch
-    accepted_before: int
-    history: list[Attempt] = field(default_factory=list)
-    counted: int = 0
-
-    def remember(self, attempt: Attempt) -> None:
-        """Add to the history; the same answer again and again is one entry, however long the target insists."""
-        last = self.history[-1] if self.history else None
-        if last is not None and replace(last, at=attempt.at, times=1) == attempt:
-            self.history[-1] = replace(attempt, times=last.times + 1)
-        else:
-            self.history.append(attempt)
 
 
 class Courier:
@@ -116,7 +81,7 @@ class Courier:
             Abandoned: When the run ends first; the batch stays pending.
 
         """
-        delivery = _Delivery(batch, self._health.accepted)
+        delivery = Delivery(batch, self._health.accepted)
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_result(lambda verdict: isinstance(verdict, Retry)),
             stop=lambda _: self._is_exhausted(delivery),
@@ -131,7 +96,7 @@ class Courier:
                 verdict = Stop(Cause.OUTAGE, f"the target does not answer as it should: {verdict.reason}")
         return self._conclude(delivery, verdict)
 
-    def _is_outage(self, delivery: _Delivery) -> bool:
+    def _is_outage(self, delivery: Delivery) -> bool:
         """Whether nothing was accepted while this delivery used up its attempts."""
         nothing = self._health.accepted == delivery.accepted_before
         return nothing or self._health.probes >= self._policy.max_attempts
@@ -144,7 +109,7 @@ class Courier:
             return False
         return isinstance(self._target.interpret_probe(response, self._clock.utc()), Settled)
 
-    def _is_exhausted(self, delivery: _Delivery) -> bool:
+    def _is_exhausted(self, delivery: Delivery) -> bool:
         most = self._policy.max_attempts
         return delivery.counted >= most or self._health.probes >= most
 
@@ -172,12 +137,12 @@ class Courier:
         finally:
             self._turnstile.waited.backoff += self._clock.now() - started
 
-    async def _attempt(self, delivery: _Delivery) -> Verdict:
+    async def _attempt(self, delivery: Delivery) -> Verdict:
         # One worker probes a target that is down, the others queue behind it.
         async with self._probe if self._health.is_down else nullcontext():
             return await self._try(delivery)
 
-    async def _try(self, delivery: _Delivery) -> Verdict:
+    async def _try(self, delivery: Delivery) -> Verdict:
         """One request, and what its outcome means."""
         self._stopping.check()
         batch = delivery.batch
@@ -211,9 +176,7 @@ class Courier:
         self._observe(delivery, verdict, response, departed[0] if departed else None)
         return verdict
 
-    async def _judge(
-        self, delivery: _Delivery, verdict: Verdict, response: Response | None, generation: int
-    ) -> Verdict:
+    async def _judge(self, delivery: Delivery, verdict: Verdict, response: Response | None, generation: int) -> Verdict:
         """The target's word in the light of the run so far."""
         if isinstance(verdict, Stop) and response is not None:
             if verdict.cause is Cause.CREDENTIALS:
@@ -236,9 +199,7 @@ class Courier:
             return replace(refused.verdict, reason=f"{refusal.reason}; {refused.verdict.reason}")
         return Retry(_RENEWED, after=0.0, lost=False, counted=False)
 
-    def _observe(
-        self, delivery: _Delivery, verdict: Verdict, response: Response | None, departed: float | None
-    ) -> None:
+    def _observe(self, delivery: Delivery, verdict: Verdict, response: Response | None, departed: float | None) -> None:
         """Tell history, health, limiter, late requests and counters."""
         now = self._clock.now()
         reason = "" if isinstance(verdict, Settled) else verdict.reason
@@ -264,7 +225,7 @@ class Courier:
             self._turnstile.succeeded()
             self.requests.ok += isinstance(verdict, Settled)
 
-    def _conclude(self, delivery: _Delivery, verdict: Verdict) -> Delivered:
+    def _conclude(self, delivery: Delivery, verdict: Verdict) -> Delivered:
         history = delivery.batch.history + tuple(delivery.history)
         match verdict:
             case Settled():
@@ -285,21 +246,21 @@ class Courier:
                     return Delivered(refused=(Refusal(delivery.batch, word),), was_refused=True)
                 return Delivered(settled=(word,))
 
-    def _is_repeat(self, delivery: _Delivery, history: tuple[Attempt, ...]) -> bool:
+    def _is_repeat(self, delivery: Delivery, history: tuple[Attempt, ...]) -> bool:
         """Whether a refusal may only mean that an earlier try was applied: one that was lost, or a larger batch."""
         size = len(delivery.batch)
         return not self._repeats_accepted and any(a.lost or a.changes > size for a in history[:-1])
 
-    def _split(self, delivery: _Delivery, history: tuple[Attempt, ...], reason: str) -> Delivered:
+    def _split(self, delivery: Delivery, history: tuple[Attempt, ...], reason: str) -> Delivered:
         self.requests.split += 1
         return Delivered(pieces=halves(delivery.batch.ops), history=history, reason=reason)
 
-    def _word(self, delivery: _Delivery, status: Status, reason: str, history: tuple[Attempt, ...]) -> Settlement:
+    def _word(self, delivery: Delivery, status: Status, reason: str, history: tuple[Attempt, ...]) -> Settlement:
         batch = delivery.batch
         word = np.full(len(batch), status, np.int8)
         return Settlement(batch.window, batch.id, batch.rows, word, {0: reason}, self._clock.utc(), history)
 
-    def _settled(self, delivery: _Delivery, verdict: Settled, history: tuple[Attempt, ...]) -> Delivered:
+    def _settled(self, delivery: Delivery, verdict: Settled, history: tuple[Attempt, ...]) -> Delivered:
         """Book what the target told change by change; what it left open goes out again in halves."""
         batch, statuses, details = delivery.batch, verdict.statuses, verdict.details
         if self._is_repeat(delivery, history):

@@ -21,7 +21,7 @@ from batcher.engine.feed import feed
 from batcher.engine.job import ending, finish, reading, spool_path
 from batcher.engine.session import Observer, Session, Surroundings, check_credentials, make_target
 from batcher.engine.survey import survey
-from batcher.ledger.reader import SourceFacts
+from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
 from batcher.source.reader import Input, Reading

@@ -10,7 +10,7 @@ import anyio
 from batcher.core.errors import InputError
 from batcher.core.model import Bytes, Mask, Position, Window
 from batcher.engine.books import Executor
-from batcher.ledger.reader import SourceFacts
+from batcher.ledger.facts import SourceFacts
 from batcher.source.lines import Waits
 from batcher.source.reader import Input, Reading, read
 from batcher.source.spool import Spool

@@ -8,8 +8,10 @@ from batcher.core.errors import GuardrailError, LedgerError
 from batcher.core.model import Status
 from batcher.core.report import Report
 from batcher.delivery.stopping import Stopping
-from batcher.engine.session import Session, Surroundings, report
-from batcher.ledger.reader import LedgerReader, SourceFacts
+from batcher.engine.session import Session, Surroundings
+from batcher.engine.summary import report
+from batcher.ledger.facts import SourceFacts
+from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
 from batcher.source.layout import Fields

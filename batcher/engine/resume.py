@@ -12,7 +12,8 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work, check_unchanged, feed
 from batcher.engine.job import ending, finish, reading, remember_losses, reopen
-from batcher.engine.session import Observer, Session, Surroundings, check_credentials, report
+from batcher.engine.session import Observer, Session, Surroundings, check_credentials
+from batcher.engine.summary import report
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
 from batcher.source.reader import Input, Reading

@@ -18,21 +18,22 @@ from batcher.core.clock import Clock
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy
-from batcher.core.model import REJECTED_ROW, Batch, Ints, Limits, Settlement, Status
+from batcher.core.model import Batch, Ints, Limits, Settlement, Status
 from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause
 from batcher.core.wire import Wire
-from batcher.delivery.courier import Courier, Delivered
+from batcher.delivery.courier import Courier
+from batcher.delivery.delivery import Delivered
 from batcher.delivery.stopping import Abandoned, Stopping
 from batcher.delivery.turnstile import Turnstile
 from batcher.engine.books import Books, Executor, OpenWindow
 from batcher.engine.budget import Budget, Watch
 from batcher.engine.feed import Work
+from batcher.engine.forms import FormsWatch
 from batcher.engine.intake import batches, take_in
 
 _log = logging.getLogger(__name__)
 _MOST_OPEN = 2
-_BOTH_FORMS = 3
 _DRAIN_SECONDS = 10.0
 """What is in flight may come back for so long after a stop."""
 _FLUSH_SECONDS = 10.0
@@ -82,7 +83,7 @@ class Run:
         self._batch_ids = count(first_batch)
         self._changed = anyio.Event()
         self._admitting = 0
-        self._forms = (0, 0)
+        self._forms = FormsWatch(is_ordered=order_by is OrderBy.INPUT)
         self._producing = anyio.CancelScope()
         self._flushing = anyio.CancelScope(shield=True)
         self._working: TaskGroup | None = None
@@ -146,27 +147,12 @@ class Run:
                 window, rows = await self._executor(lambda: take_in(work, self._order_by, before))
                 await self._books.open_window(window, is_new=work.status is None)
             self._opened(window)
-            self._watch_forms(window)
+            self._forms.look_at(window.window.columns)
             await self._pack(window, rows)
             self._release(window)
         finally:
             self._admitting -= 1
         self._wake()
-
-    def _watch_forms(self, window: OpenWindow) -> None:
-        """Say once when a column holds both ids and names."""
-        columns = window.window.columns
-        valid = columns.action != REJECTED_ROW
-        before = self._forms
-        self._forms = (before[0] | columns.user.take(valid).forms, before[1] | columns.group.take(valid).forms)
-        for part, was, now in zip(("user", "group"), before, self._forms, strict=True):
-            if now == _BOTH_FORMS != was and self._order_by is not OrderBy.INPUT:
-                _log.warning(
-                    "the %s column holds both ids and names; the same %s under both cannot be recognised:"
-                    " --ordered keeps their order",
-                    part,
-                    part,
-                )
 
     def _release(self, window: OpenWindow) -> None:
         """Send what waited for earlier windows, if there is none any more."""

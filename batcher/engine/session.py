@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -19,14 +18,13 @@ from batcher.core.health import Health
 from batcher.core.lanes import OrderBy, lane_keys
 from batcher.core.late import LateRequests
 from batcher.core.limit import AdaptiveLimit, FixedLimit, Meter, Pacer
-from batcher.core.model import Limits, Settlement, Status, Window
-from batcher.core.report import Report, Requests, Waited, command
+from batcher.core.model import Limits, Settlement, Window
+from batcher.core.report import Requests, Waited
 from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import Schedule
 from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials, Target
 from batcher.core.units import parse_duration, parse_failures, parse_rate
-from batcher.core.verdict import Cause
 from batcher.delivery.access import Access
 from batcher.delivery.courier import Courier
 from batcher.delivery.stopping import Stopping
@@ -265,53 +263,6 @@ def make_pacer(settings: Settings, target: Target, surroundings: Surroundings) -
         return Pacer(requests_meter, changes_meter)
     file = state_file(folder, target.name, target.url, settings.target.env, "pace")
     return SharedPacer(requests_meter, changes_meter, file, clock.utc() - clock.now())
-
-
-def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Report:
-    """The summary of a ledger as it stands on the disk.
-
-    Raises:
-        LedgerError: When it cannot be read.
-
-    """
-    with LedgerReader(ledger) as reader:
-        facts, sessions, changes = reader.facts(), reader.sessions(), reader.tally()
-        complete = all(source.ended is not None for source in reader.sources())
-        complete = complete and facts.get("spool", "whole") == "whole"
-    requests, waited = Requests(), Waited()
-    for session in sessions:
-        for name, number in session.requests.items():
-            setattr(requests, name, getattr(requests, name) + number)
-        for name, seconds in session.waited.items():
-            setattr(waited, name, getattr(waited, name) + seconds)
-    following = None
-    if changes[Status.PENDING] or (not complete and facts.get("spool") != "cut"):
-        following = command("resume", ledger)
-    elif changes[Status.FAILED] or changes[Status.UNKNOWN]:
-        following = command("retry", ledger)
-    return Report(
-        facts["run"],
-        facts["target"],
-        str(ledger),
-        sum(session.seconds for session in sessions),
-        complete,
-        changes,
-        requests,
-        waited,
-        stopped,
-        reason,
-        following,
-    )
-
-
-def when(cause: Cause | None, grace_seconds: float, now: float) -> str:
-    """From when on the next command makes sense, for people."""
-    if cause is None:
-        return "when the reasons are dealt with (batcher results tells them)"
-    late = datetime.fromtimestamp(now, UTC) + timedelta(seconds=grace_seconds)
-    if cause.is_signal:
-        return f"at any time (what would undo a request that may still arrive waits until {late:%H:%M:%S} UTC)"
-    return f"when you can: {cause.remedy}"
 
 
 class _ignoring_a_dead_ledger:  # noqa: N801 — reads as a statement

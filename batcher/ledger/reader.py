@@ -7,7 +7,6 @@ import sqlite3
 import struct
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,9 +20,7 @@ from batcher.core.errors import LedgerError
 from batcher.core.model import (
     REJECTED_ROW,
     Attempt,
-    Bytes,
     Columns,
-    Ints,
     Position,
     Reject,
     Settlement,
@@ -31,51 +28,10 @@ from batcher.core.model import (
     Window,
 )
 from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
-from batcher.ledger.schema import APPLICATION_ID, VERSION
+from batcher.ledger.facts import SessionFacts, SourceFacts, WindowState, check_format
 
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, IndexError, struct.error)
 """What unpacking a blob that is not what it was may raise."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFacts:
-    """One input of the run. `ended` is where it ended, once it was read to its end."""
-
-    name: str
-    path: str
-    format: str
-    is_spool: bool
-    size: int
-    ended: Position | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionFacts:
-    """One invocation that worked on the ledger; without `ended` it was killed."""
-
-    kind: str
-    started: float
-    ended: float | None
-    cause: str | None
-    reason: str | None
-    seconds: float
-    requests: dict[str, int]
-    waited: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class WindowState:
-    """A window with what became of each row.
-
-    `by` is the row's last settlement, `sent_by` the last one that came from a request; -1 for none.
-    """
-
-    window: Window
-    winner: Ints
-    status: Bytes
-    by: Ints
-    sent_by: Ints
-    settlements: tuple[Settlement, ...]
 
 
 class LedgerReader:
@@ -288,30 +244,6 @@ class LedgerReader:
     def integrity(self) -> str:
         """SQLite's own word on the file; `ok` when it is whole."""
         return str(self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
-
-
-def is_ledger(path: Path) -> bool:
-    """Whether a file is a ledger, by its application id (offset 68 of an SQLite file)."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(72)
-    return head.startswith(b"SQLite format 3") and int.from_bytes(head[68:72], "big") == APPLICATION_ID
-
-
-def check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse what is no ledger, or one that a newer program wrote.
-
-    Raises:
-        LedgerError: In both cases.
-
-    """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION_ID:
-        raise LedgerError(f"{path} is not a ledger")
-    if version > VERSION:
-        raise LedgerError(f"{path} was written by a newer batcher (format {version}, this one knows {VERSION})")
 
 
 def _position(text: str) -> Position:

@@ -14,7 +14,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from batcher.core.model import REJECTED_ROW, Action, Ints, Keys, Mask, Status
-from batcher.ledger.reader import LedgerReader, WindowState
+from batcher.ledger.facts import WindowState
+from batcher.ledger.reader import LedgerReader
 
 FORMATS = ("csv", "jsonl", "parquet")
 _IDS, _NAMES, _BOTH = 1, 2, 3

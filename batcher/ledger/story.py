@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from batcher.core.model import REJECTED_ROW, Action, Key, Keys, Status
-from batcher.ledger.reader import LedgerReader, WindowState
+from batcher.ledger.facts import WindowState
+from batcher.ledger.reader import LedgerReader
 from batcher.ledger.results import utc_text
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from batcher.core.errors import LedgerError
 from batcher.core.model import Status
-from batcher.ledger.reader import LedgerReader, WindowState
+from batcher.ledger.facts import WindowState
+from batcher.ledger.reader import LedgerReader
 
 
 def differences(reader: LedgerReader) -> list[str]:

@@ -15,8 +15,9 @@ from batcher.core.model import REJECTED_ROW, Position, Settlement, Status, Windo
 from batcher.core.report import Requests, Waited, command
 from batcher.core.verdict import Cause
 from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
+from batcher.ledger.facts import SourceFacts, check_format
 from batcher.ledger.lock import lock
-from batcher.ledger.reader import LedgerReader, SourceFacts, check_format
+from batcher.ledger.reader import LedgerReader
 from batcher.ledger.schema import APPLICATION_ID, TABLES, VERSION
 
 

@@ -1,0 +1,58 @@
+"""The summary of a ledger as it stands on the disk, and when it makes sense to go on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from batcher.core.model import Status
+from batcher.core.report import Report, Requests, Waited, command
+from batcher.core.verdict import Cause
+from batcher.ledger.reader import LedgerReader
+
+
+def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Report:
+    """The summary of a ledger as it stands on the disk.
+
+    Raises:
+        LedgerError: When it cannot be read.
+
+    """
+    with LedgerReader(ledger) as reader:
+        facts, sessions, changes = reader.facts(), reader.sessions(), reader.tally()
+        complete = all(source.ended is not None for source in reader.sources())
+        complete = complete and facts.get("spool", "whole") == "whole"
+    requests, waited = Requests(), Waited()
+    for session in sessions:
+        for name, number in session.requests.items():
+            setattr(requests, name, getattr(requests, name) + number)
+        for name, seconds in session.waited.items():
+            setattr(waited, name, getattr(waited, name) + seconds)
+    following = None
+    if changes[Status.PENDING] or (not complete and facts.get("spool") != "cut"):
+        following = command("resume", ledger)
+    elif changes[Status.FAILED] or changes[Status.UNKNOWN]:
+        following = command("retry", ledger)
+    return Report(
+        facts["run"],
+        facts["target"],
+        str(ledger),
+        sum(session.seconds for session in sessions),
+        complete,
+        changes,
+        requests,
+        waited,
+        stopped,
+        reason,
+        following,
+    )
+
+
+def when(cause: Cause | None, grace_seconds: float, now: float) -> str:
+    """From when on the next command makes sense, for people."""
+    if cause is None:
+        return "when the reasons are dealt with (batcher results tells them)"
+    late = datetime.fromtimestamp(now, UTC) + timedelta(seconds=grace_seconds)
+    if cause.is_signal:
+        return f"at any time (what would undo a request that may still arrive waits until {late:%H:%M:%S} UTC)"
+    return f"when you can: {cause.remedy}"
