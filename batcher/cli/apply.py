@@ -33,7 +33,7 @@ def apply(
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
-        from batcher.cli import sending  # noqa: PLC0415 — keeps `--help` fast
+        from batcher.cli import sending
 
         flags = {
             "target.kind": target,

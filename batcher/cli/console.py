@@ -40,7 +40,7 @@ class _Handler(logging.Handler):
 @cache
 def standard_error() -> Console:
     """The one console that everything for people goes to; a progress line on it stays below what is printed."""
-    from rich.console import Console  # noqa: PLC0415 — keeps `--help` fast
+    from rich.console import Console
 
     return Console(stderr=True, no_color=True if _NO_COLOR else None, soft_wrap=True, highlight=False, markup=False)
 
@@ -69,7 +69,7 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
         typer.Exit: Always.
 
     """
-    from batcher.core.errors import BatcherError  # noqa: PLC0415
+    from batcher.core.errors import BatcherError
 
     try:
         code = work()
@@ -107,9 +107,9 @@ def first_of(error: BaseException, kind: type[E]) -> E | None:
 
 def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str, is_simulated: bool) -> None:
     """The summary on standard output; what stopped the run and the next command on standard error."""
-    import orjson  # noqa: PLC0415
+    import orjson
 
-    from batcher.core.report import command  # noqa: PLC0415
+    from batcher.core.report import command
 
     if is_simulated and not quiet:
         say("batcher: simulated: no real target was touched")
@@ -151,6 +151,6 @@ def describe(report: Report) -> str:
 
 
 def _ordered(report: Report) -> list[tuple[Status, int]]:
-    from batcher.core.report import SUMMARY_ORDER  # noqa: PLC0415
+    from batcher.core.report import SUMMARY_ORDER
 
     return [(status, report.changes.get(status, 0)) for status in SUMMARY_ORDER]

@@ -21,11 +21,11 @@ def explain(
     set_up(quiet=False)
 
     def work() -> int:
-        import orjson  # noqa: PLC0415 — keeps `--help` fast
+        import orjson
 
-        from batcher.core.errors import InputError  # noqa: PLC0415
-        from batcher.ledger.reader import LedgerReader  # noqa: PLC0415
-        from batcher.ledger.story import story  # noqa: PLC0415
+        from batcher.core.errors import InputError
+        from batcher.ledger.reader import LedgerReader
+        from batcher.ledger.story import story
 
         with LedgerReader(ledger) as reader:
             records = story(reader, user, group)

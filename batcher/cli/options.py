@@ -96,7 +96,7 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> Settings:
         ConfigurationError: When they cannot be used.
 
     """
-    from batcher.settings import Settings  # noqa: PLC0415 — keeps `--help` fast
+    from batcher.settings import Settings
 
     return Settings.load(
         config, {key: value for key, value in flags.items() if value is not None and value is not False}
@@ -115,7 +115,7 @@ def mapping(text: str | None) -> dict[str, str] | None:
         ConfigurationError: When it is none.
 
     """
-    from batcher.core.errors import ConfigurationError  # noqa: PLC0415
+    from batcher.core.errors import ConfigurationError
 
     if text is None:
         return None

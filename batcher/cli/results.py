@@ -34,10 +34,10 @@ def results(
     set_up(quiet=quiet)
 
     def work() -> int:
-        from batcher.core.errors import ConfigurationError  # noqa: PLC0415 — keeps `--help` fast
-        from batcher.core.model import Status  # noqa: PLC0415
-        from batcher.ledger.reader import LedgerReader  # noqa: PLC0415
-        from batcher.ledger.results import FORMATS, write_results  # noqa: PLC0415
+        from batcher.core.errors import ConfigurationError
+        from batcher.core.model import Status
+        from batcher.ledger.reader import LedgerReader
+        from batcher.ledger.results import FORMATS, write_results
 
         known = {item.label: item for item in Status}
         wanted = [text.strip() for text in status.split(",")] if status else []
@@ -71,8 +71,8 @@ def results(
 
 def _refuse_to_overwrite(output: Path, reader: LedgerReader) -> None:
     """Neither a ledger nor an input of the run, without which it could not be resumed."""
-    from batcher.core.errors import ConfigurationError  # noqa: PLC0415
-    from batcher.ledger.facts import is_ledger  # noqa: PLC0415
+    from batcher.core.errors import ConfigurationError
+    from batcher.ledger.facts import is_ledger
 
     if not output.exists():
         return

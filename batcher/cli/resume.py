@@ -72,7 +72,7 @@ def _go_on(
     verbose: bool,
 ) -> None:
     def work() -> int:
-        from batcher.cli import sending  # noqa: PLC0415 — keeps `--help` fast
+        from batcher.cli import sending
 
         return sending.go_on(name, ledger, overrides, despite=despite, as_json=as_json, quiet=quiet)
 

@@ -42,7 +42,7 @@ Job = Callable[[Stopping, Observer], Awaitable[Report]]
 def run_async(main: Callable[[], Awaitable[int]]) -> int:
     """On uvloop where the platform has it."""
     try:
-        import uvloop  # noqa: F401, PLC0415
+        import uvloop  # noqa: F401
     except ImportError:
         return anyio.run(main)
     return anyio.run(main, backend_options={"use_uvloop": True})

@@ -55,9 +55,9 @@ def simulate(
     set_up(quiet=False)
 
     def work() -> int:
-        from batcher.cli.runner import run_async  # noqa: PLC0415 — keeps `--help` fast
-        from batcher.core.units import parse_rate  # noqa: PLC0415
-        from batcher.simulator.behaviour import Behaviour, Fault  # noqa: PLC0415
+        from batcher.cli.runner import run_async
+        from batcher.core.units import parse_rate
+        from batcher.simulator.behaviour import Behaviour, Fault
 
         behaviour = Behaviour(
             token=token,
@@ -79,9 +79,9 @@ def simulate(
         )
 
         async def main() -> int:
-            import anyio  # noqa: PLC0415
+            import anyio
 
-            from batcher.simulator.server import serve  # noqa: PLC0415
+            from batcher.simulator.server import serve
 
             with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                 if journal is not None and not journal.exists():
@@ -102,7 +102,7 @@ def _names(text: str) -> list[int | str]:
 
 
 def _pairs(text: str) -> list[tuple[int | str, int | str]]:
-    from batcher.core.errors import ConfigurationError  # noqa: PLC0415
+    from batcher.core.errors import ConfigurationError
 
     pairs = []
     for part in text.split(",") if text else ():

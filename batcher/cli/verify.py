@@ -15,10 +15,10 @@ def verify(ledger: opt.Ledger, json: opt.Json = False, quiet: opt.Quiet = False)
     set_up(quiet=quiet)
 
     def work() -> int:
-        import orjson  # noqa: PLC0415 — keeps `--help` fast
+        import orjson
 
-        from batcher.ledger.reader import LedgerReader  # noqa: PLC0415
-        from batcher.ledger.verify import differences  # noqa: PLC0415
+        from batcher.ledger.reader import LedgerReader
+        from batcher.ledger.verify import differences
 
         with LedgerReader(ledger) as reader:
             found = differences(reader)
