@@ -34,16 +34,16 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
     if status in _CAUSES:
         cause, meaning = _CAUSES[status]
         return Stop(cause, f"{meaning} ({text})")
-    if 300 <= status < 400:  # noqa: PLR2004 — redirects
+    if 300 <= status < 400:  # redirects
         location = printable(response.headers.get("location", "nowhere"))[:200]
         return Stop(Cause.ENDPOINT, f"{status}: redirected to {location}, which is never followed; correct the URL")
-    if status == 429:  # noqa: PLR2004
+    if status == 429:
         return Retry(f"too many requests ({text})", after, lost=False, counted=False, back_pressure=True)
-    if 400 <= status < 500 and _TOO_FAST.search(said):  # noqa: PLR2004
+    if 400 <= status < 500 and _TOO_FAST.search(said):
         # Some vendors say it so; but it may be a name that reads like it, so this must come to an end.
         return Retry(f"too many requests ({text})", after, lost=False, back_pressure=True)
-    if status == 425:  # noqa: PLR2004 — Too Early (RFC 8470): not processed
+    if status == 425:  # Too Early (RFC 8470): not processed
         return Retry(text, after, lost=False)
-    if 400 <= status < 500 and status != 408:  # noqa: PLR2004 — 408: the server may have read part of it
+    if 400 <= status < 500 and status != 408:  # 408: the server may have read part of it
         return Split(text)
-    return Retry(text, after, back_pressure=status == 503 and after is not None)  # noqa: PLR2004
+    return Retry(text, after, back_pressure=status == 503 and after is not None)

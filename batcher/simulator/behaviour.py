@@ -34,7 +34,7 @@ class Fault:
             number = float(share or "1")
         except ValueError:
             number = -1.0
-        is_status = kind.isdecimal() and 200 <= int(kind) <= 599  # noqa: PLR2004 — HTTP statuses
+        is_status = kind.isdecimal() and 200 <= int(kind) <= 599  # HTTP statuses
         if not (is_status or kind in KINDS) or not 0 <= number <= 1:
             raise ConfigurationError(
                 f"--fault {text!r}: write a status or one of {', '.join(KINDS)}, and a share, as in 503=0.1"

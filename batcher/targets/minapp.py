@@ -64,9 +64,9 @@ class MinApp:
 
     def interpret(self, batch: Batch, response: Response, now: float) -> Verdict:
         """204 settles everything; anything else nothing."""
-        if response.status == 204:  # noqa: PLR2004 — the documented success
+        if response.status == 204:  # the documented success
             return Settled.all(len(batch), Status.APPLIED)
-        if 200 <= response.status < 300:  # noqa: PLR2004
+        if 200 <= response.status < 300:
             return Retry(f"{response.status} is no documented answer: {response.text()}")
         return unsuccessful(response, _said(response), now)
 
@@ -76,7 +76,7 @@ class MinApp:
 
     def interpret_probe(self, response: Response, now: float) -> Verdict:
         """200 with a list of objects."""
-        if response.status == 200:  # noqa: PLR2004
+        if response.status == 200:
             return Settled.all(0, Status.APPLIED)
         return unsuccessful(response, _said(response), now)
 

@@ -45,7 +45,7 @@ def _follow(request: Request) -> Generator[Request, Response, Response]:
     origin = urlsplit(request.url)
     for _ in range(_MOST_HOPS + 1):
         response = yield request
-        if not 300 <= response.status < 400:  # noqa: PLR2004 — redirects
+        if not 300 <= response.status < 400:  # redirects
             return response
         for header in response.cookies:
             cookies |= _cookies(header)
@@ -74,7 +74,7 @@ def _field(response: Response, name: str, now: float) -> str:
         content = None
     content = content if isinstance(content, dict) else {}
     value = content.get(name)
-    if 200 <= response.status < 300 and isinstance(value, str) and value:  # noqa: PLR2004
+    if 200 <= response.status < 300 and isinstance(value, str) and value:
         return value
     said = next((content[key] for key in ("error_msg", "error_description", "error") if content.get(key)), "")
     text = printable(str(said))[:200]
@@ -82,7 +82,7 @@ def _field(response: Response, name: str, now: float) -> str:
         raise LoginRefusedError(
             Stop(Cause.CREDENTIALS, f"client id or secret were refused ({response.status}: {text})")
         )
-    if 200 <= response.status < 300:  # noqa: PLR2004
+    if 200 <= response.status < 300:
         raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login's answer holds no {name}; is the URL right?"))
     verdict = unsuccessful(response, text, now)
     if isinstance(verdict, Stop | Retry):

@@ -134,12 +134,12 @@ def _data(response: Response, now: float) -> dict[str, object] | Verdict:
         said = printable(str(content["err"]))[:200]
         if content.get("details") == "invalidToken":
             return Stop(Cause.CREDENTIALS, f"the token is invalid or expired ({said})")
-        if response.status == 200:  # noqa: PLR2004
+        if response.status == 200:
             verdict = unsuccessful(Response(400, response.headers), said, now)
             return Split(said) if isinstance(verdict, Split) else verdict
         return unsuccessful(response, said, now)
-    if response.status != 200:  # noqa: PLR2004
-        if 200 <= response.status < 300:  # noqa: PLR2004
+    if response.status != 200:
+        if 200 <= response.status < 300:
             return Retry(f"{response.status} is no documented answer: {response.text()}")
         return unsuccessful(response, response.text(), now)
     if isinstance(content, dict) and isinstance(content.get("data"), dict):
