@@ -26,7 +26,7 @@ def _killed_runs(shell, seed, kills, kind):
     shell.write("c.csv", "op,user_id,group_id\n" + "".join(f"{op},{user},{group}\n" for op, user, group in changes))
     shell.write("b.toml", CONFIG)
     killed = 0
-    with shell.simulator("--latency-ms", "15", "--jitter-ms", "25", "--fault", "503=0.02", "--seed", str(seed)) as url:
+    with shell.simulator("--latency-ms", "40", "--jitter-ms", "25", "--fault", "503=0.02", "--seed", str(seed)) as url:
         command = ["apply", "c.csv", "-c", "b.toml", "--target", kind, "--url", url, "--rate", "none"]
         command += ["--max-in-flight", str(IN_FLIGHT), "--ledger", "l"]
         while True:
