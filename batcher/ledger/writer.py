@@ -252,10 +252,14 @@ class _Transaction:
 
 def _connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    if check:
-        check_format(connection, path)  # before anything is written to what may be somebody else's database
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        if check:
+            check_format(connection, path)  # before anything is written to what may be somebody else's database
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
