@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -28,6 +31,7 @@ from batcher.ledger.writer import LedgerWriter
 from batcher.simulator.behaviour import Behaviour
 
 MIXED = [("add", 5, 53), ("remove", "=cmd", 53), ("add", 5, 53), ("x", 1, 1), ("add", 'q"u,o\nte', "g")]
+_NOBODY = 65534
 PLAIN = [("add", 5, 53), ("add", 6, 53), ("remove", 6, 53), ("add", 7, 54)]
 
 
@@ -223,24 +227,35 @@ def test_a_created_ledger_without_a_run_is_simply_used(tmp_path):
     assert play.apply(PLAIN).exit_code == 0
 
 
-def test_what_a_killed_run_left_can_be_read_where_nothing_may_be_written(tmp_path):
-    """The log beside the file is read too."""
-    target = Target(answer=lambda number, _: Response(402) if number == 1 else None)
-    play = Play(tmp_path, target, settings_for("minapp"))
-    play.apply(PLAIN)
-    script = (
-        "import os, sys; from pathlib import Path; from batcher.ledger.writer import LedgerWriter\n"
-        "w = LedgerWriter.open(Path(sys.argv[1])); w.set_fact('mark', 'here'); os._exit(9)"
-    )
-    subprocess.run([sys.executable, "-c", script, str(play.ledger)], check=False)
-    assert (tmp_path / "run.ledger-wal").stat().st_size > 0
-    (tmp_path / "run.ledger-shm").unlink()
-    tmp_path.chmod(0o500)
-    try:
-        with LedgerReader(play.ledger) as reader:
-            assert reader.facts()["mark"] == "here"
-    finally:
-        tmp_path.chmod(0o700)
+def test_what_a_killed_run_left_can_be_read_where_nothing_may_be_written():
+    """The log beside the file is read too. Root may write anywhere, so root becomes somebody else for it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        play = Play(folder, Target(answer=lambda *_: Response(402)), settings_for("minapp"))
+        play.apply(PLAIN)
+        script = (
+            "import os, sys; from pathlib import Path; from batcher.ledger.writer import LedgerWriter\n"
+            "w = LedgerWriter.open(Path(sys.argv[1])); w.set_fact('mark', 'here'); os._exit(9)"
+        )
+        subprocess.run([sys.executable, "-c", script, str(play.ledger)], check=False)
+        assert (folder / "run.ledger-wal").stat().st_size > 0
+        (folder / "run.ledger-shm").unlink()
+        for path in folder.iterdir():
+            path.chmod(0o444)
+        folder.chmod(0o555)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(_NOBODY)
+        try:
+            with pytest.raises(PermissionError):
+                (folder / "new").touch()
+            with LedgerReader(play.ledger) as reader:
+                assert reader._copy is not None
+                assert reader.facts()["mark"] == "here"
+        finally:
+            if is_root:
+                os.seteuid(0)
+            folder.chmod(0o700)
 
 
 def test_no_token_in_the_settings_of_a_ledger(played):
