@@ -54,7 +54,7 @@ async def resume(
             position = reader.last_position()
             next_window, next_row, _ = reader.next_ids()
             lost_at = _lost_at(reader, surroundings)
-            was_broken = reader.sessions()[-1].cause == Cause.INPUT.name
+            was_broken = any(session.cause == Cause.INPUT.name for session in reader.sessions())
             remember_losses(session, reader)
         if facts.get("spool") == "growing":
             _close_spool(ledger, inputs[0].path, position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sqlite3
 
 import anyio
 import orjson
@@ -532,6 +533,18 @@ def test_an_input_that_breaks_half_way_can_be_repaired(tmp_path):
     report = run.resume()
     assert (report.exit_code, report.total, report.input_complete) == (0, 400_000, True)
     assert len(run.target.members()) == 400_000
+
+
+def test_a_kill_before_the_first_session_can_be_resumed(tmp_path):
+    """The run is recorded, and nothing else: everything is still to be done."""
+    target = Target(answer=lambda number, _: Response(402) if number == 1 else None)
+    run = play(tmp_path, target)
+    run.apply(ADDS)
+    with sqlite3.connect(run.ledger) as connection:
+        connection.executescript("DELETE FROM session; DELETE FROM window; UPDATE source SET ended = NULL;")
+    connection.close()
+    report = run.resume()
+    assert (report.exit_code, report.total, report.changes[Status.APPLIED]) == (0, 100, 100)
 
 
 def test_a_ledger_is_never_overwritten(tmp_path):
