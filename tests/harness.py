@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from batcher.engine.retry import retry
 from batcher.engine.session import Observer, Surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
-from batcher.simulator.behaviour import Behaviour
+from batcher.simulator.behaviour import Behaviour, Stage
 from batcher.simulator.messages import Arrival
 from batcher.simulator.world import World
 from batcher.source.windows import WINDOW_ROWS
@@ -51,12 +51,14 @@ class Target:
     answer: Callable[[int, Request], Response | None] = lambda *_: None
     """Given the ordinal of the request: a reply instead of the world's."""
 
+    stages: Sequence[Stage] = ()
+
     def __post_init__(self) -> None:
-        self.world = World(self.behaviour)
+        self.world = World(self.behaviour, stages=self.stages, utc_offset=EPOCH)
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
         await anyio.lowlevel.checkpoint()
-        if self.refuse_connections(anyio.current_time()):
+        if self.refuse_connections(anyio.current_time()) or self.world.is_away(anyio.current_time()):
             raise NotSentError("connection refused")
         await turn()
         now = anyio.current_time()
@@ -93,8 +95,8 @@ async def inline(work: Callable[[], Any]) -> Any:
     return work()
 
 
-def surroundings(target: Target, state: Path | None = None, started: float = 0.0) -> Surroundings:
-    clock = Clock(lambda: anyio.current_time() + started, lambda: EPOCH + started + anyio.current_time())
+def surroundings(target: Target, state: Path | None = None) -> Surroundings:
+    clock = Clock(anyio.current_time, lambda: EPOCH + anyio.current_time())
     dice = random.Random(7)
 
     @asynccontextmanager
@@ -131,7 +133,7 @@ class Play:
     stop_at: float | None = None
     stop: Callable[[Stopping], None] = lambda _: None
     seconds: float = 0.0
-    """Virtual seconds that all jobs took so far."""
+    """Virtual time: where the last job ended, and the next one starts."""
 
     @property
     def ledger(self) -> Path:
@@ -171,16 +173,16 @@ class Play:
         async def main() -> Report:
             stopping = Stopping()
             if self.stop_at is None:
-                report = await job(surroundings(self.target, self.state, self.seconds), stopping)
+                report = await job(surroundings(self.target, self.state), stopping)
             else:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._stop_later, stopping)
-                    report = await job(surroundings(self.target, self.state, self.seconds), stopping)
+                    report = await job(surroundings(self.target, self.state), stopping)
                     group.cancel_scope.cancel()
-            self.seconds += anyio.current_time()
+            self.seconds = anyio.current_time()
             return report
 
-        return run_virtual(main)
+        return run_virtual(main, self.seconds)
 
     async def _stop_later(self, stopping: Stopping) -> None:
         await anyio.sleep(self.stop_at)

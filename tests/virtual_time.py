@@ -13,8 +13,8 @@ T = TypeVar("T")
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Exact seconds, no sleeping. A loop on which nothing can happen any more raises instead of hanging."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, start: float) -> None:
+        self.now = start
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
@@ -35,7 +35,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         return ready
 
 
-def run_virtual(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine on virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+def run_virtual(main: Callable[[], Coroutine[Any, Any, T]], start: float = 0.0) -> T:
+    """Run a coroutine on virtual time, which starts at `start`."""
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(start)) as runner:
         return runner.run(main())

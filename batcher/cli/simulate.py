@@ -24,7 +24,8 @@ def simulate(
         list[str] | None,
         typer.Option(
             "--fault",
-            help="STATUS, drop-before, drop-after, late, html or cut; with a share of the requests: 503=0.1.",
+            help="STATUS, drop-before, drop-after, late, html, cut, truncated or miscounted; with a share of the"
+            " requests: 503=0.1.",
             metavar="KIND[=SHARE]",
         ),
     ] = None,
@@ -47,6 +48,10 @@ def simulate(
     journal: Annotated[
         Path | None, typer.Option("--journal", help="Keep the membership in this file.", metavar="FILE")
     ] = None,
+    scenario: Annotated[
+        Path | None,
+        typer.Option("--scenario", help="All of this and more, changing with time, from a TOML file.", metavar="FILE"),
+    ] = None,
 ) -> None:
     """Run a server that speaks the targets' dialects, keeps membership, and misbehaves on request.
 
@@ -58,6 +63,7 @@ def simulate(
         from batcher.cli.runner import run_async
         from batcher.core.units import parse_rate
         from batcher.simulator.behaviour import Behaviour, Fault
+        from batcher.simulator.scenario import Scenario, read_scenario
 
         behaviour = Behaviour(
             token=token,
@@ -68,7 +74,7 @@ def simulate(
             late_seconds=late_seconds,
             latency_seconds=latency_ms / 1000,
             jitter_seconds=jitter_ms / 1000,
-            limit=parse_rate(limit),
+            limits=(rate,) if (rate := parse_rate(limit)) else (),
             bad_users=frozenset(_names(bad_users)),
             bad_groups=frozenset(_names(bad_groups)),
             bad_pairs=frozenset(_pairs(bad_pairs)),
@@ -77,6 +83,7 @@ def simulate(
             shuffles=shuffle,
             seed=seed,
         )
+        played = read_scenario(scenario, behaviour) if scenario else Scenario(behaviour)
 
         async def main() -> int:
             import anyio
@@ -86,7 +93,7 @@ def simulate(
             with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                 if journal is not None and not journal.exists():
                     os.close(os.open(journal, os.O_CREAT | os.O_WRONLY, 0o600))
-                async with serve(behaviour, port, journal) as url:
+                async with serve(played.first, port, journal, played.stages) as url:
                     typer.echo(f"simulating minapp and scrutinizer at {url}")
                     async for _ in signals:
                         break

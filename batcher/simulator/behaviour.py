@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-import random
-from collections import deque
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
+from enum import Enum
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.limit import Rate
 
-KINDS = ("drop-before", "drop-after", "late", "html", "cut")
+KINDS = ("drop-before", "drop-after", "late", "html", "cut", "truncated", "miscounted")
 """Faults that are no status: the connection dropped before or after applying, applied `late_seconds` after it
-was dropped, applied and answered with a page of HTML, applied and answered with half of the reply."""
+was dropped, applied and answered with a page of HTML, with a reply of which the connection brings only half, with
+half a reply as if it were whole, or with a statement too few."""
+
+
+class Insists(Enum):
+    """How a target that refuses for haste says when to come back."""
+
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    DATE = "date"
+    PAST = "past"
+    """A date that was an hour ago."""
+    NEGATIVE = "negative"
+    ABSURD = "absurd"
+    """In three years."""
+    RESET = "reset"
+    """Not `Retry-After` but `X-RateLimit-Reset`, in UTC seconds."""
+    MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +73,27 @@ class Behaviour:
     late_seconds: float = 30.0
     latency_seconds: float = 0.0
     jitter_seconds: float = 0.0
-    limit: Rate | None = None
-    """More arrivals in a sliding window are answered with 429 and `Retry-After`."""
+    latency_growth: float = 0.0
+    """Seconds by which every reply is later, for each second since the first request."""
+    seconds_per_change: float = 0.0
+    capacity: int = 0
+    """So many requests are served at once, the others queue; 0 for all."""
+    most_at_once: int = 0
+    """Beyond so many unanswered requests, one more is refused as too much; 0 for any number."""
+    limits: tuple[Rate, ...] = ()
+    """More arrivals in a sliding window are refused as too much."""
+    limit_status: int = 429
+    """How `too much` is said: a status; with 400 only the text tells."""
+    insists: Insists = Insists.DECIMAL
+    max_changes: int = 0
+    """Requests with more changes are too large; 0 for any size."""
+    max_request_bytes: int = 0
+    size_status: int = 413
+    """How `too large` is said."""
+    poisonous_users: frozenset[int | str] = frozenset()
+    """A request that names one is answered with 500."""
+    is_away: bool = False
+    """Nobody answers the door: connections are refused (dropped, where a real socket listens)."""
     bad_users: frozenset[int | str] = frozenset()
     bad_groups: frozenset[int | str] = frozenset()
     bad_pairs: frozenset[tuple[int | str, int | str]] = frozenset()
@@ -70,25 +106,10 @@ class Behaviour:
     seed: int = 0
 
 
-@dataclass(slots=True)
-class Arrivals:
-    """Counts arrivals against a limit, as a strict server does."""
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """From so many seconds or requests on (whichever comes first), the target behaves like this."""
 
-    limit: Rate
-    seen: deque[float] = field(default_factory=deque)
-    refused: int = 0
-
-    def wait(self, now: float) -> float:
-        """Seconds until one more would be allowed; 0.0 takes note of this one."""
-        while self.seen and self.seen[0] <= now - self.limit.seconds:
-            self.seen.popleft()
-        if len(self.seen) >= self.limit.count:
-            self.refused += 1
-            return self.seen[0] + self.limit.seconds - now
-        self.seen.append(now)
-        return 0.0
-
-
-def dice(behaviour: Behaviour) -> random.Random:
-    """The simulator's own dice; the same seed gives the same faults."""
-    return random.Random(behaviour.seed)  # noqa: S311 — not for secrets
+    behaviour: Behaviour
+    after_seconds: float = math.inf
+    after_requests: float = math.inf

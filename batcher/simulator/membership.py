@@ -30,7 +30,7 @@ class Membership:
         self.applied = 0
         """Pairs that were applied, repeats included."""
         self.repeats = 0
-        self._behaviour = behaviour
+        self.behaviour = behaviour
         self._journal = journal
 
     def restore(self, lines: Iterable[bytes]) -> None:
@@ -42,7 +42,7 @@ class Membership:
 
     def refusal(self, wish: Wish) -> str | None:
         """Why this wish (or part of it) cannot be granted."""
-        behaviour = self._behaviour
+        behaviour = self.behaviour
         if bad := behaviour.bad_users.intersection(wish.users):
             return f"user {min(bad, key=str)} does not exist"
         if bad := behaviour.bad_groups.intersection(wish.groups):

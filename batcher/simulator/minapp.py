@@ -74,7 +74,7 @@ class Login:
     def __init__(self, behaviour: Behaviour, dice: random.Random) -> None:
         self.tokens: dict[str, int] = {}
         """Tokens that were given out, and how often each was used."""
-        self._behaviour = behaviour
+        self.behaviour = behaviour
         self._dice = dice
         self._steps: dict[str, int] = {}
         self._codes: set[str] = set()
@@ -95,10 +95,10 @@ class Login:
         if token not in self.tokens:
             return False
         self.tokens[token] += 1
-        return not self._behaviour.token_uses or self.tokens[token] <= self._behaviour.token_uses
+        return not self.behaviour.token_uses or self.tokens[token] <= self.behaviour.token_uses
 
     def _is_known(self, content: object) -> bool:
-        known = (self._behaviour.client_id, self._behaviour.client_secret)
+        known = (self.behaviour.client_id, self.behaviour.client_secret)
         return isinstance(content, dict) and (content.get("client_id"), content.get("client_secret")) == known
 
     def _authorize(self, arrival: Arrival) -> Reply:

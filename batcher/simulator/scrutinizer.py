@@ -28,11 +28,35 @@ def read_form(arrival: Arrival) -> dict[str, str]:
     return fields
 
 
+def read_wishes(fields: dict[str, str]) -> list[Wish]:
+    """The entries that are well formed, each as a wish."""
+    try:
+        wanted = orjson.loads(fields.get("json", ""))["membership"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return []
+    wishes = []
+    for name in ("add", "remove"):
+        for entry in _listed(wanted, name) if isinstance(wanted, dict) else ():
+            user, group = (_name(entry, part) if isinstance(entry, dict) else None for part in ("user", "usergroup"))
+            if user is not None and group is not None:
+                wishes.append(Wish(name == "add", (user,), (group,)))
+    return wishes
+
+
+def miscounted(reply: Reply) -> Reply:
+    """The same reply, each list without its last statement."""
+    try:
+        data = orjson.loads(reply.body)["data"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return reply
+    return Reply.json(200, {"data": {said: statements[:-1] for said, statements in data.items()}})
+
+
 class Appliance:
     """Names get ids of their own, because the sentences speak of ids."""
 
     def __init__(self, behaviour: Behaviour, dice: random.Random) -> None:
-        self._behaviour = behaviour
+        self.behaviour = behaviour
         self._dice = dice
         self._ids: dict[tuple[str, Name], int] = {}
 
@@ -71,7 +95,7 @@ class Appliance:
         return name if isinstance(name, int) else self._ids.setdefault((kind, name), 1001 + len(self._ids))
 
     def _shuffled(self, sentences: list[str]) -> list[str]:
-        if self._behaviour.shuffles:
+        if self.behaviour.shuffles:
             self._dice.shuffle(sentences)
         return sentences
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -10,18 +11,25 @@ import anyio
 from aiohttp import web
 
 from batcher.core.errors import ConfigurationError
-from batcher.simulator.behaviour import Behaviour
-from batcher.simulator.messages import Arrival
-from batcher.simulator.world import World
+from batcher.simulator.behaviour import Behaviour, Stage
+from batcher.simulator.messages import Arrival, Reply
+from batcher.simulator.world import STATE, World
 
 _LARGEST_REQUEST = 64 << 20
 
 
 @asynccontextmanager
-async def serve(behaviour: Behaviour, port: int = 0, journal: Path | None = None) -> AsyncIterator[str]:
+async def serve(
+    behaviour: Behaviour,
+    port: int = 0,
+    journal: Path | None = None,
+    stages: Sequence[Stage] = (),
+    applied: Callable[[World], None] = lambda _: None,
+) -> AsyncIterator[str]:
     """Serve while the body runs; gives the address.
 
-    With a `journal` the membership is read from it first, and every change is added to it.
+    With a `journal` the membership is read from it first, and every change is added to it. `stages` follow the
+    first behaviour. `applied` is called after a request was worked on and before its reply leaves.
 
     Raises:
         ConfigurationError: When the port is taken.
@@ -31,14 +39,15 @@ async def serve(behaviour: Behaviour, port: int = 0, journal: Path | None = None
         write = None
         if journal is not None:
             write = stack.enter_context(journal.open("ab", buffering=0)).write
-        world = World(behaviour, write)
+        offset = time.time() - anyio.current_time()  # noqa: TID251 — dates in replies are of the real clock
+        world = World(behaviour, write, stages, offset)
         if journal is not None:
             _cut_torn_line(journal)
             with journal.open("rb") as lines:
                 world.restore(lines)
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await _answer(request, world)
+            return await _answer(request, world, applied)
 
         application = web.Application(client_max_size=_LARGEST_REQUEST)
         application.router.add_route("*", "/{path:.*}", handle)
@@ -64,10 +73,12 @@ def _cut_torn_line(journal: Path) -> None:
             file.truncate(whole)
 
 
-async def _answer(request: web.Request, world: World) -> web.StreamResponse:
+async def _answer(request: web.Request, world: World, applied: Callable[[World], None]) -> web.StreamResponse:
     headers = {name.lower(): value for name, value in request.headers.items()}
     arrival = Arrival(request.method, request.path_qs, headers, await request.read())
-    reply = world.handle(arrival, anyio.current_time())
+    now = anyio.current_time()
+    reply = Reply(None) if world.is_away(now) and request.path != STATE else world.handle(arrival, now)
+    applied(world)
     if reply.delay:
         await anyio.sleep(reply.delay)
     if reply.status is None:

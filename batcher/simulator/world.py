@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from batcher.simulator import minapp, scrutinizer
-from batcher.simulator.behaviour import Arrivals, Behaviour, dice
-from batcher.simulator.membership import Membership
+from batcher.simulator.behaviour import Behaviour, Stage
+from batcher.simulator.membership import Membership, Wish
 from batcher.simulator.messages import Arrival, Reply
+from batcher.simulator.traffic import Traffic, too_large, too_much
 
 STATE = "/_state"
 
@@ -18,15 +20,24 @@ STATE = "/_state"
 class World:
     """Both dialects over one membership. Not for several threads."""
 
-    def __init__(self, behaviour: Behaviour, journal: Callable[[bytes], object] | None = None) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        journal: Callable[[bytes], object] | None = None,
+        stages: Sequence[Stage] = (),
+        utc_offset: float = 0.0,
+    ) -> None:
         self.membership = Membership(behaviour, journal)
         self.statuses: Counter[str] = Counter()
-        self.arrivals = Arrivals(behaviour.limit) if behaviour.limit else None
-        self._behaviour = behaviour
-        self._dice = dice(behaviour)
+        self.traffic = Traffic()
+        self._stages = list(stages)
+        self._utc_offset = utc_offset
+        self._first: float | None = None
+        self._dice = random.Random(behaviour.seed)  # noqa: S311 — not for secrets
         self._login = minapp.Login(behaviour, self._dice)
         self._appliance = scrutinizer.Appliance(behaviour, self._dice)
         self._late: list[tuple[float, Arrival]] = []
+        self.behave(behaviour)
 
     def __repr__(self) -> str:
         return f"<World {sum(self.statuses.values())} requests, {self.membership.applied} pairs applied>"
@@ -35,16 +46,36 @@ class World:
         """Go on with the membership that a journal tells."""
         self.membership.restore(lines)
 
+    def behave(self, behaviour: Behaviour) -> None:
+        """From now on like this; its seed means nothing any more."""
+        self._behaviour = behaviour
+        self.membership.behaviour = self._login.behaviour = self._appliance.behaviour = behaviour
+
+    def is_away(self, now: float) -> bool:
+        """Whether nobody answers the door at `now` (seconds of any clock, always the same)."""
+        self._advance(now)
+        return self._behaviour.is_away
+
     def handle(self, arrival: Arrival, now: float) -> Reply:
-        """What happens to a request that arrives at `now` (seconds of any clock)."""
+        """What happens to a request that arrives at `now` (seconds of any clock, always the same)."""
         self.catch_up(now)
         path = urlsplit(arrival.path).path
         if path == STATE:
             return Reply.json(200, self.state())
-        reply = self._answer(arrival, path, now)
+        self._advance(now)
+        behaviour = self._behaviour
+        seconds = behaviour.latency_seconds + behaviour.jitter_seconds * self._dice.random()
+        seconds += behaviour.latency_growth * (now - (self._first or 0.0))
+        wait = self.traffic.wait(behaviour, now)
+        if wait > 0:
+            reply = replace(too_much(behaviour, wait, now + self._utc_offset), delay=seconds)
+        else:
+            changes = self._size(arrival, path) if behaviour.seconds_per_change or behaviour.max_changes else 0
+            seconds += behaviour.seconds_per_change * changes
+            reply = too_large(behaviour, changes, len(arrival.body)) or self._answer(arrival, path, now)
+            reply = replace(reply, delay=self.traffic.serve(behaviour, now, seconds))
         self.statuses[str(reply.status or "dropped")] += 1
-        delay = self._behaviour.latency_seconds + self._behaviour.jitter_seconds * self._dice.random()
-        return replace(reply, delay=delay)
+        return reply
 
     def catch_up(self, now: float) -> None:
         """Apply what was to be applied late, up to now."""
@@ -61,12 +92,30 @@ class World:
             "statuses": dict(sorted(self.statuses.items())),
             "changes": self.membership.applied,
             "repeats": self.membership.repeats,
-            "limited": self.arrivals.refused if self.arrivals else 0,
+            "limited": self.traffic.refused,
         }
 
+    def _advance(self, now: float) -> None:
+        """Enter the next stages, if their time has come."""
+        if self._first is None:
+            self._first = now
+        requests = sum(self.statuses.values())
+        while self._stages and (
+            now - self._first >= self._stages[0].after_seconds or requests >= self._stages[0].after_requests
+        ):
+            self.behave(self._stages.pop(0).behaviour)
+
+    def _wishes(self, arrival: Arrival, path: str) -> list[Wish]:
+        if path == minapp.MEMBERSHIP:
+            wishes = minapp.read_ops(arrival.body)
+        else:
+            wishes = scrutinizer.read_wishes(scrutinizer.read_form(arrival))
+        return wishes if isinstance(wishes, list) else []
+
+    def _size(self, arrival: Arrival, path: str) -> int:
+        return sum(len(wish.users) * len(wish.groups) for wish in self._wishes(arrival, path))
+
     def _answer(self, arrival: Arrival, path: str, now: float) -> Reply:
-        if self.arrivals is not None and (wait := self.arrivals.wait(now)) > 0:
-            return Reply(429, b"slow down", (("Retry-After", f"{wait:.3f}"),))
         login = self._login.handle(arrival)
         if login is not None:
             return login
@@ -78,6 +127,9 @@ class World:
         return self._faulty(arrival, path, now)
 
     def _faulty(self, arrival: Arrival, path: str, now: float) -> Reply:
+        poison = self._behaviour.poisonous_users
+        if poison and any(poison.intersection(wish.users) for wish in self._wishes(arrival, path)):
+            return Reply(500, b"internal server error")
         roll = self._dice.random()
         for fault in self._behaviour.faults:
             roll -= fault.share
@@ -93,6 +145,10 @@ class World:
             reply = self._carry_out(arrival, path)
             if fault.kind == "html":
                 return Reply(200, b"<html><body>Please sign in</body></html>", (("Content-Type", "text/html"),))
+            if fault.kind == "truncated":
+                return replace(reply, body=reply.body[: len(reply.body) // 2])
+            if fault.kind == "miscounted":
+                return scrutinizer.miscounted(reply)
             return replace(reply, is_cut=True) if fault.kind == "cut" and reply.body else Reply(None)
         return self._carry_out(arrival, path)
 

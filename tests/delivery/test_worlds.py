@@ -48,7 +48,7 @@ def test_one_retry_after_quiets_every_worker(tmp_path):
 
 
 def test_a_target_that_answers_429_for_ever_ends_at_max_wait(tmp_path):
-    target = Target(Behaviour(limit=Rate(1, 3600)))
+    target = Target(Behaviour(limits=(Rate(1, 3600),)))
     report = play(tmp_path, target, retry_max_wait="10m", limits_max_changes=10).apply(ADDS)
     assert (report.exit_code, report.stopped) == (6, Cause.MAX_WAIT)
     assert report.changes[Status.PENDING] == 90
@@ -279,7 +279,7 @@ def test_retry_heals_what_was_healed(tmp_path):
     target = Target(Behaviour(bad_pairs=frozenset({(5, 1)})))
     run = play(tmp_path, target)
     assert run.apply(ADDS).exit_code == 3
-    target.world.membership._behaviour = Behaviour()
+    target.world.behave(Behaviour())
     report = run.retry()
     assert report.exit_code == 0
     assert report.next is None
@@ -299,7 +299,7 @@ def test_retry_sends_only_a_pairs_last_change(tmp_path):
         paths.append(path)
     run.apply_files(*paths)
     assert [status for _, status in run.statuses()] == ["applied", "failed", "failed"]
-    target.world.membership._behaviour = Behaviour()
+    target.world.behave(Behaviour())
     before = len(target.sends)
     report = run.retry()
     assert [status for _, status in run.statuses()] == ["applied", "superseded", "applied"]
@@ -315,7 +315,7 @@ def test_a_refused_repeat_is_unknown_where_repeats_are_refused(tmp_path):
 
     def answer(number, _):
         if number == 2:
-            target.world._behaviour = Behaviour(refuses_repeats=True)
+            target.world.behave(Behaviour(refuses_repeats=True))
 
     target.answer = answer
     for repeats, status in (("refused", Status.UNKNOWN), ("accepted", Status.FAILED)):
@@ -333,7 +333,7 @@ def test_an_opposite_change_waits_until_a_late_request_can_not_arrive_any_more(t
 
     def answer(number, _):
         if number == 2:
-            target.world._behaviour = Behaviour()
+            target.world.behave(Behaviour())
 
     target.answer = answer
     run = play(tmp_path, target, **ONE_EACH)
@@ -362,11 +362,8 @@ def test_what_was_in_flight_at_a_stop_is_lost_for_resume_too(tmp_path):
     assert report.exit_code == 143
     assert report.changes[Status.PENDING] >= 1
     run.stop_at = None
-    target.world._behaviour = Behaviour()
+    target.world.behave(Behaviour())
     sent = len(target.sends)
-    # Virtual time goes on where the first invocation ended, for the target as for the run.
-    handle = target.world.handle
-    target.world.handle = lambda arrival, now, shift=run.seconds: handle(arrival, now + shift)
     report = run.resume()
     assert report.exit_code == 0
     assert target.members() == set()
@@ -408,10 +405,10 @@ def test_the_deadline_stops_the_run(tmp_path):
 def test_the_rate_holds_in_every_window_and_is_used(tmp_path):
     """A strict server sees no violation, and at least 95 % of what it allows."""
     changes = [("add", user, 1) for user in range(400)]
-    target = Target(Behaviour(limit=Rate(20, 1), latency_seconds=0.3, jitter_seconds=0.4))
+    target = Target(Behaviour(limits=(Rate(20, 1),), latency_seconds=0.3, jitter_seconds=0.4))
     report = play(tmp_path, target, rate_requests="20/s", limits_max_changes=1, rate_max_in_flight=32).apply(changes)
     assert report.exit_code == 0
-    assert target.world.arrivals.refused == 0
+    assert target.world.traffic.refused == 0
     assert 399 / target.sends[-1][0] >= 0.95 * 20
 
 

@@ -183,7 +183,7 @@ def test_addresses_and_methods():
 
 
 def test_a_strict_limit_by_arrivals():
-    world = World(Behaviour(limit=Rate(2, 1)))
+    world = World(Behaviour(limits=(Rate(2, 1),)))
     replies = [patch(world, ADD, now=now) for now in (0.0, 0.5, 0.9, 1.0)]
     assert [reply.status for reply in replies] == [204, 204, 429, 204]
     assert dict(replies[2].headers)["Retry-After"] == "0.100"
