@@ -13,7 +13,7 @@ T = TypeVar("T")
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Exact seconds, no sleeping. A loop on which nothing can happen any more raises instead of hanging."""
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: float = 0.0) -> None:
         self.now = start
         super().__init__(_JumpingSelector(self))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 DOWN = 5
 """Attempts in a row without an accepted reply, after which one worker probes and the others wait."""
 
@@ -20,6 +22,7 @@ class Health:
         """When the first attempt after the last accepted one was made."""
         self.last_reason = ""
         """What the last attempt that brought nothing came to."""
+        self._haste_at = -math.inf
 
     def __repr__(self) -> str:
         return f"<Health {self.accepted} accepted, then {self.failures} failures>"
@@ -39,6 +42,12 @@ class Health:
         self.accepted += 1
         self.failures = self.probes = 0
         self.trying_since = None
+
+    def refused_for_haste(self, reason: str, departed: float, now: float, *, counted: bool) -> None:
+        """The target asked for less. Requests that were on their way together are told so once."""
+        if departed >= self._haste_at:
+            self._haste_at = now
+            self.failed(reason, counted=counted)
 
     def failed(self, reason: str, *, counted: bool) -> None:
         """An attempt brought no accepted reply."""

@@ -1,4 +1,4 @@
-"""How fast and how many at once. Both answer with numbers; somebody else waits."""
+"""How fast: answers with numbers; somebody else waits."""
 
 from __future__ import annotations
 
@@ -193,48 +193,3 @@ class Pacer:
         if self._changes is not None and state.changes:
             self._changes.load(state.changes)
         self._quiet_until, self._quiet_because = state.quiet_until, Waiting(state.quiet_because)
-
-
-class AdaptiveLimit:
-    """How many requests may be in flight: additive increase, multiplicative decrease.
-
-    Doubles about every round while nothing pushes back, grows by one per round afterwards, halves at each push
-    back, at most once per round, and only grows while the limit is actually reached.
-    """
-
-    def __init__(self, start: int = 4, ceiling: int = 32) -> None:
-        self.ceiling = ceiling
-        self.limit = min(start, ceiling)
-        self._credit = 0
-        self._slow_start = True
-        self._hold_until = -math.inf
-
-    def __repr__(self) -> str:
-        return f"<AdaptiveLimit {self.limit} of {self.ceiling}>"
-
-    def succeeded(self, in_flight: int) -> None:
-        """A reply came in good order while so many were in flight."""
-        if in_flight < self.limit or self.limit == self.ceiling:
-            return
-        self._credit += 1
-        if self._slow_start or self._credit >= self.limit:
-            self.limit += 1
-            self._credit = 0
-
-    def pushed_back(self, now: float, took: float) -> None:
-        """The target asked for less (429, time-out, reset) with a request that `took` so many seconds."""
-        self._slow_start = False
-        self._credit = 0
-        if now >= self._hold_until:
-            self.limit = max(1, self.limit // 2)
-            self._hold_until = now + took
-
-
-class FixedLimit(AdaptiveLimit):
-    """The number that the user set; never moves."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit, limit)
-
-    def pushed_back(self, now: float, took: float) -> None:
-        """Nothing changes: the user decided."""

@@ -214,15 +214,22 @@ class Courier:
             delivery.counted += verdict.counted
             if verdict.reason != _RENEWED:
                 self._health.tries(now)
-                self._health.failed(verdict.reason, counted=verdict.counted)
-                if self._health.failures == DOWN:
+                was_down = self._health.is_down
+                if verdict.back_pressure and departed is not None:
+                    self._health.refused_for_haste(verdict.reason, departed, now, counted=verdict.counted)
+                else:
+                    self._health.failed(verdict.reason, counted=verdict.counted)
+                if self._health.is_down and not was_down:
                     _log.warning("the target accepts nothing: %s; one worker probes, the others wait", verdict.reason)
             self.requests.retried += 1
             if departed is not None and (verdict.back_pressure or response is None):
                 self._turnstile.pushed_back(now - departed)
         elif isinstance(verdict, Settled | Split):
+            if self._health.is_down:
+                self._turnstile.limit.start_again()
             self._health.succeeded()
-            self._turnstile.succeeded()
+            if departed is not None:
+                self._turnstile.succeeded(now - departed, len(delivery.batch))
             self.requests.ok += isinstance(verdict, Settled)
 
     def _conclude(self, delivery: Delivery, verdict: Verdict) -> Delivered:

@@ -9,7 +9,8 @@ import anyio
 
 from batcher.core.clock import Clock
 from batcher.core.http import Request, Response
-from batcher.core.limit import AdaptiveLimit, Pacer, Turn, Waiting
+from batcher.core.concurrency import AdaptiveLimit
+from batcher.core.limit import Pacer, Turn, Waiting
 from batcher.core.report import Waited
 from batcher.delivery.stopping import Stopping
 from batcher.transport import Transport
@@ -103,9 +104,9 @@ class Turnstile:
                 name = turn.because.value
                 setattr(self.waited, name, getattr(self.waited, name) + passed)
 
-    def succeeded(self) -> None:
-        """A request came back in good order."""
-        self.limit.succeeded(self.in_flight + 1)
+    def succeeded(self, took: float, changes: int) -> None:
+        """A request with so many changes came back in good order after so many seconds."""
+        self.limit.succeeded(self.clock.now(), took, changes, self.in_flight + 1)
         self._permits.total_tokens = self.limit.limit
 
     def pushed_back(self, took: float) -> None:

@@ -13,11 +13,12 @@ import anyio
 
 from batcher.core.blame import Blame
 from batcher.core.clock import Clock
+from batcher.core.concurrency import AdaptiveLimit, FixedLimit
 from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy, lane_keys
 from batcher.core.late import LateRequests
-from batcher.core.limit import AdaptiveLimit, FixedLimit, Meter, Pacer
+from batcher.core.limit import Meter, Pacer
 from batcher.core.model import Limits, Settlement, Window
 from batcher.core.report import Requests, Waited
 from batcher.core.retry import RetryPolicy

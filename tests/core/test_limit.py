@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.core.limit import AdaptiveLimit, FixedLimit, Meter, Pacer, Rate, Turn, Waiting
+from batcher.core.limit import Meter, Pacer, Rate, Turn, Waiting
 
 _RATES = st.builds(Rate, st.integers(1, 30), st.sampled_from([1, 60, 3600]))
 
@@ -94,35 +93,3 @@ def test_the_pacer_names_what_it_waits_for():
     assert pacer.turn(30.0, 0) == Turn(60.0, Waiting.RETRY_AFTER)
     assert Pacer(None, None).turn(0.0, 10**9) == Turn(0.0, Waiting.NOTHING)
     assert "quiet_until=90" in repr(pacer)
-
-
-def test_the_adaptive_limit_grows_only_where_it_is_reached_and_halves_once_per_round():
-    """Slow start, then one more per round."""
-    limit = AdaptiveLimit(start=4, ceiling=8)
-    limit.succeeded(in_flight=3)
-    assert limit.limit == 4
-    limit.succeeded(in_flight=4)
-    assert limit.limit == 5
-    limit.pushed_back(now=10.0, took=1.0)
-    limit.pushed_back(now=10.5, took=1.0)
-    assert limit.limit == 2
-    limit.succeeded(2)
-    assert limit.limit == 2
-    limit.succeeded(2)
-    assert limit.limit == 3
-    for _ in range(100):
-        limit.succeeded(99)
-    assert limit.limit == 8
-    for now in range(20, 40):
-        limit.pushed_back(now, 0.5)
-    assert limit.limit == 1
-    assert repr(limit) == "<AdaptiveLimit 1 of 8>"
-
-
-def test_a_fixed_limit_never_moves():
-    """The user decided."""
-    limit = FixedLimit(3)
-    limit.pushed_back(0.0, 1.0)
-    limit.succeeded(3)
-    assert limit.limit == limit.ceiling == 3
-    assert not math.isinf(limit.limit)

@@ -1,0 +1,173 @@
+"""How many requests may be in flight at once: found out from the replies, one attempt at a time.
+
+Little's law says that more in flight brings more throughput until the target is busy, and only longer replies
+beyond that. So the limit grows while it is reached and nothing stands against it (doubling at first), and shrinks
+when the target pushes back (429, time-out, reset) or when replies become slower by more than chance explains.
+
+- The number that met push-back is remembered: afterwards the limit is back just below it within a few rounds (fast
+  recovery), and tries beyond only after a patience that doubles with each try that fails.
+- Slower replies may have nothing to do with us. A shrinkage that did not make them faster is taken back, and what
+  they take now is the measure from then on.
+
+A round is as many replies as the limit allows, so that each decision sees what the one before it brought about. The
+idea of rounds and of a ratio to the fastest recent ones is TCP Vegas' (Brakmo and Peterson, 1994).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+_TOLERANCE = 1.5
+"""Replies that take so many times what they took in the best recent round are slower."""
+_MEMORY = 16
+"""Rounds."""
+_SAMPLES = 8
+"""Replies that a round has at least, once the first doubling is over: fewer say little of the mean."""
+_PUSHED = 0.8
+_HARDEST = 0.5
+_FIRST_PATIENCE = 15.0
+_LAST_PATIENCE = 600.0
+
+
+@dataclass(slots=True)
+class _Round:
+    """What the replies of a round took; only those of about the largest size count."""
+
+    size: int = 0
+    replies: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    was_reached: bool = False
+
+    def add(self, took: float, size: int) -> None:
+        if size > self.size:
+            self.size, self.replies, self.total, self.squares = size, 0, 0.0, 0.0
+        if size == self.size:
+            self.replies += 1
+            self.total += took
+            self.squares += took * took
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.replies
+
+    @property
+    def error(self) -> float:
+        """How far the mean may be off by chance: two standard errors."""
+        variance = max(0.0, self.squares / self.replies - self.mean**2)
+        return 2 * math.sqrt(variance / self.replies)
+
+
+@dataclass(slots=True)
+class _Shrinkage:
+    """When the limit shrank, from what, and what replies took whose requests had been sent before."""
+
+    at: float
+    limit: int
+    before: _Round = field(default_factory=_Round)
+
+
+class AdaptiveLimit:
+    """`limit` says how many requests may be in flight now; never above `ceiling`."""
+
+    def __init__(self, start: int = 4, ceiling: int = 32) -> None:
+        self.ceiling = ceiling
+        self.limit = min(start, ceiling)
+        self._slow_start = True
+        self._too_many = math.inf
+        self._patience = _FIRST_PATIENCE
+        self._try_at = -math.inf
+        self._hold_until = -math.inf
+        self._round = _Round()
+        self._recent: deque[float] = deque(maxlen=_MEMORY)
+        self._size = 0
+        self._shrunk: _Shrinkage | None = None
+
+    def __repr__(self) -> str:
+        return f"<AdaptiveLimit {self.limit} of {self.ceiling}>"
+
+    def succeeded(self, now: float, took: float, changes: int, in_flight: int) -> None:
+        """A reply came in good order after so many seconds, to a request of so many changes, while so many flew."""
+        if self._shrunk is not None and now - took < self._shrunk.at:
+            self._shrunk.before.add(took, changes.bit_length())
+            return  # sent before the limit shrank
+        self._round.add(took, changes.bit_length())
+        self._round.was_reached |= in_flight >= self.limit
+        if self._round.replies < (self.limit if self._slow_start else max(self.limit, _SAMPLES)):
+            return
+        ended, self._round = self._round, _Round()
+        if ended.size != self._size:
+            self._size, self._shrunk = ended.size, None
+            self._recent.clear()
+        best = min(self._recent, default=ended.mean)
+        self._recent.append(ended.mean)
+        if self._shrunk is not None:
+            self._judge(self._shrunk, ended)
+        elif ended.mean - ended.error > _TOLERANCE * best:
+            self._shrunk = _Shrinkage(now, self.limit)
+            self._slow_start = False
+            self.limit = max(1, math.floor(self.limit * max(_HARDEST, best / ended.mean)))
+        elif ended.was_reached:
+            self._grow(now)
+
+    def pushed_back(self, now: float, took: float) -> None:
+        """The target asked for less (429, time-out, reset) with a request that `took` so many seconds."""
+        if now < self._hold_until:
+            return  # it was sent before the limit shrank
+        self._hold_until = now + took
+        if self.limit > self._too_many - 1:
+            self._patience = min(self._patience * 2, _LAST_PATIENCE)
+        self._too_many = self.limit
+        self._try_at = now + self._patience
+        self._slow_start, self._shrunk, self._round = False, None, _Round()
+        self.limit = max(1, int(self.limit * _PUSHED))
+
+    def start_again(self) -> None:
+        """The target was away: what it bears now has to be found out anew."""
+        self._slow_start, self._shrunk, self._round = True, None, _Round()
+        self._too_many, self._patience = math.inf, _FIRST_PATIENCE
+        self._recent.clear()
+
+    def _judge(self, shrunk: _Shrinkage, ended: _Round) -> None:
+        """Whether to have fewer in flight made the replies faster by at least a quarter of what it should."""
+        self._shrunk = None
+        if not shrunk.before.replies:
+            return
+        expected = shrunk.before.mean * (1 - (1 - self.limit / shrunk.limit) / 4)
+        if ended.mean > expected and self.limit < shrunk.limit:
+            self.limit = shrunk.limit
+            self._recent.clear()
+            self._recent.append(ended.mean)
+
+    def _grow(self, now: float) -> None:
+        if self.limit >= self._too_many:  # a whole round went well with what was too many once
+            self._too_many, self._patience = math.inf, _FIRST_PATIENCE
+        if self._slow_start:
+            step = self.limit
+        elif math.isinf(self._too_many):
+            step = max(1, self.limit // 8)
+        elif self.limit < self._too_many - 1:
+            step = math.ceil((self._too_many - 1 - self.limit) / 2)
+        elif now >= self._try_at:
+            step = 1
+        else:
+            return
+        self.limit = min(self.ceiling, self.limit + step)
+
+
+class FixedLimit(AdaptiveLimit):
+    """The number that the user set; never moves."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit, limit)
+
+    def succeeded(self, now: float, took: float, changes: int, in_flight: int) -> None:
+        """Nothing changes: the user decided."""
+
+    def start_again(self) -> None:
+        """Nothing changes: the user decided."""
+
+    def pushed_back(self, now: float, took: float) -> None:
+        """Nothing changes: the user decided."""
