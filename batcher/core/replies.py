@@ -9,6 +9,7 @@ from batcher.core.retry import retry_after
 from batcher.core.verdict import Cause, Retry, Split, Stop
 
 _TOO_FAST = re.compile(r"rate.?limit|too many requests|too frequent|throttl|频繁|请求过多|频率|限流", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"too (large|big|long|many)|exceeds? the (limit|maximum)|过大|超过", re.IGNORECASE)
 _CAUSES = {
     401: (Cause.CREDENTIALS, "the credentials were refused"),
     402: (Cause.QUOTA, "the account is in arrears or its quota is used up"),
@@ -45,5 +46,5 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
     if status == 425:  # Too Early (RFC 8470): not processed
         return Retry(text, after, lost=False)
     if 400 <= status < 500 and status != 408:  # 408: the server may have read part of it
-        return Split(text)
+        return Split(text, is_size=status == 413 or _TOO_LARGE.search(said) is not None)
     return Retry(text, after, back_pressure=status == 503 and after is not None)

@@ -69,9 +69,13 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The target refused the request as a whole; alone, the innocent changes will pass."""
+    """The target refused the request as a whole; alone, the innocent changes will pass.
+
+    `is_size` when it said that the request is too large.
+    """
 
     reason: str
+    is_size: bool = False
 
 
 @dataclass(frozen=True, slots=True)

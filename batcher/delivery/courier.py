@@ -9,25 +9,23 @@ from dataclasses import replace
 from typing import cast
 
 import anyio
-import numpy as np
 import tenacity
 
-from batcher.core.blame import Refusal
 from batcher.core.clock import Clock
 from batcher.core.errors import NotSentError, ReplyLostError, TransportError, UntrustedError
-from batcher.core.health import DOWN, Health
+from batcher.core.health import Health
 from batcher.core.http import Response
 from batcher.core.lanes import OrderBy
 from batcher.core.late import LateRequests
 from batcher.core.limit import Waiting
-from batcher.core.model import Attempt, Batch, Op, Settlement, Status
+from batcher.core.model import Attempt, Batch, Status
 from batcher.core.report import Requests
 from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import keys_of
-from batcher.core.split import halves, select
 from batcher.core.target import LoginRefusedError, Target
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.access import Access
+from batcher.delivery.conclusion import Conclusion
 from batcher.delivery.delivery import Delivered, Delivery
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
@@ -59,6 +57,7 @@ class Courier:
         touched: Callable[[], None],
     ) -> None:
         self.requests = Requests()
+        self._conclusion = Conclusion(self.requests, health, clock, repeats_accepted=repeats_accepted)
         self._target = target
         self._access = access
         self._turnstile = turnstile
@@ -69,7 +68,6 @@ class Courier:
         self._clock = clock
         self._dice = dice
         self._stopping = stopping
-        self._repeats_accepted = repeats_accepted
         self._has_succeeded = has_succeeded
         self._touched = touched
         self._probe = anyio.Lock()
@@ -94,7 +92,7 @@ class Courier:
             self._stopping.check()
             if self._is_outage(delivery) and not await self._answers_a_probe():
                 verdict = Stop(Cause.OUTAGE, f"the target does not answer as it should: {verdict.reason}")
-        return self._conclude(delivery, verdict)
+        return self._conclusion.of(delivery, verdict)
 
     def _is_outage(self, delivery: Delivery) -> bool:
         """Whether nothing was accepted while this delivery used up its attempts."""
@@ -211,19 +209,7 @@ class Courier:
         if lost:
             self._late.lost(keys_of(delivery.batch, self._order_by), delivery.batch.pairs()[0], now)
         if isinstance(verdict, Retry):
-            delivery.counted += verdict.counted
-            if verdict.reason != _RENEWED:
-                self._health.tries(now)
-                was_down = self._health.is_down
-                if verdict.back_pressure and departed is not None:
-                    self._health.refused_for_haste(verdict.reason, departed, now, counted=verdict.counted)
-                else:
-                    self._health.failed(verdict.reason, counted=verdict.counted)
-                if self._health.is_down and not was_down:
-                    _log.warning("the target accepts nothing: %s; one worker probes, the others wait", verdict.reason)
-            self.requests.retried += 1
-            if departed is not None and (verdict.back_pressure or response is None):
-                self._turnstile.pushed_back(now - departed)
+            self._observe_failure(delivery, verdict, departed, has_reply=response is not None)
         elif isinstance(verdict, Settled | Split):
             if self._health.is_down:
                 self._turnstile.limit.start_again()
@@ -232,60 +218,21 @@ class Courier:
                 self._turnstile.succeeded(now - departed, len(delivery.batch))
             self.requests.ok += isinstance(verdict, Settled)
 
-    def _conclude(self, delivery: Delivery, verdict: Verdict) -> Delivered:
-        history = delivery.batch.history + tuple(delivery.history)
-        match verdict:
-            case Settled():
-                return self._settled(delivery, verdict, history)
-            case Stop():
-                return Delivered(stop=verdict)
-            case Split(reason):
-                if len(delivery.batch) > 1:
-                    return replace(self._split(delivery, history, reason), was_refused=True)
-                status = Status.UNKNOWN if self._is_repeat(delivery, history) else Status.FAILED
-                refusal = Refusal(delivery.batch, self._word(delivery, status, reason, history))
-                return Delivered(refused=(refusal,), was_refused=True)
-            case Retry(reason):
-                if len(delivery.batch) > 1:
-                    return self._split(delivery, history, reason)
-                word = self._word(delivery, Status.UNKNOWN, reason, history)
-                if self._health.accepted == delivery.accepted_before:
-                    return Delivered(refused=(Refusal(delivery.batch, word),), was_refused=True)
-                return Delivered(settled=(word,))
-
-    def _is_repeat(self, delivery: Delivery, history: tuple[Attempt, ...]) -> bool:
-        """Whether a refusal may only mean that an earlier try was applied: one that was lost, or a larger batch."""
-        size = len(delivery.batch)
-        return not self._repeats_accepted and any(a.lost or a.changes > size for a in history[:-1])
-
-    def _split(self, delivery: Delivery, history: tuple[Attempt, ...], reason: str) -> Delivered:
-        self.requests.split += 1
-        return Delivered(pieces=halves(delivery.batch.ops), history=history, reason=reason)
-
-    def _word(self, delivery: Delivery, status: Status, reason: str, history: tuple[Attempt, ...]) -> Settlement:
-        batch = delivery.batch
-        word = np.full(len(batch), status, np.int8)
-        return Settlement(batch.window, batch.id, batch.rows, word, {0: reason}, self._clock.utc(), history)
-
-    def _settled(self, delivery: Delivery, verdict: Settled, history: tuple[Attempt, ...]) -> Delivered:
-        """Book what the target told change by change; what it left open goes out again in halves."""
-        batch, statuses, details = delivery.batch, verdict.statuses, verdict.details
-        if self._is_repeat(delivery, history):
-            statuses = np.where(statuses == Status.FAILED, Status.UNKNOWN, statuses).astype(np.int8)
-        told = np.flatnonzero(statuses != Status.PENDING)
-        kept = {int(np.searchsorted(told, place)): reason for place, reason in details.items()}
-        word = Settlement(batch.window, batch.id, batch.rows[told], statuses[told], kept, self._clock.utc(), history)
-        accepted = bool((statuses == Status.APPLIED).any() or (statuses == Status.UNCHANGED).any())
-        pieces: tuple[tuple[Op, ...], ...] = ()
-        if len(told) < len(batch):
-            self.requests.split += 1
-            left = select(batch.ops, statuses == Status.PENDING)
-            pieces = halves(left) if sum(map(len, left)) > 1 else (left,)
-        if not len(told):
-            return Delivered(pieces=pieces, history=history, reason="the answer does not tell one change from another")
-        if accepted:
-            return Delivered((word,), pieces=pieces, history=history, accepted=True)
-        return Delivered(refused=(Refusal(batch, word),), pieces=pieces, history=history, was_refused=True)
+    def _observe_failure(self, delivery: Delivery, verdict: Retry, departed: float | None, *, has_reply: bool) -> None:
+        now = self._clock.now()
+        delivery.counted += verdict.counted
+        self.requests.retried += 1
+        if verdict.reason != _RENEWED:
+            self._health.tries(now)
+            was_down = self._health.is_down
+            if verdict.back_pressure and departed is not None:
+                self._health.refused_for_haste(verdict.reason, departed, now, counted=verdict.counted)
+            else:
+                self._health.failed(verdict.reason, counted=verdict.counted)
+            if self._health.is_down and not was_down:
+                _log.warning("the target accepts nothing: %s; one worker probes, the others wait", verdict.reason)
+        if departed is not None and (verdict.back_pressure or not has_reply):
+            self._turnstile.pushed_back(now - departed)
 
 
 def _last_verdict(state: tenacity.RetryCallState) -> Verdict:

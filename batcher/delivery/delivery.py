@@ -22,7 +22,9 @@ class Delivered:
     accepted: bool = False
     """Some change was accepted."""
     was_refused: bool = False
-    """The target refused all of it."""
+    """The target took none of it."""
+    was_too_large: bool = False
+    """The target refused it for its size, and said so."""
     stop: Stop | None = None
     reason: str = ""
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import anyio
 
 from batcher.core.clock import Clock
-from batcher.core.http import Request, Response
 from batcher.core.concurrency import AdaptiveLimit
+from batcher.core.http import Request, Response
 from batcher.core.limit import Pacer, Turn, Waiting
 from batcher.core.report import Waited
 from batcher.delivery.stopping import Stopping

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from batcher.core.errors import TransportError, UntrustedError
 from batcher.core.concurrency import FixedLimit
+from batcher.core.errors import TransportError, UntrustedError
 from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials, LoginRefusedError
 from batcher.core.verdict import Cause, Settled, Stop

@@ -13,21 +13,21 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from batcher.core.blame import Blame, Refusal
+from batcher.core.blame import Blame
 from batcher.core.clock import Clock
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy
-from batcher.core.model import Batch, Ints, Limits, Settlement, Status
+from batcher.core.model import Batch, Ints, Limits, Settlement
 from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause
 from batcher.core.wire import Wire
 from batcher.delivery.courier import Courier
-from batcher.delivery.delivery import Delivered
 from batcher.delivery.stopping import Abandoned, Stopping
 from batcher.delivery.turnstile import Turnstile
 from batcher.engine.books import Books, Executor, OpenWindow
 from batcher.engine.budget import Budget, Watch
+from batcher.engine.digest import Digest
 from batcher.engine.feed import Work
 from batcher.engine.forms import FormsWatch
 from batcher.engine.intake import batches, take_in
@@ -81,6 +81,7 @@ class Run:
         self._watch = Watch(budget, health, clock, stopping)
         self._opened = opened
         self._batch_ids = count(first_batch)
+        self._digest = Digest(books, schedule, blame, stopping, lambda: next(self._batch_ids))
         self._changed = anyio.Event()
         self._admitting = 0
         self._forms = FormsWatch(is_ordered=order_by is OrderBy.INPUT)
@@ -182,6 +183,8 @@ class Run:
         async with sender:
             while not self._stopping.is_set:
                 turn = self._schedule.take(self._clock.now())
+                if turn.batch is not None and self._digest.cut(turn.batch):
+                    continue
                 if turn.batch is not None:
                     if turn.is_trial:
                         _log.warning(
@@ -193,7 +196,7 @@ class Run:
                     await sender.send(turn.batch)
                     self._turnstile.waited.concurrency += self._clock.now() - started
                 elif self._blame.holds and self._nothing_else_is_left():
-                    await self._book(self._blame.release())
+                    await self._digest.book(self._blame.release())
                 elif self._is_done():
                     return
                 else:
@@ -232,46 +235,8 @@ class Run:
                 except Abandoned:
                     self._schedule.done(batch)
                 else:
-                    await self._digest(batch, delivered)
+                    await self._digest.take(batch, delivered)
                 self._wake()
-
-    async def _digest(self, batch: Batch, delivered: Delivered) -> None:
-        pieces = [
-            Batch(next(self._batch_ids), batch.window, ops, batch.user, batch.group, delivered.history)
-            for ops in delivered.pieces
-        ]
-        if pieces:
-            _log.info("batch %d of %d changes is split: %s", batch.id, len(batch), delivered.reason)
-        was_trial = self._schedule.done(batch, pieces)
-        if delivered.stop is not None:
-            self._stopping.stop(delivered.stop.cause, delivered.stop.reason)
-        booked = self._blame.accepted() if delivered.accepted else []
-        for refusal in delivered.refused:
-            if self._was_refused_before(refusal):
-                booked.append(refusal)
-            else:
-                self._blame.refused(refusal)
-        if was_trial and delivered.was_refused and not pieces and self._blame.trial_refused():
-            reason = f"the target refused {self._blame.holds} changes in a row, of other users and groups too"
-            self._stopping.stop(Cause.SUSPICION, reason)
-        for settlement in delivered.settled:
-            await self._settle(settlement)
-        await self._book(booked)
-
-    def _was_refused_before(self, refusal: Refusal) -> bool:
-        """A `retry` of what failed while others were accepted: to fail again says nothing of the run."""
-        word = refusal.settlement
-        return bool((self._books.open[word.window].status[word.rows] == Status.FAILED).all())
-
-    async def _book(self, refusals: list[Refusal]) -> None:
-        for refusal in refusals:
-            await self._settle(refusal.settlement)
-
-    async def _settle(self, settlement: Settlement) -> None:
-        try:
-            await self._books.settle(settlement)
-        except Abandoned:
-            _log.debug("batch %d was answered but cannot be recorded; it stays pending", settlement.batch)
 
     # Outcomes down.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -136,7 +136,7 @@ def _data(response: Response, now: float) -> dict[str, object] | Verdict:
             return Stop(Cause.CREDENTIALS, f"the token is invalid or expired ({said})")
         if response.status == 200:
             verdict = unsuccessful(Response(400, response.headers), said, now)
-            return Split(said) if isinstance(verdict, Split) else verdict
+            return replace(verdict, reason=said) if isinstance(verdict, Split) else verdict
         return unsuccessful(response, said, now)
     if response.status != 200:
         if 200 <= response.status < 300:

@@ -1,0 +1,170 @@
+"""What refusals teach about the requests to come: how much they may hold, and who belongs into requests of their own.
+
+- A refused batch that is fine in halves was too large. Where the target said so itself, one such batch is enough,
+  else it takes two: a single one may have met a hiccup.
+- A user or a group that was refused alone in three pairs travels apart from then on, so that one dead account does not
+  cost a bisection per batch. To be accepted once clears it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from batcher.core.model import Batch, Ints, Key, Keys, Mask, Op, Shape
+from batcher.core.split import halves
+
+_LONE_REFUSALS = 3
+_MOST_KNOWN = 10_000
+"""Users (and groups) whose refusals are remembered; the oldest are forgotten first."""
+_WITNESSES = 2
+
+
+@dataclass(slots=True, eq=False)
+class _Family:
+    """The pieces of one refused batch that have not come back."""
+
+    larger: int
+    """Changes of its larger piece."""
+    left: int
+    is_certain: bool
+
+
+class Lessons:
+    """Shared by all workers of a run; forgotten with it."""
+
+    def __init__(self) -> None:
+        self.most: int | None = None
+        """Changes that a request may hold, as far as was learned."""
+        self._users = _Suspects()
+        self._groups = _Suspects()
+        self._families: dict[int, _Family] = {}
+        self._witnesses = 0
+
+    def __repr__(self) -> str:
+        return f"<Lessons most={self.most} apart={len(self._users.apart)}+{len(self._groups.apart)}>"
+
+    def was_split(self, batch: Batch, pieces: Iterable[Batch], *, is_certain: bool) -> None:
+        """A batch was refused as a whole and goes out in pieces; `is_certain` when for its size, as it was told."""
+        self._families.pop(batch.id, None)
+        parts = list(pieces)
+        family = _Family(max(map(len, parts)), len(parts), is_certain)
+        self._families.update((piece.id, family) for piece in parts)
+
+    def was_accepted(self, batch: Batch) -> bool:
+        """The target took all of it; returns whether `most` has become smaller by that."""
+        self._users.clear(batch.user, (op.users for op in batch.ops))
+        self._groups.clear(batch.group, (op.groups for op in batch.ops))
+        family = self._families.pop(batch.id, None)
+        if family is None:
+            return False
+        family.left -= 1
+        if family.left or (self.most is not None and family.larger >= self.most):
+            return False
+        self._witnesses += 1
+        if not family.is_certain and self._witnesses < _WITNESSES:
+            return False
+        self.most, self._witnesses = family.larger, 0
+        return True
+
+    def was_refused(self, batch: Batch) -> None:
+        """The target did not take all of it, so its size tells nothing."""
+        self._families.pop(batch.id, None)
+
+    def was_refused_alone(self, batch: Batch) -> list[str]:
+        """A single change was refused; returns who is packed apart from now on, in words."""
+        _, (user,), (group,) = batch.pairs()
+        who, where = batch.user.value(user), batch.group.value(group)
+        told = []
+        if self._users.refused(who, where):
+            told.append(f"user {who}")
+        if self._groups.refused(where, who):
+            told.append(f"group {where}")
+        return told
+
+    def cut(self, batch: Batch) -> list[tuple[Op, ...]]:
+        """The ops of the requests that should go out instead; empty when the batch is fine as it is."""
+        parts = [batch.ops]
+        if self._users.apart or self._groups.apart:
+            parts = list(self._set_apart(batch))
+        if self.most is not None:
+            parts = [piece for part in parts for piece in _at_most(part, self.most)]
+        return parts if len(parts) > 1 else []
+
+    def _set_apart(self, batch: Batch) -> Iterator[tuple[Op, ...]]:
+        kept: list[Op] = []
+        apart: list[Op] = []
+        for op in batch.ops:
+            users = self._users.among(batch.user, op.users)
+            groups = self._groups.among(batch.group, op.groups)
+            if op.shape is Shape.PAIRS:
+                parts = [_part(op, ~(users | groups)), _part(op, users | groups)]
+            else:
+                parts = [_block(op, ~users, ~groups), _block(op, users, groups | True), _block(op, ~users, groups)]
+            kept += [part for part in parts[:1] if len(part)]
+            apart += [part for part in parts[1:] if len(part)]
+        yield from (tuple(ops) for ops in (kept, apart) if ops)
+
+
+class _Suspects:
+    """Keys of one kind that were refused alone."""
+
+    def __init__(self) -> None:
+        self.apart: dict[Key, None] = {}
+        self._refusals: dict[Key, set[Key]] = {}
+
+    def refused(self, key: Key, partner: Key) -> bool:
+        """Returns whether the key is apart from now on, and was not before."""
+        if key in self.apart:
+            return False
+        partners = self._refusals.setdefault(key, set())
+        partners.add(partner)
+        if len(partners) < _LONE_REFUSALS:
+            _bound(self._refusals)
+            return False
+        del self._refusals[key]
+        self.apart[key] = None
+        _bound(self.apart)
+        return True
+
+    def clear(self, keys: Keys, accepted: Iterable[Ints]) -> None:
+        """These were accepted."""
+        if self.apart:
+            for codes in accepted:
+                for key in keys.values(codes[self.among(keys, codes)]):
+                    self.apart.pop(key, None)
+
+    def among(self, keys: Keys, codes: Ints) -> Mask:
+        """Which of the codes are apart."""
+        if not self.apart:
+            return np.zeros(len(codes), bool)
+        if keys.entries is None:
+            known = [key for key in self.apart if isinstance(key, int)]
+        else:
+            used = np.unique(codes).tolist()
+            known = [code for code in used if keys.entries[code] in self.apart]
+        return np.isin(codes, np.array(known, np.int64))
+
+
+def _bound(known: dict[Key, object] | dict[Key, None] | dict[Key, set[Key]]) -> None:
+    while len(known) > _MOST_KNOWN:
+        del known[next(iter(known))]
+
+
+def _part(op: Op, mask: Mask) -> Op:
+    return Op(op.action, op.users[mask], op.groups[mask], op.rows[mask], op.shape)
+
+
+def _block(op: Op, users: Mask, groups: Mask) -> Op:
+    rows = op.rows.reshape(len(op.users), len(op.groups))[np.ix_(users, groups)].ravel()
+    return Op(op.action, op.users[users], op.groups[groups], rows, op.shape)
+
+
+def _at_most(ops: tuple[Op, ...], most: int) -> Iterator[tuple[Op, ...]]:
+    if sum(map(len, ops)) <= most:
+        yield ops
+    else:
+        for half in halves(ops):
+            yield from _at_most(half, most)

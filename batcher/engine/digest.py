@@ -1,0 +1,96 @@
+"""What a batch that came back means for the others: pieces, blame, lessons, and the words that can be booked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from batcher.core.blame import Blame, Refusal
+from batcher.core.lessons import Lessons
+from batcher.core.model import Attempt, Batch, Op, Settlement, Status
+from batcher.core.schedule import Schedule
+from batcher.core.verdict import Cause
+from batcher.delivery.delivery import Delivered
+from batcher.delivery.stopping import Abandoned, Stopping
+from batcher.engine.books import Books
+
+_log = logging.getLogger(__name__)
+
+
+class Digest:
+    """Hands each outcome on to the schedule, the blame, the lessons and the books."""
+
+    def __init__(
+        self, books: Books, schedule: Schedule, blame: Blame, stopping: Stopping, next_id: Callable[[], int]
+    ) -> None:
+        self._books = books
+        self._schedule = schedule
+        self._blame = blame
+        self._stopping = stopping
+        self._next_id = next_id
+        self._lessons = Lessons()
+
+    def __repr__(self) -> str:
+        return f"<Digest {self._blame!r} {self._lessons!r}>"
+
+    def cut(self, batch: Batch) -> bool:
+        """Whether a batch that is about to leave goes out in parts instead, for what was learned meanwhile."""
+        parts = self._lessons.cut(batch)
+        if parts:
+            self._schedule.done(batch, [self._piece(batch, ops, batch.history) for ops in parts])
+        return bool(parts)
+
+    async def take(self, batch: Batch, delivered: Delivered) -> None:
+        """A batch is back."""
+        pieces = [self._piece(batch, ops, delivered.history) for ops in delivered.pieces]
+        if pieces:
+            _log.info("batch %d of %d changes is split: %s", batch.id, len(batch), delivered.reason)
+        was_trial = self._schedule.done(batch, pieces)
+        self._learn(batch, delivered, pieces)
+        if delivered.stop is not None:
+            self._stopping.stop(delivered.stop.cause, delivered.stop.reason)
+        booked = self._blame.accepted() if delivered.accepted else []
+        for refusal in delivered.refused:
+            if self._was_refused_before(refusal):
+                booked.append(refusal)
+            else:
+                self._blame.refused(refusal)
+        if was_trial and delivered.was_refused and not pieces and self._blame.trial_refused():
+            reason = f"the target refused {self._blame.holds} changes in a row, of other users and groups too"
+            self._stopping.stop(Cause.SUSPICION, reason)
+        for settlement in delivered.settled:
+            await self._settle(settlement)
+        await self.book(booked)
+
+    async def book(self, refusals: list[Refusal]) -> None:
+        """Record refusals whose blame is clear."""
+        for refusal in refusals:
+            await self._settle(refusal.settlement)
+
+    def _learn(self, batch: Batch, delivered: Delivered, pieces: list[Batch]) -> None:
+        if pieces and delivered.was_refused and not delivered.refused:
+            self._lessons.was_split(batch, pieces, is_certain=delivered.was_too_large)
+        elif delivered.accepted and not pieces:
+            if self._lessons.was_accepted(batch):
+                _log.warning(
+                    "the target refuses large requests: from now on they hold at most %d changes", self._lessons.most
+                )
+        else:
+            self._lessons.was_refused(batch)
+            if delivered.refused and delivered.was_refused and len(batch) == 1:
+                for who in self._lessons.was_refused_alone(batch):
+                    _log.warning("%s was refused alone in several pairs and travels apart from now on", who)
+
+    def _piece(self, batch: Batch, ops: tuple[Op, ...], history: tuple[Attempt, ...]) -> Batch:
+        return Batch(self._next_id(), batch.window, ops, batch.user, batch.group, history)
+
+    def _was_refused_before(self, refusal: Refusal) -> bool:
+        """A `retry` of what failed while others were accepted: to fail again says nothing of the run."""
+        word = refusal.settlement
+        return bool((self._books.open[word.window].status[word.rows] == Status.FAILED).all())
+
+    async def _settle(self, settlement: Settlement) -> None:
+        try:
+            await self._books.settle(settlement)
+        except Abandoned:
+            _log.debug("batch %d was answered but cannot be recorded; it stays pending", settlement.batch)
