@@ -139,9 +139,11 @@ class Play:
     def ledger(self) -> Path:
         return self.folder / "run.ledger"
 
-    def apply(self, changes: Iterable[Change]) -> Report:
-        path = write_changes(self.folder / "changes.jsonl", changes)
-        return self.apply_files(path)
+    def apply(self, changes: Sequence[Change]) -> Report:
+        """With more than `window_rows` of them, in so many files: a window is never less than a stretch of a file."""
+        starts = range(0, max(1, len(changes)), self.window_rows)
+        parts = {f"changes{start or ''}.jsonl": changes[start : start + self.window_rows] for start in starts}
+        return self.apply_files(*[write_changes(self.folder / name, part) for name, part in parts.items()])
 
     def apply_files(self, *paths: Any) -> Report:
         return self._run(

@@ -23,7 +23,7 @@ from typing import Any
 
 from harness import Change, Play, Target, settings_for
 
-from batcher.core.model import Action, Status
+from batcher.core.model import Action
 from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.core.units import spoken
@@ -121,7 +121,9 @@ def play(path: Path) -> Outcome:
     changes = changes_of(world.get("input", {}))
     server = world.get("server", {})
     every = server.pop("bad_pair_every", 0)
-    base = Behaviour(bad_pairs=frozenset((user, group) for _, user, group in changes[::every]) if every else frozenset())
+    base = Behaviour(
+        bad_pairs=frozenset((user, group) for _, user, group in changes[::every]) if every else frozenset()
+    )
     scenario = scenario_of(server, base)
     client = dict(world.get("client", {}))
     credentials = CREDENTIALS[client.pop("credentials", "token")]
@@ -155,8 +157,13 @@ def play(path: Path) -> Outcome:
 
 
 def changes_of(table: dict[str, Any]) -> list[Change]:
-    """`changes` of them: random over `users` × `groups` with a `seed` and a `remove_share`, else user n into group 1."""
+    """`changes` of them: random over `users` × `groups` with a `seed` and a `remove_share`, else user n into group 1.
+
+    As a `grid`, every user into every group.
+    """
     count = table.get("changes", 100)
+    if table.get("grid"):
+        return [("add", user, group) for user in range(table["users"]) for group in range(table["groups"])]
     if "users" not in table:
         return [("add", user, 1) for user in range(count)]
     dice = random.Random(table.get("seed", 0))

@@ -11,6 +11,8 @@ from email.utils import parsedate_to_datetime
 
 _LONGEST_RETRY_AFTER = 3600.0
 """Seconds. A larger wish is taken for a mistake; `max_wait` ends the run long before."""
+_A_DATE = 1e9
+"""A larger number of seconds is no duration but a moment after 2001."""
 _DECIMAL = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -29,7 +31,10 @@ class RetryPolicy:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that the target wants to be left alone (RFC 9110 §10.2.3), also as a decimal; None if it does not say.
+    """Seconds that the target wants to be left alone; None if it does not say.
+
+    `Retry-After` (RFC 9110 §10.2.3), also as a decimal; else what many APIs send instead, `X-RateLimit-Reset` or
+    `RateLimit-Reset`: seconds from now, or of UTC where the number can only be that.
 
     Args:
         headers: Lower-case names.
@@ -37,6 +42,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
     """
     text = headers.get("retry-after", "").strip()
+    if not text:
+        return _reset(headers, now)
     if _DECIMAL.fullmatch(text):
         wish = float(text)
     else:
@@ -45,4 +52,17 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
             wish = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, OverflowError):
             return None
+    return _bounded(wish)
+
+
+def _reset(headers: Mapping[str, str], now: float) -> float | None:
+    for name in ("x-ratelimit-reset", "ratelimit-reset"):
+        text = headers.get(name, "").strip()
+        if _DECIMAL.fullmatch(text):
+            number = float(text)
+            return _bounded(number - now if number > _A_DATE else number)
+    return None
+
+
+def _bounded(wish: float) -> float:
     return min(max(wish, 0.0), _LONGEST_RETRY_AFTER) if math.isfinite(wish) else _LONGEST_RETRY_AFTER

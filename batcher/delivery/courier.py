@@ -90,7 +90,7 @@ class Courier:
         verdict: Verdict = await retrying(self._attempt, delivery)
         if isinstance(verdict, Retry):
             self._stopping.check()
-            if self._is_outage(delivery) and not await self._answers_a_probe():
+            if self._is_outage(delivery) and not isinstance(await self.probe(), Settled):
                 verdict = Stop(Cause.OUTAGE, f"the target does not answer as it should: {verdict.reason}")
         return self._conclusion.of(delivery, verdict)
 
@@ -99,13 +99,21 @@ class Courier:
         nothing = self._health.accepted == delivery.accepted_before
         return nothing or self._health.probes >= self._policy.max_attempts
 
-    async def _answers_a_probe(self) -> bool:
-        """Whether the target is there and it is these changes that it cannot bear."""
+    async def probe(self) -> Verdict:
+        """What the target says to a request that changes nothing: `Settled` when it is there and lets us in.
+
+        Raises:
+            Abandoned: When the run ends first.
+
+        """
         try:
             response = await self._turnstile.send(self._target.probe(await self._access.token()), 0)
-        except (LoginRefusedError, TransportError):
-            return False
-        return isinstance(self._target.interpret_probe(response, self._clock.utc()), Settled)
+        except LoginRefusedError as refused:
+            return refused.verdict
+        except TransportError as error:
+            return Retry(str(error))
+        verdict = self._target.interpret_probe(response, self._clock.utc())
+        return self._access.secrets.scrub_verdict(verdict)
 
     def _is_exhausted(self, delivery: Delivery) -> bool:
         most = self._policy.max_attempts

@@ -20,7 +20,7 @@ from batcher.core.health import Health
 from batcher.core.lanes import OrderBy
 from batcher.core.model import Batch, Ints, Limits, Settlement
 from batcher.core.schedule import Schedule
-from batcher.core.verdict import Cause
+from batcher.core.verdict import Cause, Stop
 from batcher.core.wire import Wire
 from batcher.delivery.courier import Courier
 from batcher.delivery.stopping import Abandoned, Stopping
@@ -196,11 +196,23 @@ class Run:
                     await sender.send(turn.batch)
                     self._turnstile.waited.concurrency += self._clock.now() - started
                 elif self._blame.holds and self._nothing_else_is_left():
-                    await self._digest.book(self._blame.release())
+                    await self._book_what_is_left()
                 elif self._is_done():
                     return
                 else:
                     await self._wait_for_change(turn.at)
+
+    async def _book_what_is_left(self) -> None:
+        """Nothing could prove whose fault it is, unless the target refuses what changes nothing, too."""
+        if self._blame.is_suspect:
+            try:
+                verdict = await self._courier.probe()
+            except Abandoned:
+                return
+            if isinstance(verdict, Stop):
+                self._stopping.stop(verdict.cause, verdict.reason)
+                return
+        await self._digest.book(self._blame.release())
 
     def _nothing_else_is_left(self) -> bool:
         """Whether what is held can only be proven by what does not exist."""

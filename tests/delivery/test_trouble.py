@@ -47,14 +47,6 @@ def test_one_retry_after_quiets_every_worker(tmp_path):
     assert report.waited.retry_after >= 7.5
 
 
-def test_a_target_that_answers_429_for_ever_ends_at_max_wait(tmp_path):
-    target = Target(Behaviour(limits=(Rate(1, 3600),)))
-    report = play(tmp_path, target, retry_max_wait="10m", limits_max_changes=10).apply(ADDS)
-    assert (report.exit_code, report.stopped) == (6, Cause.MAX_WAIT)
-    assert report.changes[Status.PENDING] == 90
-    assert report.next == f"batcher resume {tmp_path}/run.ledger"
-
-
 def test_an_outage_stops_the_run_and_books_nothing(tmp_path):
     """No success meanwhile: rows stay pending, and the target was hardly bothered."""
     target = Target(answer=lambda *_: Response(503))
@@ -63,32 +55,6 @@ def test_an_outage_stops_the_run_and_books_nothing(tmp_path):
     assert report.changes[Status.PENDING] == 100
     assert len(target.sends) <= 20
     assert 30 < target.sends[-1][0] < 300
-
-
-def test_an_outage_of_a_minute_is_survived(tmp_path):
-    target = Target(refuse_connections=lambda now: now < 60)
-    report = play(tmp_path, target, limits_max_changes=10).apply(ADDS)
-    assert report.exit_code == 0
-    assert report.requests.sent == 10
-
-
-def test_refused_connections_for_ever_end_at_max_wait(tmp_path):
-    target = Target(refuse_connections=lambda _: True)
-    report = play(tmp_path, target, retry_max_wait="5m").apply(ADDS)
-    assert (report.exit_code, report.stopped) == (6, Cause.MAX_WAIT)
-    assert report.requests.sent == 0
-
-
-def test_a_batch_that_never_answers_well_is_split_until_one_is_unknown(tmp_path):
-    """Others succeed, so one row poisons the server."""
-
-    def answer(_, request):
-        return Response(500) if any(13 in op["users"] for op in orjson.loads(request.body)) else None
-
-    target = Target(answer=answer)
-    report = play(tmp_path, target, limits_max_changes=10, retry_max_attempts=2, retry_base_seconds=0.01).apply(ADDS)
-    assert report.exit_code == 3
-    assert (report.changes[Status.UNKNOWN], report.changes[Status.APPLIED]) == (1, 99)
 
 
 @pytest.mark.parametrize(
@@ -130,12 +96,6 @@ def test_credentials_and_quota_stop_also_in_the_middle(tmp_path, status):
     assert report.exit_code == {401: 4, 402: 6}[status]
 
 
-def test_an_invalid_token_inside_200_is_a_matter_of_credentials(tmp_path):
-    target = Target(Behaviour(token="another"))
-    report = play(tmp_path, target, "scrutinizer").apply(ADDS)
-    assert (report.exit_code, report.changes[Status.PENDING]) == (4, 100)
-
-
 LOGIN = Behaviour(client_id="id", client_secret="secret", token_uses=4, latency_seconds=0.1)
 
 
@@ -149,12 +109,6 @@ def test_a_token_is_renewed_once_per_token_whoever_notices(tmp_path):
     logins = sum(1 for _, method, body in target.sends if method == "POST" and b"grant_type" in body)
     assert 1 <= logins <= 4
     assert target.members() == {(user, 1) for user in range(100)}
-
-
-def test_wrong_client_credentials(tmp_path):
-    run = play(tmp_path, Target(LOGIN))
-    run.credentials = Credentials(client_id="id", client_secret="wrong")
-    assert run.apply(ADDS).exit_code == 4
 
 
 def test_a_fresh_token_that_is_refused_too_stops_the_run(tmp_path):
@@ -265,16 +219,6 @@ def test_statements_of_errors_alone_may_be_the_runs_fault_too(tmp_path):
     assert (report.stopped, report.changes[Status.PENDING]) == (Cause.SUSPICION, 1600)
 
 
-def test_a_retry_of_rows_that_are_truly_bad_books_them_again(tmp_path):
-    """They were refused before while others were accepted: no suspicion."""
-    bad = frozenset((user, 1) for user in range(30))
-    run = play(tmp_path, Target(Behaviour(bad_pairs=bad)))
-    first = run.apply(ADDS)
-    again = run.retry()
-    assert first.changes == again.changes
-    assert (again.exit_code, again.changes[Status.FAILED]) == (3, 30)
-
-
 def test_retry_heals_what_was_healed(tmp_path):
     target = Target(Behaviour(bad_pairs=frozenset({(5, 1)})))
     run = play(tmp_path, target)
@@ -371,21 +315,6 @@ def test_what_was_in_flight_at_a_stop_is_lost_for_resume_too(tmp_path):
     assert len(target.sends) == sent + 2
 
 
-def test_failures_beyond_the_budget_stop_the_run(tmp_path):
-    """A number counts at once."""
-    bad = frozenset((user, 1) for user in range(0, 100, 2))
-    report = play(
-        tmp_path,
-        Target(Behaviour(bad_pairs=bad)),
-        "scrutinizer",
-        guard_max_failures="10",
-        limits_max_changes=4,
-        rate_max_in_flight=1,
-    ).apply(ADDS)
-    assert (report.stopped, report.exit_code) == (Cause.FAILURES, 6)
-    assert 10 < report.changes[Status.FAILED] <= 16
-
-
 @pytest.mark.parametrize(("rows", "stops"), [(900, False), (1200, True)])
 def test_a_share_of_failures_is_judged_from_a_thousand_on(tmp_path, rows, stops):
     changes = [("add", user, 1) for user in range(rows)]
@@ -394,12 +323,6 @@ def test_a_share_of_failures_is_judged_from_a_thousand_on(tmp_path, rows, stops)
         tmp_path, Target(Behaviour(bad_pairs=bad)), "scrutinizer", guard_max_failures="5%", rate_max_in_flight=1
     ).apply(changes)
     assert (report.stopped is Cause.FAILURES) is stops
-
-
-def test_the_deadline_stops_the_run(tmp_path):
-    report = play(tmp_path, Target(), guard_deadline="1m", rate_requests="50/min", **ONE_EACH).apply(ADDS)
-    assert (report.stopped, report.exit_code) == (Cause.DEADLINE, 6)
-    assert report.changes[Status.APPLIED] == 49
 
 
 def test_the_rate_holds_in_every_window_and_is_used(tmp_path):

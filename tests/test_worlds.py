@@ -1,0 +1,62 @@
+"""Every world of `tests/worlds/` ends as it says, and the docs tell what happened there."""
+
+from __future__ import annotations
+
+import pytest
+from harness import Play, Target, settings_for
+from worlds import changes_of, documented, files, play, table
+
+from batcher.simulator.behaviour import Behaviour
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
+def test_world(path):
+    assert play(path).disagreements() == []
+
+
+def test_the_docs_tell_what_happened():
+    """Made by `python tests/worlds.py --write`."""
+    assert documented() == table()
+
+
+LATENCIES = {
+    "constant": Behaviour(latency_seconds=0.1),
+    "jittery": Behaviour(latency_seconds=0.05, jitter_seconds=0.4),
+    "slow": Behaviour(latency_seconds=5.0),
+    "ramping": Behaviour(latency_seconds=0.1, latency_growth=0.02),
+    "busy": Behaviour(latency_seconds=0.1, capacity=8),
+    "busy and jittery": Behaviour(latency_seconds=0.05, jitter_seconds=0.1, capacity=8),
+    "crowded": Behaviour(latency_seconds=0.1, most_at_once=8),
+    "crowded and jittery": Behaviour(latency_seconds=0.1, jitter_seconds=0.1, most_at_once=20),
+}
+BEST = {"busy": 8, "busy and jittery": 8, "crowded": 8, "crowded and jittery": 20}
+"""The best fixed setting, as the slow test finds; elsewhere it is the most, 32."""
+
+
+def _seconds(folder, behaviour, in_flight, count):
+    """How long a run takes, and the share of its requests that was refused as too much."""
+    folder.mkdir()
+    target = Target(behaviour)
+    settings = settings_for("minapp", limits_max_changes=1, rate_max_in_flight=in_flight)
+    run = Play(folder, target, settings)
+    assert run.apply(changes_of({"changes": count})).exit_code == 0
+    return run.seconds, target.world.traffic.refused / len(target.sends)
+
+
+@pytest.mark.parametrize("name", LATENCIES)
+def test_auto_is_nearly_as_fast_as_the_best_fixed_setting(tmp_path, name):
+    """At least nine tenths of its throughput, and hardly ever too much."""
+    count = 3000 if "crowded" in name else 800
+    auto, refused = _seconds(tmp_path / "auto", LATENCIES[name], "auto", count)
+    fixed, _ = _seconds(tmp_path / "fixed", LATENCIES[name], BEST.get(name, 32), count)
+    assert fixed / auto >= 0.9
+    assert refused < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", LATENCIES)
+def test_the_best_fixed_setting_is_what_we_think(tmp_path, name):
+    """All of them."""
+    found = {n: _seconds(tmp_path / str(n), LATENCIES[name], n, 800)[0] for n in (1, 2, 4, 6, 8, 12, 16, 20, 24, 32)}
+    assert found[BEST.get(name, 32)] <= 1.02 * min(found.values())
