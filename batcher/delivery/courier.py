@@ -189,11 +189,11 @@ class Courier:
                 return await self._renewed(verdict, generation)
             if response.status in _REFUSALS_AFTER_SUCCESS and self._has_succeeded():
                 return Split(verdict.reason)
-        if isinstance(verdict, Settled):
-            self._access.proven(generation)
-            if len(delivery.batch) == 1 and verdict.statuses[0] == Status.PENDING:
-                said = response.text() if response else ""
-                return Retry(f"the answer does not tell what became of it: {said}", lost=False)
+        if isinstance(verdict, Settled | Split):
+            self._access.proven(generation)  # who is refused for what he asks was let in
+        if isinstance(verdict, Settled) and len(delivery.batch) == 1 and verdict.statuses[0] == Status.PENDING:
+            said = response.text() if response else ""
+            return Retry(f"the answer does not tell what became of it: {said}", lost=False)
         return verdict
 
     async def _renewed(self, refusal: Stop, generation: int) -> Verdict:

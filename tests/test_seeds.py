@@ -1,0 +1,29 @@
+"""A few hundred seeds; `python tests/seeds.py 10000` plays as many as one has time for."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from seeds import run_seed
+
+PARTS = 10
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    """A seed's troubles would fill the report."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_seeds(part):
+    """Thirty each; the message names the seed."""
+    for seed in range(part * 30, part * 30 + 30):
+        try:
+            run_seed(seed)
+        except Exception as error:
+            error.add_note(f"python tests/seeds.py 1 --first {seed} -v")
+            raise
