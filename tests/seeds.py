@@ -122,7 +122,11 @@ class Plan:
             "retry_grace_seconds": 5.0,
             "retry_max_wait": dice.choice(["10s", "15m"]),
             **order,
-            **({"limits_max_users": dice.choice([1, 5]), "limits_max_ops": dice.choice([1, 4])} if kind == "minapp" else {}),
+            **(
+                {"limits_max_users": dice.choice([1, 5]), "limits_max_ops": dice.choice([1, 4])}
+                if kind == "minapp"
+                else {}
+            ),
         }
         return Plan(
             kind,
@@ -265,7 +269,9 @@ class Life:
                 with anyio.fail_after(_LONGEST):
                     async with anyio.create_task_group() as group:
                         if stop_at is not None:
-                            group.start_soon(_stop_later, stopping, stop_at, dice.choice([Cause.INTERRUPT, Cause.TERMINATED]))
+                            group.start_soon(
+                                _stop_later, stopping, stop_at, dice.choice([Cause.INTERRUPT, Cause.TERMINATED])
+                            )
                         report = await self._job(stopping, observer)
                         group.cancel_scope.cancel()
             finally:
@@ -312,7 +318,12 @@ class Life:
         if standing.next is not None and standing.next.startswith("batcher resume"):
             self.say("resume")
             return await harness.resume(
-                self.ledger, self.credentials, world, stopping=stopping, observer=observer, window_rows=self.plan.window_rows
+                self.ledger,
+                self.credentials,
+                world,
+                stopping=stopping,
+                observer=observer,
+                window_rows=self.plan.window_rows,
             )
         self.say("retry")
         return await harness.retry(self.ledger, self.credentials, world, stopping=stopping, observer=observer)
@@ -352,7 +363,9 @@ class Life:
             held = {state.window.id: state.status for state in reader.windows()}
         for (window, row), status in self.told.items():
             if held[window][row] != status:
-                raise LawBrokenError(f"row {row} of window {window} was told {Status(status)}, held {held[window][row]}")
+                raise LawBrokenError(
+                    f"row {row} of window {window} was told {Status(status)}, held {held[window][row]}"
+                )
 
     def check(self, report: Report) -> None:
         """The end of all invocations against the sequential model."""
@@ -402,7 +415,7 @@ class Life:
         rate = self.settings.rate.requests
         if rate != "none" and self.plan.shares_pace:
             count, unit = (20, 1.0) if rate == "20/s" else (100, 60.0)
-            if len(sends) > count and (np.diff(sends[:: 1])[0:] < 0).any():
+            if len(sends) > count and (np.diff(sends[::1])[0:] < 0).any():
                 raise LawBrokenError("sends go back in time")
             over = sends[count:] - sends[:-count] if len(sends) > count else np.array([np.inf])
             if (over < unit).any():
@@ -456,7 +469,9 @@ def main() -> None:
             run_seed(seed, verbose=options.v)
         except Exception as error:  # noqa: BLE001 — whatever it is, the seed found it
             failed += 1
-            print(f"python tests/seeds.py 1 --first {seed} -v    # {type(error).__name__}: {str(error)[:300]}", flush=True)
+            print(
+                f"python tests/seeds.py 1 --first {seed} -v    # {type(error).__name__}: {str(error)[:300]}", flush=True
+            )
             if options.v:
                 raise
     print(f"{options.count} seeds, {failed} failed")

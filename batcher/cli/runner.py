@@ -14,7 +14,7 @@ import anyio
 from batcher.cli.console import print_summary, say
 from batcher.cli.progress import Progress
 from batcher.core.errors import LedgerError
-from batcher.core.report import Report
+from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
@@ -24,6 +24,8 @@ from batcher.settings import Settings, credentials
 from batcher.simulator.behaviour import Behaviour
 from batcher.simulator.server import serve
 
+_LONGEST_END = 60.0
+"""Seconds. A stop drains for 10 and writes for 10 more."""
 _SIGNALS = {signal.SIGHUP: Cause.HANGUP, signal.SIGINT: Cause.INTERRUPT, signal.SIGTERM: Cause.TERMINATED}
 
 
@@ -55,6 +57,7 @@ async def run_job(job: Job, ledger: Path, settings: Settings, sizes: list[int], 
     result: Report | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(_watch_signals, stopping, group.cancel_scope)
+        group.start_soon(_end_at_last, stopping, ledger)
         if not output.quiet:
             group.start_soon(progress.show)
         result = await job(stopping, progress.observer())
@@ -70,6 +73,16 @@ async def run_job(job: Job, ledger: Path, settings: Settings, sizes: list[int], 
         is_simulated=output.is_simulated,
     )
     return result.exit_code
+
+
+async def _end_at_last(stopping: Stopping, ledger: Path) -> None:
+    """Where even the end of a run hangs (on a disk that does not answer), leave: what was recorded is safe."""
+    await stopping.wait()
+    await anyio.sleep(_LONGEST_END)
+    say(f"batcher: {stopping.reason}")
+    say("batcher: it does not end in good order; leaving now, what was recorded is safe")
+    say(command("resume", ledger))
+    os._exit(stopping.cause.exit_code if stopping.cause else 1)
 
 
 async def _watch_signals(stopping: Stopping, scope: anyio.CancelScope) -> None:

@@ -25,6 +25,7 @@ class Cause(Enum):
     MAX_WAIT = (6, "wait until the target accepts requests again")
     INPUT = (6, "repair the input")
     LEDGER = (6, "make room for the ledger")
+    STALLED = (6, "see what holds up the disk or the network")
     HANGUP = (129, "go on at any time")
     INTERRUPT = (130, "go on at any time")
     TERMINATED = (143, "go on at any time")

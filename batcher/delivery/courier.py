@@ -71,6 +71,12 @@ class Courier:
         self._has_succeeded = has_succeeded
         self._touched = touched
         self._probe = anyio.Lock()
+        self._backing_off = 0
+
+    @property
+    def is_backing_off(self) -> bool:
+        """Whether any delivery waits before its next try."""
+        return self._backing_off > 0
 
     async def deliver(self, batch: Batch) -> Delivered:
         """Send until there is a final word.
@@ -138,9 +144,11 @@ class Courier:
 
     async def _back_off(self, seconds: float) -> None:
         started = self._clock.now()
+        self._backing_off += 1
         try:
             await self._stopping.pause(seconds)
         finally:
+            self._backing_off -= 1
             self._turnstile.waited.backoff += self._clock.now() - started
 
     async def _attempt(self, delivery: Delivery) -> Verdict:

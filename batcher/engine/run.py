@@ -18,7 +18,7 @@ from batcher.core.clock import Clock
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy
-from batcher.core.model import Batch, Ints, Limits, Settlement
+from batcher.core.model import Batch, Ints, Limits, Settlement, Status
 from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause, Stop
 from batcher.core.wire import Wire
@@ -31,6 +31,7 @@ from batcher.engine.digest import Digest
 from batcher.engine.feed import Work
 from batcher.engine.forms import FormsWatch
 from batcher.engine.intake import batches, take_in
+from batcher.engine.watchdog import STALLED_SECONDS, Watchdog
 
 _log = logging.getLogger(__name__)
 _MOST_OPEN = 2
@@ -61,6 +62,7 @@ class Run:
         workers: int,
         first_batch: int,
         budget: Budget,
+        request_seconds: float,
         opened: Callable[[OpenWindow], None] = lambda _: None,
     ) -> None:
         self.all_read = False
@@ -79,11 +81,13 @@ class Run:
         self._order_by = order_by
         self._workers = workers
         self._watch = Watch(budget, health, clock, stopping)
+        self._watchdog = Watchdog(self._pulse, self._waits, STALLED_SECONDS + request_seconds, clock, stopping)
         self._opened = opened
         self._batch_ids = count(first_batch)
         self._digest = Digest(books, schedule, blame, stopping, lambda: next(self._batch_ids))
         self._changed = anyio.Event()
         self._admitting = 0
+        self._held_until: float | None = None
         self._forms = FormsWatch(is_ordered=order_by is OrderBy.INPUT)
         self._producing = anyio.CancelScope()
         self._flushing = anyio.CancelScope(shield=True)
@@ -97,6 +101,7 @@ class Run:
         sender, receiver = anyio.create_memory_object_stream[Batch](0)
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._watch.run)
+            watching.start_soon(self._watchdog.run)
             watching.start_soon(self._end_when_stopped)
             async with anyio.create_task_group() as writing:
                 writing.start_soon(self._write)
@@ -234,8 +239,10 @@ class Run:
 
     async def _wait_for_change(self, at: float | None) -> None:
         started = self._clock.now()
+        self._held_until = at
         with anyio.move_on_after(math.inf if at is None else at - started):
             await self._changed.wait()
+        self._held_until = None
         if at is not None and not self._schedule.in_flight:
             self._turnstile.waited.grace += self._clock.now() - started
 
@@ -260,6 +267,16 @@ class Run:
                 self._stopping.stop(Cause.LEDGER, str(error))
 
     # Ends.
+
+    def _pulse(self) -> str:
+        pending = self._books.tally[Status.PENDING]
+        return f"{self._schedule!r} {self._books!r} {pending} pending, {self._courier.requests}"
+
+    def _waits(self) -> bool:
+        """For its turn, for a late request, for a back-off, or for input: all of that is meant."""
+        is_idle = self._schedule.is_idle and self._books.is_clear and not self._admitting
+        is_sending_later = self._turnstile.waiting is not None or self._courier.is_backing_off
+        return is_idle or is_sending_later or self._held_until is not None
 
     async def _end_when_stopped(self) -> None:
         await self._stopping.wait()

@@ -199,6 +199,7 @@ class Session:
                 workers=limit.ceiling,
                 first_batch=next_batch,
                 budget=self._budget(),
+                request_seconds=settings.target.timeout_seconds,
                 opened=observer.opened,
             )
             observer.started(self)

@@ -25,6 +25,7 @@ ONE_EACH = {"limits_max_changes": 1, "rate_max_in_flight": 1}
 
 
 def play(folder, target, kind="minapp", **settings):
+    folder.mkdir(exist_ok=True)
     return Play(folder, target, settings_for(kind, **settings))
 
 
@@ -494,3 +495,30 @@ async def test_virtual_time_notices_a_deadlock():
     with anyio.move_on_after(1) as scope:
         await anyio.sleep_forever()
     assert scope.cancelled_caught
+
+
+def test_a_run_that_no_longer_moves_is_ended_with_a_reason(tmp_path):
+    """A request that never comes back, not even as a time-out: the transport's own clock failed."""
+    target = Target()
+
+    async def never(request, now):
+        await anyio.sleep_forever()
+
+    target._reply = never
+    report = play(tmp_path, target, retry_max_wait="10h").apply(ADDS)
+    assert (report.stopped, report.exit_code) == (Cause.STALLED, 6)
+    assert "nothing has moved for" in report.reason
+    assert report.changes[Status.PENDING] == 100
+
+
+def test_long_waits_that_are_meant_are_no_stall(tmp_path):
+    """The own rate, a target that wants to be left alone, and a grace of an hour."""
+    report = play(tmp_path / "1", Target(), rate_requests="2/h", limits_max_changes=30).apply(ADDS)
+    assert report.exit_code == 0
+    target = Target(answer=only({1: Response(429, {"retry-after": "3000"})}))
+    report = play(tmp_path / "2", target, retry_max_wait="2h").apply(ADDS)
+    assert report.exit_code == 0
+    target = Target(Behaviour(faults=(Fault("late", 0.5),), late_seconds=20.0))
+    run = play(tmp_path / "3", target, retry_grace_seconds=3600, **ONE_EACH)
+    run.window_rows = 1
+    assert run.apply([("add", 1, 1), ("remove", 1, 1)] * 3).exit_code == 0

@@ -1,0 +1,49 @@
+"""Ends a run that no longer moves although it waits for nothing: a disk that hangs, or a fault of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+from batcher.core.clock import Clock
+from batcher.core.units import spoken
+from batcher.core.verdict import Cause
+from batcher.delivery.stopping import Stopping
+
+STALLED_SECONDS = 300.0
+"""Beyond the longest that a request may take."""
+_LOOKS = 10
+
+
+class Watchdog:
+    """`pulse` gives a text that changes whenever anything moves; `waits` tells of a wait that is meant."""
+
+    def __init__(
+        self,
+        pulse: Callable[[], str],
+        waits: Callable[[], bool],
+        patience: float,
+        clock: Clock,
+        stopping: Stopping,
+    ) -> None:
+        self._pulse = pulse
+        self._waits = waits
+        self._patience = patience
+        self._clock = clock
+        self._stopping = stopping
+
+    def __repr__(self) -> str:
+        return f"<Watchdog patience={self._patience:g} pulse={self._pulse()}>"
+
+    async def run(self) -> None:
+        """Look now and then."""
+        last, since = self._pulse(), self._clock.now()
+        while True:
+            await anyio.sleep(self._patience / _LOOKS)
+            pulse, now = self._pulse(), self._clock.now()
+            if pulse != last or self._waits():
+                last, since = pulse, now
+            elif now - since >= self._patience:
+                self._stopping.stop(Cause.STALLED, f"nothing has moved for {spoken(now - since)}: {pulse}")
+                return
