@@ -26,10 +26,10 @@ from typing import Any
 import anyio
 import harness
 import numpy as np
-from harness import EPOCH, Change, Play, Target, final_state, settings_for, write_changes
+from harness import Change, Target, final_state, settings_for, write_changes
 from virtual_time import run_virtual
 
-from batcher.core.errors import BatcherError, InputError, LedgerError, UsageError
+from batcher.core.errors import BatcherError, LedgerError
 from batcher.core.http import Request, Response
 from batcher.core.limit import Rate
 from batcher.core.model import Settlement, Status
@@ -467,7 +467,7 @@ def main() -> None:
     for seed in range(options.first, options.first + options.count):
         try:
             run_seed(seed, verbose=options.v)
-        except Exception as error:  # noqa: BLE001 — whatever it is, the seed found it
+        except Exception as error:
             failed += 1
             print(
                 f"python tests/seeds.py 1 --first {seed} -v    # {type(error).__name__}: {str(error)[:300]}", flush=True

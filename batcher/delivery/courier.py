@@ -132,8 +132,9 @@ class Courier:
             return 0.0
         attempt = max(state.attempt_number, self._health.failures) if self._health.is_down else state.attempt_number
         delay = self._policy.delay(attempt, self._dice)
-        if verdict.after is not None and verdict.after >= self._policy.base_seconds:
-            delay = verdict.after  # a shorter wish, such as a date that is past, would make us hammer
+        if verdict.after is not None:
+            # A short wish, such as a date that is past, would make us hammer.
+            delay = verdict.after if verdict.after >= self._policy.base_seconds else max(delay, verdict.after)
         if verdict.back_pressure:
             self._turnstile.pacer.quiet(self._clock.now() + delay, Waiting.RETRY_AFTER)
             return 0.0
