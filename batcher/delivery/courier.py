@@ -118,8 +118,10 @@ class Courier:
             return refused.verdict
         except TransportError as error:
             return Retry(str(error))
-        verdict = self._target.interpret_probe(response, self._clock.utc())
-        return self._access.secrets.scrub_verdict(verdict)
+        verdict = self._access.secrets.scrub_verdict(self._target.interpret_probe(response, self._clock.utc()))
+        if isinstance(verdict, Retry):
+            self._keep_quiet(verdict)
+        return verdict
 
     def _is_exhausted(self, delivery: Delivery) -> bool:
         most = self._policy.max_attempts
@@ -235,8 +237,14 @@ class Courier:
                 self._turnstile.succeeded(now - departed, len(delivery.batch))
             self.requests.ok += isinstance(verdict, Settled)
 
+    def _keep_quiet(self, verdict: Retry) -> None:
+        """What the target asks for holds for every worker and every run on this host, also when this one ends."""
+        if verdict.back_pressure and verdict.after:
+            self._turnstile.pacer.quiet(self._clock.now() + verdict.after, Waiting.RETRY_AFTER)
+
     def _observe_failure(self, delivery: Delivery, verdict: Retry, departed: float | None, *, has_reply: bool) -> None:
         now = self._clock.now()
+        self._keep_quiet(verdict)
         delivery.counted += verdict.counted
         self.requests.retried += 1
         if verdict.reason != _RENEWED:
