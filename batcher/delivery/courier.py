@@ -70,7 +70,7 @@ class Courier:
         self._stopping = stopping
         self._has_succeeded = has_succeeded
         self._touched = touched
-        self._probe = anyio.Lock()
+        self._probing = anyio.Lock()
         self._backing_off = 0
 
     @property
@@ -96,7 +96,7 @@ class Courier:
         verdict: Verdict = await retrying(self._attempt, delivery)
         if isinstance(verdict, Retry):
             self._stopping.check()
-            if self._is_outage(delivery) and not isinstance(await self.probe(), Settled):
+            if self._is_outage(delivery) and not isinstance(await self._probe(), Settled):
                 verdict = Stop(Cause.OUTAGE, f"the target does not answer as it should: {verdict.reason}")
         return self._conclusion.of(delivery, verdict)
 
@@ -105,7 +105,17 @@ class Courier:
         nothing = self._health.accepted == delivery.accepted_before
         return nothing or self._health.probes >= self._policy.max_attempts
 
-    async def probe(self) -> Verdict:
+    async def ask(self) -> Verdict:
+        """As `_probe`, but tries as often as with a batch."""
+        verdict = await self._probe()
+        for attempt in range(1, self._policy.max_attempts):
+            if not isinstance(verdict, Retry):
+                break
+            await self._back_off(self._policy.delay(attempt, self._dice))
+            verdict = await self._probe()
+        return verdict
+
+    async def _probe(self) -> Verdict:
         """What the target says to a request that changes nothing: `Settled` when it is there and lets us in.
 
         Raises:
@@ -156,7 +166,7 @@ class Courier:
 
     async def _attempt(self, delivery: Delivery) -> Verdict:
         # One worker probes a target that is down, the others queue behind it.
-        async with self._probe if self._health.is_down else nullcontext():
+        async with self._probing if self._health.is_down else nullcontext():
             return await self._try(delivery)
 
     async def _try(self, delivery: Delivery) -> Verdict:

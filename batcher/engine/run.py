@@ -20,7 +20,7 @@ from batcher.core.health import Health
 from batcher.core.lanes import OrderBy
 from batcher.core.model import Batch, Ints, Limits, Settlement, Status
 from batcher.core.schedule import Schedule
-from batcher.core.verdict import Cause, Stop
+from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.core.wire import Wire
 from batcher.delivery.courier import Courier
 from batcher.delivery.stopping import Abandoned, Stopping
@@ -209,15 +209,23 @@ class Run:
 
     async def _book_what_is_left(self) -> None:
         """Nothing could prove whose fault it is, unless the target refuses what changes nothing, too."""
-        if self._blame.is_suspect:
-            try:
-                verdict = await self._courier.probe()
-            except Abandoned:
-                return
-            if isinstance(verdict, Stop):
-                self._stopping.stop(verdict.cause, verdict.reason)
-                return
-        await self._digest.book(self._blame.release())
+        if not self._blame.is_suspect:
+            await self._digest.book(self._blame.release())
+            return
+        try:
+            verdict = await self._courier.ask()
+        except Abandoned:
+            return
+        match verdict:
+            case Settled():
+                await self._digest.book(self._blame.release())
+            case Stop(cause, reason):
+                self._stopping.stop(cause, reason)
+            case Split(reason):
+                said = f"the target refused {self._blame.holds} changes in a row and what changes nothing, too"
+                self._stopping.stop(Cause.SUSPICION, f"{said}: {reason}")
+            case Retry(reason):
+                self._stopping.stop(Cause.OUTAGE, f"the target does not answer as it should: {reason}")
 
     def _nothing_else_is_left(self) -> bool:
         """Whether what is held can only be proven by what does not exist."""
