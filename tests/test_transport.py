@@ -154,3 +154,65 @@ def test_what_cannot_verify():
         Trust(ca_file="/none").verifier()
     with pytest.raises(ConfigurationError, match="tls_fingerprint"):
         Trust(fingerprint="zz").verifier()
+
+
+@asynccontextmanager
+async def raw_server(answers):
+    """A socket that answers each request of a connection with the next of these bytes, and then hangs up."""
+    asked = []
+
+    async def serve(stream):
+        async with stream:
+            for answer in answers:
+                try:
+                    asked.append(await stream.receive())
+                except anyio.EndOfStream:
+                    return
+                await stream.send(answer)
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, serve)
+        yield f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}", asked
+        group.cancel_scope.cancel()
+
+
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        NO_CONTENT + b"".join(b"X-%d: y\r\n" % n for n in range(200_000)) + b"\r\n",
+        NO_CONTENT + b"X: " + b"y" * 1_000_000 + b"\r\n\r\n",
+        b"HTTP/1.1 204 " + b"y" * 1_000_000 + b"\r\n\r\n",
+        b"HTTP/9.9 nothing\r\n\r\n",
+        b"\x16\x03\x01\x00\xff" * 50,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffffff\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+    ],
+    ids=["headers", "long header", "long reason", "version", "tls", "chunk", "half", "length"],
+)
+async def test_a_reply_that_is_no_reply_is_lost(answer):
+    """And never an error of aiohttp's."""
+    async with raw_server([answer]) as (url, asked):
+        with pytest.raises(ReplyLostError):
+            await ask(url, timeout=10)
+    assert len(asked) == 1
+
+
+async def test_a_connection_that_was_closed_between_requests_is_opened_anew():
+    """Whatever becomes of the second request, it is told apart: sent and lost, or sent and answered; never an error."""
+    async with raw_server([NO_CONTENT + b"\r\n"]) as (url, asked):
+        async with HttpTransport(5.0, Trust(), Secrets()) as transport:
+            for _ in range(5):
+                try:
+                    reply = await transport.exchange(Request("PATCH", url + "/x", {}, b"body"), now)
+                except (NotSentError, ReplyLostError):
+                    continue
+                assert reply.status == 204
+                await anyio.sleep(0.05)
+    assert len(asked) == 5
