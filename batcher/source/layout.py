@@ -9,6 +9,12 @@ from enum import StrEnum
 from batcher.core.errors import ConfigurationError, InputError
 
 
+MOST_COLUMNS = 10_000
+"""Reading costs memory for each, also for those that are ignored."""
+
+_SHOWN = 20
+
+
 class Form(StrEnum):
     """What the values of a column are."""
 
@@ -96,9 +102,14 @@ class Layout:
         """Find the parts in a header; upper and lower case and blanks around names do not matter.
 
         Raises:
-            InputError: When a part is missing, or stands there more than once.
+            InputError: When a part is missing, or stands there more than once, or there are too many columns.
 
         """
+        if len(header) > MOST_COLUMNS:
+            raise InputError(
+                f"{where}: the header has {len(header)} columns, at most {MOST_COLUMNS} can be read; leave out what is"
+                " not needed"
+            )
         names = [name.strip().lower() for name in header]
 
         def places(part: str, wanted: Sequence[Field]) -> tuple[tuple[int, Form], ...]:
@@ -106,7 +117,7 @@ class Layout:
             if not found:
                 accepted = ", ".join(field.name for field in wanted)
                 raise InputError(
-                    f"{where}: no column for the {part}; the header has {', '.join(map(repr, header))}, one of"
+                    f"{where}: no column for the {part}; the header has {_shown(header)}, one of"
                     f" {accepted} is needed (or name yours: --map {part}=YOURS; another delimiter: --delimiter)"
                 )
             forms = [form for _, form in found]
@@ -123,3 +134,8 @@ class Layout:
             Column("group", places("group", fields.group)),
             fields.ids_only,
         )
+
+
+def _shown(header: Sequence[str]) -> str:
+    more = f" and {len(header) - _SHOWN} more" if len(header) > _SHOWN else ""
+    return ", ".join(map(repr, header[:_SHOWN])) + more

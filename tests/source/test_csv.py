@@ -261,3 +261,19 @@ def test_a_target_with_ids_only_takes_neutral_columns_for_ids():
 def test_only_a_line_feed_ends_a_line():
     assert lines_of(b"a\x0bb\x85c\xe2\x80\xa8d\ne") == [b"a\x0bb\x85c\xe2\x80\xa8d\n", b"e"]
     assert lines_of(b"") == []
+
+
+@pytest.mark.parametrize(("columns", "is_read"), [(9_999, True), (10_000, True), (10_001, False)])
+def test_columns_at_their_bound(columns, is_read):
+    header = ["op", "user_id", "group_id", *(f"c{n}" for n in range(columns - 3))]
+    fields = Fields.of({}, ids_only=False)
+    if is_read:
+        assert Layout.of(header, fields, "f.csv").width == columns
+    else:
+        with pytest.raises(InputError, match="10001 columns, at most 10000"):
+            Layout.of(header, fields, "f.csv")
+
+
+def test_a_long_header_is_not_told_in_full():
+    with pytest.raises(InputError, match="'c19' and 980 more, one of"):
+        Layout.of([f"c{n}" for n in range(1000)], Fields.of({}, ids_only=False), "f.csv")
