@@ -156,6 +156,10 @@ def test_what_cannot_verify():
         Trust(fingerprint="zz").verifier()
 
 
+def port(listener):
+    return listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 — anyio's
+
+
 @asynccontextmanager
 async def raw_server(answers):
     """A socket that answers each request of a connection with the next of these bytes, and then hangs up."""
@@ -175,7 +179,7 @@ async def raw_server(answers):
         anyio.create_task_group() as group,
     ):
         group.start_soon(listener.serve, serve)
-        yield f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}", asked
+        yield f"http://127.0.0.1:{port(listener)}", asked
         group.cancel_scope.cancel()
 
 

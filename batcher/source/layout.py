@@ -8,7 +8,6 @@ from enum import StrEnum
 
 from batcher.core.errors import ConfigurationError, InputError
 
-
 MOST_COLUMNS = 10_000
 """Reading costs memory for each, also for those that are ignored."""
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import random
 import signal
+import threading
+from contextlib import contextmanager
 
+import anyio
+import anyio.to_thread
 import pytest
 from harness import final_state
 from shell import state_of, wait
+
+from batcher.simulator.behaviour import Behaviour
+from batcher.simulator.server import serve
 
 IN_FLIGHT, BATCH = 4, 100
 CONFIG = f"[limits]\nmax_changes = {BATCH}\n[retry]\ngrace_seconds = 0.2\nbase_seconds = 0.05\n"
@@ -20,18 +28,64 @@ def _changes(seed, count):
     return [(dice.choice(["add", "add", "remove"]), dice.randrange(1500), dice.randrange(9)) for _ in range(count)]
 
 
-def _killed_runs(shell, seed, kills, kind):
+@contextmanager
+def _killing_target(seed):
+    """A target in this process that can kill the run which it has just answered: applied, and never recorded.
+
+    Gives its address and a dictionary: `pid` is killed when `after` more requests were applied.
+    """
+    aim, ready, over = {"pid": 0, "after": 0}, queue.Queue(), threading.Event()
+
+    def applied(world):
+        if aim["pid"]:
+            aim["after"] -= 1
+            if aim["after"] <= 0:
+                os.kill(aim["pid"], signal.SIGKILL)
+                aim["pid"] = 0
+
+    async def main():
+        async with serve(Behaviour(latency_seconds=0.04, jitter_seconds=0.025, seed=seed), applied=applied) as url:
+            ready.put(url)
+            await anyio.to_thread.run_sync(over.wait)
+
+    thread = threading.Thread(target=lambda: anyio.run(main))
+    thread.start()
+    try:
+        yield ready.get(timeout=10), aim
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def _target(shell, seed, *, kills):
+    if kills:
+        with _killing_target(seed) as found:
+            yield found
+    else:
+        faults = ("--latency-ms", "40", "--jitter-ms", "25", "--fault", "503=0.02", "--seed", str(seed))
+        with shell.simulator(*faults) as url:
+            yield url, None
+
+
+def _killed_runs(shell, seed, kills, kind, *, by_target=False):
+    """Killed at random moments, or by the target between applying and answering."""
     dice = random.Random(seed)
     changes = _changes(seed, 6000)
     shell.write("c.csv", "op,user_id,group_id\n" + "".join(f"{op},{user},{group}\n" for op, user, group in changes))
     shell.write("b.toml", CONFIG)
     killed = 0
-    with shell.simulator("--latency-ms", "40", "--jitter-ms", "25", "--fault", "503=0.02", "--seed", str(seed)) as url:
+    with _target(shell, seed, kills=by_target) as (url, aim):
         command = ["apply", "c.csv", "-c", "b.toml", "--target", kind, "--url", url, "--rate", "none"]
         command += ["--max-in-flight", str(IN_FLIGHT), "--ledger", "l"]
         while True:
             process = shell.start(*command, "--json", BATCHER_TOKEN="t")
-            if killed < kills:
+            if killed < kills and aim is not None:
+                aim |= {"after": dice.randint(1, 25), "pid": process.pid}
+                process.wait(timeout=60)
+                killed += process.returncode == -signal.SIGKILL
+                aim["pid"] = 0
+            elif killed < kills:
                 wait(dice.uniform(0.3, 1.3))
                 process.send_signal(signal.SIGKILL)
                 killed += process.poll() is None
@@ -62,11 +116,16 @@ def test_killed_and_resumed(shell, kind):
     assert _killed_runs(shell, 3, 4, kind) >= 1
 
 
+def test_killed_between_applying_and_recording(shell):
+    assert _killed_runs(shell, 4, 3, "minapp", by_target=True) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(int(os.environ.get("BATCHER_TEST_KILLS", "200")) // 8))
 def test_killed_200_times(shell, seed):
-    _killed_runs(shell, 100 + seed, 8, random.Random(seed).choice(["minapp", "scrutinizer"]))
+    kind = random.Random(seed).choice(["minapp", "scrutinizer"])
+    assert _killed_runs(shell, 100 + seed, 8, kind, by_target=seed % 2 == 1) >= 1
 
 
 @pytest.mark.slow
