@@ -1,17 +1,25 @@
 """A target in its own process that does as little as it can: counts, and answers what each dialect expects.
 
-It speaks just enough HTTP/1.1 for one client. `GET /` answers what it counted.
+    python benchmarks/sink.py [SHARE]
+
+It speaks just enough HTTP/1.1 for one client. `GET /` answers what it counted. SHARE of the requests, half of them
+each, is refused with 429 and with 503.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 
 import orjson
 
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+REFUSALS = [
+    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+]
 
 
 class Sink(asyncio.Protocol):
@@ -19,6 +27,8 @@ class Sink(asyncio.Protocol):
 
     requests = 0
     bytes = 0
+    refused = 0.0
+    dice = random.Random(1)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -38,6 +48,8 @@ class Sink(asyncio.Protocol):
     def answer(self, head: bytes, body: bytes) -> bytes:
         if head.startswith(b"get"):
             return reply(json.dumps({"requests": Sink.requests, "bytes": Sink.bytes}).encode())
+        if Sink.dice.random() < Sink.refused:
+            return Sink.dice.choice(REFUSALS)
         Sink.requests += 1
         Sink.bytes += len(body)
         if head.startswith(b"patch"):
@@ -55,6 +67,7 @@ def reply(body: bytes) -> bytes:
 
 
 async def main() -> None:
+    Sink.refused = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
     server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # ends when whoever started it does

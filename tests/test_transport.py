@@ -210,13 +210,13 @@ async def test_a_reply_that_is_no_reply_is_lost(answer):
 
 async def test_a_connection_that_was_closed_between_requests_is_opened_anew():
     """Whatever becomes of the second request, it is told apart: sent and lost, or sent and answered; never an error."""
-    async with raw_server([NO_CONTENT + b"\r\n"]) as (url, asked):
-        async with HttpTransport(5.0, Trust(), Secrets()) as transport:
-            for _ in range(5):
-                try:
-                    reply = await transport.exchange(Request("PATCH", url + "/x", {}, b"body"), now)
-                except (NotSentError, ReplyLostError):
-                    continue
-                assert reply.status == 204
-                await anyio.sleep(0.05)
+    once = raw_server([NO_CONTENT + b"\r\n"])
+    async with once as (url, asked), HttpTransport(5.0, Trust(), Secrets()) as transport:
+        for _ in range(5):
+            try:
+                reply = await transport.exchange(Request("PATCH", url + "/x", {}, b"body"), now)
+            except (NotSentError, ReplyLostError):
+                continue
+            assert reply.status == 204
+            await anyio.sleep(0.05)
     assert len(asked) == 5

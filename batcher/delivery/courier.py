@@ -148,7 +148,7 @@ class Courier:
             # A short wish, such as a date that is past, would make us hammer.
             delay = verdict.after if verdict.after >= self._policy.base_seconds else max(delay, verdict.after)
         if verdict.back_pressure:
-            self._turnstile.pacer.quiet(self._clock.now() + delay, Waiting.RETRY_AFTER)
+            self._turnstile.keep_quiet(delay, verdict.reason)
             return 0.0
         if self._health.is_down:
             self._turnstile.pacer.quiet(self._clock.now() + delay, Waiting.BACKOFF)
@@ -250,7 +250,7 @@ class Courier:
     def _keep_quiet(self, verdict: Retry) -> None:
         """What the target asks for holds for every worker and every run on this host, also when this one ends."""
         if verdict.back_pressure and verdict.after:
-            self._turnstile.pacer.quiet(self._clock.now() + verdict.after, Waiting.RETRY_AFTER)
+            self._turnstile.keep_quiet(verdict.after, verdict.reason)
 
     def _observe_failure(self, delivery: Delivery, verdict: Retry, departed: float | None, *, has_reply: bool) -> None:
         now = self._clock.now()

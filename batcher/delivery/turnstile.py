@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,8 +13,11 @@ from batcher.core.concurrency import AdaptiveLimit
 from batcher.core.http import Request, Response
 from batcher.core.limit import Pacer, Turn, Waiting
 from batcher.core.report import Waited
+from batcher.core.units import spoken
 from batcher.delivery.stopping import Stopping
 from batcher.transport import Transport
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Turnstile:
         self._transport = transport
         self.clock = clock
         self._stopping = stopping
+        self._said: set[str] = set()
         self._gate = anyio.Lock()
         self._permits = anyio.CapacityLimiter(limit.limit)
 
@@ -111,5 +116,18 @@ class Turnstile:
 
     def pushed_back(self, took: float) -> None:
         """The target asked for less, with a request that took so many seconds."""
+        before = self.limit.limit
         self.limit.pushed_back(self.clock.now(), took)
         self._permits.total_tokens = self.limit.limit
+        if self.limit.limit < before:
+            self._say_once("the target pushes back: for now at most %d requests are in flight", self.limit.limit)
+
+    def keep_quiet(self, seconds: float, reason: str) -> None:
+        """The target wants to be left alone for so long: by every worker, and by every run on this host."""
+        self.pacer.quiet(self.clock.now() + seconds, Waiting.RETRY_AFTER)
+        self._say_once("the target wants to be left alone: %s; nobody sends for %s", reason, spoken(seconds))
+
+    def _say_once(self, text: str, *arguments: object) -> None:
+        """The first time aloud; it may happen a thousand times in a night."""
+        _log.log(logging.DEBUG if text in self._said else logging.WARNING, text, *arguments)
+        self._said.add(text)
