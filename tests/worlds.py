@@ -31,6 +31,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.simulator.behaviour import Behaviour
 from batcher.simulator.scenario import scenario_of
+from batcher.source.windows import WINDOW_ROWS
 
 FOLDER = Path(__file__).parent / "worlds"
 DOCS = Path(__file__).parents[1] / "docs" / "worlds.md"
@@ -134,7 +135,7 @@ def play(path: Path) -> Outcome:
     logger.addHandler(log)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            run = Play(Path(folder), target, settings, credentials, window_rows=world.get("window_rows", 500_000))
+            run = Play(Path(folder), target, settings, credentials, window_rows=world.get("window_rows", WINDOW_ROWS))
             report = run.apply(changes)
             for job in world.get("jobs", []):
                 report = getattr(run, job)()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batcher.api import ledger_path
+from batcher.cli.memory import be_frugal
 from batcher.cli.runner import Output, embedded, given_credentials, journal_of, run_async, run_job
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.report import Report, command
@@ -41,6 +42,7 @@ def _input_of(file: str) -> Path | Pipe:
 
 def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: bool, quiet: bool) -> int:
     """Run `apply`; returns the exit code."""
+    be_frugal()
     inputs = inputs_of(files)
 
     async def main() -> int:
@@ -86,6 +88,7 @@ def go_on(
     quiet: bool,
 ) -> int:
     """Run `resume` or `retry`; returns the exit code."""
+    be_frugal()
     settings = settings_of(ledger)
     with LedgerReader(ledger) as reader:
         facts, sources = reader.facts(), reader.sources()

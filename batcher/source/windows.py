@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from batcher.core.model import Columns, Position, Window
 
-WINDOW_ROWS = 500_000
-"""A window is closed when it has as many; it may exceed this by one stretch."""
+WINDOW_ROWS = 250_000
+"""A window is closed when it has as many; it may exceed this by one stretch. Two are in memory at a time."""
 
 
 class Windower:
