@@ -1,8 +1,8 @@
 """How the process gets and gives back its memory, so that a long run stays as small as a short one.
 
-A run makes and drops arrays of some megabytes in several threads. glibc's defaults (mallopt(3)) keep a heap per thread and
-raise, with the first large block that is freed, the size from which blocks are given back at once; both let a run of
-twenty million rows grow to twice its working set. Elsewhere than on glibc nothing is changed.
+A run makes and drops arrays of some megabytes in several threads. glibc's defaults (mallopt(3)) keep a heap per thread
+and raise, with the first large block that is freed, the size from which blocks are given back at once; both let a run
+of twenty million rows grow to twice its working set. Elsewhere than on glibc nothing is changed.
 """
 
 from __future__ import annotations
