@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from shell import Shell
+from shell import Shell, state_of
 
 from batcher.core.verdict import Cause
 from batcher.settings import Settings
@@ -92,6 +92,28 @@ def test_the_library_example(bash):
     assert result.returncode == 0, result.stderr
     assert result.stdout.decode().splitlines()[:3] == ["5 applied", "6 applied", "7 applied"]
     assert "0 3 <changes>" not in result.stdout.decode()
+
+
+def test_the_scenario_of_the_guarantees_can_be_played(bash):
+    """Up to the server itself, which is asked and ended."""
+    text = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+    block = re.search(r"```bash\n(cat > trouble.toml.*?)```", text, re.DOTALL).group(1)
+    assert bash(block[: block.index("batcher simulate")]).returncode == 0
+    command = block.strip().splitlines()[-1].split()
+    command[command.index("8099")] = "0"
+    with bash.shell.simulator(*command[4:]) as url:
+        assert state_of(url)["requests"] == 0
+
+
+def test_the_commands_of_the_test_tools():
+    """Seeds and worlds are played by hand, too."""
+    for command, said in (
+        (["tests/seeds.py", "2", "-v"], "2 seeds, 0 failed"),
+        (["tests/worlds.py", "402-first"], "6 quota"),
+    ):
+        done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout.decode()
 
 
 def test_links_lead_somewhere():

@@ -1,7 +1,8 @@
 """Worlds as data: each file of `tests/worlds/` is a target, a client and what must come of it. One player for all.
 
-    python tests/worlds.py            play all, print the table
-    python tests/worlds.py --write    and put it into docs/worlds.md
+    python tests/worlds.py             play all, print the table
+    python tests/worlds.py 402-first   play one
+    python tests/worlds.py --write     play all, and put the table into docs/worlds.md
 
 A file has `about` (one line), `kind`, `[input]` (what is to be changed), `[client]` (settings, and `credentials`),
 `[server]` (a scenario, as `batcher simulate --scenario` takes it), `jobs` after the first (`resume`, `retry`) and
@@ -10,6 +11,7 @@ A file has `about` (one line), `kind`, `[input]` (what is to be changed), `[clie
 
 from __future__ import annotations
 
+import argparse
 import logging
 import random
 import re
@@ -220,14 +222,18 @@ def documented() -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
     bad = 0
-    for path in files():
+    for path in [FOLDER / f"{name}.toml" for name in options.names] or files():
         outcome = play(path)
         print(outcome.row(), end="")
         for line in outcome.disagreements():
             bad += 1
             print(f"    {path.stem}: {line[:300]}")
-    if "--write" in sys.argv:
+    if options.write:
         text = DOCS.read_text("utf-8")
         DOCS.write_text(text.split(BEGIN)[0] + BEGIN + table() + END + text.split(END)[1], "utf-8")
     sys.exit(1 if bad else 0)

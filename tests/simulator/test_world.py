@@ -8,8 +8,9 @@ import pytest
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.limit import Rate
-from batcher.simulator.behaviour import Behaviour, Fault
+from batcher.simulator.behaviour import Behaviour, Fault, Insists
 from batcher.simulator.messages import Arrival
+from batcher.simulator.scenario import scenario_of
 from batcher.simulator.server import serve
 from batcher.simulator.world import World
 
@@ -235,3 +236,65 @@ async def test_the_journal_survives_a_torn_line(tmp_path):
         with pytest.raises(ConfigurationError, match="cannot be used"):
             async with serve(Behaviour(), port=int(url.rsplit(":", 1)[1])):
                 raise AssertionError("two servers on one port")
+
+
+def test_a_scenario_changes_with_time_and_with_requests():
+    """Each stage keeps what it does not change."""
+    scenario = scenario_of(
+        {
+            "latency_seconds": 0.5,
+            "limits": ["2/s", "none"],
+            "bad_pairs": [[1, 2], ["a", "b"]],
+            "then": [{"after_seconds": 10, "faults": ["503=1"]}, {"after_requests": 2, "faults": [], "is_away": True}],
+        },
+        Behaviour(seed=3),
+    )
+    assert scenario.first.bad_pairs == {(1, 2), ("a", "b")}
+    assert scenario.first.limits == (Rate(2, 1),)
+    assert [stage.behaviour.latency_seconds for stage in scenario.stages] == [0.5, 0.5]
+    world = World(scenario.first, stages=scenario.stages)
+    assert patch(world, ADD, now=0.0).status == 204
+    assert patch(world, ADD, now=10.0).status == 503
+    assert not World(scenario.first, stages=scenario.stages).is_away(0.0)
+    assert world.is_away(11.0)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"latency": 1}, "unknown key latency; did you mean"),
+        ({"latency_seconds": "slow"}, "latency_seconds"),
+        ({"faults": ["nonsense"]}, "write a status"),
+        ({"limits": [5]}, "limits"),
+        ({"then": [{"faults": []}]}, "after_seconds or after_requests"),
+    ],
+)
+def test_what_is_no_scenario(table, said):
+    with pytest.raises(ConfigurationError, match=said):
+        scenario_of(table, Behaviour())
+
+
+@pytest.mark.parametrize(
+    ("insists", "header"),
+    [
+        (Insists.INTEGER, ("Retry-After", "60")),
+        (Insists.DECIMAL, ("Retry-After", "59.500")),
+        (Insists.DATE, ("Retry-After", "Thu, 01 Jan 1970 00:17:41 GMT")),
+        (Insists.PAST, ("Retry-After", "Wed, 31 Dec 1969 23:16:40 GMT")),
+        (Insists.NEGATIVE, ("Retry-After", "-5")),
+        (Insists.ABSURD, ("Retry-After", "94608000")),
+        (Insists.RESET, ("X-RateLimit-Reset", "1060")),
+        (Insists.MISSING, None),
+    ],
+)
+def test_how_it_says_when_to_come_back(insists, header):
+    world = World(Behaviour(limits=(Rate(1, 60),), insists=insists), utc_offset=1000.0)
+    patch(world, ADD, now=0.0)
+    reply = patch(world, ADD, now=0.5)
+    assert reply.status == 429
+    assert reply.headers == ((header,) if header else ())
+
+
+def test_a_busy_target_queues():
+    world = World(Behaviour(latency_seconds=1.0, capacity=2, seconds_per_change=0.5))
+    assert [patch(world, ADD, now=0.0).delay for _ in range(4)] == [2.0, 2.0, 4.0, 4.0]
