@@ -18,12 +18,14 @@ from typing import TypeAlias
 import numpy as np
 
 from batcher.core.identity import mix
-from batcher.core.model import Action, Bytes, Columns, Ints, Limits, Mask, Op, Shape
+from batcher.core.model import Action, Columns, Ints, Keys, Limits, Mask, Op, Shape
 from batcher.core.order import order_of, run_starts
 from batcher.core.wire import Wire
 
 _Sized: TypeAlias = tuple[Op, int]
 """An op and its bytes."""
+_TABLE = 1 << 16
+"""Values that are looked up in a table, however few codes there are."""
 
 
 def pack(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
@@ -38,12 +40,11 @@ def pack(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[t
     """
     if not len(rows):
         return
-    pairs = _Pairs.of(columns, rows, wire)
     if wire.shape is Shape.PAIRS:
-        yield from _lists(pairs, limits, wire)
+        yield from _lists(columns, rows, limits, wire)
     else:
-        by_action = ((action, pairs.take(pairs.action == action)) for action in Action)
-        ops = (op for action, part in by_action if len(part) for op in _products(part, action, limits, wire))
+        parts = ((action, rows[columns.action[rows] == action]) for action in Action)
+        ops = (op for action, part in parts if len(part) for op in _products(columns, part, action, limits, wire))
         yield from _requests(ops, limits, wire)
 
 
@@ -54,76 +55,97 @@ def pack_in_order(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> I
         yield from pack(columns, run, limits, wire)
 
 
+def _lists(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
+    """Entries in input order, cut where a bound is reached."""
+    action, user, group = columns.action[rows], columns.user.take(rows), columns.group.take(rows)
+    size = wire.widths(user) + wire.widths(group) + wire.op
+    total = np.cumsum(size)
+    room = limits.max_bytes - wire.request
+    start = 0
+    while start < len(rows):
+        fits = int(np.searchsorted(total, total[start] - size[start] + room, side="right"))
+        stop = min(max(fits, start + 1), start + limits.max_changes)
+        cut = slice(start, stop)
+        wanted = ((wish, np.flatnonzero(action[cut] == wish) + start) for wish in Action)
+        yield tuple(
+            Op(wish, user.codes[index], group.codes[index], rows[index], Shape.PAIRS)
+            for wish, index in wanted
+            if len(index)
+        )
+        start = stop
+
+
+def _products(columns: Columns, rows: Ints, action: Action, limits: Limits, wire: Wire) -> Iterator[_Sized]:
+    pairs = _Pairs.of(columns, rows, wire)
+    packer = _Packer(pairs, action, limits, wire)
+    buckets = _Buckets.of(pairs)
+    is_left = np.ones(len(rows), bool)
+    for bucket in np.flatnonzero(buckets.choose(pairs, wire.op)).tolist():
+        index = buckets.matrix(pairs, bucket)
+        is_left[index.ravel()] = False
+        yield from packer.blocks(index)
+    yield from packer.by_group(np.flatnonzero(is_left))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pairs:
-    """Aligned columns of the wanted pairs, with the widths of their keys in bytes."""
+    """Pairs sorted by user and group, as positions in tables of the users and the groups that occur.
 
-    action: Bytes
+    `first` is the position of each user's first pair, `size` the number of his pairs; widths are bytes on the wire.
+    """
+
+    row: Ints
     user: Ints
     group: Ints
-    row: Ints
+    first: Ints
+    size: Ints
+    users: Keys
+    groups: Keys
     user_width: Ints
     group_width: Ints
 
     @staticmethod
     def of(columns: Columns, rows: Ints, wire: Wire) -> _Pairs:
-        user, group = columns.user.take(rows), columns.group.take(rows)
-        return _Pairs(columns.action[rows], user.codes, group.codes, rows, wire.widths(user), wire.widths(group))
-
-    def take(self, index: Ints | Mask | slice) -> _Pairs:
+        rows = rows[order_of(columns.user.codes[rows], columns.group.codes[rows])]
+        user = columns.user.codes[rows]
+        first = run_starts(user)
+        size = np.diff(first, append=len(rows))
+        known, group = _dense(columns.group.codes[rows])
+        users, groups = Keys(user[first], columns.user.entries), Keys(known, columns.group.entries)
         return _Pairs(
-            self.action[index],
-            self.user[index],
-            self.group[index],
-            self.row[index],
-            self.user_width[index],
-            self.group_width[index],
+            rows,
+            np.repeat(np.arange(len(first)), size),
+            group,
+            first,
+            size,
+            users,
+            groups,
+            wire.widths(users),
+            wire.widths(groups),
         )
 
-    def __len__(self) -> int:
-        return len(self.row)
 
-
-def _lists(pairs: _Pairs, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
-    """Entries in input order, cut where a bound is reached."""
-    size = pairs.user_width + pairs.group_width + wire.op
-    total = np.cumsum(size)
-    room = limits.max_bytes - wire.request
-    start = 0
-    while start < len(pairs):
-        fits = int(np.searchsorted(total, total[start] - size[start] + room, side="right"))
-        stop = min(max(fits, start + 1), start + limits.max_changes)
-        cut = pairs.take(slice(start, stop))
-        by_action = ((action, cut.take(cut.action == action)) for action in Action)
-        yield tuple(Op(a, p.user, p.group, p.row, Shape.PAIRS) for a, p in by_action if len(p))
-        start = stop
-
-
-def _products(pairs: _Pairs, action: Action, limits: Limits, wire: Wire) -> Iterator[_Sized]:
-    pairs = pairs.take(order_of(pairs.user, pairs.group))
-    buckets = _Buckets.of(pairs)
-    covered = np.zeros(len(pairs), bool)
-    for bucket in np.flatnonzero(buckets.choose(pairs, wire.op)).tolist():
-        index = buckets.matrix(pairs, bucket)
-        covered[index.ravel()] = True
-        yield from _chunks(pairs, index, action, limits, wire)
-    rest = pairs.take(~covered)
-    rest = rest.take(order_of(rest.group, rest.user))
-    starts = run_starts(rest.group)
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(rest)], strict=False):
-        yield from _chunks(rest, np.arange(start, stop)[:, None], action, limits, wire)
+def _dense(codes: Ints) -> tuple[Ints, Ints]:
+    """The values that occur, sorted, and each code's position among them; by a table where the range is small."""
+    low = int(codes.min())
+    span = int(codes.max()) - low + 1
+    if span > max(_TABLE, len(codes)):
+        known, position = np.unique(codes, return_inverse=True)
+        return known, position
+    occurs = np.zeros(span, bool)
+    occurs[codes - low] = True
+    known = np.flatnonzero(occurs)
+    return known + low, (np.cumsum(occurs) - 1)[codes - low]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Buckets:
     """Users with equal group sets.
 
-    Per user, in the order of the pairs: `first` pair and `size` of the set. `members` lists the users bucket by
-    bucket; the rest is per bucket: its first member, how many, and the bytes of its users and of its groups.
+    `members` lists the users bucket by bucket; the rest is per bucket: its first member, how many, and the bytes of
+    its users and of its groups.
     """
 
-    first: Ints
-    size: Ints
     members: Ints
     start: Ints
     count: Ints
@@ -132,56 +154,99 @@ class _Buckets:
 
     @staticmethod
     def of(pairs: _Pairs) -> _Buckets:
-        first = run_starts(pairs.user)
-        size = np.diff(first, append=len(pairs))
         # A set's hash is the sum of its members' hashes: it chooses the bucket, `matrix` checks for equality.
-        hashes = np.add.reduceat(mix(pairs.group.view(np.uint64)), first).view(np.int64)
-        members = np.lexsort((hashes, size))
-        start = run_starts(size[members], hashes[members])
+        words = mix(np.arange(1, len(pairs.groups) + 1, dtype=np.uint64))
+        hashes = np.add.reduceat(words[pairs.group], pairs.first)
+        members = np.argsort(hashes)
+        start = run_starts(hashes[members].view(np.int64))
+        count = np.diff(start, append=len(members))
+        groups_width = np.add.reduceat(pairs.group_width[pairs.group], pairs.first)
         return _Buckets(
-            first,
-            size,
             members,
             start,
-            np.diff(start, append=len(members)),
-            np.add.reduceat(pairs.user_width[first][members], start),
-            np.add.reduceat(pairs.group_width, first)[members[start]],
+            count,
+            np.add.reduceat(pairs.user_width[members], start),
+            groups_width[members[start]],
         )
 
     def choose(self, pairs: _Pairs, op: int) -> Mask:
         """Which buckets travel as products in the cheaper of the two covers; `op` is the cost of an op."""
         product = op + self.users_width + self.groups_width
-        per_group = self.size[self.members[self.start]] * self.users_width
-        chosen = product < per_group
-        by_user = np.empty(len(self.members), bool)
-        by_user[self.members] = np.repeat(chosen, self.count)
-        rest = pairs.take(~np.repeat(by_user, self.size))
-        _, seen = np.unique(rest.group, return_index=True)
-        mixed = product[chosen].sum() + per_group[~chosen].sum() + (op + rest.group_width[seen]).sum()
+        per_group = pairs.size[self.members[self.start]] * self.users_width
+        chosen: Mask = product < per_group
+        if not chosen.any():
+            in_rest = np.ones(len(pairs.groups), bool)
+        else:
+            by_user = np.empty(len(self.members), bool)
+            by_user[self.members] = np.repeat(chosen, self.count)
+            in_rest = np.zeros(len(pairs.groups), bool)
+            in_rest[pairs.group[~by_user[pairs.user]]] = True
+        mixed = product[chosen].sum() + per_group[~chosen].sum() + (op + pairs.group_width[in_rest]).sum()
         return chosen if mixed <= product.sum() else np.ones(len(chosen), bool)
 
     def matrix(self, pairs: _Pairs, bucket: int) -> Ints:
         """Positions of the bucket's pairs, a line per user, without users whose set only has the same hash."""
         users = self.members[self.start[bucket] : self.start[bucket] + self.count[bucket]]
-        index: Ints = self.first[users][:, None] + np.arange(self.size[users[0]])
+        users = users[pairs.size[users] == pairs.size[users[0]]]
+        index: Ints = pairs.first[users][:, None] + np.arange(pairs.size[users[0]])
         groups = pairs.group[index]
         same: Mask = (groups == groups[0]).all(axis=1)
         return index[same]
 
 
-def _chunks(pairs: _Pairs, index: Ints, action: Action, limits: Limits, wire: Wire) -> Iterator[_Sized]:
-    """A matrix of pair positions, users × groups, as ops within the bounds."""
-    user_width = int(pairs.user_width[index[:, 0]].max())
-    group_width = int(pairs.group_width[index[0]].max())
-    room = limits.max_bytes - wire.request - wire.op
-    groups = min(index.shape[1], limits.max_groups, limits.max_changes, max(1, (room - user_width) // group_width))
-    users = min(limits.max_users, limits.max_changes // groups, max(1, (room - groups * group_width) // user_width))
-    for top in range(0, index.shape[0], users):
-        for left in range(0, index.shape[1], groups):
-            part = index[top : top + users, left : left + groups]
-            size = wire.op + pairs.user_width[part[:, 0]].sum() + pairs.group_width[part[0]].sum()
-            op = Op(action, pairs.user[part[:, 0]], pairs.group[part[0]], pairs.row[part.ravel()], Shape.PRODUCT)
-            yield op, int(size)
+class _Packer:
+    """Turns positions of pairs into ops within the bounds."""
+
+    def __init__(self, pairs: _Pairs, action: Action, limits: Limits, wire: Wire) -> None:
+        self._pairs = pairs
+        self._action = action
+        self._limits = limits
+        self._op = wire.op
+        self._room = limits.max_bytes - wire.request - wire.op
+
+    def blocks(self, index: Ints) -> Iterator[_Sized]:
+        """A matrix of pair positions, users × groups."""
+        pairs, limits = self._pairs, self._limits
+        user, group = pairs.user[index[:, 0]], pairs.group[index[0]]
+        user_width, group_width = pairs.user_width[user], pairs.group_width[group]
+        widest_user, widest_group = int(user_width.max()), int(group_width.max())
+        most = max(1, (self._room - widest_user) // widest_group)
+        groups = min(len(group), limits.max_groups, limits.max_changes, most)
+        most = max(1, (self._room - groups * widest_group) // widest_user)
+        users = min(limits.max_users, limits.max_changes // groups, most)
+        for top in range(0, len(user), users):
+            for left in range(0, len(group), groups):
+                down, across = slice(top, top + users), slice(left, left + groups)
+                size = self._op + int(user_width[down].sum()) + int(group_width[across].sum())
+                rows = pairs.row[index[down, across].ravel()]
+                codes = pairs.users.codes[user[down]], pairs.groups.codes[group[across]]
+                yield Op(self._action, *codes, rows, Shape.PRODUCT), size
+
+    def by_group(self, index: Ints) -> Iterator[_Sized]:
+        """Pairs at these positions, each group with the users that want it."""
+        if not len(index):
+            return
+        pairs, limits = self._pairs, self._limits
+        group = pairs.group[index]
+        # Few groups fit 16 bits, for which numpy's stable sort counts instead of comparing.
+        narrow = group.astype(np.uint16) if len(pairs.groups) <= 1 << 16 else group
+        order = np.argsort(narrow, kind="stable")
+        index, group = index[order], group[order]
+        user = pairs.user[index]
+        users, rows, width = pairs.users.codes[user], pairs.row[index], pairs.user_width[user]
+        total = np.cumsum(width)
+        widest = int(pairs.group_width.max())
+        most = min(limits.max_users, limits.max_changes, max(1, (self._room - widest) // int(width.max())))
+        starts = run_starts(group)
+        for start, stop, place in zip(
+            starts.tolist(), [*starts[1:].tolist(), len(group)], group[starts].tolist(), strict=True
+        ):
+            code = pairs.groups.codes[place : place + 1]
+            overhead = self._op + int(pairs.group_width[place])
+            for left in range(start, stop, most):
+                cut = slice(left, min(left + most, stop))
+                size = overhead + int(total[cut.stop - 1] - total[left] + width[left])
+                yield Op(self._action, users[cut], code, rows[cut], Shape.PRODUCT), size
 
 
 def _requests(ops: Iterable[_Sized], limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:

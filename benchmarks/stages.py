@@ -1,0 +1,149 @@
+"""Each stage alone, in this process: seconds for a million rows, medians of several runs.
+
+    python benchmarks/stages.py [--rows 1000000] [--runs 3]
+
+read → coalesce → pack → encode → interpret → ledger, on the same windows as in life.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import data
+import orjson
+
+from batcher.core.http import Response
+from batcher.core.lanes import OrderBy
+from batcher.core.model import Batch, Position, Settlement, Status
+from batcher.core.report import Requests, Waited
+from batcher.core.verdict import Settled
+from batcher.engine.feed import Work
+from batcher.engine.intake import batches, take_in
+from batcher.ledger.writer import Figures, LedgerWriter
+from batcher.source.layout import Fields
+from batcher.source.lines import Waits
+from batcher.source.reader import Input, Reading, read
+from batcher.source.windows import Windower
+from batcher.targets import create
+
+CASES = [
+    ("minapp, random", "minapp", data.random_ids, 5000),
+    ("minapp, profiles", "minapp", data.profiles, 5000),
+    ("scrutinizer, random", "scrutinizer", data.random_ids, 1000),
+]
+
+
+class Clock:
+    """Adds up seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - started
+
+
+def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, float]:
+    clock = Clock()
+    target = create(kind, "https://example.org", "")
+    limits = replace(target.limits, max_changes=changes)
+    windower = Windower()
+    steps = read(0, Input(path.name, path), Reading(Fields.of({}, ids_only=True), ids_only=True), Position())
+    ledger_path.unlink(missing_ok=True)
+    ledger = LedgerWriter.create(ledger_path)
+    ledger.begin_run({"run": "x"}, [])
+    ledger.begin_session("apply", 0.0)
+    ids = iter(range(1 << 40))
+    figures = Figures(0.0, Requests(), Waited())
+    windows = []
+    while True:
+        with clock("read"):
+            step = next(steps, None)
+        if step is None:
+            break
+        if not isinstance(step, Waits):
+            windows += windower.feed(*step)
+    windows += windower.flush()
+    size = count = 0
+    for window in windows:
+        with clock("coalesce"):
+            opened, rows = take_in(Work(window), OrderBy.PAIR, [])
+        with clock("pack"):
+            made = batches(opened, rows, limits, target.wire, OrderBy.PAIR, lambda: next(ids))
+        with clock("encode"):
+            requests = [target.encode(batch, "token") for batch in made]
+        size += sum(len(request.body) for request in requests)
+        count += len(requests)
+        replies = [reply(kind, batch) for batch in made]
+        with clock("interpret"):
+            verdicts = [target.interpret(b, r, 0.0) for b, r in zip(made, replies, strict=True)]
+        with clock("ledger"):
+            ledger.add_window(window, opened.unsettled)
+            words = [settled(batch, verdict) for batch, verdict in zip(made, verdicts, strict=True)]
+            for start in range(0, len(words), 16):
+                part = words[start : start + 16]
+                ledger.settle(part, Counter({Status.APPLIED: sum(len(word.rows) for word in part)}), figures)
+    with clock("ledger"):
+        ledger.close()
+    total = sum(len(window.columns) for window in windows)
+    return dict(clock.seconds) | {
+        "all": sum(clock.seconds.values()),
+        "requests": count,
+        "bytes per change": size / total,
+    }
+
+
+def reply(kind: str, batch: Batch) -> Response:
+    if kind == "minapp":
+        return Response(204)
+    said: dict[str, list[str]] = {"added": [], "removed": []}
+    verbs = {"add": ("added", "added to"), "remove": ("removed", "removed from")}
+    for op in batch.ops:
+        listed, verb = verbs[op.action.label]
+        users, groups = op.pairs()
+        pairs = zip(batch.user.values(users), batch.group.values(groups), strict=True)
+        said[listed] += [f"User {user} {verb} usergroup {group}" for user, group in pairs]
+    return Response(200, {}, orjson.dumps({"data": said}))
+
+
+def settled(batch: Batch, verdict: object) -> Settlement:
+    assert isinstance(verdict, Settled)  # noqa: S101 — the replies above are successes
+    return Settlement(batch.window, batch.id, batch.rows, verdict.statuses, verdict.details, 0.0, ())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        makers: set[Callable[[Path, int], Path]] = {case[2] for case in CASES}
+        inputs = {make: make(folder / f"{make.__name__}.csv", options.rows) for make in makers}
+        runs: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for _ in range(options.runs):
+            for label, kind, make, changes in CASES:
+                runs[label].append(run(kind, inputs[make], changes, folder / "run.ledger"))
+    keys = list(runs[CASES[0][0]][0])
+    print("| case | " + " | ".join(keys) + " |\n" + "|---" * (len(keys) + 1) + "|")
+    for label, figures in runs.items():
+        print(
+            f"| {label} | "
+            + " | ".join(f"{statistics.median(run[key] for run in figures):,.3f}" for key in keys)
+            + " |"
+        )
+
+
+if __name__ == "__main__":
+    main()
