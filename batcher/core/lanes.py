@@ -6,7 +6,7 @@ from enum import Enum
 
 import numpy as np
 
-from batcher.core.identity import fingerprints
+from batcher.core.identity import lane_words
 from batcher.core.model import Hashes, Keys, Mask
 
 
@@ -24,8 +24,8 @@ def lane_keys(user: Keys, group: Keys, order_by: OrderBy) -> Hashes:
     if order_by is OrderBy.INPUT:
         return np.zeros(len(group), np.uint64)
     if order_by is OrderBy.GROUP:
-        return fingerprints(Keys(np.zeros(len(group), np.int64)), group)[:, 0]
-    return fingerprints(user, group)[:, 0]
+        return lane_words(None, group)
+    return lane_words(user, group)
 
 
 def shared(keys: Hashes, others: Hashes) -> Mask:

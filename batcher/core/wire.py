@@ -37,6 +37,17 @@ class Wire:
         return np.array(table, np.int64)[keys.codes] if table else np.empty(0, np.int64)
 
 
+def total_digits(ids: Ints) -> int:
+    """The sum of `digits`, several times faster where they differ little."""
+    if not len(ids):
+        return 0
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0:
+        return int(digits(ids).sum())
+    shortest, longest = len(str(low)), len(str(high))
+    return shortest * len(ids) + sum(int((ids >= 10**power).sum()) for power in range(shortest, longest))
+
+
 def digits(ids: Ints) -> Ints:
     """Characters of each integer in decimal, sign included."""
     # The absolute value of the least 64-bit integer overflows; its width is that of the least but one.

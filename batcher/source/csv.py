@@ -19,7 +19,7 @@ import pyarrow.csv
 
 from batcher.core.errors import InputError
 from batcher.core.model import Columns, Ints, Key, Keys
-from batcher.core.wire import digits
+from batcher.core.wire import total_digits
 from batcher.source.layout import Column, Fields, Form, Layout
 from batcher.source.records import Rows
 from batcher.source.rules import LONGEST_NAME, Invalid, action_of, is_integer, key_of, shown
@@ -101,8 +101,8 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
     if Form.OPEN in sides or (layout.ids_only and Form.NAME in sides) or not _looks_clean(block, Form.ID in sides):
         return None
     if not block.endswith(b"\n"):
-        block += b"\r\n" if block.count(b"\r\n") else b"\n"
-    returns = block.count(b"\r")
+        block += b"\r\n" if b"\r\n" in block else b"\n"
+    returns = block.count(b"\r") if b"\r" in block else 0
     names = [str(i) for i in range(layout.width)]
     types = dict.fromkeys(names, pa.string())
     dictionary = pa.dictionary(pa.int32(), pa.string())
@@ -142,9 +142,10 @@ def _looks_clean(block: bytes, has_ids: bool) -> bool:  # noqa: FBT001 — a fac
     """Whether a block is worth the attempt: no quotes, no lone returns, nothing that may be a hexadecimal id."""
     if not block or b'"' in block or len(block) > LONGEST_RECORD:
         return False
-    if block.count(b"\r") != block.count(b"\r\n"):
+    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
         return False
-    return not (has_ids and (b"0x" in block or b"0X" in block))
+    # A search for one byte is many times faster than one for two.
+    return not (has_ids and ((b"x" in block and b"0x" in block) or (b"X" in block and b"0X" in block)))
 
 
 def _form(column: Column, decided: Form) -> Form:
@@ -157,7 +158,7 @@ def _form(column: Column, decided: Form) -> Form:
 def _plain_length(array: pa.Array) -> int:
     """Bytes of all values as they would be written plainly."""
     if pa.types.is_int64(array.type):
-        return int(digits(array.to_numpy()).sum())
+        return total_digits(array.to_numpy())
     if pa.types.is_dictionary(array.type):
         lengths = pc.binary_length(array.dictionary).to_numpy()
         return int(lengths[array.indices.to_numpy()].sum())
