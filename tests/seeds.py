@@ -107,6 +107,7 @@ class Plan:
             max_changes=dice.choice([0, 0, 0, 1, 7]),
             size_status=dice.choice([400, 413]),
             late_seconds=dice.uniform(0.5, 4.5),
+            fault_retry_after=dice.choice([0.0, 0.0, 1.5]),
             seed=dice.randrange(1 << 30),
         )
         order = dice.choice([{"target_order_by": "pair"}, {"target_order_by": "group"}, {"input_ordered": True}])
@@ -180,7 +181,7 @@ class Watched(Target):
         self.kill_at()
         response = await super().exchange(request, turn)
         self.kill_at()
-        if response.status == 429 and (after := response.headers.get("retry-after", "")).replace(".", "").isdecimal():
+        if response.status >= 400 and (after := response.headers.get("retry-after", "")).replace(".", "").isdecimal():
             now = anyio.current_time()
             self.quiet.append((now, now + min(float(after), 3600.0)))
         return response
@@ -388,7 +389,7 @@ class Life:
             allowed |= {"superseded"} if last.get((user, group)) != row else set()
             if status not in ({"rejected"} if op == "nonsense" else allowed):
                 raise LawBrokenError(f"row {row} ({op} {user} {group}) is {status}, not {allowed}")
-        self._check_requests(valid)
+        self._check_requests(changes)
         self._check_pace()
 
     def _is_bad(self, user: int | str, group: int | str) -> bool:
@@ -396,10 +397,18 @@ class Life:
         return user in bad.bad_users or group in bad.bad_groups or (user, group) in bad.bad_pairs
 
     def _check_requests(self, changes: list[Change]) -> None:
-        """Law 3: a request holds each pair once, with an action that somebody wished for it."""
-        wishes = defaultdict(set)
-        for op, user, group in changes:
-            wishes[user, group].add(op == "add")
+        """Law 3: a request holds each pair once, with an action that is its wish in some window."""
+        size = max(1, len(changes)) if self.is_piped else self.plan.window_rows
+        wishes = defaultdict(set)  # piped changes may be cut into windows anywhere
+        for start in range(0, len(changes), size):
+            part = changes[start : start + size]
+            final = (
+                part
+                if self.is_piped
+                else [(op, *pair) for pair, op in {(u, g): op for op, u, g in part if op != "nonsense"}.items()]
+            )
+            for op, user, group in final:
+                wishes[user, group].add(op == "add")
         for _, method, body in self.target.sends:
             if method == "PATCH" or b"form-data" in body:
                 seen = set()
@@ -420,9 +429,9 @@ class Life:
             over = sends[count:] - sends[:-count] if len(sends) > count else np.array([np.inf])
             if (over < unit).any():
                 raise LawBrokenError(f"more than {rate}: {over.min()} s")
-            for start, end in self.target.quiet:
-                if ((sends > start) & (sends < end - 1e-6)).any():
-                    raise LawBrokenError(f"a send between {start} and {end}, where the target wanted quiet")
+        for start, end in self.target.quiet if self.plan.shares_pace else ():
+            if ((sends > start) & (sends < end - 1e-6)).any():
+                raise LawBrokenError(f"a send between {start} and {end}, where the target wanted quiet")
 
 
 def _wishes(body: bytes, kind: str) -> list[Any]:

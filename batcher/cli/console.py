@@ -86,6 +86,8 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
             raise typer.Exit(known.exit_code) from None
         if verbose:
             _log.exception("internal error")
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
         say(f"batcher: internal error: {type(error).__name__}: {error} (-v shows where; please report it)", "red")
         code = 1
     raise typer.Exit(code)

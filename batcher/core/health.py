@@ -17,12 +17,12 @@ class Health:
         self.failures = 0
         """Attempts in a row without an accepted reply."""
         self.probes = 0
-        """Those of them that used up an attempt while the target was down."""
+        """Attempts since then that used up a try while the target was down, one worker at a time."""
         self.trying_since: float | None = None
         """When the first attempt after the last accepted one was made."""
         self.last_reason = ""
         """What the last attempt that brought nothing came to."""
-        self._haste_at = -math.inf
+        self._failed_at = -math.inf
 
     def __repr__(self) -> str:
         return f"<Health {self.accepted} accepted, then {self.failures} failures>"
@@ -43,15 +43,10 @@ class Health:
         self.failures = self.probes = 0
         self.trying_since = None
 
-    def refused_for_haste(self, reason: str, departed: float, now: float, *, counted: bool) -> None:
-        """The target asked for less. Requests that were on their way together are told so once."""
-        if departed >= self._haste_at:
-            self._haste_at = now
-            self.failed(reason, counted=counted)
-
-    def failed(self, reason: str, *, counted: bool) -> None:
-        """An attempt brought no accepted reply."""
+    def failed(self, reason: str, started: float, now: float, *, is_probe: bool) -> None:
+        """An attempt brought no accepted reply. Attempts that were on their way together fail together, once."""
         self.last_reason = reason
-        if self.is_down and counted:
-            self.probes += 1
-        self.failures += 1
+        self.probes += is_probe
+        if started >= self._failed_at:
+            self._failed_at = now
+            self.failures += 1

@@ -34,3 +34,11 @@ class Response:
 def printable(text: str) -> str:
     """Text of a foreign system without control characters, on one line."""
     return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
+def brief(value: object, limit: int = 200) -> str:
+    """Any JSON value of a foreign system as one short printable line; text as it is."""
+    try:
+        return printable(value if isinstance(value, str) else repr(value))[:limit]
+    except RecursionError:
+        return "(nested too deeply to be shown)"

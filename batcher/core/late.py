@@ -6,50 +6,79 @@ Law 2: an opposite change of one of its pairs is not sent before `grace` seconds
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from batcher.core.lanes import shared
 from batcher.core.model import Action, Bytes, Hashes
 
+_MERGED_AT = 64
+"""Arrays that are kept side by side; a target that loses the same pairs for hours must not fill the memory."""
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Loss:
-    keys: tuple[Hashes, Hashes]
-    """Sorted lane keys, per action."""
-    until: float
+
+@dataclass(slots=True, eq=False)
+class _Losses:
+    """What one window has lost lately: lane keys per action, and until when the last of it may still arrive.
+
+    One moment for all is caution: it may make an opposite change of another window wait a little longer.
+    """
+
+    until: float = -math.inf
+    keys: dict[Action, Hashes] = field(default_factory=lambda: {action: np.empty(0, np.uint64) for action in Action})
+    """Sorted, each once."""
+    fresh: dict[Action, list[Hashes]] = field(default_factory=lambda: {action: [] for action in Action})
+    """Not merged yet."""
+
+    def of(self, action: Action) -> Hashes:
+        if self.fresh[action]:
+            self.keys[action] = np.unique(np.concatenate([self.keys[action], *self.fresh[action]]))
+            self.fresh[action].clear()
+        return self.keys[action]
 
 
 class LateRequests:
-    """The losses of the last `grace` seconds."""
+    """The losses of the last `grace` seconds.
 
-    def __init__(self, grace: float) -> None:
+    Within a window a pair has one wish, so what a window loses does not concern its own other requests, unless lanes
+    are wider than pairs (`own_too`). So a target that loses everything costs no more than one merge per window.
+    """
+
+    def __init__(self, grace: float, *, own_too: bool) -> None:
         self.grace = grace
         self.version = 0
         """Grows with each loss, so that a remembered answer can be known to be stale."""
-        self._losses: list[_Loss] = []
+        self._own_too = own_too
+        self._windows: dict[int, _Losses] = {}
 
     def __repr__(self) -> str:
-        return f"<LateRequests {len(self._losses)} within {self.grace:g} s>"
+        return f"<LateRequests of {len(self._windows)} windows within {self.grace:g} s>"
 
-    def lost(self, keys: Hashes, action: Bytes, at: float) -> None:
-        """A request with these pairs (as lane keys) and wishes got no clear answer at `at`."""
-        per_action = tuple(np.sort(keys[action == wish]) for wish in Action)
-        self._losses.append(_Loss((per_action[0], per_action[1]), at + self.grace))
+    def lost(self, window: int, keys: Hashes, action: Bytes, at: float) -> None:
+        """A request of the window, with these pairs (as lane keys) and wishes, got no clear answer at `at`."""
+        losses = self._windows.setdefault(window, _Losses())
+        losses.until = max(losses.until, at + self.grace)
+        for wish in Action:
+            losses.fresh[wish].append(keys[action == wish])
+            if len(losses.fresh[wish]) > _MERGED_AT:
+                losses.of(wish)
         self.version += 1
 
-    def any(self, now: float) -> bool:
-        """Whether anything may still arrive late."""
-        self._losses = [loss for loss in self._losses if loss.until > now]
-        return bool(self._losses)
+    def any(self, window: int, now: float) -> bool:
+        """Whether anything may still arrive late that concerns requests of this window."""
+        self._windows = {number: losses for number, losses in self._windows.items() if losses.until > now}
+        return any(self._concerns(number, window) for number in self._windows)
 
-    def until(self, keys: Hashes, action: Bytes) -> float:
-        """From when on a request with these pairs and wishes may be sent; -inf when nothing stands against it."""
+    def until(self, window: int, keys: Hashes, action: Bytes) -> float:
+        """From when on a request of the window with these pairs and wishes may be sent; -inf: nothing is against it."""
         latest = -math.inf
         for wish in Action:
             wanted = keys[action == wish]
-            for loss in self._losses:
-                if loss.until > latest and shared(wanted, loss.keys[1 - wish]).any():
-                    latest = loss.until
+            for number, losses in self._windows.items():
+                is_new = losses.until > latest and self._concerns(number, window)
+                if is_new and shared(wanted, losses.of(Action(1 - wish))).any():
+                    latest = losses.until
         return latest
+
+    def _concerns(self, loser: int, window: int) -> bool:
+        return self._own_too or loser != window

@@ -2,14 +2,15 @@
 
 - A refused batch that is fine in halves was too large. Where the target said so itself, one such batch is enough,
   else it takes two: a single one may have met a hiccup.
-- A user or a group that was refused alone in three pairs travels apart from then on, so that one dead account does not
-  cost a bisection per batch. To be accepted once clears it.
+- A user or a group that was refused alone in three pairs, and accepted in none meanwhile, travels apart from then on,
+  so that one dead account does not cost a bisection per batch. To be accepted once clears it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,8 @@ class Lessons:
         self._groups = _Suspects()
         self._families: dict[int, _Family] = {}
         self._witnesses = 0
+        self._smallest = 0
+        """The changes of the smallest piece that bore witness."""
 
     def __repr__(self) -> str:
         return f"<Lessons most={self.most} apart={len(self._users.apart)}+{len(self._groups.apart)}>"
@@ -55,19 +58,26 @@ class Lessons:
 
     def was_accepted(self, batch: Batch) -> bool:
         """The target took all of it; returns whether `most` has become smaller by that."""
-        self._users.clear(batch.user, (op.users for op in batch.ops))
-        self._groups.clear(batch.group, (op.groups for op in batch.ops))
+        self._users.clear(batch.user, [op.users for op in batch.ops])
+        self._groups.clear(batch.group, [op.groups for op in batch.ops])
         family = self._families.pop(batch.id, None)
         if family is None:
+            self._doubt(len(batch))
             return False
         family.left -= 1
         if family.left or (self.most is not None and family.larger >= self.most):
             return False
+        self._smallest = family.larger if not self._witnesses else min(self._smallest, family.larger)
         self._witnesses += 1
         if not family.is_certain and self._witnesses < _WITNESSES:
             return False
         self.most, self._witnesses = family.larger, 0
         return True
+
+    def _doubt(self, size: int) -> None:
+        """A batch went well that was as large as those which seemed too large: that was something else."""
+        if self._witnesses and size > self._smallest:
+            self._witnesses = 0
 
     def was_refused(self, batch: Batch) -> None:
         """The target did not take all of it, so its size tells nothing."""
@@ -91,7 +101,10 @@ class Lessons:
             parts = list(self._set_apart(batch))
         if self.most is not None:
             parts = [piece for part in parts for piece in _at_most(part, self.most)]
-        return parts if len(parts) > 1 else []
+        if len(parts) == 1:
+            return []
+        self._families.pop(batch.id, None)
+        return parts
 
     def _set_apart(self, batch: Batch) -> Iterator[tuple[Op, ...]]:
         kept: list[Op] = []
@@ -129,26 +142,31 @@ class _Suspects:
         _bound(self.apart)
         return True
 
-    def clear(self, keys: Keys, accepted: Iterable[Ints]) -> None:
-        """These were accepted."""
-        if self.apart:
-            for codes in accepted:
-                for key in keys.values(codes[self.among(keys, codes)]):
-                    self.apart.pop(key, None)
+    def clear(self, keys: Keys, accepted: Sequence[Ints]) -> None:
+        """These were accepted: whatever was refused of them before was not their fault."""
+        known: MutableMapping[Key, Any]
+        for known in (self.apart, self._refusals):
+            if known:
+                for codes in accepted:
+                    for key in keys.values(codes[_among(known, keys, codes)]):
+                        known.pop(key, None)
 
     def among(self, keys: Keys, codes: Ints) -> Mask:
         """Which of the codes are apart."""
-        if not self.apart:
-            return np.zeros(len(codes), bool)
-        if keys.entries is None:
-            known = [key for key in self.apart if isinstance(key, int)]
-        else:
-            used = np.unique(codes).tolist()
-            known = [code for code in used if keys.entries[code] in self.apart]
-        return np.isin(codes, np.array(known, np.int64))
+        return _among(self.apart, keys, codes)
 
 
-def _bound(known: dict[Key, object] | dict[Key, None] | dict[Key, set[Key]]) -> None:
+def _among(known: Mapping[Key, object], keys: Keys, codes: Ints) -> Mask:
+    if not known:
+        return np.zeros(len(codes), bool)
+    if keys.entries is None:
+        wanted = [key for key in known if isinstance(key, int)]
+    else:
+        wanted = [code for code in np.unique(codes).tolist() if keys.entries[code] in known]
+    return np.isin(codes, np.array(wanted, np.int64))
+
+
+def _bound(known: MutableMapping[Key, Any]) -> None:
     while len(known) > _MOST_KNOWN:
         del known[next(iter(known))]
 

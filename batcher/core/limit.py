@@ -11,6 +11,8 @@ _NANO = 1_000_000_000
 _BUCKETS = 1_000
 _RESIDUE = 1_000
 """Nanoseconds."""
+LONGEST_QUIET = 3600.0
+"""Seconds. A target that wants to be left alone for longer is mistaken; `max_wait` ends the run long before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,16 @@ class Meter:
         """What was sent, as plain numbers: to be kept for a later process, or for one beside this."""
         return [self._due, *(number for sent in self._log for number in (sent.start, sent.latest, sent.cost))]
 
-    def load(self, dumped: list[int]) -> None:
-        """Go on from what `dump` gave."""
+    def load(self, dumped: list[int], now: float) -> None:
+        """Go on from what `dump` gave. What was sent in the future was sent now: the clock has been set back."""
         self._due, *numbers = dumped
         self._log = deque(_Sent(*numbers[i : i + 3]) for i in range(0, len(numbers), 3))
         self._logged = sum(sent.cost for sent in self._log)
+        ahead = max((sent.latest for sent in self._log), default=0) - _ns(now)
+        if ahead > 0:
+            self._due -= ahead
+            for sent in self._log:
+                sent.start, sent.latest = sent.start - ahead, sent.latest - ahead
 
     def _forget(self, clock: int) -> None:
         while self._log and self._log[0].latest + self._window <= clock:
@@ -186,10 +193,11 @@ class Pacer:
             self._quiet_because.value,
         )
 
-    def load(self, state: PaceState) -> None:
-        """Go on from what `dump` gave."""
+    def load(self, state: PaceState, now: float) -> None:
+        """Go on from what `dump` gave. No quiet lasts longer than the longest that is ever kept."""
         if self._requests is not None and state.requests:
-            self._requests.load(state.requests)
+            self._requests.load(state.requests, now)
         if self._changes is not None and state.changes:
-            self._changes.load(state.changes)
-        self._quiet_until, self._quiet_because = state.quiet_until, Waiting(state.quiet_because)
+            self._changes.load(state.changes, now)
+        self._quiet_until = min(state.quiet_until, now + LONGEST_QUIET)
+        self._quiet_because = Waiting(state.quiet_because)

@@ -31,7 +31,8 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
     """
     status = response.status
     text = f"{status}: {said}" if said else f"{status}"
-    after = retry_after(response.headers, now)
+    is_haste = status in {429, 503} or (400 <= status < 500 and _TOO_FAST.search(said) is not None)
+    after = retry_after(response.headers, now, or_reset=is_haste)
     if status in _CAUSES:
         cause, meaning = _CAUSES[status]
         return Stop(cause, f"{meaning} ({text})")
@@ -40,7 +41,7 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
         return Stop(Cause.ENDPOINT, f"{status}: redirected to {location}, which is never followed; correct the URL")
     if status == 429:
         return Retry(f"too many requests ({text})", after, lost=False, counted=False, back_pressure=True)
-    if 400 <= status < 500 and _TOO_FAST.search(said):
+    if is_haste and status != 503:
         # Some vendors say it so; but it may be a name that reads like it, so this must come to an end.
         return Retry(f"too many requests ({text})", after, lost=False, back_pressure=True)
     if status == 425:  # Too Early (RFC 8470): not processed

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-_LONGEST_RETRY_AFTER = 3600.0
-"""Seconds. A larger wish is taken for a mistake; `max_wait` ends the run long before."""
+from batcher.core.limit import LONGEST_QUIET
+
 _A_DATE = 1e9
 """A larger number of seconds is no duration but a moment after 2001."""
 _DECIMAL = re.compile(r"-?\d+(\.\d+)?")
@@ -30,20 +30,22 @@ class RetryPolicy:
         return ceiling * (0.5 + dice() / 2)
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -> float | None:
     """Seconds that the target wants to be left alone; None if it does not say.
 
-    `Retry-After` (RFC 9110 §10.2.3), also as a decimal; else what many APIs send instead, `X-RateLimit-Reset` or
-    `RateLimit-Reset`: seconds from now, or of UTC where the number can only be that.
+    `Retry-After` (RFC 9110 §10.2.3), also as a decimal; with `or_reset`, where the reply is a refusal for haste, also
+    what many APIs send instead (and some with every reply): `X-RateLimit-Reset` or `RateLimit-Reset`, seconds from
+    now, or of UTC where the number can only be that.
 
     Args:
         headers: Lower-case names.
         now: UTC seconds, for the form that is a date.
+        or_reset: Whether to look for the second form, too.
 
     """
     text = headers.get("retry-after", "").strip()
     if not text:
-        return _reset(headers, now)
+        return _reset(headers, now) if or_reset else None
     if _DECIMAL.fullmatch(text):
         wish = float(text)
     else:
@@ -65,4 +67,4 @@ def _reset(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _bounded(wish: float) -> float:
-    return min(max(wish, 0.0), _LONGEST_RETRY_AFTER) if math.isfinite(wish) else _LONGEST_RETRY_AFTER
+    return min(max(wish, 0.0), LONGEST_QUIET) if math.isfinite(wish) else LONGEST_QUIET

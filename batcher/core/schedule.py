@@ -73,11 +73,10 @@ class Schedule:
         if suspect and self._in_flight:
             return Next()
         soonest = math.inf
-        late = self._late.any(now)
         for index, batch in enumerate(self._candidates()):
             if suspect and not self._blame.is_fair_trial(batch):
                 continue
-            ready = self._ready_at(batch) if late else -math.inf
+            ready = self._ready_at(batch) if self._late.any(batch.window, now) else -math.inf
             if ready <= now and self._lane_is_free(batch):
                 del self._waiting[index]
                 self._fly(batch)
@@ -110,7 +109,7 @@ class Schedule:
     def _ready_at(self, batch: Batch) -> float:
         known = self._held_until.get(batch.id)
         if known is None or known[0] != self._late.version:
-            until = self._late.until(keys_of(batch, self._order_by), batch.pairs()[0])
+            until = self._late.until(batch.window, keys_of(batch, self._order_by), batch.pairs()[0])
             known = self._held_until[batch.id] = (self._late.version, until)
         return known[1]
 

@@ -42,7 +42,7 @@ class Conclusion:
                 return Delivered(refused=(refusal,), was_refused=True)
             case Retry(reason):
                 if len(delivery.batch) > 1:
-                    return replace(self._split(delivery, history, reason), was_refused=True)
+                    return self._split(delivery, history, reason)
                 word = self._word(delivery, Status.UNKNOWN, reason, history)
                 if self._health.accepted == delivery.accepted_before:
                     return Delivered(refused=(Refusal(delivery.batch, word),), was_refused=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import anyio
@@ -30,10 +29,18 @@ from batcher.delivery.delivery import Delivered, Delivery
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 
-_log = logging.getLogger(__name__)
 _RENEWED = "the token was renewed"
 _REFUSALS_AFTER_SUCCESS = {403, 404, 405}
 """They stop a run until some request has succeeded; afterwards they speak of the changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """One attempt: when it departed (or started, if it never left), and whether it was made as a probe."""
+
+    started: float
+    has_left: bool
+    is_probe: bool
 
 
 class Courier:
@@ -72,6 +79,7 @@ class Courier:
         self._touched = touched
         self._probing = anyio.Lock()
         self._backing_off = 0
+        self._answered_at = -math.inf
 
     @property
     def is_backing_off(self) -> bool:
@@ -96,7 +104,7 @@ class Courier:
         verdict: Verdict = await retrying(self._attempt, delivery)
         if isinstance(verdict, Retry):
             self._stopping.check()
-            if self._is_outage(delivery) and not isinstance(await self._probe(), Settled):
+            if self._is_outage(delivery) and not await self._answers_a_probe():
                 verdict = Stop(Cause.OUTAGE, f"the target does not answer as it should: {verdict.reason}")
         return self._conclusion.of(delivery, verdict)
 
@@ -104,6 +112,15 @@ class Courier:
         """Whether nothing was accepted while this delivery used up its attempts."""
         nothing = self._health.accepted == delivery.accepted_before
         return nothing or self._health.probes >= self._policy.max_attempts
+
+    async def _answers_a_probe(self) -> bool:
+        """Whether the target is there and it is these changes that it cannot bear; asked once for all who wonder."""
+        asked = self._clock.now()
+        async with self._probing:
+            self._stopping.check()
+            if self._answered_at < asked and isinstance(await self._probe(), Settled):
+                self._answered_at = self._clock.now()
+            return self._answered_at >= asked
 
     async def ask(self) -> Verdict:
         """As `_probe`, but tries as often as with a batch."""
@@ -165,14 +182,17 @@ class Courier:
             self._turnstile.waited.backoff += self._clock.now() - started
 
     async def _attempt(self, delivery: Delivery) -> Verdict:
-        # One worker probes a target that is down, the others queue behind it.
-        async with self._probing if self._health.is_down else nullcontext():
-            return await self._try(delivery)
+        if self._health.is_down:
+            async with self._probing:  # one worker probes, the others queue behind it
+                if self._health.is_down:
+                    return await self._try(delivery, is_probe=True)
+        return await self._try(delivery, is_probe=False)
 
-    async def _try(self, delivery: Delivery) -> Verdict:
+    async def _try(self, delivery: Delivery, *, is_probe: bool) -> Verdict:
         """One request, and what its outcome means."""
         self._stopping.check()
         batch = delivery.batch
+        started = self._clock.now()
         departed: list[float] = []
 
         def depart() -> None:
@@ -200,7 +220,8 @@ class Courier:
         except ReplyLostError as error:
             verdict = Retry(str(error))
         verdict = await self._judge(delivery, verdict, response, generation)
-        self._observe(delivery, verdict, response, departed[0] if departed else None)
+        flight = _Flight(departed[0] if departed else started, has_left=bool(departed), is_probe=is_probe)
+        self._observe(delivery, verdict, response, flight)
         return verdict
 
     async def _judge(self, delivery: Delivery, verdict: Verdict, response: Response | None, generation: int) -> Verdict:
@@ -226,25 +247,27 @@ class Courier:
             return replace(refused.verdict, reason=f"{refusal.reason}; {refused.verdict.reason}")
         return Retry(_RENEWED, after=0.0, lost=False, counted=False)
 
-    def _observe(self, delivery: Delivery, verdict: Verdict, response: Response | None, departed: float | None) -> None:
+    def _observe(self, delivery: Delivery, verdict: Verdict, response: Response | None, flight: _Flight) -> None:
         """Tell history, health, limiter, late requests and counters."""
         now = self._clock.now()
         reason = "" if isinstance(verdict, Settled) else verdict.reason
         status = response.status if response else None
-        lost = departed is not None and isinstance(verdict, Retry) and verdict.lost
-        if departed is not None:
+        lost = flight.has_left and isinstance(verdict, Retry) and verdict.lost
+        if flight.has_left:
             attempt = Attempt(self._clock.utc(), delivery.batch.id, len(delivery.batch), status, reason, lost)
             delivery.remember(attempt)
         if lost:
-            self._late.lost(keys_of(delivery.batch, self._order_by), delivery.batch.pairs()[0], now)
+            self._late.lost(
+                delivery.batch.window, keys_of(delivery.batch, self._order_by), delivery.batch.pairs()[0], now
+            )
         if isinstance(verdict, Retry):
-            self._observe_failure(delivery, verdict, departed, has_reply=response is not None)
+            self._observe_failure(delivery, verdict, flight, has_reply=response is not None)
         elif isinstance(verdict, Settled | Split):
             if self._health.is_down:
                 self._turnstile.limit.start_again()
             self._health.succeeded()
-            if departed is not None:
-                self._turnstile.succeeded(now - departed, len(delivery.batch))
+            if flight.has_left:
+                self._turnstile.succeeded(now - flight.started, len(delivery.batch))
             self.requests.ok += isinstance(verdict, Settled)
 
     def _keep_quiet(self, verdict: Retry) -> None:
@@ -252,7 +275,7 @@ class Courier:
         if verdict.back_pressure and verdict.after:
             self._turnstile.keep_quiet(verdict.after, verdict.reason)
 
-    def _observe_failure(self, delivery: Delivery, verdict: Retry, departed: float | None, *, has_reply: bool) -> None:
+    def _observe_failure(self, delivery: Delivery, verdict: Retry, flight: _Flight, *, has_reply: bool) -> None:
         now = self._clock.now()
         self._keep_quiet(verdict)
         delivery.counted += verdict.counted
@@ -260,14 +283,13 @@ class Courier:
         if verdict.reason != _RENEWED:
             self._health.tries(now)
             was_down = self._health.is_down
-            if verdict.back_pressure and departed is not None:
-                self._health.refused_for_haste(verdict.reason, departed, now, counted=verdict.counted)
-            else:
-                self._health.failed(verdict.reason, counted=verdict.counted)
+            is_probe = flight.is_probe and verdict.counted
+            self._health.failed(verdict.reason, flight.started, now, is_probe=is_probe)
             if self._health.is_down and not was_down:
-                _log.warning("the target accepts nothing: %s; one worker probes, the others wait", verdict.reason)
-        if departed is not None and (verdict.back_pressure or not has_reply):
-            self._turnstile.pushed_back(now - departed)
+                said = "the target accepts nothing: %s; one worker probes, the others wait"
+                self._turnstile.notices.say(said, verdict.reason)
+        if flight.has_left and (verdict.back_pressure or not has_reply):
+            self._turnstile.pushed_back(now - flight.started)
 
 
 def _last_verdict(state: tenacity.RetryCallState) -> Verdict:

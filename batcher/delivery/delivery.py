@@ -22,7 +22,7 @@ class Delivered:
     accepted: bool = False
     """Some change was accepted."""
     was_refused: bool = False
-    """The target took none of it."""
+    """The target refused all of it."""
     was_too_large: bool = False
     """The target refused it for its size, and said so."""
     stop: Stop | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,11 +12,14 @@ from batcher.core.concurrency import AdaptiveLimit
 from batcher.core.http import Request, Response
 from batcher.core.limit import Pacer, Turn, Waiting
 from batcher.core.report import Waited
+from batcher.core.retry import retry_after
 from batcher.core.units import spoken
+from batcher.delivery.notices import Notices
 from batcher.delivery.stopping import Stopping
 from batcher.transport import Transport
 
-_log = logging.getLogger(__name__)
+_REFUSED = 400
+"""From this status on a reply's `Retry-After` is meant for us all, whatever else it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,10 @@ class Turnstile:
         self.waiting: Wait | None = None
         self.in_flight = 0
         self.highest_in_flight = 0
+        self.notices = Notices()
         self._transport = transport
         self.clock = clock
         self._stopping = stopping
-        self._said: set[str] = set()
         self._gate = anyio.Lock()
         self._permits = anyio.CapacityLimiter(limit.limit)
 
@@ -65,9 +67,12 @@ class Turnstile:
         permit = object()
         await self._permits.acquire_on_behalf_of(permit)
         try:
-            return await self._exchange(request, changes, departed)
+            response = await self._exchange(request, changes, departed)
         finally:
             self._permits.release_on_behalf_of(permit)
+        if response.status >= _REFUSED and (wish := retry_after(response.headers, self.clock.utc())):
+            self.keep_quiet(wish, str(response.status))
+        return response
 
     async def _exchange(self, request: Request, changes: int, departed: Callable[[], None] | None) -> Response:
         gated = self.pacer.is_limited
@@ -76,9 +81,10 @@ class Turnstile:
         async def depart() -> None:
             nonlocal gated, flying
             await self._await_turn(self.pacer.try_take, changes)
+            if not flying:  # aiohttp sends a GET again when a kept connection turns out to be closed
+                self.in_flight += 1
+                self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
             flying = True
-            self.in_flight += 1
-            self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
             if departed is not None:
                 departed()
             if gated:
@@ -120,14 +126,9 @@ class Turnstile:
         self.limit.pushed_back(self.clock.now(), took)
         self._permits.total_tokens = self.limit.limit
         if self.limit.limit < before:
-            self._say_once("the target pushes back: for now at most %d requests are in flight", self.limit.limit)
+            self.notices.say("the target pushes back: for now at most %d requests are in flight", self.limit.limit)
 
     def keep_quiet(self, seconds: float, reason: str) -> None:
         """The target wants to be left alone for so long: by every worker, and by every run on this host."""
         self.pacer.quiet(self.clock.now() + seconds, Waiting.RETRY_AFTER)
-        self._say_once("the target wants to be left alone: %s; nobody sends for %s", reason, spoken(seconds))
-
-    def _say_once(self, text: str, *arguments: object) -> None:
-        """The first time aloud; it may happen a thousand times in a night."""
-        _log.log(logging.DEBUG if text in self._said else logging.WARNING, text, *arguments)
-        self._said.add(text)
+        self.notices.say("the target wants to be left alone: %s; nobody sends for %s", reason, spoken(seconds))

@@ -11,6 +11,7 @@ from batcher.core.model import Attempt, Batch, Op, Settlement, Status
 from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause
 from batcher.delivery.delivery import Delivered
+from batcher.delivery.notices import Notices
 from batcher.delivery.stopping import Abandoned, Stopping
 from batcher.engine.books import Books
 
@@ -21,12 +22,19 @@ class Digest:
     """Hands each outcome on to the schedule, the blame, the lessons and the books."""
 
     def __init__(
-        self, books: Books, schedule: Schedule, blame: Blame, stopping: Stopping, next_id: Callable[[], int]
+        self,
+        books: Books,
+        schedule: Schedule,
+        blame: Blame,
+        stopping: Stopping,
+        notices: Notices,
+        next_id: Callable[[], int],
     ) -> None:
         self._books = books
         self._schedule = schedule
         self._blame = blame
         self._stopping = stopping
+        self._notices = notices
         self._next_id = next_id
         self._lessons = Lessons()
 
@@ -72,14 +80,14 @@ class Digest:
             self._lessons.was_split(batch, pieces, is_certain=delivered.was_too_large)
         elif delivered.accepted and not pieces:
             if self._lessons.was_accepted(batch):
-                _log.warning(
-                    "the target refuses large requests: from now on they hold at most %d changes", self._lessons.most
-                )
+                said = "the target refuses large requests: from now on they hold at most %d changes"
+                self._notices.say(said, self._lessons.most, subject=str(self._lessons.most))
         else:
             self._lessons.was_refused(batch)
             if delivered.refused and delivered.was_refused and len(batch) == 1:
                 for who in self._lessons.was_refused_alone(batch):
-                    _log.warning("%s was refused alone in several pairs and travels apart from now on", who)
+                    said = "%s was refused alone in several pairs and travels apart from now on"
+                    self._notices.say(said, who, subject=who)
 
     def _piece(self, batch: Batch, ops: tuple[Op, ...], history: tuple[Attempt, ...]) -> Batch:
         return Batch(self._next_id(), batch.window, ops, batch.user, batch.group, history)

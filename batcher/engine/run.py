@@ -81,10 +81,10 @@ class Run:
         self._order_by = order_by
         self._workers = workers
         self._watch = Watch(budget, health, clock, stopping)
-        self._watchdog = Watchdog(self._pulse, self._waits, STALLED_SECONDS + request_seconds, clock, stopping)
+        self._watchdog = Watchdog(self._pulse, self._waits, STALLED_SECONDS + request_seconds, stopping)
         self._opened = opened
         self._batch_ids = count(first_batch)
-        self._digest = Digest(books, schedule, blame, stopping, lambda: next(self._batch_ids))
+        self._digest = Digest(books, schedule, blame, stopping, turnstile.notices, lambda: next(self._batch_ids))
         self._changed = anyio.Event()
         self._admitting = 0
         self._held_until: float | None = None
@@ -192,7 +192,7 @@ class Run:
                     continue
                 if turn.batch is not None:
                     if turn.is_trial:
-                        _log.warning(
+                        self._turnstile.notices.say(
                             "%d changes were refused in a row: trying a batch of other users and groups to learn"
                             " whether they or the run are at fault",
                             self._blame.holds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -42,6 +43,7 @@ from batcher.settings import Settings
 from batcher.targets import create
 from batcher.transport import HttpTransport, Transport, Trust
 
+_log = logging.getLogger(__name__)
 _MOST_WORKERS = 32
 
 
@@ -66,6 +68,8 @@ def real_surroundings(state_folder: Path | None) -> Surroundings:
 
 def _http(settings: Settings, secrets: Secrets) -> AbstractAsyncContextManager[Transport]:
     target = settings.target
+    if target.insecure:
+        _log.warning("target.insecure: nobody verifies who answers at %s, and whoever does gets the token", target.url)
     trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
     return HttpTransport(target.timeout_seconds, trust, secrets)
 
@@ -101,7 +105,7 @@ class Session:
     """Called when the first request with changes leaves."""
 
     def __post_init__(self) -> None:
-        self.late = LateRequests(self.settings.retry.grace_seconds)
+        self.late = LateRequests(self.settings.retry.grace_seconds, own_too=self.order_by is not OrderBy.PAIR)
 
     @staticmethod
     def of(settings: Settings, ledger: LedgerWriter, surroundings: Surroundings, stopping: Stopping) -> Session:
@@ -136,7 +140,7 @@ class Session:
         user, group = columns.user.take(index).take(valid), columns.group.take(index).take(valid)
         clock = self.surroundings.clock
         moment = clock.now() - (clock.utc() - lost_at)
-        self.late.lost(lane_keys(user, group, self.order_by), columns.action[index][valid], moment)
+        self.late.lost(window.id, lane_keys(user, group, self.order_by), columns.action[index][valid], moment)
 
     async def work(
         self,
@@ -261,7 +265,7 @@ def make_pacer(settings: Settings, target: Target, surroundings: Surroundings) -
     requests, changes = settings.requests_rate(target), parse_rate(rate.changes)
     requests_meter = Meter(requests, rate.burst, rate.margin) if requests else None
     changes_meter = Meter(changes, 1, rate.margin) if changes else None
-    if folder is None or (requests_meter is None and changes_meter is None):
+    if folder is None:
         return Pacer(requests_meter, changes_meter)
     file = state_file(folder, target.name, target.url, settings.target.env, "pace")
     return SharedPacer(requests_meter, changes_meter, file, clock.utc() - clock.now())

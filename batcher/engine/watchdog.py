@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import anyio
 
-from batcher.core.clock import Clock
 from batcher.core.units import spoken
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
@@ -24,13 +23,11 @@ class Watchdog:
         pulse: Callable[[], str],
         waits: Callable[[], bool],
         patience: float,
-        clock: Clock,
         stopping: Stopping,
     ) -> None:
         self._pulse = pulse
         self._waits = waits
         self._patience = patience
-        self._clock = clock
         self._stopping = stopping
 
     def __repr__(self) -> str:
@@ -38,12 +35,13 @@ class Watchdog:
 
     async def run(self) -> None:
         """Look now and then."""
-        last, since = self._pulse(), self._clock.now()
+        last, still = self._pulse(), 0
         while True:
             await anyio.sleep(self._patience / _LOOKS)
-            pulse, now = self._pulse(), self._clock.now()
-            if pulse != last or self._waits():
-                last, since = pulse, now
-            elif now - since >= self._patience:
-                self._stopping.stop(Cause.STALLED, f"nothing has moved for {spoken(now - since)}: {pulse}")
+            pulse = self._pulse()
+            # Looks are counted, not seconds: a process that was suspended has not stood still, it was not there.
+            still = 0 if pulse != last or self._waits() else still + 1
+            last = pulse
+            if still == _LOOKS:
+                self._stopping.stop(Cause.STALLED, f"nothing has moved for {spoken(self._patience)}: {pulse}")
                 return

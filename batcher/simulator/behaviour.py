@@ -70,6 +70,8 @@ class Behaviour:
     token_uses: int = 0
     """A token from the login is refused after so many requests; 0 for never."""
     faults: tuple[Fault, ...] = ()
+    fault_retry_after: float = 0.0
+    """Faults that are a status come with a `Retry-After` of so many seconds; 0 for without."""
     late_seconds: float = 30.0
     latency_seconds: float = 0.0
     jitter_seconds: float = 0.0

@@ -134,7 +134,9 @@ class World:
             if roll >= 0:
                 continue
             if fault.kind.isdecimal():
-                return Reply(int(fault.kind), b"simulated fault")
+                wish = self._behaviour.fault_retry_after
+                headers = (("Retry-After", f"{wish:g}"),) if wish else ()
+                return Reply(int(fault.kind), b"simulated fault", headers)
             if fault.kind == "late":
                 self._late.append((now + self._behaviour.late_seconds, arrival))
                 return Reply(None)

@@ -26,7 +26,10 @@ class Invalid(Exception):  # noqa: N818 — not an error of the program: a verdi
 
 def shown(value: object) -> str:
     """A foreign value inside a reason: quoted, escaped and short."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "(nested too deeply to be shown)"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import orjson
 
-from batcher.core.http import Request, Response, printable
+from batcher.core.http import Request, Response, brief, printable
 from batcher.core.replies import unsuccessful
 from batcher.core.target import Credentials, Login, LoginRefusedError
 from batcher.core.verdict import Cause, Retry, Stop
@@ -77,7 +77,7 @@ def _field(response: Response, name: str, now: float) -> str:
     if 200 <= response.status < 300 and isinstance(value, str) and value:
         return value
     said = next((content[key] for key in ("error_msg", "error_description", "error") if content.get(key)), "")
-    text = printable(str(said))[:200]
+    text = brief(said)
     if content.get("status") == "error" or response.status in {400, 401, 403}:
         raise LoginRefusedError(
             Stop(Cause.CREDENTIALS, f"client id or secret were refused ({response.status}: {text})")

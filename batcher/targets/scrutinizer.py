@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.http import Request, Response, printable
+from batcher.core.http import Request, Response, brief, printable
 from batcher.core.model import Action, Batch, Key, Limits, Shape, Status
 from batcher.core.replies import unsuccessful
 from batcher.core.target import Credentials, Login
@@ -131,7 +131,7 @@ def _data(response: Response, now: float) -> dict[str, object] | Verdict:
     except orjson.JSONDecodeError:
         content = None
     if isinstance(content, dict) and "err" in content:
-        said = printable(str(content["err"]))[:200]
+        said = brief(content["err"])
         if content.get("details") == "invalidToken":
             return Stop(Cause.CREDENTIALS, f"the token is invalid or expired ({said})")
         if response.status == 200:

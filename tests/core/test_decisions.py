@@ -178,14 +178,34 @@ def _keys(values):
 
 def test_only_opposite_changes_wait_for_late_requests_and_only_for_the_grace():
     """Law 2, late requests."""
-    late = LateRequests(30.0)
-    late.lost(_keys([1, 2]), np.array([Action.ADD, Action.REMOVE], np.int8), at=100.0)
-    assert late.any(129.9)
-    assert late.until(_keys([1]), np.array([Action.REMOVE], np.int8)) == 130.0
-    assert late.until(_keys([1]), np.array([Action.ADD], np.int8)) == -math.inf
-    assert late.until(_keys([2]), np.array([Action.ADD], np.int8)) == 130.0
-    assert late.until(_keys([3]), np.array([Action.ADD], np.int8)) == -math.inf
-    assert not late.any(130.0)
+    late = LateRequests(30.0, own_too=False)
+    adds, removes = np.array([Action.ADD], np.int8), np.array([Action.REMOVE], np.int8)
+    late.lost(1, _keys([1, 2]), np.array([Action.ADD, Action.REMOVE], np.int8), at=100.0)
+    assert late.any(2, 129.9)
+    assert late.until(2, _keys([1]), removes) == 130.0
+    assert late.until(2, _keys([1]), adds) == -math.inf
+    assert late.until(2, _keys([2]), adds) == 130.0
+    assert late.until(2, _keys([3]), adds) == -math.inf
+    assert not late.any(2, 130.0)
+
+
+@pytest.mark.parametrize("own_too", [True, False])
+def test_within_a_window_only_wider_lanes_wait_for_their_own_late_requests(own_too):
+    """A pair has one wish per window."""
+    late = LateRequests(30.0, own_too=own_too)
+    late.lost(1, _keys([1]), np.array([Action.ADD], np.int8), at=100.0)
+    assert late.any(1, 101.0) is own_too
+    assert late.until(1, _keys([1]), np.array([Action.REMOVE], np.int8)) == (130.0 if own_too else -math.inf)
+    assert "1 windows" in repr(late)
+
+
+def test_the_same_loss_a_thousand_times_takes_no_more_memory():
+    late = LateRequests(30.0, own_too=False)
+    for number in range(1000):
+        late.lost(1, _keys(range(100)), np.zeros(100, np.int8), at=float(number))
+    losses = late._windows[1]
+    assert len(losses.of(Action.ADD)) == 100
+    assert losses.until == 1029.0
 
 
 def _refusal(user, group):
@@ -222,17 +242,20 @@ def test_health():
     health = Health()
     for number in range(1, 7):
         health.tries(float(number))
-        health.failed("503", counted=number % 2 == 0)
+        health.failed("503", float(number), number + 0.5, is_probe=number % 2 == 0 and health.is_down)
         assert health.is_down is (number >= 5)
     assert (health.trying_since, health.probes) == (1.0, 1)
     health.succeeded()
     assert (health.trying_since, health.failures, health.probes, health.accepted) == (None, 0, 0, 1)
+    for _ in range(32):
+        health.failed("reset", 10.0, 11.0, is_probe=False)
+    assert (health.failures, health.is_down) == (1, False)  # they flew together
 
 
 def test_a_suspect_run_sends_nothing_but_a_trial():
     """Of users and groups that have nothing to do with the refused ones."""
     blame = Blame()
-    schedule = Schedule(OrderBy.PAIR, LateRequests(30), blame)
+    schedule = Schedule(OrderBy.PAIR, LateRequests(30, own_too=False), blame)
     same, other = batch_of([("add", 1, 7)], 1), batch_of([("add", 500, 8)], 2)
     schedule.add([same, other])
     for user in range(SUSPICIOUS):
@@ -247,11 +270,11 @@ def test_a_suspect_run_sends_nothing_but_a_trial():
 
 
 def test_pieces_go_first_and_held_batches_let_others_pass():
-    late = LateRequests(30)
+    late = LateRequests(30, own_too=False)
     schedule = Schedule(OrderBy.PAIR, late, Blame())
     opposite, other = batch_of([("remove", 1, 7)], 1), batch_of([("add", 2, 7)], 2)
     columns = columns_of([("add", 1, 7)])
-    late.lost(lane_keys(columns.user, columns.group, OrderBy.PAIR), columns.action, 0.0)
+    late.lost(9, lane_keys(columns.user, columns.group, OrderBy.PAIR), columns.action, 0.0)
     schedule.add([opposite, other])
     assert schedule.take(0.0).batch is other
     assert schedule.take(0.0).at == 30.0
@@ -265,14 +288,14 @@ def test_pieces_go_first_and_held_batches_let_others_pass():
 
 
 def test_in_input_order_one_flies_and_none_overtakes():
-    late = LateRequests(30)
+    late = LateRequests(30, own_too=True)
     schedule = Schedule(OrderBy.INPUT, late, Blame())
     first, second = batch_of([("add", 1, 7)], 1), batch_of([("remove", 2, 8)], 2)
     schedule.add([first, second])
     assert schedule.take(0.0).batch is first
     assert schedule.take(0.0).batch is None
     columns = columns_of([("add", 1, 7)])
-    late.lost(lane_keys(columns.user, columns.group, OrderBy.INPUT), columns.action, 0.0)
+    late.lost(9, lane_keys(columns.user, columns.group, OrderBy.INPUT), columns.action, 0.0)
     schedule.done(first)
     assert schedule.take(1.0).at == 30.0
 
@@ -280,7 +303,7 @@ def test_in_input_order_one_flies_and_none_overtakes():
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=60))
 def test_by_group_no_two_batches_of_a_group_fly_together(steps):
     """And nothing is lost: against a plain model."""
-    schedule = Schedule(OrderBy.GROUP, LateRequests(30), Blame())
+    schedule = Schedule(OrderBy.GROUP, LateRequests(30, own_too=True), Blame())
     flying, added, taken = {}, 0, 0
     for number, (is_take, group) in enumerate(steps):
         if not is_take:

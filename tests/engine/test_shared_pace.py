@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,3 +62,77 @@ def test_a_damaged_or_missing_file_costs_the_sharing_not_the_run(tmp_path, caplo
     assert alone.try_take(0.0, 1).seconds == 0
     assert "cannot be shared" in caplog.text
     alone.close()
+
+
+def test_who_does_not_get_the_lock_asks_again_and_goes_alone_in_the_end(tmp_path, caplog):
+    """A process that was suspended with the lock must not hold up all others for ever."""
+    one = pacer(tmp_path)
+    holder = os.open(tmp_path / "state" / "pace", os.O_RDWR)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    now = 0.0
+    while (turn := one.try_take(now, 1)).seconds > 0:
+        assert turn.seconds == 0.01
+        now += turn.seconds
+    assert 5.0 < now < 5.1
+    assert "does not let go of it" in caplog.text
+    assert one.try_take(now, 1).seconds == pytest.approx(0.103, abs=1e-4)
+    os.close(holder)
+
+
+def test_quiet_that_could_not_be_written_is_written_later(tmp_path):
+    one, other = pacer(tmp_path), pacer(tmp_path)
+    holder = os.open(tmp_path / "state" / "pace", os.O_RDWR)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    one.quiet(30.0, Waiting.RETRY_AFTER)
+    os.close(holder)
+    assert one.turn(0.0, 1).seconds == pytest.approx(30.0)
+    assert one.try_take(31.0, 1).seconds == 0.0
+    assert other.turn(0.0, 1).seconds > 0
+    one.close()
+    other.close()
+
+
+def test_a_clock_that_was_set_back_costs_no_more_than_a_window(tmp_path):
+    one = pacer(tmp_path, offset=1_800_086_400.0)
+    for _ in range(3):
+        now = 0.0
+        while (turn := one.try_take(now, 1)).seconds > 0:
+            now += turn.seconds
+    one.quiet(100_000.0, Waiting.RETRY_AFTER)
+    one.close()
+    other = pacer(tmp_path)
+    assert other.turn(0.0, 1).seconds <= 3600.0
+    other.close()
+
+
+def test_a_full_disk_costs_the_sharing_not_the_run(tmp_path, caplog, monkeypatch):
+    one = pacer(tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    assert one.try_take(0.0, 1).seconds == 0.0
+    assert one.try_take(0.0, 1).seconds > 0.0
+    assert caplog.text.count("No space left") == 1
+
+
+def test_what_other_meters_hold_is_kept(tmp_path):
+    """A run without a rate of changes does not wipe out what one with such a rate has sent."""
+    both = SharedPacer(Meter(RATE), Meter(Rate(60, 60)), tmp_path / "state" / "pace", 0.0)
+    assert both.try_take(0.0, 60).seconds == 0.0
+    one = pacer(tmp_path, offset=0.0)
+    assert one.try_take(1.0, 1).seconds == 0.0
+    one.close()
+    assert both.turn(2.0, 1).seconds > 50.0
+    both.close()
+
+
+def test_without_any_meter_quiet_is_still_shared(tmp_path):
+    one = SharedPacer(None, None, tmp_path / "state" / "pace", 0.0)
+    one.quiet(30.0, Waiting.RETRY_AFTER)
+    one.close()
+    other = SharedPacer(None, None, tmp_path / "state" / "pace", 0.0)
+    assert other.turn(10.0, 5).seconds == pytest.approx(20.0)
+    assert not other.is_limited
+    other.close()
