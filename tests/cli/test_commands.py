@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -298,6 +299,20 @@ def test_no_secret_anywhere_not_even_when_the_target_echoes_it(shell):
     left = [path.read_bytes() for path in shell.folder.rglob("*") if path.is_file() and path.name != "token"]
     assert len(left) >= 3
     assert all(secret.encode() not in data for data in [*outputs, *left])
+
+
+def test_nobody_sees_the_token_in_the_process_list(shell):
+    """And an unverified server is not accepted in silence."""
+    shell.write("c.csv", "op,user_id,group_id\nadd,1,1\n")
+    shell.write("b.toml", "[target]\ninsecure = true\n")
+    with shell.simulator("--latency-ms", "1500") as url:
+        options = ("-c", "b.toml", "--target", "minapp", "--url", url, "--ledger", "l")
+        process = shell.start("apply", "c.csv", *options, BATCHER_TOKEN="tok-5f1e9c0b7a")
+        wait(0.5)
+        assert b"tok-5f1e9c0b7a" not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"target.insecure: nobody verifies who answers" in said
 
 
 def test_whoever_stops_reading_does_not_change_the_outcome(shell):

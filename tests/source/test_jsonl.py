@@ -90,6 +90,8 @@ def test_plain_lines_go_the_fast_way(changes):
         ('{"op":"remove","membership":{"add":[]}}', "beside membership nothing else"),
         ('{"op":"add","user_id":"a","group":5,"":1}', "is a text under the name of an id"),
         ('{"op":"add","user":"\\ud800","group":1}', ""),
+        ('{"op":"add","user":' + "[" * 1000 + "]" * 1000 + ',"group":1}', "nested too deeply"),
+        ("[" * 1000 + "]" * 1000, "nested too deeply"),
     ],
 )
 def test_reasons(line, reason):

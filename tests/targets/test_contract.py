@@ -76,3 +76,15 @@ def test_an_unknown_kind_names_the_known_ones():
         create("nope", "", "")
     with pytest.raises(ConfigurationError, match="--target minapp or scrutinizer"):
         create("", "", "")
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("key", [b"err", b"error_msg", b"data", b"x"])
+def test_deep_nesting_in_a_reply_is_no_error_of_ours(target, key):
+    """JSON that is allowed, and deeper than Python likes to print."""
+    body = b'{"%b":%b1%b}' % (key, b"[" * 1000, b"]" * 1000)
+    columns = columns_of([("add", 1, 2)])
+    (ops,) = pack(columns, np.arange(1), target.limits, target.wire)
+    batch = Batch(1, 0, ops, columns.user, columns.group)
+    for status in (200, 400):
+        assert isinstance(target.interpret(batch, Response(status, {}, body), 0.0), Settled | Retry | Split | Stop)
