@@ -18,6 +18,7 @@ def _quiet():
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", range(PARTS))
 def test_seeds(part):
     """Thirty each; the message names the seed."""
@@ -27,3 +28,9 @@ def test_seeds(part):
         except Exception as error:
             error.add_note(f"python tests/seeds.py 1 --first {seed} -v")
             raise
+
+
+@pytest.mark.parametrize("seed", range(1000, 1010))
+def test_some_more(seed):
+    """Few enough for every run of the tests."""
+    run_seed(seed)

@@ -46,6 +46,7 @@ def _seconds(folder, behaviour, in_flight, count):
     return run.seconds, target.world.traffic.refused / len(target.sends)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", LATENCIES)
 def test_auto_is_nearly_as_fast_as_the_best_fixed_setting(tmp_path, name):
     """At least nine tenths of its throughput, and hardly ever too much."""

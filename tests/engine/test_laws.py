@@ -46,6 +46,7 @@ def check(play, report, changes, refused=lambda *_: False):
         assert differences(reader) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("in_flight", [1, 32])
 @pytest.mark.parametrize("is_atomic", [True, False])
