@@ -32,6 +32,10 @@ class Health:
         """Whether only probes make sense."""
         return self.failures >= DOWN
 
+    def has_used_up(self, attempts: int) -> bool:
+        """Whether the failures until it was down and the probes since then come to so many attempts in a row."""
+        return self.probes >= max(1, attempts - DOWN + 1)
+
     def tries(self, now: float) -> None:
         """An attempt starts."""
         if self.trying_since is None:

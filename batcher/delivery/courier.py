@@ -78,6 +78,7 @@ class Courier:
         self._has_succeeded = has_succeeded
         self._touched = touched
         self._probing = anyio.Lock()
+        self._asking = anyio.Lock()
         self._backing_off = 0
         self._answered_at = -math.inf
 
@@ -111,12 +112,12 @@ class Courier:
     def _is_outage(self, delivery: Delivery) -> bool:
         """Whether nothing was accepted while this delivery used up its attempts."""
         nothing = self._health.accepted == delivery.accepted_before
-        return nothing or self._health.probes >= self._policy.max_attempts
+        return nothing or self._health.has_used_up(self._policy.max_attempts)
 
     async def _answers_a_probe(self) -> bool:
         """Whether the target is there and it is these changes that it cannot bear; asked once for all who wonder."""
         asked = self._clock.now()
-        async with self._probing:
+        async with self._asking:
             self._stopping.check()
             if self._answered_at < asked and isinstance(await self._probe(), Settled):
                 self._answered_at = self._clock.now()
@@ -152,7 +153,7 @@ class Courier:
 
     def _is_exhausted(self, delivery: Delivery) -> bool:
         most = self._policy.max_attempts
-        return delivery.counted >= most or self._health.probes >= most
+        return delivery.counted >= most or self._health.has_used_up(most)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Back-off of this batch alone, or quiet for all when the target asks for it or is down."""

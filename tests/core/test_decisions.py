@@ -245,7 +245,11 @@ def test_health():
         health.failed("503", float(number), number + 0.5, is_probe=number % 2 == 0 and health.is_down)
         assert health.is_down is (number >= 5)
     assert (health.trying_since, health.probes) == (1.0, 1)
+    assert not health.has_used_up(6)
+    assert health.has_used_up(5)
+    assert health.has_used_up(2)
     health.succeeded()
+    assert not health.has_used_up(2)
     assert (health.trying_since, health.failures, health.probes, health.accepted) == (None, 0, 0, 1)
     for _ in range(32):
         health.failed("reset", 10.0, 11.0, is_probe=False)
