@@ -1,8 +1,9 @@
 """One HTTP exchange over aiohttp. Foreign errors become ours here and nowhere else.
 
-Nothing is followed, remembered or repeated: no redirects, no cookies, no retries. The moment at which a request
-is handed to an open connection is when `turn` returns; pacing happens there, so that connecting, however
-slow, never brings two sends closer together than the rate allows.
+Nothing is followed, remembered or repeated: no redirects, no cookies, no retries (but for a GET on a kept connection
+that turns out to be closed, which aiohttp sends again on a new one; that waits for its turn like any other). The moment
+at which a request is handed to an open connection is when `turn` returns; pacing happens there, so that connecting,
+however slow, never brings two sends closer together than the rate allows.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def _killed_runs(shell, seed, kills, kind, *, by_target=False):
         while True:
             process = shell.start(*command, "-v", "--json", BATCHER_TOKEN="t")
             if killed < kills and aim is not None:
-                aim |= {"after": dice.randint(1, 25), "pid": process.pid}
+                aim |= {"after": dice.randint(1, 6), "pid": process.pid}
                 process.wait(timeout=60)
                 killed += process.returncode == -signal.SIGKILL
                 aim["pid"] = 0
