@@ -174,3 +174,25 @@ def test_what_it_needs():
     assert b'{"membership":{"add":[],"remove":[]}}' in TARGET.probe("t").body
     assert isinstance(TARGET.interpret_probe(reply(), 0.0), Settled)
     assert isinstance(TARGET.interpret_probe(Response(200, {}, b"<html>"), 0.0), Retry)
+
+
+_BOUNDS = st.one_of(st.integers(0, 20), st.sampled_from([2**63 - 1, -(2**63), -1]))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "remove"]), _BOUNDS, _BOUNDS), min_size=1, max_size=8))
+def test_ids_go_out_and_come_back_as_one_text(changes):
+    """The fast way over all numbers says what an object per entry says, and takes its own statements back."""
+    batch = batch_of(changes)
+    body = TARGET.encode(batch, "t").body
+    said = orjson.loads(body[body.index(b'{"membership"') : body.rindex(b"\r\n--")])["membership"]
+    for action, verb in (("add", "added to"), ("remove", "removed from")):
+        wanted = [(user, group) for op, user, group in changes if op == action]
+        assert [(entry["user_id"], entry["usergroup_id"]) for entry in said[action]] == wanted
+        said[action] = [f"User {user} {verb} usergroup {group}" for user, group in wanted]
+    reply = {"data": {"added": said["add"], "removed": said["remove"]}}
+    verdict = TARGET.interpret(batch, Response(200, {}, orjson.dumps(reply)), 0.0)
+    assert (verdict.statuses == Status.APPLIED).all()
+    listed = "added" if said["add"] else "removed"
+    reply["data"][listed][-1] += "\n"
+    verdict = TARGET.interpret(batch, Response(200, {}, orjson.dumps(reply)), 0.0)
+    assert not (verdict.statuses == Status.APPLIED).all()
