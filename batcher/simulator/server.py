@@ -77,7 +77,7 @@ async def _answer(request: web.Request, world: World, applied: Callable[[World],
     headers = {name.lower(): value for name, value in request.headers.items()}
     arrival = Arrival(request.method, request.path_qs, headers, await request.read())
     now = anyio.current_time()
-    reply = Reply(None) if world.is_away(now) and request.path != STATE else world.handle(arrival, now)
+    reply = Reply(None) if request.path != STATE and world.is_away(now) else world.handle(arrival, now)
     applied(world)
     if reply.delay:
         await anyio.sleep(reply.delay)

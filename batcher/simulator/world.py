@@ -33,6 +33,7 @@ class World:
         self._stages = list(stages)
         self._utc_offset = utc_offset
         self._first: float | None = None
+        self._latest = 0.0
         self._dice = random.Random(behaviour.seed)  # noqa: S311 — not for secrets
         self._login = minapp.Login(behaviour, self._dice)
         self._appliance = scrutinizer.Appliance(behaviour, self._dice)
@@ -93,12 +94,14 @@ class World:
             "changes": self.membership.applied,
             "repeats": self.membership.repeats,
             "limited": self.traffic.refused,
+            "seconds": self._latest - (self._first or 0.0),
         }
 
     def _advance(self, now: float) -> None:
         """Enter the next stages, if their time has come."""
         if self._first is None:
             self._first = now
+        self._latest = now
         requests = sum(self.statuses.values())
         while self._stages and (
             now - self._first >= self._stages[0].after_seconds or requests >= self._stages[0].after_requests
