@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from batcher.core.model import Settlement
 from batcher.core.report import Report
+from batcher.credentials import credentials
 from batcher.engine import apply as applying
 from batcher.engine import resume as resuming
 from batcher.engine import retry as retrying
@@ -19,7 +20,7 @@ from batcher.engine.job import settings_of
 from batcher.engine.outcomes import Outcome, of_rejects, of_settlement
 from batcher.engine.register import state_folder
 from batcher.engine.session import Observer, real_surroundings
-from batcher.settings import Settings, credentials
+from batcher.settings import Settings
 
 Changes: TypeAlias = str | Path | Iterable[object] | AsyncIterable[object]
 Follower: TypeAlias = Callable[[Outcome], None]

@@ -14,7 +14,7 @@ import msgspec
 from batcher.core.errors import ConfigurationError
 from batcher.core.limit import Rate
 from batcher.core.model import Limits
-from batcher.core.target import Credentials, Target
+from batcher.core.target import Target
 from batcher.core.units import parse_duration, parse_failures, parse_rate
 
 _LEAST_BYTES = 16 * 1024
@@ -263,34 +263,9 @@ class Settings(_Section, frozen=True):
         return parse_rate(self.rate.requests or target.default_rate)
 
 
-def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentials:
-    """What the user gave: from the environment, else from the files that the configuration names.
-
-    Raises:
-        ConfigurationError: When a file cannot be read.
-
-    """
-    token = environment.get("BATCHER_TOKEN") or _secret(auth.token_file, "auth.token_file")
-    secret = environment.get("BATCHER_CLIENT_SECRET") or _secret(auth.client_secret_file, "auth.client_secret_file")
-    given = Credentials(token.strip(), (environment.get("BATCHER_CLIENT_ID") or auth.client_id).strip(), secret.strip())
-    for name, value in (("token", given.token), ("client secret", given.client_secret)):
-        if not value.isascii() or not value.isprintable():
-            raise ConfigurationError(f"the {name} holds characters that no {name} has; look for a line break within it")
-    return given
-
-
 def _absolute(file: str) -> str:
     """As `resume` will find it from any folder."""
     return str(Path(file).expanduser().absolute()) if file else ""
-
-
-def _secret(file: str, key: str) -> str:
-    if not file:
-        return ""
-    try:
-        return Path(file).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{key}: {file} cannot be read: {error}") from None
 
 
 def _explain(message: str) -> str:

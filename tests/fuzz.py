@@ -17,7 +17,7 @@ import numpy as np
 
 from batcher.core.errors import InputError
 from batcher.core.http import Response
-from batcher.core.model import REJECTED_ROW, Action, Batch, Columns, Keys, Limits, Position, Status
+from batcher.core.model import REJECTED_ROW, Batch, Columns, Keys, Limits, Position, Status
 from batcher.core.pack import pack
 from batcher.core.verdict import Retry, Settled, Split, Stop
 from batcher.source.layout import Fields
@@ -89,7 +89,7 @@ def replies(data: bytes) -> None:
         assert isinstance(verdict, Settled | Retry | Split | Stop)
         if isinstance(verdict, Settled) and target.name == "scrutinizer":
             applied = int((verdict.statuses == Status.APPLIED).sum())
-            assert applied <= body.count(b"ed to ") + body.count(b"ed from ") + body.count(b"\\u") + 0 * Action.ADD
+            assert applied <= body.count(b"ed to ") + body.count(b"ed from ") + body.count(b"\\u")
 
 
 def main() -> None:

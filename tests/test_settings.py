@@ -6,7 +6,8 @@ import pytest
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.model import Limits
-from batcher.settings import Settings, credentials
+from batcher.credentials import credentials
+from batcher.settings import Settings
 from batcher.targets import create
 
 

@@ -36,10 +36,10 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
     import orjson
 
     from batcher.cli.runner import run_async
+    from batcher.credentials import credentials
     from batcher.engine.probing import probe
     from batcher.engine.register import state_folder
     from batcher.engine.session import make_target, real_surroundings
-    from batcher.settings import credentials
 
     destination = make_target(settings)
     settings.limits_for(destination)

@@ -17,10 +17,11 @@ from batcher.core.errors import LedgerError
 from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
+from batcher.credentials import credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.session import Observer
 from batcher.engine.summary import report, when
-from batcher.settings import Settings, credentials
+from batcher.settings import Settings
 from batcher.simulator.behaviour import Behaviour
 from batcher.simulator.server import serve
 

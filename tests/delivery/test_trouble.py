@@ -387,12 +387,17 @@ def test_strict_and_guardrails_refuse_before_anything_is_sent(tmp_path):
         assert not run.ledger.exists()
 
 
+def stopped_halfway(folder):
+    """A run whose permission ended at the second request, and that other runs know of."""
+    run = play(folder, Target(answer=lambda number, _: Response(402) if number == 1 else None))
+    run.state = folder / "state"
+    assert run.apply(ADDS).exit_code == 6
+    return run
+
+
 def test_a_newer_run_on_the_target_forbids_going_on_with_an_older_one(tmp_path):
     """Unless that is meant."""
-    target = Target(answer=lambda number, _: Response(402) if number == 1 else None)
-    old = play(tmp_path, target)
-    old.state = tmp_path / "state"
-    assert old.apply(ADDS).exit_code == 6
+    old = stopped_halfway(tmp_path)
     folder = tmp_path / "new"
     folder.mkdir()
     new = play(folder, Target())
@@ -405,10 +410,7 @@ def test_a_newer_run_on_the_target_forbids_going_on_with_an_older_one(tmp_path):
 
 
 def test_a_run_that_never_touched_the_target_forbids_nothing(tmp_path):
-    target = Target(answer=lambda number, _: Response(402) if number == 1 else None)
-    old = play(tmp_path, target)
-    old.state = tmp_path / "state"
-    assert old.apply(ADDS).exit_code == 6
+    old = stopped_halfway(tmp_path)
     folder = tmp_path / "new"
     folder.mkdir()
     new = play(folder, Target(refuse_connections=lambda _: True), retry_max_wait="1m")
