@@ -1,4 +1,4 @@
-"""Columns as small blobs: the narrowest integers that hold them, compressed."""
+"""Columns as small blobs: the narrowest integers that hold them, compressed where that is worth it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from numpy.typing import NDArray
 from batcher.core.model import Ints, Key, Keys
 
 _CODEC = pa.Codec("zstd", compression_level=1)
+_WORTHWHILE = 512
+"""Bytes. To set up a compressor costs as much as to compress some kilobytes."""
 _TYPES = ("<i1", "<i2", "<i4", "<i8")
 _HEAD = struct.Struct("<BI")
+_SIZE = struct.Struct("<I")
 
 
 def pack_ints(values: NDArray[np.signedinteger]) -> bytes:
-    """A blob of a column of integers."""
+    """A blob of a column of integers; of one that is the same throughout, as most columns of states are, one value."""
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-    width = next(i for i, name in enumerate(_TYPES) if np.iinfo(name).min <= low and high <= np.iinfo(name).max)
-    raw = values.astype(_TYPES[width]).tobytes()
-    return _HEAD.pack(width, len(values)) + bytes(_CODEC.compress(raw, asbytes=True))
+    width = (max(high, -low - 1).bit_length() // 8).bit_length()
+    kept = values[:1] if low == high else values
+    return _HEAD.pack(width, len(values)) + _seal(kept.astype(_TYPES[width]).tobytes())
 
 
 def unpack_ints(blob: bytes) -> Ints:
     """The column again."""
     width, count = _HEAD.unpack_from(blob)
-    kind = np.dtype(_TYPES[width])
-    raw = _CODEC.decompress(blob[_HEAD.size :], count * kind.itemsize, asbytes=True)
-    return np.frombuffer(raw, kind).astype(np.int64)
+    kept = np.frombuffer(_unseal(blob[_HEAD.size :]), np.dtype(_TYPES[width])).astype(np.int64)
+    return kept if len(kept) == count else np.repeat(kept, count)
 
 
 def pack_steps(values: Ints) -> bytes:
@@ -46,14 +48,12 @@ def unpack_steps(blob: bytes) -> Ints:
 
 def pack_json(value: object) -> bytes:
     """A blob of anything that JSON can say."""
-    raw = orjson.dumps(value)
-    return struct.pack("<I", len(raw)) + bytes(_CODEC.compress(raw, asbytes=True))
+    return _seal(orjson.dumps(value))
 
 
 def unpack_json(blob: bytes) -> object:
     """The value again."""
-    (size,) = struct.unpack_from("<I", blob)
-    return orjson.loads(_CODEC.decompress(blob[4:], size, asbytes=True))
+    return orjson.loads(_unseal(blob))
 
 
 def pack_entries(entries: Sequence[Key] | None) -> bytes | None:
@@ -64,3 +64,16 @@ def pack_entries(entries: Sequence[Key] | None) -> bytes | None:
 def unpack_keys(codes: bytes, entries: bytes | None) -> Keys:
     """A column of users or groups again."""
     return Keys(unpack_ints(codes), None if entries is None else tuple(unpack_json(entries)))  # type: ignore[arg-type]
+
+
+def _seal(raw: bytes) -> bytes:
+    """The size of what is compressed, 0 for what is not, and the bytes."""
+    if len(raw) < _WORTHWHILE:
+        return _SIZE.pack(0) + raw
+    return _SIZE.pack(len(raw)) + bytes(_CODEC.compress(raw, asbytes=True))
+
+
+def _unseal(blob: bytes) -> bytes:
+    (size,) = _SIZE.unpack_from(blob)
+    kept = blob[_SIZE.size :]
+    return bytes(_CODEC.decompress(kept, size, asbytes=True)) if size else kept

@@ -141,8 +141,8 @@ class LedgerReader:
 
     def window_ids(self, *, unsettled_only: bool = False) -> list[int]:
         """The windows in order."""
-        condition = "WHERE unsettled > 0" if unsettled_only else ""
-        return [i for (i,) in self._connection.execute(f"SELECT id FROM window {condition} ORDER BY id")]  # noqa: S608 — constants
+        listed = "SELECT window FROM unsettled WHERE changes > 0 ORDER BY window"
+        return [i for (i,) in self._connection.execute(listed if unsettled_only else "SELECT id FROM window ORDER BY id")]
 
     def windows(self) -> Iterator[WindowState]:
         """Every window in order, with its state; one at a time is in memory."""

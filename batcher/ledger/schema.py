@@ -1,7 +1,8 @@
 """The ledger's file: one SQLite database per run. Everything is readable with the `sqlite3` program but the blobs.
 
 `window` holds the input as it was read, `settlement` the final word on rows of a window (later ones win),
-`tally` the counts of both, updated in the same transactions, so that a summary never needs to read the rest.
+`unsettled` how much of a window is left to do (apart from it, because SQLite writes a row anew as a whole), `tally` the
+counts of both, updated in the same transactions, so that a summary never needs to read the rest.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ CREATE TABLE source (
     is_spool INTEGER NOT NULL, size INTEGER NOT NULL, ended TEXT
 );
 CREATE TABLE window (
-    id INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, rows INTEGER NOT NULL, unsettled INTEGER NOT NULL,
-    forms INTEGER NOT NULL, position TEXT NOT NULL,
+    id INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, rows INTEGER NOT NULL, forms INTEGER NOT NULL,
+    position TEXT NOT NULL,
     action BLOB NOT NULL, user BLOB NOT NULL, user_entries BLOB, "group" BLOB NOT NULL, group_entries BLOB,
     line BLOB NOT NULL, source BLOB NOT NULL, rejects BLOB NOT NULL
 );
+CREATE TABLE unsettled (window INTEGER PRIMARY KEY, changes INTEGER NOT NULL);
 CREATE TABLE settlement (
     id INTEGER PRIMARY KEY, window INTEGER NOT NULL, batch INTEGER NOT NULL, at REAL NOT NULL, lost_at REAL,
     rows BLOB NOT NULL, status BLOB NOT NULL, details BLOB NOT NULL, history BLOB NOT NULL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -142,12 +143,11 @@ class LedgerWriter:
         is_valid = columns.action != REJECTED_ROW
         with self._transaction():
             self._connection.execute(
-                "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     window.id,
                     window.first_row,
                     len(columns),
-                    unsettled,
                     columns.user.take(is_valid).forms | columns.group.take(is_valid).forms << 2,
                     _text(window.position),
                     pack_ints(columns.action),
@@ -160,6 +160,7 @@ class LedgerWriter:
                     pack_json([(r.index, r.reason) for r in columns.rejects]),
                 ),
             )
+            self._connection.execute("INSERT INTO unsettled VALUES (?, ?)", (window.id, unsettled))
             self._count(Status.REJECTED, len(columns.rejects))
             self._mark_ended(window.ended)
 
@@ -172,7 +173,9 @@ class LedgerWriter:
         """Record final words, all in one transaction; `changed` is by how much each status' count grows."""
         with self._transaction():
             self._save(figures)
+            done: Counter[int] = Counter()
             for s in settlements:
+                done[s.window] += len(s.rows)
                 lost = max((attempt.at for attempt in s.history if attempt.lost), default=None)
                 self._connection.execute(
                     "INSERT INTO settlement (window, batch, at, lost_at, rows, status, details, history)"
@@ -188,10 +191,10 @@ class LedgerWriter:
                         pack_json([astuple(attempt) for attempt in s.history]),
                     ),
                 )
-                self._connection.execute(
-                    "UPDATE window SET unsettled = max(0, unsettled - ?) WHERE id = ?",
-                    (len(s.rows), s.window),
-                )
+            self._connection.executemany(
+                "UPDATE unsettled SET changes = max(0, changes - ?) WHERE window = ?",
+                ((count, window) for window, count in done.items()),
+            )
             for status, count in changed.items():
                 self._count(status, count)
 
