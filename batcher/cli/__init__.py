@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
 from typing import Annotated
 
@@ -44,4 +45,5 @@ def options(
 
 def main() -> None:
     """The entry point of the `batcher` program."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads for an algebra that we do not use
     app()

@@ -8,6 +8,7 @@ of twenty million rows grow to twice its working set. Elsewhere than on glibc no
 from __future__ import annotations
 
 import ctypes
+import gc
 
 import pyarrow as pa
 
@@ -23,3 +24,4 @@ def be_frugal() -> None:
         mallopt(_M_MMAP_THRESHOLD, _MIB)
         mallopt(_M_TRIM_THRESHOLD, 4 * _MIB)
     pa.set_memory_pool(pa.system_memory_pool())
+    gc.freeze()  # what was imported stays, and need not be looked at again and again

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -246,7 +247,7 @@ class Attempt:
     """How often in a row; `at` is then the last time."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """The ops that travel in one request. `user` and `group` tell what their codes mean."""
 
@@ -259,6 +260,10 @@ class Batch:
     """The attempts that carried these changes so far, also inside larger batches."""
 
     def __len__(self) -> int:
+        return self._size
+
+    @cached_property
+    def _size(self) -> int:
         return sum(len(op) for op in self.ops)
 
     @property

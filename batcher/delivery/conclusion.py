@@ -67,10 +67,14 @@ class Conclusion:
         batch, statuses, details = delivery.batch, verdict.statuses, verdict.details
         if self._is_repeat(delivery, history):
             statuses = np.where(statuses == Status.FAILED, Status.UNKNOWN, statuses).astype(np.int8)
+        counts = np.bincount(statuses, minlength=len(Status))
+        accepted = bool(counts[Status.APPLIED] or counts[Status.UNCHANGED])
+        if not counts[Status.PENDING] and accepted:
+            word = Settlement(batch.window, batch.id, batch.rows, statuses, details, self._clock.utc(), history)
+            return Delivered((word,), history=history, accepted=True)
         told = np.flatnonzero(statuses != Status.PENDING)
         kept = {int(np.searchsorted(told, place)): reason for place, reason in details.items()}
         word = Settlement(batch.window, batch.id, batch.rows[told], statuses[told], kept, self._clock.utc(), history)
-        accepted = bool((statuses == Status.APPLIED).any() or (statuses == Status.UNCHANGED).any())
         pieces: tuple[tuple[Op, ...], ...] = ()
         if len(told) < len(batch):
             self._requests.split += 1

@@ -95,6 +95,21 @@ class Courier:
 
         """
         delivery = Delivery(batch, self._health.accepted)
+        verdict = await self._attempt(delivery)
+        if isinstance(verdict, Retry):
+            verdict = await self._insist(delivery, verdict)
+        return self._conclusion.of(delivery, verdict)
+
+    async def _insist(self, delivery: Delivery, first: Retry) -> Verdict:
+        """Try again until there is another verdict or the patience is used up.
+
+        Most batches never get here, and tenacity, which is set up here, would cost them more than their request.
+        """
+        seen: list[Verdict] = [first]
+
+        async def next_verdict() -> Verdict:
+            return seen.pop() if seen else await self._attempt(delivery)
+
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_result(lambda verdict: isinstance(verdict, Retry)),
             stop=lambda _: self._is_exhausted(delivery),
@@ -102,12 +117,12 @@ class Courier:
             sleep=self._back_off,
             retry_error_callback=_last_verdict,
         )
-        verdict: Verdict = await retrying(self._attempt, delivery)
+        verdict: Verdict = await retrying(next_verdict)
         if isinstance(verdict, Retry):
             self._stopping.check()
             if self._is_outage(delivery) and not await self._answers_a_probe():
-                verdict = Stop(Cause.OUTAGE, f"the target does not answer as it should: {verdict.reason}")
-        return self._conclusion.of(delivery, verdict)
+                return Stop(Cause.OUTAGE, f"the target does not answer as it should: {verdict.reason}")
+        return verdict
 
     def _is_outage(self, delivery: Delivery) -> bool:
         """Whether nothing was accepted while this delivery used up its attempts."""

@@ -52,6 +52,8 @@ class Turnstile:
         self._stopping = stopping
         self._gate = anyio.Lock()
         self._permits = anyio.CapacityLimiter(limit.limit)
+        self._queueing = 0
+        self._queueing_since = 0.0
 
     def __repr__(self) -> str:
         return f"<Turnstile {self.in_flight} in flight, {self.limit!r}, {self.pacer!r}>"
@@ -65,7 +67,10 @@ class Turnstile:
 
         """
         permit = object()
-        await self._permits.acquire_on_behalf_of(permit)
+        try:
+            self._permits.acquire_on_behalf_of_nowait(permit)
+        except anyio.WouldBlock:
+            await self._queue(permit)
         try:
             response = await self._exchange(request, changes, departed)
         finally:
@@ -73,6 +78,18 @@ class Turnstile:
         if response.status >= _REFUSED and (wish := retry_after(response.headers, self.clock.utc())):
             self.keep_quiet(wish, str(response.status))
         return response
+
+    async def _queue(self, permit: object) -> None:
+        """Wait for a place among those in flight; the time in which anybody does counts once."""
+        if not self._queueing:
+            self._queueing_since = self.clock.now()
+        self._queueing += 1
+        try:
+            await self._permits.acquire_on_behalf_of(permit)
+        finally:
+            self._queueing -= 1
+            if not self._queueing:
+                self.waited.concurrency += self.clock.now() - self._queueing_since
 
     async def _exchange(self, request: Request, changes: int, departed: Callable[[], None] | None) -> Response:
         gated = self.pacer.is_limited

@@ -17,6 +17,7 @@ from batcher.ledger.writer import Figures, LedgerWriter
 
 T = TypeVar("T")
 _MOST_AT_ONCE = 256
+_STATUSES = len(Status)
 
 
 class Executor(Protocol):
@@ -101,7 +102,10 @@ class Books:
         """
         self._queued += 1
         try:
-            await self._inbox.send(settlement)
+            try:
+                self._inbox.send_nowait(settlement)
+            except anyio.WouldBlock:
+                await self._inbox.send(settlement)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise Abandoned from None
 
@@ -144,12 +148,9 @@ class Books:
     def _changes(self, settlement: Settlement) -> Counter[Status]:
         """By how much each count grows."""
         window = self.open[settlement.window]
-        changed: Counter[Status] = Counter()
         before = window.status[settlement.rows]
-        for status in Status:
-            count = int((settlement.status == status).sum()) - int((before == status).sum())
-            if count:
-                changed[status] = count
+        after, was = np.bincount(settlement.status, minlength=_STATUSES), np.bincount(before, minlength=_STATUSES)
+        changed = Counter({Status(status): count for status, count in enumerate((after - was).tolist()) if count})
         losers = int(window.losers[settlement.rows[before == Status.PENDING]].sum())
         if losers:
             changed[Status.SUPERSEDED] += losers

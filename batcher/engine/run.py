@@ -1,4 +1,4 @@
-"""The one task group and its bounded channels: windows in, batches to the workers, settlements to the ledger."""
+"""The one task group: windows in, batches to the workers, settlements to the ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import cast
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from batcher.core.blame import Blame
 from batcher.core.clock import Clock
@@ -85,7 +84,8 @@ class Run:
         self._opened = opened
         self._batch_ids = count(first_batch)
         self._digest = Digest(books, schedule, blame, stopping, turnstile.notices, lambda: next(self._batch_ids))
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
+        self._choosing = anyio.Lock(fast_acquire=True)
         self._admitting = 0
         self._held_until: float | None = None
         self._forms = FormsWatch(is_ordered=order_by is OrderBy.INPUT)
@@ -98,7 +98,6 @@ class Run:
 
     async def run(self) -> None:
         """Work until everything is settled, or the run is stopped. What was sent and answered is on disk then."""
-        sender, receiver = anyio.create_memory_object_stream[Batch](0)
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._watch.run)
             watching.start_soon(self._watchdog.run)
@@ -108,10 +107,8 @@ class Run:
                 try:
                     async with anyio.create_task_group() as self._working:
                         self._working.start_soon(self._produce)
-                        self._working.start_soon(self._dispatch, sender)
                         for _ in range(self._workers):
-                            self._working.start_soon(self._work, receiver.clone())
-                        receiver.close()
+                            self._working.start_soon(self._work)
                 finally:
                     self._flushing.deadline = anyio.current_time() + _FLUSH_SECONDS
                     with anyio.CancelScope(shield=True):
@@ -135,7 +132,7 @@ class Run:
                 async with aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
                     async for work in works:
                         while len(self._books.open) >= _MOST_OPEN:
-                            await self._changed.wait()
+                            await self._change()
                         await self._admit(work)
                 self.all_read = True
         except InputError as error:
@@ -184,8 +181,19 @@ class Run:
 
     # Batches out.
 
-    async def _dispatch(self, sender: MemoryObjectSendStream[Batch]) -> None:
-        async with sender:
+    async def _work(self) -> None:
+        while (batch := await self._next_batch()) is not None:
+            try:
+                delivered = await self._courier.deliver(batch)
+            except Abandoned:
+                self._schedule.done(batch)
+            else:
+                await self._digest.take(batch, delivered)
+            self._wake()
+
+    async def _next_batch(self) -> Batch | None:
+        """What to deliver next, when there is anything; None when the run ends. One worker at a time asks."""
+        async with self._choosing:
             while not self._stopping.is_set:
                 turn = self._schedule.take(self._clock.now())
                 if turn.batch is not None and self._digest.cut(turn.batch):
@@ -197,15 +205,14 @@ class Run:
                             " whether they or the run are at fault",
                             self._blame.holds,
                         )
-                    started = self._clock.now()
-                    await sender.send(turn.batch)
-                    self._turnstile.waited.concurrency += self._clock.now() - started
-                elif self._blame.holds and self._nothing_else_is_left():
+                    return turn.batch
+                if self._blame.holds and self._nothing_else_is_left():
                     await self._book_what_is_left()
                 elif self._is_done():
-                    return
+                    break
                 else:
                     await self._wait_for_change(turn.at)
+        return None
 
     async def _book_what_is_left(self) -> None:
         """Nothing could prove whose fault it is, unless the target refuses what changes nothing, too."""
@@ -249,21 +256,10 @@ class Run:
         started = self._clock.now()
         self._held_until = at
         with anyio.move_on_after(math.inf if at is None else at - started):
-            await self._changed.wait()
+            await self._change()
         self._held_until = None
         if at is not None and not self._schedule.in_flight:
             self._turnstile.waited.grace += self._clock.now() - started
-
-    async def _work(self, receiver: MemoryObjectReceiveStream[Batch]) -> None:
-        async with receiver:
-            async for batch in receiver:
-                try:
-                    delivered = await self._courier.deliver(batch)
-                except Abandoned:
-                    self._schedule.done(batch)
-                else:
-                    await self._digest.take(batch, delivered)
-                self._wake()
 
     # Outcomes down.
 
@@ -294,6 +290,12 @@ class Run:
         if self._working is not None:
             self._working.cancel_scope.cancel()
 
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -9,8 +10,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import anyio
 
 from batcher.core.blame import Blame
 from batcher.core.clock import Clock
@@ -61,8 +60,9 @@ class Surroundings:
 
 def real_surroundings(state_folder: Path | None) -> Surroundings:
     """The clock, the dice, a worker thread, and HTTP. Call it within a running event loop."""
-    offset = time.time() - anyio.current_time()  # noqa: TID251 — the one place where the clock is read
-    clock = Clock(anyio.current_time, lambda: anyio.current_time() + offset)
+    now = asyncio.get_running_loop().time  # what anyio.current_time() finds out anew at every call
+    offset = time.time() - now()  # noqa: TID251 — the one place where the clock is read
+    clock = Clock(now, lambda: now() + offset)
     return Surroundings(clock, random.random, in_thread, _http, state_folder)
 
 

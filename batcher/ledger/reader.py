@@ -142,7 +142,8 @@ class LedgerReader:
     def window_ids(self, *, unsettled_only: bool = False) -> list[int]:
         """The windows in order."""
         listed = "SELECT window FROM unsettled WHERE changes > 0 ORDER BY window"
-        return [i for (i,) in self._connection.execute(listed if unsettled_only else "SELECT id FROM window ORDER BY id")]
+        query = listed if unsettled_only else "SELECT id FROM window ORDER BY id"
+        return [window for (window,) in self._connection.execute(query)]
 
     def windows(self) -> Iterator[WindowState]:
         """Every window in order, with its state; one at a time is in memory."""
