@@ -8,7 +8,7 @@ however slow, never brings two sends closer together than the rate allows.
 
 from __future__ import annotations
 
-import math
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,6 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, Protocol, Self
 
 import aiohttp
-import anyio
 
 from batcher.core.errors import ConfigurationError, NotSentError, ReplyLostError, UntrustedError
 from batcher.core.http import Request, Response
@@ -77,15 +76,17 @@ class _Flight:
     """One exchange, as the connection hook sees it."""
 
     turn: Callable[[], Awaitable[None]]
+    now: Callable[[], float]
     timeout: float
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
     sent: bool = False
 
     async def depart(self) -> None:
-        self.scope.deadline = math.inf
+        if self.sent:
+            self.limit.reschedule(None)
         await self.turn()
         self.sent = True
-        self.scope.deadline = anyio.current_time() + self.timeout
+        self.limit.reschedule(self.now() + self.timeout)
 
 
 class HttpTransport:
@@ -97,6 +98,7 @@ class HttpTransport:
         self._secrets = secrets
 
     async def __aenter__(self) -> Self:
+        self._now = asyncio.get_running_loop().time
         trace = aiohttp.TraceConfig()
         trace.on_connection_create_end.append(_depart)
         trace.on_connection_reuseconn.append(_depart)
@@ -117,9 +119,9 @@ class HttpTransport:
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
         """See `Transport`. Secrets that the server echoes are masked in the reply's headers and body."""
-        flight = _Flight(turn, self._timeout)
+        flight = _Flight(turn, self._now, self._timeout)
         try:
-            with flight.scope:
+            async with flight.limit:
                 return await self._send(request, flight)
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch) as error:
             raise UntrustedError(
@@ -127,12 +129,11 @@ class HttpTransport:
                 " target.ca_file or target.tls_fingerprint"
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            if flight.limit.expired():
+                raise ReplyLostError(f"no whole reply within {self._timeout:g} s") from None
             if flight.sent:
                 raise ReplyLostError(f"no whole reply: {_reason(error)}") from None
             raise NotSentError(f"no connection: {_reason(error)}") from None
-        if flight.sent:
-            raise ReplyLostError(f"no whole reply within {self._timeout:g} s")
-        raise NotSentError(f"no connection within {_CONNECT_SECONDS:g} s")
 
     async def _send(self, request: Request, flight: _Flight) -> Response:
         async with self._session.request(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from batcher.core.limit import Meter, Pacer, PaceState, Turn, Waiting
 _log = logging.getLogger(__name__)
 _LARGEST = 1 << 20
 _AGAIN = 0.01
+_LOOK_SECONDS = 0.02
 _PATIENCE = 5.0
 """Seconds. Nobody holds the lock for so long, unless it was suspended with it."""
 
@@ -34,6 +36,7 @@ class SharedPacer(Pacer):
         self._offset = utc_offset
         self._descriptor: int | None = None
         self._refused_since: float | None = None
+        self._looked_at = -math.inf
         self._others = PaceState([], [], 0.0, "")
         """What the file holds of meters that this run does not have."""
         try:
@@ -57,12 +60,16 @@ class SharedPacer(Pacer):
 
     def turn(self, now: float, changes: int) -> Turn:
         """As of any pacer, for all runs together."""
+        if self._has_just_looked(now):
+            return super().turn(now + self._offset, changes)
         with self._file(now) as descriptor:
             is_mine = descriptor is not None or self._descriptor is None
             return super().turn(now + self._offset, changes) if is_mine else Turn(_AGAIN, Waiting.RATE)
 
     def try_take(self, now: float, changes: int) -> Turn:
         """As of any pacer; no other run can take the same turn."""
+        if self._has_just_looked(now):
+            return super().turn(now + self._offset, changes)
         with self._file(now) as descriptor:
             if descriptor is None and self._descriptor is not None:
                 return Turn(_AGAIN, Waiting.RATE)
@@ -72,6 +79,13 @@ class SharedPacer(Pacer):
                 if descriptor is not None and self.is_limited:
                     self._write(descriptor)
             return turn
+
+    def _has_just_looked(self, now: float) -> bool:
+        """Without a rate the file only tells of quiet, for which a look now and then is enough."""
+        if self.is_limited or not 0 <= now - self._looked_at < _LOOK_SECONDS:
+            self._looked_at = now
+            return False
+        return True
 
     @contextmanager
     def _file(self, now: float, *, is_asking: bool = True) -> Iterator[int | None]:
