@@ -21,7 +21,7 @@ def be_frugal() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
-        mallopt(_M_MMAP_THRESHOLD, _MIB)
-        mallopt(_M_TRIM_THRESHOLD, 4 * _MIB)
+        mallopt(_M_MMAP_THRESHOLD, 4 * _MIB)
+        mallopt(_M_TRIM_THRESHOLD, 16 * _MIB)
     pa.set_memory_pool(pa.system_memory_pool())
     gc.freeze()  # what was imported stays, and need not be looked at again and again

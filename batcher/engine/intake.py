@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from batcher.core.coalesce import coalesce
-from batcher.core.lanes import OrderBy, lane_keys, shared
+from batcher.core.lanes import OrderBy, common, distinct, lane_keys, shared
 from batcher.core.model import Batch, Hashes, Ints, Limits, Op, Status
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.wire import Wire
@@ -21,7 +21,7 @@ def take_in(work: Work, order_by: OrderBy, before: Sequence[Hashes]) -> tuple[Op
     Args:
         work: The window, with what is settled already.
         order_by: The ordering domain.
-        before: The sorted lane keys of the windows that are still open.
+        before: The lane keys (sorted, each once) of the windows that are still open.
 
     """
     columns = work.window.columns
@@ -33,10 +33,11 @@ def take_in(work: Work, order_by: OrderBy, before: Sequence[Hashes]) -> tuple[Op
     wanted = is_winner & (status == Status.PENDING) if work.wanted is None else work.wanted
     rows = np.flatnonzero(wanted)
     keys = lane_keys(columns.user.take(rows), columns.group.take(rows), order_by)
+    mine = distinct(keys)
     waits = np.zeros(len(rows), bool)
     for lanes in before:
-        waits |= shared(keys, lanes)
-    window = OpenWindow(work.window, winner, losers, status, len(rows), np.sort(keys), rows[waits])
+        waits |= shared(keys, common(mine, lanes))
+    window = OpenWindow(work.window, winner, losers, status, len(rows), mine, rows[waits])
     return window, rows[~waits]
 
 

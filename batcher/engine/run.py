@@ -11,6 +11,7 @@ from typing import cast
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from batcher.core.blame import Blame
 from batcher.core.clock import Clock
@@ -127,20 +128,35 @@ class Run:
     # Windows in.
 
     async def _produce(self) -> None:
-        try:
-            with self._producing:
-                async with aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
-                    async for work in works:
-                        while len(self._books.open) >= _MOST_OPEN:
-                            await self._change()
-                        await self._admit(work)
+        with self._producing:
+            sender, receiver = anyio.create_memory_object_stream[Work](0)
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(self._read_ahead, sender)
+                await self._admit_all(receiver)
+            if self.input_error is None:
                 self.all_read = True
-        except InputError as error:
-            self.input_error = error
-            self._stopping.stop(Cause.INPUT, str(error))
-        except LedgerError as error:
-            self._stopping.stop(Cause.LEDGER, str(error))
+            else:
+                self._stopping.stop(Cause.INPUT, str(self.input_error))
         self._wake()
+
+    async def _read_ahead(self, sender: MemoryObjectSendStream[Work]) -> None:
+        """Read the next window while the one before is packed."""
+        async with sender, aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
+            try:
+                async for work in works:
+                    await sender.send(work)
+            except InputError as error:
+                self.input_error = error
+
+    async def _admit_all(self, receiver: MemoryObjectReceiveStream[Work]) -> None:
+        async with receiver:
+            async for work in receiver:
+                while len(self._books.open) >= _MOST_OPEN:
+                    await self._change()
+                try:
+                    await self._admit(work)
+                except LedgerError as error:
+                    self._stopping.stop(Cause.LEDGER, str(error))
 
     async def _admit(self, work: Work) -> None:
         self._admitting += 1
