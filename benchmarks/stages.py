@@ -78,7 +78,8 @@ def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, flo
     size = count = 0
     for window in windows:
         with clock("coalesce"):
-            opened, rows = take_in(Work(window), OrderBy.PAIR, [])
+            intake = take_in(Work(window), OrderBy.PAIR)
+            opened, rows = intake.window, intake.hold_back([])
         with clock("pack"):
             made = batches(opened, rows, limits, target.wire, OrderBy.PAIR, lambda: next(ids))
         with clock("encode"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import anyio
-from rich.live import Live
-from rich.text import Text
 
 from batcher.cli.console import say, standard_error
 from batcher.core.model import Status
@@ -41,6 +39,10 @@ class Progress:
             while True:
                 await anyio.sleep(_LINE_SECONDS)
                 say(self.line())
+
+        from rich.live import Live
+        from rich.text import Text
+
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while True:
                 await anyio.sleep(_REDRAW_SECONDS)

@@ -22,8 +22,6 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.session import Observer
 from batcher.engine.summary import report, when
 from batcher.settings import Settings
-from batcher.simulator.behaviour import Behaviour
-from batcher.simulator.server import serve
 
 _LONGEST_END = 60.0
 """Seconds. A stop drains for 10 and writes for 10 more."""
@@ -104,6 +102,9 @@ def journal_of(ledger: Path) -> Path:
 
 async def embedded(stack: AsyncExitStack, ledger: Path) -> str:
     """Start the embedded server for as long as the stack lasts; gives its address."""
+    from batcher.simulator.behaviour import Behaviour
+    from batcher.simulator.server import serve
+
     journal = journal_of(ledger)
     try:
         journal.touch(mode=0o600)

@@ -52,4 +52,4 @@ def common(one: Hashes, other: Hashes) -> Hashes:
     """
     both = np.concatenate([one, other])
     both.sort(kind="stable")
-    return both[1:][both[1:] == both[:-1]]
+    return both[1:][both[1:] == both[:-1]]  # type: ignore[no-any-return]  # numpy's operators

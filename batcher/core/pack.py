@@ -79,12 +79,11 @@ def _products(columns: Columns, rows: Ints, action: Action, limits: Limits, wire
     pairs = _Pairs.of(columns, rows, wire)
     packer = _Packer(pairs, action, limits, wire)
     buckets = _Buckets.of(pairs)
-    is_left = np.ones(len(rows), bool)
-    for bucket in np.flatnonzero(buckets.choose(pairs, wire.op)).tolist():
-        index = buckets.matrix(pairs, bucket)
-        is_left[index.ravel()] = False
-        yield from packer.blocks(index)
-    yield from packer.by_group(np.flatnonzero(is_left))
+    chosen = buckets.choose(pairs, wire.op)
+    yield from packer.products(buckets, chosen)
+    is_packed = np.empty(len(pairs.users), bool)
+    is_packed[buckets.members] = np.repeat(chosen, buckets.count)
+    yield from packer.by_group(np.flatnonzero(~is_packed[pairs.user]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,8 +141,8 @@ def _dense(codes: Ints) -> tuple[Ints, Ints]:
 class _Buckets:
     """Users with equal group sets.
 
-    `members` lists the users bucket by bucket; the rest is per bucket: its first member, how many, and the bytes of
-    its users and of its groups.
+    `members` lists the users bucket by bucket; the rest is per bucket: where its members start, how many they are, and
+    the bytes of its users and of its groups.
     """
 
     members: Ints
@@ -154,11 +153,14 @@ class _Buckets:
 
     @staticmethod
     def of(pairs: _Pairs) -> _Buckets:
-        # A set's hash is the sum of its members' hashes: it chooses the bucket, `matrix` checks for equality.
+        # A set's hash is the sum of its members' hashes.
         words = mix(np.arange(1, len(pairs.groups) + 1, dtype=np.uint64))
         hashes = np.add.reduceat(words[pairs.group], pairs.first)
         members = np.argsort(hashes)
-        start = run_starts(hashes[members].view(np.int64))
+        is_first = np.ones(len(members), bool)
+        is_first[1:] = hashes[members[1:]] != hashes[members[:-1]]
+        is_first[1:] |= ~_equal_sets(pairs, members)
+        start = np.flatnonzero(is_first)
         count = np.diff(start, append=len(members))
         groups_width = np.add.reduceat(pairs.group_width[pairs.group], pairs.first)
         return _Buckets(
@@ -184,14 +186,16 @@ class _Buckets:
         mixed = product[chosen].sum() + per_group[~chosen].sum() + (op + pairs.group_width[in_rest]).sum()
         return chosen if mixed <= product.sum() else np.ones(len(chosen), bool)
 
-    def matrix(self, pairs: _Pairs, bucket: int) -> Ints:
-        """Positions of the bucket's pairs, a line per user, without users whose set only has the same hash."""
-        users = self.members[self.start[bucket] : self.start[bucket] + self.count[bucket]]
-        users = users[pairs.size[users] == pairs.size[users[0]]]
-        index: Ints = pairs.first[users][:, None] + np.arange(pairs.size[users[0]])
-        groups = pairs.group[index]
-        same: Mask = (groups == groups[0]).all(axis=1)
-        return index[same]
+
+def _equal_sets(pairs: _Pairs, members: Ints) -> Mask:
+    """Whether each of the members, from the second on, wants the same groups as the one before."""
+    size = pairs.size[members]
+    first = np.cumsum(size) - size
+    offset = np.arange(len(pairs.group)) - np.repeat(first, size)
+    group = pairs.group[np.repeat(pairs.first[members], size) + offset]
+    before = np.arange(len(group)) - np.repeat(np.concatenate([size[:1], size[:-1]]), size)
+    is_same = np.logical_and.reduceat(group == group[before], first)
+    return (size[1:] == size[:-1]) & is_same[1:]  # type: ignore[no-any-return]  # numpy's operators
 
 
 class _Packer:
@@ -204,7 +208,25 @@ class _Packer:
         self._op = wire.op
         self._room = limits.max_bytes - wire.request - wire.op
 
-    def blocks(self, index: Ints) -> Iterator[_Sized]:
+    def products(self, buckets: _Buckets, chosen: Mask) -> Iterator[_Sized]:
+        """These buckets, each as one op where it fits."""
+        pairs, limits = self._pairs, self._limits
+        first = pairs.first[buckets.members]
+        size = pairs.size[buckets.members[buckets.start]]
+        width = buckets.users_width + buckets.groups_width
+        fits = (buckets.count <= limits.max_users) & (size <= limits.max_groups)
+        fits &= (buckets.count * size <= limits.max_changes) & (width <= self._room)
+        columns = (column[chosen].tolist() for column in (buckets.start, buckets.count, size, width, fits))
+        for start, count, groups, bytes_, is_whole in zip(*columns, strict=True):
+            index = first[start : start + count, None] + np.arange(groups)
+            if is_whole:
+                users = pairs.users.codes[buckets.members[start : start + count]]
+                codes = pairs.groups.codes[pairs.group[index[0]]]
+                yield Op(self._action, users, codes, pairs.row[index.ravel()], Shape.PRODUCT), self._op + bytes_
+            else:
+                yield from self._blocks(index)
+
+    def _blocks(self, index: Ints) -> Iterator[_Sized]:
         """A matrix of pair positions, users × groups."""
         pairs, limits = self._pairs, self._limits
         user, group = pairs.user[index[:, 0]], pairs.group[index[0]]

@@ -1,8 +1,9 @@
-"""What of a window is to be sent, what of it must wait for the window before, and the batches of both."""
+"""What of a window is to be sent, what of it must wait for the windows before, and the batches of both."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,15 +16,31 @@ from batcher.engine.books import OpenWindow
 from batcher.engine.feed import Work
 
 
-def take_in(work: Work, order_by: OrderBy, before: Sequence[Hashes]) -> tuple[OpenWindow, Ints]:
-    """The window, ready to be opened, and the rows of it that may be sent at once.
+@dataclass(frozen=True, slots=True, eq=False)
+class Intake:
+    """A window, ready to be opened; the rows that are to be sent, and the lane key of each."""
 
-    Args:
-        work: The window, with what is settled already.
-        order_by: The ordering domain.
-        before: The lane keys (sorted, each once) of the windows that are still open.
+    window: OpenWindow
+    rows: Ints
+    keys: Hashes
+    is_new: bool
 
-    """
+    def hold_back(self, before: Sequence[Hashes]) -> Ints:
+        """The rows that may be sent at once; the window keeps the others.
+
+        Args:
+            before: The lane keys (sorted, each once) of the windows that are still open.
+
+        """
+        waits = np.zeros(len(self.rows), bool)
+        for lanes in before:
+            waits |= shared(self.keys, common(self.window.lanes, lanes))
+        self.window.held_back = self.rows[waits]
+        return self.rows[~waits]
+
+
+def take_in(work: Work, order_by: OrderBy) -> Intake:
+    """What is to be sent of a window, whatever other windows there are."""
     columns = work.window.columns
     count = len(columns)
     winner = coalesce(columns)
@@ -33,12 +50,8 @@ def take_in(work: Work, order_by: OrderBy, before: Sequence[Hashes]) -> tuple[Op
     wanted = is_winner & (status == Status.PENDING) if work.wanted is None else work.wanted
     rows = np.flatnonzero(wanted)
     keys = lane_keys(columns.user.take(rows), columns.group.take(rows), order_by)
-    mine = distinct(keys)
-    waits = np.zeros(len(rows), bool)
-    for lanes in before:
-        waits |= shared(keys, common(mine, lanes))
-    window = OpenWindow(work.window, winner, losers, status, len(rows), mine, rows[waits])
-    return window, rows[~waits]
+    window = OpenWindow(work.window, winner, losers, status, len(rows), distinct(keys))
+    return Intake(window, rows, keys, is_new=work.status is None)
 
 
 def batches(

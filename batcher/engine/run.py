@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from itertools import count
 from typing import cast
 
@@ -30,7 +31,7 @@ from batcher.engine.budget import Budget, Watch
 from batcher.engine.digest import Digest
 from batcher.engine.feed import Work
 from batcher.engine.forms import FormsWatch
-from batcher.engine.intake import batches, take_in
+from batcher.engine.intake import Intake, batches, take_in
 from batcher.engine.watchdog import STALLED_SECONDS, Watchdog
 
 _log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class Run:
 
     async def _produce(self) -> None:
         with self._producing:
-            sender, receiver = anyio.create_memory_object_stream[Work](0)
+            sender, receiver = anyio.create_memory_object_stream[Intake](0)
             async with anyio.create_task_group() as reading:
                 reading.start_soon(self._read_ahead, sender)
                 await self._admit_all(receiver)
@@ -139,32 +140,33 @@ class Run:
                 self._stopping.stop(Cause.INPUT, str(self.input_error))
         self._wake()
 
-    async def _read_ahead(self, sender: MemoryObjectSendStream[Work]) -> None:
-        """Read the next window while the one before is packed."""
+    async def _read_ahead(self, sender: MemoryObjectSendStream[Intake]) -> None:
+        """Read and coalesce the next window while the one before is packed."""
         async with sender, aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
             try:
                 async for work in works:
-                    await sender.send(work)
+                    await sender.send(await self._executor(partial(take_in, work, self._order_by)))
             except InputError as error:
                 self.input_error = error
 
-    async def _admit_all(self, receiver: MemoryObjectReceiveStream[Work]) -> None:
+    async def _admit_all(self, receiver: MemoryObjectReceiveStream[Intake]) -> None:
         async with receiver:
-            async for work in receiver:
+            async for intake in receiver:
                 while len(self._books.open) >= _MOST_OPEN:
                     await self._change()
                 try:
-                    await self._admit(work)
+                    await self._admit(intake)
                 except LedgerError as error:
                     self._stopping.stop(Cause.LEDGER, str(error))
 
-    async def _admit(self, work: Work) -> None:
+    async def _admit(self, intake: Intake) -> None:
+        window = intake.window
         self._admitting += 1
         try:
             with anyio.CancelScope(shield=True):
-                before = [window.lanes for window in self._books.open.values()]
-                window, rows = await self._executor(lambda: take_in(work, self._order_by, before))
-                await self._books.open_window(window, is_new=work.status is None)
+                before = [other.lanes for other in self._books.open.values()]
+                rows = await self._executor(lambda: intake.hold_back(before))
+                await self._books.open_window(window, is_new=intake.is_new)
             self._opened(window)
             self._forms.look_at(window.window.columns)
             await self._pack(window, rows)

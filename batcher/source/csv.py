@@ -14,7 +14,6 @@ from itertools import accumulate, islice
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from batcher.core.errors import InputError
@@ -160,9 +159,14 @@ def _plain_length(array: pa.Array) -> int:
     if pa.types.is_int64(array.type):
         return total_digits(array.to_numpy())
     if pa.types.is_dictionary(array.type):
-        lengths = pc.binary_length(array.dictionary).to_numpy()
-        return int(lengths[array.indices.to_numpy()].sum())
-    return int(pc.sum(pc.binary_length(array)).as_py())
+        return int(np.diff(_offsets(array.dictionary))[array.indices.to_numpy()].sum())
+    offsets = _offsets(array)
+    return int(offsets[-1] - offsets[0])
+
+
+def _offsets(texts: pa.StringArray) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    """Where each text begins and the last one ends, in bytes; Arrow keeps them so."""
+    return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
 
 
 def _actions(array: pa.DictionaryArray) -> np.ndarray[tuple[int], np.dtype[np.int8]] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from batcher.core.model import Columns, Position, Window
 
-WINDOW_ROWS = 100_000
+WINDOW_ROWS = 125_000
 """A window is closed when it has as many; it may exceed this by one stretch. Two are in memory at a time."""
 
 
