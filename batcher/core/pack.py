@@ -153,14 +153,11 @@ class _Buckets:
 
     @staticmethod
     def of(pairs: _Pairs) -> _Buckets:
-        # A set's hash is the sum of its members' hashes.
+        # A set's hash is the sum of its members' hashes: it proposes the buckets, `are_uniform` checks them.
         words = mix(np.arange(1, len(pairs.groups) + 1, dtype=np.uint64))
         hashes = np.add.reduceat(words[pairs.group], pairs.first)
         members = np.argsort(hashes)
-        is_first = np.ones(len(members), bool)
-        is_first[1:] = hashes[members[1:]] != hashes[members[:-1]]
-        is_first[1:] |= ~_equal_sets(pairs, members)
-        start = np.flatnonzero(is_first)
+        start = run_starts(hashes[members].view(np.int64))
         count = np.diff(start, append=len(members))
         groups_width = np.add.reduceat(pairs.group_width[pairs.group], pairs.first)
         return _Buckets(
@@ -172,7 +169,10 @@ class _Buckets:
         )
 
     def choose(self, pairs: _Pairs, op: int) -> Mask:
-        """Which buckets travel as products in the cheaper of the two covers; `op` is the cost of an op."""
+        """Which buckets travel as products in the cheaper of the two covers; `op` is the cost of an op.
+
+        Users whose sets only have the same hash, by chance, are left to travel per group.
+        """
         product = op + self.users_width + self.groups_width
         per_group = pairs.size[self.members[self.start]] * self.users_width
         chosen: Mask = product < per_group
@@ -184,18 +184,31 @@ class _Buckets:
             in_rest = np.zeros(len(pairs.groups), bool)
             in_rest[pairs.group[~by_user[pairs.user]]] = True
         mixed = product[chosen].sum() + per_group[~chosen].sum() + (op + pairs.group_width[in_rest]).sum()
-        return chosen if mixed <= product.sum() else np.ones(len(chosen), bool)
+        chosen = chosen if mixed <= product.sum() else np.ones(len(chosen), bool)
+        chosen[chosen] = self._are_uniform(pairs, chosen)
+        return chosen
+
+    def _are_uniform(self, pairs: _Pairs, chosen: Mask) -> Mask:
+        """Whether the members of each of these buckets really want the same groups."""
+        if not chosen.any():
+            return np.ones(0, bool)
+        members, count = self.members[np.repeat(chosen, self.count)], self.count[chosen]
+        is_as_before = _equal_sets(pairs, members)
+        start = np.cumsum(count) - count
+        is_as_before[start] = True
+        return np.logical_and.reduceat(is_as_before, start)
 
 
 def _equal_sets(pairs: _Pairs, members: Ints) -> Mask:
-    """Whether each of the members, from the second on, wants the same groups as the one before."""
+    """Whether each of the members wants the same groups as the one before; of the first it means nothing."""
     size = pairs.size[members]
     first = np.cumsum(size) - size
-    offset = np.arange(len(pairs.group)) - np.repeat(first, size)
+    offset = np.arange(int(size.sum())) - np.repeat(first, size)
     group = pairs.group[np.repeat(pairs.first[members], size) + offset]
-    before = np.arange(len(group)) - np.repeat(np.concatenate([size[:1], size[:-1]]), size)
+    size_before = np.concatenate([size[:1], size[:-1]])
+    before = np.arange(len(group)) - np.repeat(size_before, size)
     is_same = np.logical_and.reduceat(group == group[before], first)
-    return (size[1:] == size[:-1]) & is_same[1:]  # type: ignore[no-any-return]  # numpy's operators
+    return (size == size_before) & is_same  # type: ignore[no-any-return]  # numpy's operators
 
 
 class _Packer:

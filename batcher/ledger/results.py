@@ -20,6 +20,8 @@ from batcher.ledger.reader import LedgerReader
 FORMATS = ("csv", "jsonl", "parquet")
 _IDS, _NAMES, _BOTH = 1, 2, 3
 _CSV_STRETCH = 1 << 16
+_FREE_TEXTS = ("user_name", "group_name", "detail", "source")
+"""The columns whose words are not ours."""
 _FORMULA = r"^([=+\-@\t\r])"
 """What makes a spreadsheet take a cell for a formula (OWASP, CSV injection)."""
 
@@ -186,14 +188,17 @@ class _Csv:
 
     def write(self, table: pa.Table) -> None:
         for part in table.to_batches(max_chunksize=_CSV_STRETCH):
-            texts = [column for column in part.columns if pa.types.is_string(column.type)]
-            special = any(pc.any(pc.match_substring_regex(text, r'[",\r\n]')).as_py() for text in texts)
-            style = "needed" if special else "none"
+            texts = (part.column(name) for name in _FREE_TEXTS if name in part.schema.names)
+            style = "needed" if any(map(_asks_for_quotes, texts)) else "none"
             options = pa.csv.WriteOptions(include_header=False, quoting_style=style)
             pa.csv.write_csv(part, self._out, options)
 
     def close(self) -> None:
         self._out.flush()
+
+
+def _asks_for_quotes(texts: pa.StringArray) -> bool:
+    return bool(pc.any(pc.match_substring_regex(pc.unique(texts), r'[",\r\n]')).as_py())
 
 
 class _Parquet:
