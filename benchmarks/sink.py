@@ -1,17 +1,20 @@
 """A target in its own process that does as little as it can: counts, and answers what each dialect expects.
 
-    python benchmarks/sink.py [SHARE]
+    python benchmarks/sink.py [--refused SHARE] [--latency MILLISECONDS]
 
 It speaks just enough HTTP/1.1 for one client. `GET /` answers what it counted. SHARE of the requests, half of them
-each, is refused with 429 and with 503.
+each, is refused with 429 and with 503. It ends when its standard input does.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import json
 import random
+import re
 import sys
+import time
+from itertools import chain
 
 import orjson
 
@@ -20,58 +23,92 @@ REFUSALS = [
     b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
 ]
+LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+VERBS = (("add", "added", "added to"), ("remove", "removed", "removed from"))
 
 
 class Sink(asyncio.Protocol):
-    """One connection."""
+    """One connection; the figures are of all together."""
 
     requests = 0
     bytes = 0
+    first = 0.0
+    """When the first request with changes came, in the seconds of `time.time()`."""
     refused = 0.0
+    latency = 0.0
     dice = random.Random(1)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.buffer = b""
+        self.loop = asyncio.get_running_loop()
+        self.parts: list[bytes] = []
+        self.missing = 0
 
     def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
-            head = self.buffer[:end].lower()
-            at = head.find(b"content-length:")
-            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self.buffer) < end + 4 + length:
-                return
-            body, self.buffer = self.buffer[end + 4 : end + 4 + length], self.buffer[end + 4 + length :]
-            self.transport.write(self.answer(head, body))
+        self.parts.append(data)
+        self.missing -= len(data)
+        if self.missing > 0:
+            return
+        buffer = b"".join(self.parts)
+        while (end := buffer.find(b"\r\n\r\n") + 4) > 3:
+            match = LENGTH.search(buffer, 0, end)
+            stop = end + (int(match[1]) if match else 0)
+            if len(buffer) < stop:
+                break
+            self.answer(buffer[:4], buffer[end:stop])
+            buffer = buffer[stop:]
+        self.parts, self.missing = [buffer], (stop - len(buffer) if end > 3 else 0)
 
-    def answer(self, head: bytes, body: bytes) -> bytes:
-        if head.startswith(b"get"):
-            return reply(json.dumps({"requests": Sink.requests, "bytes": Sink.bytes}).encode())
-        if Sink.dice.random() < Sink.refused:
+    def answer(self, method: bytes, body: bytes) -> None:
+        if Sink.latency and method != b"GET ":
+            self.loop.call_later(Sink.latency, self.transport.write, self.reply(method, body))
+        else:
+            self.transport.write(self.reply(method, body))
+
+    def reply(self, method: bytes, body: bytes) -> bytes:
+        if method == b"GET ":
+            return ok(orjson.dumps({"requests": Sink.requests, "bytes": Sink.bytes, "first": Sink.first}))
+        if Sink.refused and Sink.dice.random() < Sink.refused:
             return Sink.dice.choice(REFUSALS)
+        Sink.first = Sink.first or time.time()
         Sink.requests += 1
         Sink.bytes += len(body)
-        if head.startswith(b"patch"):
-            return NO_CONTENT
-        content = orjson.loads(body[body.index(b'{"membership"') : body.rindex(b"\r\n--")])["membership"]
-        said = {
-            listed: [f"User {e['user_id']} {verb} usergroup {e['usergroup_id']}" for e in content[name]]
-            for name, listed, verb in (("add", "added", "added to"), ("remove", "removed", "removed from"))
-        }
-        return reply(orjson.dumps({"data": said}))
+        return ok(statements(body)) if b"membership" in body[:256] and method == b"POST" else NO_CONTENT
 
 
-def reply(body: bytes) -> bytes:
+def statements(body: bytes) -> bytes:
+    """What Scrutinizer says of each entry: by id or by name, as it was asked."""
+    content = orjson.loads(body[body.index(b'{"membership"') : body.rindex(b"\r\n--")])["membership"]
+    said = {}
+    for name, listed, verb in VERBS:
+        entries = content[name]
+        if entries and isinstance(next(iter(entries[0].values())), str):
+            said[listed] = [f"User {e['user_name']} {verb} usergroup {e['usergroup_name']}" for e in entries]
+        else:
+            said[listed] = [f"User {e['user_id']} {verb} usergroup {e['usergroup_id']}" for e in entries]
+    return orjson.dumps({"data": said})
+
+
+def ok(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 async def main() -> None:
-    Sink.refused = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
-    server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--refused", type=float, default=0.0)
+    parser.add_argument("--latency", type=float, default=0.0)
+    options = parser.parse_args()
+    Sink.refused, Sink.latency = options.refused, options.latency / 1000
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Sink, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # ends when whoever started it does
+    await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    if sys.platform == "linux":
+        import uvloop
+
+        uvloop.run(main())
+    else:
+        asyncio.run(main())

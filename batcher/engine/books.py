@@ -131,13 +131,17 @@ class Books:
                 await self._commit(group)
 
     async def _commit(self, group: list[Settlement]) -> None:
-        changed: Counter[Status] = Counter()
-        for settlement in group:
-            changed.update(self._changes(settlement))
         figures = self._figures()
+
+        def write_down() -> Counter[Status]:
+            changed: Counter[Status] = Counter()
+            for settlement in group:
+                changed.update(self._changes(settlement))
+            self._ledger.settle(group, changed, figures)
+            return changed
+
         async with self._one_writer:
-            await self._executor(lambda: self._ledger.settle(group, changed, figures))
-        self.tally.update(changed)
+            self.tally.update(await self._executor(write_down))
         for settlement in group:
             window = self.open[settlement.window]
             window.unsettled -= len(settlement.rows)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 
 import numpy as np
 import orjson
@@ -33,6 +32,7 @@ _SUCCESS = {
 }
 _VERBS = {Action.ADD: "added to", Action.REMOVE: "removed from"}
 _LISTS = {Action.ADD: "added", Action.REMOVE: "removed"}
+_BOUNDARY = b"batcher-form-field"
 _ENVELOPE = 1024 + 2048
 """Bytes. The form around the JSON: its other fields and boundaries, and a token of up to 2 KiB."""
 
@@ -104,15 +104,15 @@ class Scrutinizer:
 
     def _form(self, content: bytes, token: str) -> Request:
         fields = {"authToken": token.encode(), "rm": b"user_api", "action": b"membership", "json": content}
-        # RFC 7578. The boundary may not occur in any value: a hash of them does not, short of a miracle.
-        boundary = blake2b(b"\0".join(fields.values()), digest_size=16).hexdigest()
+        boundary = _BOUNDARY  # RFC 7578: one that occurs in no value
+        while any(boundary in value for value in fields.values()):
+            boundary += b"-"
         parts = [
-            b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
-            % (boundary.encode(), name.encode(), value)
+            b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (boundary, name.encode(), value)
             for name, value in fields.items()
         ]
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        return Request("POST", self.url + _PATH, headers, b"".join(parts) + b"--%b--\r\n" % boundary.encode())
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary.decode()}"}
+        return Request("POST", self.url + _PATH, headers, b"".join(parts) + b"--%b--\r\n" % boundary)
 
 
 def _entries(batch: Batch, op: Op) -> bytes:
@@ -133,8 +133,8 @@ def _all_say_so(batch: Batch, op: Op, said: object) -> bool:
     verb = _VERBS[op.action]
     if _has_ids(batch):
         # With as many statements as entries and no line feed in what is expected, equal texts are equal statements.
-        expected = f"User %d {verb} usergroup %d\n" * len(op) % _alternating(users, groups)
-        return all(isinstance(one, str) for one in said) and "\n".join(said) == expected[:-1]
+        expected = b"User %%d %b usergroup %%d\n" % verb.encode() * len(op) % _alternating(users, groups)
+        return set(map(type, said)) == {str} and "\n".join(said).encode("utf-8", "replace") == expected[:-1]
     entries = zip(batch.user.values(users), batch.group.values(groups), strict=True)
     return said == [f"User {user} {verb} usergroup {group}" for user, group in entries]
 
@@ -144,7 +144,9 @@ def _has_ids(batch: Batch) -> bool:
 
 
 def _alternating(users: Ints, groups: Ints) -> tuple[int, ...]:
-    return tuple(np.stack((users, groups), axis=1).ravel().tolist())
+    both = [0] * (2 * len(users))
+    both[::2], both[1::2] = users.tolist(), groups.tolist()
+    return tuple(both)
 
 
 def _entry(user: Key, group: Key) -> dict[str, Key]:
