@@ -31,6 +31,10 @@ _SUCCESS = {
     Action.REMOVE: re.compile(r"User (.+) removed from usergroup (.+)"),
 }
 _VERBS = {Action.ADD: "added to", Action.REMOVE: "removed from"}
+_MARKS = {Action.ADD: b"-7e77", Action.REMOVE: b"-8e77"}
+_MARKS_READ = {action: float(mark) for action, mark in _MARKS.items()}
+_ANCHOR = 64
+"""Bytes by which a long text is looked for; Python's search prepares for all of what it is given."""
 _LISTS = {Action.ADD: "added", Action.REMOVE: "removed"}
 _BOUNDARY = b"batcher-form-field"
 _ENVELOPE = 1024 + 2048
@@ -67,6 +71,8 @@ class Scrutinizer:
 
     def interpret(self, batch: Batch, response: Response, now: float) -> Verdict:
         """Sentences to entries; what cannot be told stays `PENDING`."""
+        if _is_plain_success(batch, response):
+            return Settled.all(len(batch), Status.APPLIED)
         data = _data(response, now)
         if not isinstance(data, dict):
             return data
@@ -75,10 +81,6 @@ class Scrutinizer:
         start = 0
         for op in batch.ops:
             said = data.get(_LISTS[op.action], [])
-            if _all_say_so(batch, op, said):
-                statuses[start : start + len(op)] = Status.APPLIED
-                start += len(op)
-                continue
             users, groups = op.pairs()
             entries = list(zip(batch.user.values(users), batch.group.values(groups), strict=True))
             for index, outcome in enumerate(_match(op.action, entries, said if isinstance(said, list) else [])):
@@ -120,33 +122,57 @@ def _entries(batch: Batch, op: Op) -> bytes:
     users, groups = op.pairs()
     if _has_ids(batch):
         # One format over all numbers is several times faster than an object per entry.
-        return (b'{"user_id":%d,"usergroup_id":%d},' * len(op) % _alternating(users, groups))[:-1]
+        return (b'{"user_id":%b,"usergroup_id":%b},' * len(op) % _alternating(users, groups))[:-1]
     entries = zip(batch.user.values(users), batch.group.values(groups), strict=True)
     return orjson.dumps([_entry(user, group) for user, group in entries])[1:-1]
 
 
-def _all_say_so(batch: Batch, op: Op, said: object) -> bool:
-    """Whether each entry, in its order, has got its success literally: what nearly every reply says."""
-    if not isinstance(said, list) or len(said) != len(op):
+def _is_plain_success(batch: Batch, response: Response) -> bool:
+    """Whether every entry, in its order, has got its success literally: what nearly every reply says.
+
+    The texts are compared as JSON without blanks, and a number put in their place that occurs nowhere else in the
+    body. So only a few bytes are left to be parsed, and where the numbers are then is where the texts were.
+    """
+    body = response.body
+    if response.status != 200 or any(mark in body for mark in _MARKS.values()):
         return False
+    for op in batch.ops:
+        expected = _expected(batch, op)
+        start = body.find(expected[:_ANCHOR])
+        if start < 0 or not body.startswith(expected, start):
+            return False
+        body = body[:start] + _MARKS[op.action] + body[start + len(expected) :]
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    said = content.get("data") if isinstance(content, dict) and "err" not in content else None
+    return isinstance(said, dict) and all(said.get(_LISTS[op.action]) == [_MARKS_READ[op.action]] for op in batch.ops)
+
+
+def _expected(batch: Batch, op: Op) -> bytes:
+    """The op's successes as JSON, without the brackets."""
     users, groups = op.pairs()
     verb = _VERBS[op.action]
     if _has_ids(batch):
-        # With as many statements as entries and no line feed in what is expected, equal texts are equal statements.
-        expected = b"User %%d %b usergroup %%d\n" % verb.encode() * len(op) % _alternating(users, groups)
-        return set(map(type, said)) == {str} and "\n".join(said).encode("utf-8", "replace") == expected[:-1]
+        return (b'"User %%b %b usergroup %%b",' % verb.encode() * len(op) % _alternating(users, groups))[:-1]
     entries = zip(batch.user.values(users), batch.group.values(groups), strict=True)
-    return said == [f"User {user} {verb} usergroup {group}" for user, group in entries]
+    return orjson.dumps([f"User {user} {verb} usergroup {group}" for user, group in entries])[1:-1]
 
 
 def _has_ids(batch: Batch) -> bool:
     return batch.user.entries is None and batch.group.entries is None
 
 
-def _alternating(users: Ints, groups: Ints) -> tuple[int, ...]:
-    both = [0] * (2 * len(users))
-    both[::2], both[1::2] = users.tolist(), groups.tolist()
+def _alternating(users: Ints, groups: Ints) -> tuple[bytes, ...]:
+    both = [b""] * (2 * len(users))
+    both[::2], both[1::2] = _texts(users), _texts(groups)
     return tuple(both)
+
+
+def _texts(ids: Ints) -> list[bytes]:
+    """Each id in decimal."""
+    return orjson.dumps(np.ascontiguousarray(ids), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
 def _entry(user: Key, group: Key) -> dict[str, Key]:

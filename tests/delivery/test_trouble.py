@@ -464,7 +464,9 @@ def test_a_kill_before_the_first_session_can_be_resumed(tmp_path):
     run = play(tmp_path, target)
     run.apply(ADDS)
     with sqlite3.connect(run.ledger) as connection:
-        connection.executescript("DELETE FROM session; DELETE FROM window; DELETE FROM unsettled; UPDATE source SET ended = NULL;")
+        connection.executescript(
+            "DELETE FROM session; DELETE FROM window; DELETE FROM unsettled; UPDATE source SET ended = NULL;"
+        )
     connection.close()
     report = run.resume()
     assert (report.exit_code, report.total, report.changes[Status.APPLIED]) == (0, 100, 100)

@@ -196,3 +196,45 @@ def test_ids_go_out_and_come_back_as_one_text(changes):
     reply["data"][listed][-1] += "\n"
     verdict = TARGET.interpret(batch, Response(200, {}, orjson.dumps(reply)), 0.0)
     assert not (verdict.statuses == Status.APPLIED).all()
+
+
+PAIRS = [("add", 1, 2), ("add", 3, 4), ("remove", 5, 6)]
+SAID = st.sampled_from(
+    [
+        "User 1 added to usergroup 2",
+        "User 3 added to usergroup 4",
+        "User 5 removed from usergroup 6",
+        '"User 1 added to usergroup 2"',
+        "no such user",
+        -7e77,
+        -8e77,
+        1,
+    ]
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["added", "removed", "note"]), st.lists(SAID, max_size=3), max_size=3),
+    st.sampled_from([{}, {"err": "no"}, {"note": ["User 1 added to usergroup 2", "User 3 added to usergroup 4"]}]),
+)
+def test_a_reply_means_the_same_with_and_without_blanks(data, beside):
+    """Only without blanks it may be taken for a plain success without being parsed."""
+    content = {"data": data, **beside}
+    compact, spaced = orjson.dumps(content), orjson.dumps(content, option=orjson.OPT_INDENT_2)
+    one, other = (TARGET.interpret(batch_of(PAIRS), Response(200, {}, body), 0.0) for body in (compact, spaced))
+    assert type(one) is type(other)
+    if isinstance(one, Settled):
+        assert (one.statuses.tolist(), one.details) == (other.statuses.tolist(), other.details)
+
+
+def test_successes_in_another_place_prove_nothing():
+    added = b'"User 1 added to usergroup 2","User 3 added to usergroup 4"'
+    removed = b'"User 5 removed from usergroup 6"'
+    for body in (
+        b'{"data":{"added":[],"note":[%b],"removed":[%b]}}' % (added, removed),
+        b'{"data":{"added":[-7e77],"note":[%b],"removed":[%b]}}' % (added, removed),
+        b'{"data":{"added":[%b],"removed":[%b]}}' % (removed, added),
+        b'{"note":{"added":[%b],"removed":[%b]},"data":{"added":[],"removed":[]}}' % (added, removed),
+    ):
+        assert judged(PAIRS, Response(200, {}, body))[0] != [A, A, A], body
+    assert judged(PAIRS, Response(200, {}, b'{"data":{"added":[%b],"removed":[%b]}}' % (added, removed)))[0] == [A] * 3
