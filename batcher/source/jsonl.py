@@ -21,6 +21,7 @@ from batcher.source.csv import lines_of
 from batcher.source.layout import Field, Fields, Form
 from batcher.source.records import CHUNK_ROWS, Rows, unfold
 from batcher.source.rules import LONGEST_NAME, Invalid, action_of, id_of, name_of, shown
+from batcher.source.uniform import read_uniform
 
 _SMALL_OP = 1024
 """Pairs. Larger ops unfold into stretches of their own."""
@@ -65,10 +66,24 @@ def read_document(document: bytes, entries: Entries, source: int, where: str) ->
 
 
 def read_clean(block: bytes, line: int, entries: Entries, source: int) -> Columns | None:
-    """A block of nothing but plain changes of one form, at once; None when anything in it is out of the ordinary.
+    """A block of nothing but plain changes of one form, at once; None when anything in it is out of the ordinary."""
+    names = entries.plain_names(_keys_of_first(block))
+    if names is None:
+        return None
+    uniform = read_uniform(block, line, *names, source, ids_only=entries.ids_only)
+    if uniform is not None:
+        return uniform
+    try:
+        return _read_joined(block, line, *names, source)
+    except (KeyError, TypeError, OverflowError):
+        return None
+
+
+def _read_joined(block: bytes, line: int, op: str, user: Field, group: Field, source: int) -> Columns | None:
+    """By one parse of all lines joined.
 
     Each line must begin with the block's only `{` of that line and end with its only `}`; then no value can span
-    lines, and one parse of the joined lines gives exactly one object per line.
+    lines, and the parse gives exactly one object per line.
     """
     if not block.endswith(b"\n"):
         block += b"\n"
@@ -81,22 +96,23 @@ def read_clean(block: bytes, line: int, entries: Entries, source: int) -> Column
         records: list[dict[str, Any]] = orjson.loads(b"[" + block[:-1].replace(b"\n", b",") + b"]")
     except orjson.JSONDecodeError:
         return None
-    if len(records) != count:
-        return None
     keys = records[0].keys()
-    names = entries.plain_names(keys)
-    if names is None or any(record.keys() != keys for record in records):
+    if len(records) != count or any(record.keys() != keys for record in records):
         return None
-    op, user, group = names
+    action = np.array([_CODES[record[op]] for record in records], np.int8)
+    users, groups = (_column([record[field.name] for record in records], field) for field in (user, group))
+    if users is None or groups is None:
+        return None
+    return Columns(action, users, groups, np.arange(line, line + count), np.full(count, source, np.int32))
+
+
+def _keys_of_first(block: bytes) -> Iterable[str]:
+    """The keys of the block's first line; none when that is no object."""
     try:
-        action = np.array([_CODES[record[op]] for record in records], np.int8)
-        columns = [_column([record[field.name] for record in records], field) for field in (user, group)]
-    except (KeyError, TypeError, OverflowError):
-        return None
-    if columns[0] is None or columns[1] is None:
-        return None
-    lines = np.arange(line, line + count)
-    return Columns(action, columns[0], columns[1], lines, np.full(count, source, np.int32))
+        first = orjson.loads(block.partition(b"\n")[0])
+    except orjson.JSONDecodeError:
+        return ()
+    return first if isinstance(first, dict) else ()
 
 
 _CODES = {action.label: int(action) for action in Action}
@@ -202,8 +218,8 @@ class Entries:
     """How to read one JSON entry."""
 
     def __init__(self, fields: Fields, *, ids_only: bool) -> None:
+        self.ids_only = ids_only
         self._fields = fields
-        self._ids_only = ids_only
 
     def plain_names(self, keys: Iterable[str]) -> tuple[str, Field, Field] | None:
         """The keys of op, user and group, when each is there under exactly one name."""
@@ -213,7 +229,7 @@ class Entries:
         groups = [field for field in self._fields.group if field.name in present]
         if not len(ops) == len(users) == len(groups) == 1 or present & {"users", "groups", "membership"}:
             return None
-        if self._ids_only and Form.NAME in {users[0].form, groups[0].form}:
+        if self.ids_only and Form.NAME in {users[0].form, groups[0].form}:
             return None
         return ops[0], users[0], groups[0]
 
@@ -268,7 +284,7 @@ class Entries:
         if isinstance(value, str):
             if not value:
                 raise Invalid(f"{label} is empty")
-            if self._ids_only:
+            if self.ids_only:
                 raise Invalid(f"{label} {shown(value)} is a text; this target takes integer ids only")
             if form is Form.ID:
                 raise Invalid(f"{label} {shown(value)} is a text under the name of an id; for names use {label}_name")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import orjson
 import pytest
@@ -61,6 +62,50 @@ def test_plain_lines_go_the_fast_way(changes):
     lines = b"".join(orjson.dumps({"op": o, "user": u, "group": g}) + b"\n" for o, u, g in changes)
     columns = read_clean(lines, 1, ANY, 0)
     assert [row[1:] for row in listed(columns)] == changes
+
+
+_TEMPLATES = st.sampled_from(
+    [
+        '{"op":"OP","user":USER,"group":GROUP}',
+        '{"op": "OP", "user_id": USER, "group_id": GROUP}',
+        ' {"group_id": GROUP , "user": "USER","op":"OP"} ',
+        '{"op":"OP","user_name":"USER","usergroup_name":"GROUP"}',
+        '{"op":"OP","user":USER,"group":GROUP,"note":1}',
+    ]
+)
+_TEXT = st.one_of(
+    st.integers(-20, 20).map(str),
+    st.sampled_from(
+        ["add", "007", "-0", "1.0", "1e3", "null", "", "ü", '"', "\\u00fc", "\x01", "\x1f", "}", "{", ",", "a b"]
+    ),
+    st.sampled_from(['1,"user":2', '","user":"x', '"}\n{"op":"', ": ", "99999999999999999999"]),
+)
+
+
+@given(_TEMPLATES, st.lists(st.tuples(st.sampled_from(["add", "remove", "Add", "x"]), _TEXT, _TEXT), max_size=6), _TEXT)
+def test_lines_that_are_all_alike_mean_what_each_means_alone(template, changes, after):
+    """Whatever stands where the first line has its values."""
+    block = "\n".join(_filled(template, change) for change in changes) + (after if len(after) > 1 else "")
+    for entries in (ANY, IDS):
+        clean = read_clean(block.encode(), 1, entries, 0)
+        if clean is not None:
+            assert listed(clean) == carefully(block, entries)
+
+
+def _filled(template, change):
+    return re.sub(
+        "OP|USER|GROUP", lambda match: dict(zip(("OP", "USER", "GROUP"), change, strict=True))[match[0]], template
+    )
+
+
+def test_uniform_lines_are_read_without_parsing_each(monkeypatch):
+    monkeypatch.setattr("batcher.source.jsonl._read_joined", None)
+    for block in (
+        b'{"op":"add","user":1,"group":2}\n{"op":"remove","user":-33,"group":4}\n',
+        b'{"group_name": "A, B", "op": "add", "user_id": 1}\n{"group_name": "C}", "op": "REMOVE", "user_id": 2}',
+    ):
+        columns = read_clean(block, 1, ANY, 0)
+        assert listed(columns) == carefully(block.decode())
 
 
 @pytest.mark.parametrize(
