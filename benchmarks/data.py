@@ -1,34 +1,90 @@
-"""Inputs with fixed seeds."""
+"""Inputs with fixed seeds: the same rows on every machine with the same numpy."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
 USERS, GROUPS, REMOVALS = 200_000, 500, 0.1
+PROFILES, FEWEST, MOST = 400, 4, 12
+FIRST_USER, FIRST_GROUP = 10_000_000, 1000
+NOISE = 0.05
 
 
-def random_ids(path: Path, rows: int, seed: int = 1) -> Path:
+def random_ids(path: Path, rows: int) -> Path:
     """Uniformly random pairs, one removal in ten: hard to pack."""
-    dice = random.Random(seed)
+    dice = np.random.default_rng(1)
+    op = np.where(dice.random(rows) < REMOVALS, "remove", "add")
+    user, group = FIRST_USER + dice.integers(0, USERS, rows), FIRST_GROUP + dice.integers(0, GROUPS, rows)
+    return _write(path, {"op": op, "user_id": user, "group_id": group})
+
+
+def profiles(path: Path, rows: int) -> Path:
+    """Each user has one of 400 profiles of 4 to 12 groups: what an onboarding looks like. Ids have 8 digits."""
+    return _profiles(path, rows, FIRST_USER, 0.0)
+
+
+def short_profiles(path: Path, rows: int) -> Path:
+    """The same with users' ids from 1 on."""
+    return _profiles(path, rows, 1, 0.0)
+
+
+def noisy_profiles(path: Path, rows: int) -> Path:
+    """As `short_profiles`, but one pair in twenty is missing or goes to some other group."""
+    return _profiles(path, rows, 1, NOISE)
+
+
+def names(path: Path, rows: int) -> Path:
+    """Random pairs, by names instead of ids."""
+    dice = np.random.default_rng(3)
+    users = pa.array([f"user.{number}@example.org" for number in range(USERS)])
+    groups = pa.array([f"Department {number}" for number in range(GROUPS)])
+    op = np.where(dice.random(rows) < REMOVALS, "remove", "add")
+    user, group = users.take(pa.array(dice.integers(0, USERS, rows))), groups.take(pa.array(dice.integers(0, GROUPS, rows)))
+    return _write(path, {"op": op, "user_name": user, "group_name": group})
+
+
+def jsonl(path: Path, rows: int) -> Path:
+    """What `profiles` writes, as JSON Lines."""
+    path = path.with_suffix(".jsonl")
+    user, group = _pairs(rows, FIRST_USER, 0.0)
     with path.open("w", encoding="ascii") as file:
-        file.write("op,user_id,group_id\n")
-        for _ in range(rows):
-            op = "remove" if dice.random() < REMOVALS else "add"
-            file.write(f"{op},{10_000_000 + dice.randrange(USERS)},{1000 + dice.randrange(GROUPS)}\n")
+        pairs = zip(user.tolist(), group.tolist(), strict=True)
+        file.writelines(f'{{"op":"add","user_id":{u},"group_id":{g}}}\n' for u, g in pairs)
     return path
 
 
-def profiles(path: Path, rows: int, seed: int = 2) -> Path:
-    """Each user has one of 400 profiles of 4 to 12 groups: what an onboarding looks like."""
-    dice = random.Random(seed)
-    shapes = [dice.sample(range(1000, 1000 + GROUPS), dice.randint(4, 12)) for _ in range(400)]
-    with path.open("w", encoding="ascii") as file:
-        file.write("op,user_id,group_id\n")
-        written, user = 0, 10_000_000
-        while written < rows:
-            for group in dice.choice(shapes)[: rows - written]:
-                file.write(f"add,{user},{group}\n")
-                written += 1
-            user += 1
+def _profiles(path: Path, rows: int, first_user: int, noise: float) -> Path:
+    user, group = _pairs(rows, first_user, noise)
+    return _write(path, {"op": np.full(rows, "add"), "user_id": user, "group_id": group})
+
+
+def _pairs(rows: int, first_user: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    dice = np.random.default_rng(2)
+    shapes = [dice.choice(GROUPS, dice.integers(FEWEST, MOST + 1), replace=False) for _ in range(PROFILES)]
+    size = np.array([len(shape) for shape in shapes])
+    table = np.zeros((PROFILES, MOST), np.int64)
+    for number, shape in enumerate(shapes):
+        table[number, : len(shape)] = shape
+    kind = dice.integers(0, PROFILES, rows // FEWEST + 1)
+    user = np.repeat(np.arange(len(kind)), size[kind])
+    place = np.arange(len(user)) - np.repeat(np.cumsum(size[kind]) - size[kind], size[kind])
+    group = table[kind[user], place]
+    if noise:
+        luck = dice.random(len(user))
+        group = np.where(luck < noise / 2, dice.integers(0, GROUPS, len(user)), group)
+        kept = luck < 1 - noise / 2
+        user, group = user[kept], group[kept]
+    return first_user + user[:rows], FIRST_GROUP + group[:rows]
+
+
+def _write(path: Path, columns: dict[str, object]) -> Path:
+    path = path.with_suffix(".csv")
+    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
+    with path.open("wb") as file:
+        file.write(",".join(columns).encode() + b"\n")
+        pyarrow.csv.write_csv(pa.table(columns), file, options)
     return path

@@ -16,7 +16,7 @@ from batcher.core.model import Columns
 from batcher.source.csv import Forms, read_clean
 from batcher.source.layout import Column, Field, Form, Layout
 
-_MEMBER = re.compile(rb'("[^"\\]*")\s*:\s*(?:"([^"\\]*)"|(-?\d+))')
+_MEMBER = re.compile(rb'("[^"\\]*")\s*:\s*(?:"([^"\\]*)"|(-?\d+)(?=\s*[,}]))')
 _MARKS = b"\x01\x02\x03\x04"
 _ORDER = np.frombuffer(_MARKS + b"\n", np.uint8)
 _DELIMITER = "\x1f"
@@ -32,13 +32,17 @@ def read_uniform(
     first = block.partition(b"\n")[0]
     members = list(_MEMBER.finditer(first))
     keys = [orjson.loads(member[1]) for member in members]
-    if sorted(keys) != sorted((op, user.name, group.name)):
+    if b"\\" in block or sorted(keys) != sorted((op, user.name, group.name)):
         return None
+    values = [(member[2] or member[3] or b"").decode("utf-8", "replace") for member in members]
+    record = orjson.loads(first)
+    if values != [str(record[key]) for key in keys]:
+        return None  # what was found is not the line's own, but of something nested
     forms = {key: Form.ID if member[2] is None else Form.NAME for key, member in zip(keys, members, strict=True)}
     if forms[op] is Form.ID or any(field.form not in (Form.OPEN, forms[field.name]) for field in (user, group)):
         return None
     text = _marked(block, _pieces(first, members))
-    if text is None or b'"' in text or b"\\" in text:
+    if text is None or b'"' in text:
         return None
     columns = [Column(field.name, ((keys.index(field.name), forms[field.name]),)) for field in (user, group)]
     layout = Layout(len(keys), keys.index(op), columns[0], columns[1], ids_only)

@@ -71,6 +71,10 @@ _TEMPLATES = st.sampled_from(
         ' {"group_id": GROUP , "user": "USER","op":"OP"} ',
         '{"op":"OP","user_name":"USER","usergroup_name":"GROUP"}',
         '{"op":"OP","user":USER,"group":GROUP,"note":1}',
+        '{"op":"OP","user":USER,"group":GROUP,"note":null}',
+        '{"op":"OP","user":USER,"note":{"group":GROUP},"group":GROUP}',
+        '{"op":"OP","user":USER,"note":{"group":GROUP},"group":null}',
+        '{"op":"OP","user":USER,"note":{"group":"GROUP"},"group":"\\u0061"}',
     ]
 )
 _TEXT = st.one_of(
