@@ -37,7 +37,9 @@ from batcher.targets import create
 CASES = [
     ("minapp, random", "minapp", data.random_ids, 5000),
     ("minapp, profiles", "minapp", data.profiles, 5000),
+    ("minapp, JSON Lines", "minapp", data.jsonl, 5000),
     ("scrutinizer, random", "scrutinizer", data.random_ids, 1000),
+    ("scrutinizer, names", "scrutinizer", data.names, 1000),
 ]
 
 
@@ -59,7 +61,7 @@ def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, flo
     target = create(kind, "https://example.org", "")
     limits = replace(target.limits, max_changes=changes)
     windower = Windower()
-    steps = read(0, Input(path.name, path), Reading(Fields.of({}, ids_only=True), ids_only=True), Position())
+    steps = read(0, Input(path.name, path), Reading(Fields.of({}, ids_only=target.ids_only), ids_only=target.ids_only), Position())
     ledger_path.unlink(missing_ok=True)
     ledger = LedgerWriter.create(ledger_path)
     ledger.begin_run({"run": "x"}, [])
@@ -131,7 +133,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         makers: set[Callable[[Path, int], Path]] = {case[2] for case in CASES}
-        inputs = {make: make(folder / f"{make.__name__}.csv", options.rows) for make in makers}
+        inputs = {make: make(folder / make.__name__, options.rows) for make in makers}
         runs: dict[str, list[dict[str, float]]] = defaultdict(list)
         for _ in range(options.runs):
             for label, kind, make, changes in CASES:

@@ -38,10 +38,10 @@ def _words(keys: Keys, count: int) -> Hashes:
         return _of_ids(keys.codes, count)
     if not keys.entries:
         return np.empty((0, count), np.uint64)
-    used = np.unique(keys.codes)
+    used = keys.used()
     table = np.zeros((len(keys.entries), count), np.uint64)
-    for code in used.tolist():
-        table[code] = _of_key(keys.entries[code])[:count]
+    words = b"".join([_of_key(keys.entries[code]) for code in used.tolist()])
+    table[used] = np.frombuffer(words, np.uint64).reshape(-1, 2)[:, :count]
     return table[keys.codes]
 
 
@@ -49,7 +49,7 @@ def _of_ids(ids: Ints, count: int) -> Hashes:
     return mix(ids.view(np.uint64)[:, None] + np.array(_ODD[:count], np.uint64))
 
 
-def _of_key(key: Key) -> Hashes:
+def _of_key(key: Key) -> bytes:
     if isinstance(key, int):
-        return _of_ids(np.array([key], np.int64), 2)[0]  # type: ignore[no-any-return]  # one row
-    return np.frombuffer(blake2b(key.encode(), digest_size=16).digest(), np.uint64)
+        return _of_ids(np.array([key], np.int64), 2).tobytes()
+    return blake2b(key.encode(), digest_size=16).digest()

@@ -86,8 +86,12 @@ class Keys:
             return 0
         if self.entries is None:
             return 1
-        names = {isinstance(self.entries[code], str) for code in np.unique(self.codes).tolist()}
-        return sum(2 if is_name else 1 for is_name in names)
+        kinds = {type(self.entries[code]) for code in self.used().tolist()}
+        return sum(2 if kind is str else 1 for kind in kinds)
+
+    def used(self) -> Ints:
+        """The codes that occur, sorted; only for a column with entries."""
+        return np.flatnonzero(np.bincount(self.codes, minlength=1))
 
     @staticmethod
     def of(values: Sequence[Key]) -> Keys:
