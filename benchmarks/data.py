@@ -43,7 +43,10 @@ def names(path: Path, rows: int) -> Path:
     users = pa.array([f"user.{number}@example.org" for number in range(USERS)])
     groups = pa.array([f"Department {number}" for number in range(GROUPS)])
     op = np.where(dice.random(rows) < REMOVALS, "remove", "add")
-    user, group = users.take(pa.array(dice.integers(0, USERS, rows))), groups.take(pa.array(dice.integers(0, GROUPS, rows)))
+    user, group = (
+        users.take(pa.array(dice.integers(0, USERS, rows))),
+        groups.take(pa.array(dice.integers(0, GROUPS, rows))),
+    )
     return _write(path, {"op": op, "user_name": user, "group_name": group})
 
 

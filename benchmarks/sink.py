@@ -1,6 +1,6 @@
 """A target in its own process that does as little as it can: counts, and answers what each dialect expects.
 
-    python benchmarks/sink.py [--refused SHARE] [--latency MILLISECONDS]
+    python benchmarks/sink.py [--refused SHARE] [--latency MILLISECONDS] [--port PORT]
 
 It speaks just enough HTTP/1.1 for one client. `GET /` answers what it counted. SHARE of the requests, half of them
 each, is refused with 429 and with 503. It ends when its standard input does.
@@ -14,15 +14,16 @@ import random
 import re
 import sys
 import time
-from itertools import chain
 
 import orjson
+import uvloop
 
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 REFUSALS = [
     b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
 ]
+END = b"\r\n\r\n"
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 VERBS = (("add", "added", "added to"), ("remove", "removed", "removed from"))
 
@@ -50,14 +51,16 @@ class Sink(asyncio.Protocol):
         if self.missing > 0:
             return
         buffer = b"".join(self.parts)
-        while (end := buffer.find(b"\r\n\r\n") + 4) > 3:
+        stop = 0
+        while (end := buffer.find(END)) >= 0:
+            end += len(END)
             match = LENGTH.search(buffer, 0, end)
             stop = end + (int(match[1]) if match else 0)
             if len(buffer) < stop:
                 break
             self.answer(buffer[:4], buffer[end:stop])
             buffer = buffer[stop:]
-        self.parts, self.missing = [buffer], (stop - len(buffer) if end > 3 else 0)
+        self.parts, self.missing = [buffer], (stop - len(buffer) if end >= 0 else 0)
 
     def answer(self, method: bytes, body: bytes) -> None:
         if Sink.latency and method != b"GET ":
@@ -70,7 +73,7 @@ class Sink(asyncio.Protocol):
             return ok(orjson.dumps({"requests": Sink.requests, "bytes": Sink.bytes, "first": Sink.first}))
         if Sink.refused and Sink.dice.random() < Sink.refused:
             return Sink.dice.choice(REFUSALS)
-        Sink.first = Sink.first or time.time()
+        Sink.first = Sink.first or time.time()  # noqa: TID251 — a stop-watch across processes
         Sink.requests += 1
         Sink.bytes += len(body)
         return ok(statements(body)) if b"membership" in body[:256] and method == b"POST" else NO_CONTENT
@@ -97,18 +100,14 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--refused", type=float, default=0.0)
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     Sink.refused, Sink.latency = options.refused, options.latency / 1000
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Sink, "127.0.0.1", 0)
+    server = await loop.create_server(Sink, "127.0.0.1", options.port)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    if sys.platform == "linux":
-        import uvloop
-
-        uvloop.run(main())
-    else:
-        asyncio.run(main())
+    uvloop.run(main())

@@ -63,7 +63,9 @@ def main() -> None:
             "ascii",
         )
         sink = subprocess.Popen(
-            [sys.executable, str(HERE / "sink.py"), "--refused", str(options.refused)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, str(HERE / "sink.py"), "--refused", str(options.refused)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         pause = threading.Event()
         samples: list[tuple[float, int, int, float]] = []

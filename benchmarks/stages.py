@@ -61,7 +61,12 @@ def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, flo
     target = create(kind, "https://example.org", "")
     limits = replace(target.limits, max_changes=changes)
     windower = Windower()
-    steps = read(0, Input(path.name, path), Reading(Fields.of({}, ids_only=target.ids_only), ids_only=target.ids_only), Position())
+    steps = read(
+        0,
+        Input(path.name, path),
+        Reading(Fields.of({}, ids_only=target.ids_only), ids_only=target.ids_only),
+        Position(),
+    )
     ledger_path.unlink(missing_ok=True)
     ledger = LedgerWriter.create(ledger_path)
     ledger.begin_run({"run": "x"}, [])

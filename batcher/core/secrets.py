@@ -43,6 +43,8 @@ class Secrets:
     def scrub_verdict(self, verdict: Verdict) -> Verdict:
         """The same for what a target made of a reply: an echo may have been escaped there."""
         if isinstance(verdict, Settled):
+            if not verdict.details:
+                return verdict
             return replace(verdict, details={index: self.scrub(text) for index, text in verdict.details.items()})
         return replace(verdict, reason=self.scrub(verdict.reason))
 

@@ -50,7 +50,7 @@ class Settled:
     @staticmethod
     def all(count: int, status: Status) -> Settled:
         """The same word for every change."""
-        return Settled(np.full(count, status, np.int8))
+        return Settled(np.frombuffer(bytes([status]) * count, np.int8))
 
 
 @dataclass(frozen=True, slots=True)

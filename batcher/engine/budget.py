@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import anyio
+import numpy as np
 
 from batcher.core.clock import Clock
 from batcher.core.health import Health
@@ -45,7 +46,7 @@ class Watch:
     def settled(self, statuses: Bytes) -> None:
         """So many more changes have their final word."""
         self._settled += len(statuses)
-        self._failed += int((statuses >= Status.FAILED).sum())
+        self._failed += int(np.count_nonzero(statuses >= Status.FAILED))
         most, share = self._budget.max_failures, self._budget.max_failure_share
         if most is not None and self._failed > most:
             self._stopping.stop(Cause.FAILURES, f"{self._failed} changes failed, {most} are allowed")

@@ -1,0 +1,165 @@
+"""What the work costs, counted instead of timed: calls, memory, requests and bytes. A machine's mood cannot move these.
+
+The bounds are what was measured and a fifth of it (requests and bytes: nothing): who gets above one has made something
+slower.
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import Play, Target, settings_for
+
+from batcher.core.http import Response
+from batcher.core.lanes import OrderBy
+from batcher.core.model import Action, Position
+from batcher.engine.feed import Work
+from batcher.engine.intake import batches, take_in
+from batcher.source.layout import Fields
+from batcher.source.lines import Waits
+from batcher.source.reader import Input, Reading, read
+from batcher.source.windows import Windower
+from batcher.targets import create
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions the work calls, in Python and in C."""
+    counted = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal counted
+        counted += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return counted
+
+
+def random_pairs(rows):
+    dice = np.random.default_rng(1)
+    op = np.where(dice.random(rows) < 0.1, "remove", "add").tolist()
+    users, groups = 10_000_000 + dice.integers(0, 200_000, rows), dice.integers(0, 500, rows)
+    return zip(op, users.tolist(), groups.tolist(), strict=True)
+
+
+def profiles(rows, noise=0.0):
+    """Users with one of 50 profiles of 8 groups; some of their pairs go elsewhere."""
+    dice = np.random.default_rng(2)
+    shapes = [dice.choice(500, 8, replace=False).tolist() for _ in range(50)]
+    pairs = [(user, group) for user in range(1, rows // 8 + 1) for group in shapes[int(dice.integers(50))]]
+    return [("add", user, int(dice.integers(500)) if dice.random() < noise else group) for user, group in pairs]
+
+
+def as_csv(path, changes):
+    path.write_text("op,user_id,group_id\n" + "".join(f"{op},{u},{g}\n" for op, u, g in changes), "ascii")
+    return path
+
+
+def as_jsonl(path, changes):
+    path = path.with_suffix(".jsonl")
+    path.write_text("".join(f'{{"op":"{op}","user_id":{u},"group_id":{g}}}\n' for op, u, g in changes), "ascii")
+    return path
+
+
+def pipeline(kind: str, path: Path, changes: int) -> tuple[int, int]:
+    """From the file to the bodies, without the network and the ledger; gives requests and bytes."""
+    target = create(kind, "https://example.org", "")
+    limits, windower, ids = replace(target.limits, max_changes=changes), Windower(), iter(range(1 << 40))
+    how = Reading(Fields.of({}, ids_only=target.ids_only), target.ids_only)
+    windows = []
+    for step in read(0, Input(path.name, path), how, Position()):
+        if not isinstance(step, Waits):
+            windows += windower.feed(*step)
+    requests = size = 0
+    for window in [*windows, *windower.flush()]:
+        intake = take_in(Work(window), OrderBy.PAIR)
+        for batch in batches(intake.window, intake.rows, limits, target.wire, OrderBy.PAIR, lambda: next(ids)):
+            body = target.encode(batch, "token").body
+            requests, size = requests + 1, size + len(body)
+            if target.name == "scrutinizer":
+                target.interpret(batch, _all_well(batch), 0.0)
+    return requests, size
+
+
+def _all_well(batch):
+    lists = {Action.ADD: ("added", "added to"), Action.REMOVE: ("removed", "removed from")}
+    said = {}
+    for op in batch.ops:
+        listed, verb = lists[op.action]
+        users, groups = (column.tolist() for column in op.pairs())
+        said[listed] = ",".join([f'"User {u} {verb} usergroup {g}"' for u, g in zip(users, groups, strict=True)])
+    body = ",".join(f'"{listed}":[{text}]' for listed, text in said.items())
+    return Response(200, {}, f'{{"data":{{{body}}}}}'.encode())
+
+
+@pytest.mark.parametrize(
+    ("kind", "write", "make"),
+    [
+        ("minapp", as_csv, random_pairs),
+        ("minapp", as_csv, profiles),
+        ("minapp", as_jsonl, profiles),
+        ("scrutinizer", as_csv, random_pairs),
+    ],
+    ids=["random", "profiles", "JSON Lines", "scrutinizer"],
+)
+def test_ids_go_by_columns_from_the_file_to_the_wire(tmp_path, kind, write, make):
+    """When the file grows by 60,000 rows, at most one call for every seventh of them comes on top."""
+    small, large = (write(tmp_path / f"{rows}.csv", make(rows)) for rows in (60_000, 120_000))
+    pipeline(kind, small, 5000 if kind == "minapp" else 1000)
+    costs = [
+        calls(lambda path=path: pipeline(kind, path, 5000 if kind == "minapp" else 1000)) for path in (small, large)
+    ]
+    assert (costs[1] - costs[0]) / 60_000 < 0.15
+
+
+def test_a_request_costs_a_bounded_number_of_calls(tmp_path):
+    """From the schedule over the wire to the ledger, on virtual time, for requests of 100 changes."""
+    costs = []
+    for rows in (20_000, 60_000):
+        folder = tmp_path / str(rows)
+        folder.mkdir()
+        path = as_csv(folder / "changes.csv", [("add", number, number % 7) for number in range(rows)])
+        target = Target()
+        play = Play(folder, target, settings_for("minapp", limits_max_changes=100))
+        costs.append((calls(lambda play=play, path=path: play.apply_files(path)), len(target.sends)))
+    (few_calls, few), (many_calls, many) = costs
+    assert (many_calls - few_calls) / (many - few) < 960
+
+
+def test_the_memory_of_a_window(tmp_path):
+    """Bytes per row at the most, from reading to packing."""
+    path = as_csv(tmp_path / "changes.csv", random_pairs(125_000))
+    pipeline("minapp", path, 5000)
+    tracemalloc.start()
+    try:
+        pipeline("minapp", path, 5000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak / 125_000 < 230
+
+
+@pytest.mark.parametrize(
+    ("make", "requests", "economy"),
+    [
+        (lambda: random_pairs(100_000), 44, 10.1),
+        (lambda: profiles(100_000), 27, 0.73),
+        (lambda: profiles(100_000, 0.05), 31, 2.67),
+    ],
+    ids=["random", "profiles", "noisy profiles"],
+)
+def test_requests_and_bytes(tmp_path, make, requests, economy):
+    changes = list(make())
+    sent, size = pipeline("minapp", as_csv(tmp_path / "changes.csv", changes), 5000)
+    assert sent <= requests
+    assert size / len(changes) <= economy
