@@ -113,13 +113,13 @@ def _all_well(batch):
     ids=["random", "profiles", "JSON Lines", "scrutinizer"],
 )
 def test_ids_go_by_columns_from_the_file_to_the_wire(tmp_path, kind, write, make):
-    """When the file grows by 60,000 rows, at most one call for every seventh of them comes on top."""
+    """When the file grows by 60,000 rows, at most one call for three of them comes on top."""
     small, large = (write(tmp_path / f"{rows}.csv", make(rows)) for rows in (60_000, 120_000))
     pipeline(kind, small, 5000 if kind == "minapp" else 1000)
     costs = [
         calls(lambda path=path: pipeline(kind, path, 5000 if kind == "minapp" else 1000)) for path in (small, large)
     ]
-    assert (costs[1] - costs[0]) / 60_000 < 0.15
+    assert (costs[1] - costs[0]) / 60_000 < 0.3
 
 
 def test_a_request_costs_a_bounded_number_of_calls(tmp_path):
@@ -153,8 +153,8 @@ def test_the_memory_of_a_window(tmp_path):
     ("make", "requests", "economy"),
     [
         (lambda: random_pairs(100_000), 44, 10.1),
-        (lambda: profiles(100_000), 27, 0.73),
-        (lambda: profiles(100_000, 0.05), 31, 2.67),
+        (lambda: profiles(100_000), 22, 0.74),
+        (lambda: profiles(100_000, 0.05), 29, 2.68),
     ],
     ids=["random", "profiles", "noisy profiles"],
 )

@@ -20,10 +20,13 @@ import numpy as np
 from batcher.core.identity import mix
 from batcher.core.model import Action, Columns, Ints, Keys, Limits, Mask, Op, Shape
 from batcher.core.order import order_of, run_starts
+from batcher.core.split import cut
 from batcher.core.wire import Wire
 
 _Sized: TypeAlias = tuple[Op, int]
 """An op and its bytes."""
+_WORTH_A_CUT = 10
+"""A tenth of a request that would stay empty is worth the bytes of another op."""
 _TABLE = 1 << 16
 """Values that are looked up in a table, however few codes there are."""
 
@@ -45,7 +48,7 @@ def pack(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[t
     else:
         parts = ((action, rows[columns.action[rows] == action]) for action in Action)
         ops = (op for action, part in parts if len(part) for op in _products(columns, part, action, limits, wire))
-        yield from _requests(ops, limits, wire)
+        yield from _requests(ops, columns, limits, wire)
 
 
 def pack_in_order(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
@@ -284,17 +287,29 @@ class _Packer:
                 yield Op(self._action, users[cut], code, rows[cut], Shape.PRODUCT), size
 
 
-def _requests(ops: Iterable[_Sized], limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
-    """Ops in their order, as many to a request as its bounds allow."""
+def _requests(ops: Iterable[_Sized], columns: Columns, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
+    """Ops in their order, as many to a request as its bounds allow; one is cut where much room would stay empty."""
     held: list[Op] = []
     changes, size = 0, wire.request
+    worthwhile = max(1, limits.max_changes // _WORTH_A_CUT)
     for op, op_size in ops:
-        too_many = len(held) == limits.max_ops or changes + len(op) > limits.max_changes
-        if held and (too_many or size + op_size > limits.max_bytes):
+        left, left_size = op, op_size
+        too_many = len(held) == limits.max_ops
+        if held and (too_many or changes + len(op) > limits.max_changes or size + op_size > limits.max_bytes):
+            room = 0 if too_many else limits.max_changes - changes
+            if room >= worthwhile:  # the op's own bytes are only looked at then
+                widths = wire.widths(Keys(op.users, columns.user.entries))
+                rest = op_size - int(widths.sum())
+                fit = int(np.searchsorted(np.cumsum(widths), limits.max_bytes - size - rest, side="right"))
+                count = min(fit, room // len(op.groups))
+                if count * len(op.groups) >= worthwhile:
+                    head, left = cut(op, count)
+                    left_size -= int(widths[:count].sum())
+                    held.append(head)
             yield tuple(held)
             held, changes, size = [], 0, wire.request
-        held.append(op)
-        changes += len(op)
-        size += op_size
+        held.append(left)
+        changes += len(left)
+        size += left_size
     if held:
         yield tuple(held)

@@ -7,6 +7,15 @@ import numpy as np
 from batcher.core.model import Mask, Op, Shape
 
 
+def cut(op: Op, users: int) -> tuple[Op, Op]:
+    """A product in two: its first so many users, and the others."""
+    rows = users * len(op.groups)
+    return (
+        Op(op.action, op.users[:users], op.groups, op.rows[:rows], op.shape),
+        Op(op.action, op.users[users:], op.groups, op.rows[rows:], op.shape),
+    )
+
+
 def halves(ops: tuple[Op, ...]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
     """Two parts that together ask for exactly the same pairs.
 
@@ -24,13 +33,10 @@ def halves(ops: tuple[Op, ...]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
     if op.shape is Shape.PAIRS:
         middle = len(op) // 2
         return (_entries(op, slice(None, middle)),), (_entries(op, slice(middle, None)),)
-    rows = op.rows.reshape(len(op.users), len(op.groups))
     if len(op.users) > 1:
-        middle = len(op.users) // 2
-        return (
-            (Op(op.action, op.users[:middle], op.groups, rows[:middle].ravel(), op.shape),),
-            (Op(op.action, op.users[middle:], op.groups, rows[middle:].ravel(), op.shape),),
-        )
+        head, tail = cut(op, len(op.users) // 2)
+        return (head,), (tail,)
+    rows = op.rows.reshape(len(op.users), len(op.groups))
     middle = len(op.groups) // 2
     return (
         (Op(op.action, op.users, op.groups[:middle], rows[:, :middle].ravel(), op.shape),),

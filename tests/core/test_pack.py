@@ -153,6 +153,25 @@ def test_bytes_of_entries_at_their_bound(spare, requests):
     assert len(_packed(SCRUTINIZER, changes, limits)[2]) == requests
 
 
+@pytest.mark.parametrize(("groups", "requests"), [(1, 6), (3, 7), (100, 6)])
+def test_requests_are_filled(groups, requests):
+    """30,000 changes of users who all want the same groups; 5,000 go into one request, up to a user's groups."""
+    limits = Limits(1000, 100, 50, 5000, 1 << 20)
+    changes = [("add", 10**6 + user, group) for user in range(30_000 // groups) for group in range(groups)]
+    _, _, packed = _packed(MINAPP, changes, limits)
+    assert len(packed) == requests
+    assert all(len(op.users) <= 1000 and len(op.groups) <= 100 for request in packed for op in request)
+
+
+@pytest.mark.parametrize(("spare", "users"), [(-1, 7), (0, 8), (1, 8)])
+def test_a_cut_fills_the_bytes_to_their_bound(spare, users):
+    """n−1, n, n+1: the bytes suffice for eight users of the second group beside the fifty of the first."""
+    changes = [("remove", 1000 + user, 10) for user in range(50)] + [("remove", 2000 + user, 11) for user in range(20)]
+    counted = MINAPP.wire.request + 2 * (MINAPP.wire.op + len("10,")) + 58 * len("1000,")
+    _, _, requests = _packed(MINAPP, changes, Limits(1000, 1000, 1000, 60, counted + spare))
+    assert [len(op.users) for op in requests[0]] == [50, users]
+
+
 def _bytes(changes):
     columns, _, requests = _packed(MINAPP, changes, _WIDE)
     return sum(len(MINAPP.encode(Batch(1, 0, ops, columns.user, columns.group), "t").body) for ops in requests)
