@@ -1,0 +1,69 @@
+"""One request per change, in the order of the file, 8 in flight: what an API without batches asks for.
+
+    python benchmarks/peers/one_per_change.py INPUT.csv URL [--rows N]
+
+No results are kept. The seconds count from the first line of this file to the last reply.
+"""
+
+import time
+
+START = time.perf_counter()
+# ruff: noqa: E402
+import argparse
+import asyncio
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+try:
+    import aiohttp
+    import orjson
+    import uvloop
+except ImportError as missing:
+    print(f"one_per_change needs {missing.name}, which is not installed.", file=sys.stderr)
+    sys.exit(69)
+
+IN_FLIGHT, BOUND = 8, 300
+Row = list[str]
+
+
+async def deliver(url: str, rows: Iterator[Row]) -> int:
+    async def sender() -> None:
+        nonlocal sent
+        for op, user, group in rows:
+            body = orjson.dumps({"op": op, "user": int(user), "group": int(group)})
+            async with session.patch(url, data=body, headers=headers) as reply:
+                await reply.read()
+            sent += 1
+
+    sent = 0
+    headers = {"Content-Type": "application/json"}
+    connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
+    async with (
+        asyncio.timeout(BOUND),
+        aiohttp.ClientSession(connector=connector, raise_for_status=True) as session,
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(IN_FLIGHT):
+            group.create_task(sender())
+    return sent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("input", type=Path)
+    parser.add_argument("url")
+    parser.add_argument("--rows", type=int)
+    options = parser.parse_args()
+    with options.input.open(newline="", encoding="utf-8") as file:
+        lines = csv.reader(file)
+        next(lines)
+        rows = uvloop.run(deliver(options.url, islice(lines, options.rows)))
+    print(json.dumps({"rows": rows, "seconds": round(time.perf_counter() - START, 4)}))
+
+
+if __name__ == "__main__":
+    main()
