@@ -148,6 +148,8 @@ class Run:
                     await sender.send(await self._executor(partial(take_in, work, self._order_by)))
             except InputError as error:
                 self.input_error = error
+            except LedgerError as error:
+                self._give_up(error)
 
     async def _admit_all(self, receiver: MemoryObjectReceiveStream[Intake]) -> None:
         async with receiver:
@@ -157,7 +159,12 @@ class Run:
                 try:
                     await self._admit(intake)
                 except LedgerError as error:
-                    self._stopping.stop(Cause.LEDGER, str(error))
+                    self._give_up(error)
+
+    def _give_up(self, error: LedgerError) -> None:
+        """Read and admit nothing more: at once, or what was not admitted might count as read."""
+        self._stopping.stop(Cause.LEDGER, str(error))
+        self._producing.cancel()
 
     async def _admit(self, intake: Intake) -> None:
         window = intake.window
