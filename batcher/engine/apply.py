@@ -87,10 +87,10 @@ async def apply(
             windower = Windower(window_rows=window_rows)
             works = feed(inputs, how, Position(), windower, surroundings.executor, spool)
             run = await session.work("apply", works, credentials, observer or Observer())
-            finish(session, run.all_read, windower, spool)
-            if run.input_error is not None and not session.figures().requests.sent:
+            finish(session, run.admission.all_read, windower, spool)
+            if run.admission.input_error is not None and not session.figures().requests.sent:
                 is_kept = False
-                raise run.input_error
+                raise run.admission.input_error
     finally:
         ledger.close()
         if not is_kept:

@@ -63,9 +63,9 @@ async def resume(
         windower = Windower(next_window, next_row, window_rows)
         works = _resumed(session, inputs, how, position, windower, lost_at)
         run = await session.work("resume", works, credentials, observer or Observer())
-        finish(session, run.all_read, windower, None)
-        if run.input_error is not None and not session.figures().requests.sent:
-            raise run.input_error
+        finish(session, run.admission.all_read, windower, None)
+        if run.admission.input_error is not None and not session.figures().requests.sent:
+            raise run.admission.input_error
     finally:
         ledger.close()
     return ending(ledger_path, stopping)

@@ -52,7 +52,7 @@ async def retry(
         with LedgerReader(ledger_path) as reader:
             remember_losses(session, reader)
         run = await session.work("retry", _retried(ledger_path), credentials, observer or Observer())
-        if run.all_read and not stopping.is_set:
+        if run.admission.all_read and not stopping.is_set:
             _settle_earlier(ledger, ledger_path, session.figures(), surroundings.clock.utc())
     finally:
         ledger.close()

@@ -1,48 +1,43 @@
-"""The one task group: windows in, batches to the workers, settlements to the ledger."""
+"""The one task group: windows in (`admission`), batches to the workers, settlements to the ledger."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
-from functools import partial
 from itertools import count
-from typing import cast
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from batcher.core.blame import Blame
 from batcher.core.clock import Clock
-from batcher.core.errors import InputError, LedgerError
+from batcher.core.errors import LedgerError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy
-from batcher.core.model import Batch, Ints, Limits, Settlement, Status
+from batcher.core.model import Batch, Limits, Settlement, Status
 from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.core.wire import Wire
 from batcher.delivery.courier import Courier
 from batcher.delivery.stopping import Abandoned, Stopping
 from batcher.delivery.turnstile import Turnstile
+from batcher.engine.admission import Admission
 from batcher.engine.books import Books, Executor, OpenWindow
 from batcher.engine.budget import Budget, Watch
 from batcher.engine.digest import Digest
 from batcher.engine.feed import Work
-from batcher.engine.forms import FormsWatch
-from batcher.engine.intake import Intake, batches, take_in
+from batcher.engine.signal import Signal
 from batcher.engine.watchdog import STALLED_SECONDS, Watchdog
 
 _log = logging.getLogger(__name__)
-_MOST_OPEN = 2
 _DRAIN_SECONDS = 10.0
 """What is in flight may come back for so long after a stop."""
 _FLUSH_SECONDS = 10.0
 
 
 class Run:
-    """One invocation at work. `all_read` tells whether every window was admitted."""
+    """One invocation at work."""
 
     def __init__(
         self,
@@ -66,9 +61,6 @@ class Run:
         request_seconds: float,
         opened: Callable[[OpenWindow], None] = lambda _: None,
     ) -> None:
-        self.all_read = False
-        self.input_error: InputError | None = None
-        self._works = works
         self._books = books
         self._courier = courier
         self._schedule = schedule
@@ -76,22 +68,27 @@ class Run:
         self._turnstile = turnstile
         self._stopping = stopping
         self._clock = clock
-        self._executor = executor
-        self._limits = limits
-        self._wire = wire
-        self._order_by = order_by
         self._workers = workers
         self._watch = Watch(budget, health, clock, stopping)
         self._watchdog = Watchdog(self._pulse, self._waits, STALLED_SECONDS + request_seconds, stopping)
-        self._opened = opened
-        self._batch_ids = count(first_batch)
-        self._digest = Digest(books, schedule, blame, stopping, turnstile.notices, lambda: next(self._batch_ids))
-        self._changed: anyio.Event | None = None
+        self._changed = Signal()
+        next_id = count(first_batch).__next__
+        self.admission = Admission(
+            works,
+            books,
+            schedule,
+            stopping,
+            executor,
+            self._changed,
+            limits=limits,
+            wire=wire,
+            order_by=order_by,
+            next_id=next_id,
+            opened=opened,
+        )
+        self._digest = Digest(books, schedule, blame, stopping, turnstile.notices, next_id)
         self._choosing = anyio.Lock(fast_acquire=True)
-        self._admitting = 0
         self._held_until: float | None = None
-        self._forms = FormsWatch(is_ordered=order_by is OrderBy.INPUT)
-        self._producing = anyio.CancelScope()
         self._flushing = anyio.CancelScope(shield=True)
         self._working: TaskGroup | None = None
 
@@ -108,7 +105,7 @@ class Run:
                 writing.start_soon(self._write)
                 try:
                     async with anyio.create_task_group() as self._working:
-                        self._working.start_soon(self._produce)
+                        self._working.start_soon(self.admission.run, self._working)
                         for _ in range(self._workers):
                             self._working.start_soon(self._work)
                 finally:
@@ -121,88 +118,8 @@ class Run:
         """Something is on the disk: close the window when it was the last, judge the budget."""
         self._watch.settled(settlement.status)
         if not window.unsettled:
-            del self._books.open[window.window.id]
-            for waiting in self._books.open.values():
-                self._release(waiting)
-        self._wake()
-
-    # Windows in.
-
-    async def _produce(self) -> None:
-        with self._producing:
-            sender, receiver = anyio.create_memory_object_stream[Intake](0)
-            async with anyio.create_task_group() as reading:
-                reading.start_soon(self._read_ahead, sender)
-                await self._admit_all(receiver)
-            if self.input_error is None:
-                self.all_read = True
-            else:
-                self._stopping.stop(Cause.INPUT, str(self.input_error))
-        self._wake()
-
-    async def _read_ahead(self, sender: MemoryObjectSendStream[Intake]) -> None:
-        """Read and coalesce the next window while the one before is packed."""
-        async with sender, aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
-            try:
-                async for work in works:
-                    await sender.send(await self._executor(partial(take_in, work, self._order_by)))
-            except InputError as error:
-                self.input_error = error
-            except LedgerError as error:
-                self._give_up(error)
-
-    async def _admit_all(self, receiver: MemoryObjectReceiveStream[Intake]) -> None:
-        async with receiver:
-            async for intake in receiver:
-                while len(self._books.open) >= _MOST_OPEN:
-                    await self._change()
-                try:
-                    await self._admit(intake)
-                except LedgerError as error:
-                    self._give_up(error)
-
-    def _give_up(self, error: LedgerError) -> None:
-        """Read and admit nothing more: at once, or what was not admitted might count as read."""
-        self._stopping.stop(Cause.LEDGER, str(error))
-        self._producing.cancel()
-
-    async def _admit(self, intake: Intake) -> None:
-        window = intake.window
-        self._admitting += 1
-        try:
-            with anyio.CancelScope(shield=True):
-                before = [other.lanes for other in self._books.open.values()]
-                rows = await self._executor(lambda: intake.hold_back(before))
-                await self._books.open_window(window, is_new=intake.is_new)
-            self._opened(window)
-            self._forms.look_at(window.window.columns)
-            await self._pack(window, rows)
-            self._release(window)
-        finally:
-            self._admitting -= 1
-        self._wake()
-
-    def _release(self, window: OpenWindow) -> None:
-        """Send what waited for earlier windows, if there is none any more."""
-        is_first = all(other >= window.window.id for other in self._books.open)
-        if is_first and len(window.held_back):
-            rows, window.held_back = window.held_back, window.held_back[:0]
-            self._admitting += 1
-            cast("TaskGroup", self._working).start_soon(self._pack_released, window, rows)
-
-    async def _pack_released(self, window: OpenWindow, rows: Ints) -> None:
-        try:
-            await self._pack(window, rows)
-        finally:
-            self._admitting -= 1
-        self._wake()
-
-    async def _pack(self, window: OpenWindow, rows: Ints) -> None:
-        self._schedule.add(
-            await self._executor(
-                lambda: batches(window, rows, self._limits, self._wire, self._order_by, lambda: next(self._batch_ids))
-            )
-        )
+            self.admission.close(window)
+        self._changed.wake()
 
     # Batches out.
 
@@ -214,7 +131,7 @@ class Run:
                 self._schedule.done(batch)
             else:
                 await self._digest.take(batch, delivered)
-            self._wake()
+            self._changed.wake()
 
     async def _next_batch(self) -> Batch | None:
         """What to deliver next, when there is anything; None when the run ends. One worker at a time asks."""
@@ -261,18 +178,18 @@ class Run:
 
     def _nothing_else_is_left(self) -> bool:
         """Whether what is held can only be proven by what does not exist."""
-        if self._schedule.in_flight or self._admitting or not self._books.is_clear:
+        if self._schedule.in_flight or self.admission.is_at_work or not self._books.is_clear:
             return False
-        no_more_comes = self.all_read or len(self._books.open) >= _MOST_OPEN
+        no_more_comes = self.admission.all_read or self.admission.is_full
         if self._blame.is_suspect:
             return no_more_comes and not self._schedule.has_fair_trial()
         return no_more_comes and self._schedule.is_idle
 
     def _is_done(self) -> bool:
         return (
-            self.all_read
+            self.admission.all_read
             and self._schedule.is_idle
-            and not self._admitting
+            and not self.admission.is_at_work
             and self._books.is_clear
             and not self._books.open
         )
@@ -281,7 +198,7 @@ class Run:
         started = self._clock.now()
         self._held_until = at
         with anyio.move_on_after(math.inf if at is None else at - started):
-            await self._change()
+            await self._changed.wait()
         self._held_until = None
         if at is not None and not self._schedule.in_flight:
             self._turnstile.waited.grace += self._clock.now() - started
@@ -303,24 +220,14 @@ class Run:
 
     def _waits(self) -> bool:
         """For its turn, for a late request, for a back-off, or for input: all of that is meant."""
-        is_idle = self._schedule.is_idle and self._books.is_clear and not self._admitting
+        is_idle = self._schedule.is_idle and self._books.is_clear and not self.admission.is_at_work
         is_sending_later = self._turnstile.waiting is not None or self._courier.is_backing_off
         return is_idle or is_sending_later or self._held_until is not None
 
     async def _end_when_stopped(self) -> None:
         await self._stopping.wait()
-        self._producing.cancel()
-        self._wake()
+        self.admission.end()
+        self._changed.wake()
         await anyio.sleep(_DRAIN_SECONDS)
         if self._working is not None:
             self._working.cancel_scope.cancel()
-
-    async def _change(self) -> None:
-        if self._changed is None:
-            self._changed = anyio.Event()
-        await self._changed.wait()
-
-    def _wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None

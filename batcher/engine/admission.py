@@ -1,0 +1,163 @@
+"""Windows in: read and coalesced ahead, opened in the books, packed for the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import cast
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from batcher.core.errors import InputError, LedgerError
+from batcher.core.lanes import OrderBy
+from batcher.core.model import Ints, Limits
+from batcher.core.schedule import Schedule
+from batcher.core.verdict import Cause
+from batcher.core.wire import Wire
+from batcher.delivery.stopping import Stopping
+from batcher.engine.books import Books, Executor, OpenWindow
+from batcher.engine.feed import Work
+from batcher.engine.forms import FormsWatch
+from batcher.engine.intake import Intake, batches, take_in
+from batcher.engine.signal import Signal
+
+_MOST_OPEN = 2
+
+
+class Admission:
+    """`all_read` tells whether every window was admitted."""
+
+    def __init__(
+        self,
+        works: AsyncIterator[Work],
+        books: Books,
+        schedule: Schedule,
+        stopping: Stopping,
+        executor: Executor,
+        changed: Signal,
+        *,
+        limits: Limits,
+        wire: Wire,
+        order_by: OrderBy,
+        next_id: Callable[[], int],
+        opened: Callable[[OpenWindow], None],
+    ) -> None:
+        self.all_read = False
+        self.input_error: InputError | None = None
+        self._works = works
+        self._books = books
+        self._schedule = schedule
+        self._stopping = stopping
+        self._executor = executor
+        self._changed = changed
+        self._limits = limits
+        self._wire = wire
+        self._order_by = order_by
+        self._next_id = next_id
+        self._opened = opened
+        self._forms = FormsWatch(is_ordered=order_by is OrderBy.INPUT)
+        self._at_work = 0
+        self._producing = anyio.CancelScope()
+        self._group: TaskGroup | None = None
+
+    def __repr__(self) -> str:
+        return f"<Admission {len(self._books.open)} of {_MOST_OPEN} open, {self._at_work} on their way in>"
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether more batches are about to come."""
+        return self._at_work > 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no window can be admitted before one is closed."""
+        return len(self._books.open) >= _MOST_OPEN
+
+    async def run(self, group: TaskGroup) -> None:
+        """Admit every window; `group` is for what waits until an earlier window is closed."""
+        self._group = group
+        with self._producing:
+            sender, receiver = anyio.create_memory_object_stream[Intake](0)
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(self._read_ahead, sender)
+                await self._admit_all(receiver)
+            if self.input_error is None:
+                self.all_read = True
+            else:
+                self._stopping.stop(Cause.INPUT, str(self.input_error))
+        self._changed.wake()
+
+    def end(self) -> None:
+        """Read and admit nothing more."""
+        self._producing.cancel()
+
+    def close(self, window: OpenWindow) -> None:
+        """Everything of a window is settled: what waited for it can go."""
+        del self._books.open[window.window.id]
+        for waiting in self._books.open.values():
+            self._release(waiting)
+
+    async def _read_ahead(self, sender: MemoryObjectSendStream[Intake]) -> None:
+        """Read and coalesce the next window while the one before is packed."""
+        async with sender, aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
+            try:
+                async for work in works:
+                    await sender.send(await self._executor(partial(take_in, work, self._order_by)))
+            except InputError as error:
+                self.input_error = error
+            except LedgerError as error:
+                self._give_up(error)
+
+    async def _admit_all(self, receiver: MemoryObjectReceiveStream[Intake]) -> None:
+        async with receiver:
+            async for intake in receiver:
+                while self.is_full:
+                    await self._changed.wait()
+                try:
+                    await self._admit(intake)
+                except LedgerError as error:
+                    self._give_up(error)
+
+    def _give_up(self, error: LedgerError) -> None:
+        """At once, or what was not admitted might count as read."""
+        self._stopping.stop(Cause.LEDGER, str(error))
+        self.end()
+
+    async def _admit(self, intake: Intake) -> None:
+        window = intake.window
+        self._at_work += 1
+        try:
+            with anyio.CancelScope(shield=True):
+                before = [other.lanes for other in self._books.open.values()]
+                rows = await self._executor(lambda: intake.hold_back(before))
+                await self._books.open_window(window, is_new=intake.is_new)
+            self._opened(window)
+            self._forms.look_at(window.window.columns)
+            await self._pack(window, rows)
+            self._release(window)
+        finally:
+            self._at_work -= 1
+        self._changed.wake()
+
+    def _release(self, window: OpenWindow) -> None:
+        """Send what waited for earlier windows, if there is none any more."""
+        is_first = all(other >= window.window.id for other in self._books.open)
+        if is_first and len(window.held_back):
+            rows, window.held_back = window.held_back, window.held_back[:0]
+            self._at_work += 1
+            cast("TaskGroup", self._group).start_soon(self._pack_released, window, rows)
+
+    async def _pack_released(self, window: OpenWindow, rows: Ints) -> None:
+        try:
+            await self._pack(window, rows)
+        finally:
+            self._at_work -= 1
+        self._changed.wake()
+
+    async def _pack(self, window: OpenWindow, rows: Ints) -> None:
+        self._schedule.add(
+            await self._executor(lambda: batches(window, rows, self._limits, self._wire, self._order_by, self._next_id))
+        )
