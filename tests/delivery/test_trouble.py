@@ -526,3 +526,19 @@ def test_long_waits_that_are_meant_are_no_stall(tmp_path):
     run = play(tmp_path / "3", target, retry_grace_seconds=3600, **ONE_EACH)
     run.window_rows = 1
     assert run.apply([("add", 1, 1), ("remove", 1, 1)] * 3).exit_code == 0
+
+
+def test_a_damaged_window_stops_a_resume_in_good_order(tmp_path):
+    """Nothing of it is sent, nothing counts as done, and the run says why it stopped."""
+    target = Target(answer=lambda number, _: Response(402) if number == 1 else None)
+    run = play(tmp_path, target)
+    run.window_rows = 50
+    run.apply(ADDS)
+    with sqlite3.connect(run.ledger) as connection:
+        connection.execute("UPDATE window SET user = x'00' WHERE id = 0")
+    connection.close()
+    sent = len(target.sends)
+    report = run.resume()
+    assert (report.stopped, report.exit_code, report.changes[Status.APPLIED]) == (Cause.LEDGER, 6, 0)
+    assert "is damaged: window 0" in report.reason
+    assert len(target.sends) == sent

@@ -136,3 +136,16 @@ def test_without_any_meter_quiet_is_still_shared(tmp_path):
     assert other.turn(10.0, 5).seconds == pytest.approx(20.0)
     assert not other.is_limited
     other.close()
+
+
+def test_without_any_meter_the_file_is_looked_at_now_and_then(tmp_path):
+    """n−1, n, n+1: what another run was told is seen within a fiftieth of a second."""
+    for pause, seen in ((0.0199, False), (0.02, True), (0.0201, True)):
+        file = tmp_path / str(pause) / "pace"
+        one, other = SharedPacer(None, None, file, 0.0), SharedPacer(None, None, file, 0.0)
+        assert other.try_take(0.0, 5).seconds == 0
+        one.quiet(30.0, Waiting.RETRY_AFTER)
+        assert (other.turn(pause, 5).seconds > 0) is seen
+        assert (other.try_take(pause, 5).seconds > 0) is seen
+        one.close()
+        other.close()

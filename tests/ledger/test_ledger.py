@@ -43,6 +43,15 @@ def test_arrays_come_back_as_they_were(values):
         assert arrays.unpack_steps(arrays.pack_steps(column)).tolist() == values
 
 
+@pytest.mark.parametrize("count", [0, 1, 511, 512, 513, 5000])
+def test_arrays_of_any_size_come_back_as_they_were(count):
+    """n−1, n, n+1 of the bytes from which a blob is compressed, and columns that are the same throughout."""
+    for column in (np.arange(count) % 100, np.full(count, 7), np.full(count, -(2**63))):
+        assert arrays.unpack_ints(arrays.pack_ints(column)).tolist() == column.tolist()
+    text = "x" * count
+    assert arrays.unpack_json(arrays.pack_json(text)) == text
+
+
 def test_clean_columns_are_small():
     """A million line numbers take next to nothing."""
     assert len(arrays.pack_steps(np.arange(2, 1_000_002))) < 500
