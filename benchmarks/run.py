@@ -164,8 +164,11 @@ def measure_big(folder: Path, results: Results) -> None:
 
 
 def _results(folder: Path, ledger: Path) -> Figures:
-    done = command(folder, "results", str(ledger), "--format", "csv", "-o", str(folder / "ten.csv"))
-    with (folder / "ten.csv").open("rb") as file:
+    output = folder / "results.csv"
+    done = command(folder, "results", str(ledger), "--format", "csv", "-o", str(output))
+    if done.code:
+        sys.exit(f"results ended with {done.code}")
+    with output.open("rb") as file:
         rows = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b"")) - 1
     return {"seconds": done.wall, "records": rows, "seconds per ten million": done.wall * 10_000_000 / rows}
 
