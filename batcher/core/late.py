@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from batcher.core.lanes import shared
+from batcher.core.lanes import distinct, shared
 from batcher.core.model import Action, Bytes, Hashes
 
 _MERGED_AT = 64
@@ -32,7 +32,7 @@ class _Losses:
 
     def of(self, action: Action) -> Hashes:
         if self.fresh[action]:
-            self.keys[action] = np.unique(np.concatenate([self.keys[action], *self.fresh[action]]))
+            self.keys[action] = distinct(np.concatenate([self.keys[action], *self.fresh[action]]))
             self.fresh[action].clear()
         return self.keys[action]
 

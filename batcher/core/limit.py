@@ -124,6 +124,9 @@ class Turn:
     because: Waiting
 
 
+_NOW = Turn(0.0, Waiting.NOTHING)
+
+
 @dataclass(frozen=True, slots=True)
 class PaceState:
     """A pacer's memory as plain values."""
@@ -161,6 +164,8 @@ class Pacer:
         """When a request with so many changes may be sent."""
         if now < self._quiet_until:
             return Turn(self._quiet_until - now, self._quiet_because)
+        if not self.is_limited:
+            return _NOW
         waits = [0.0]
         if self._requests is not None:
             waits.append(self._requests.delay(now))

@@ -11,9 +11,11 @@ from itertools import islice
 import numpy as np
 
 from batcher.core.blame import Blame
-from batcher.core.lanes import OrderBy, lane_keys, shared
+from batcher.core.lanes import OrderBy, distinct, lane_keys, shared
 from batcher.core.late import LateRequests
 from batcher.core.model import Batch, Hashes, Keys
+
+_NO_LANES: Hashes = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,8 +98,8 @@ class Schedule:
 
     def _fly(self, batch: Batch) -> None:
         self._held_until.pop(batch.id, None)
-        lanes = np.empty(0, np.uint64) if self._order_by is OrderBy.PAIR else np.unique(keys_of(batch, self._order_by))
-        self._in_flight[batch.id] = lanes
+        is_free = self._order_by is OrderBy.PAIR
+        self._in_flight[batch.id] = _NO_LANES if is_free else distinct(keys_of(batch, self._order_by))
 
     def _lane_is_free(self, batch: Batch) -> bool:
         # Pairs of one window are all different, and the next window's wait until theirs are settled.
