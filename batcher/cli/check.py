@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, say, set_up
@@ -13,21 +16,26 @@ if TYPE_CHECKING:
     from batcher.settings import Settings
 
 
+@click.command()
+@opt.target
+@opt.speaking
 def check(
-    config: opt.Config = None,
-    target: opt.TargetKind = None,
-    url: opt.Url = None,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
-    no_color: opt.NoColor = False,
+    config: Path | None,
+    *,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    no_color: bool,
+    **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
-    """Validate configuration, credentials and reachability; sends no change."""
+    """See that configuration, credentials and target are fine.
+
+    No change is sent.
+    """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
-        settings = opt.load_settings(config, {"target.kind": target, "target.url": url})
-        return _check(settings, as_json=json, quiet=quiet)
+        return _check(opt.load_settings(config, flags), as_json=json, quiet=quiet)
 
     guarded(work, verbose=verbose)
 

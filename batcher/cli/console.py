@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import typer
+import click
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +66,7 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
     """Do it and exit with its code; errors become one sentence and their code.
 
     Raises:
-        typer.Exit: Always.
+        click.exceptions.Exit: Always.
 
     """
     from batcher.core.errors import BatcherError
@@ -78,19 +78,19 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
         forget_standard_output()
         code = 0
     except BaseException as error:
-        if isinstance(error, typer.Exit | KeyboardInterrupt):
+        if isinstance(error, click.exceptions.Exit | KeyboardInterrupt):
             raise
         known = first_of(error, BatcherError)
         if known is not None:
             say(f"batcher: {known}", "red")
-            raise typer.Exit(known.exit_code) from None
+            raise click.exceptions.Exit(known.exit_code) from None
         if verbose:
             _log.exception("internal error")
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         say(f"batcher: internal error: {type(error).__name__}: {error} (-v shows where; please report it)", "red")
         code = 1
-    raise typer.Exit(code)
+    raise click.exceptions.Exit(code)
 
 
 def forget_standard_output() -> None:

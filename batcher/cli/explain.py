@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-import typer
+import click
 
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, set_up
 
 
-def explain(
-    ledger: opt.Ledger,
-    user: Annotated[str, typer.Argument(metavar="USER", help="Id or name, as in the input.")],
-    group: Annotated[str, typer.Argument(metavar="GROUP", help="Id or name, as in the input.")],
-    json: opt.Json = False,
-) -> None:
-    """Tell the story of one pair: its lines, batches, attempts and replies."""
+@click.command()
+@opt.ledger
+@click.argument("user", metavar="USER")
+@click.argument("group", metavar="GROUP")
+@opt.json
+def explain(ledger: Path, user: str, group: str, *, json: bool) -> None:
+    """Tell the story of one pair.
+
+    Its lines, batches, attempts and replies.
+
+    USER and GROUP are ids or names, as in the input of the run whose LEDGER it is.
+    """
     set_up(quiet=False)
 
     def work() -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, say, set_up
@@ -15,39 +18,33 @@ if TYPE_CHECKING:
 _MOST_GROUPS = 10
 
 
+@click.command()
+@opt.files
+@opt.target
+@opt.simulate
+@opt.rate
+@opt.reading
+@opt.speaking
 def plan(
-    files: opt.Files,
-    config: opt.Config = None,
-    target: opt.TargetKind = None,
-    url: opt.Url = None,
-    simulate: opt.Simulate = False,
-    rate: opt.Rate = None,
-    map_: opt.Mapping = None,
-    format_: opt.Format = None,
-    delimiter: opt.Delimiter = None,
-    strict: opt.Strict = False,
-    ordered: opt.Ordered = False,
-    max_removals: opt.MaxRemovals = None,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
-    no_color: opt.NoColor = False,
+    files: tuple[str, ...],
+    config: Path | None,
+    *,
+    simulate: bool,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    no_color: bool,
+    **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
-    """Read everything, send nothing: counts, requests, duration, largest groups, rejects, guardrails."""
+    """Read everything, send nothing, tell what would be done.
+
+    Counts, requests, duration, largest groups, rejects, guardrails.
+
+    Each FILE is CSV, JSON Lines or .json, also .gz and .zst; - is standard input.
+    """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
-        flags = {
-            "target.kind": target,
-            "target.url": url,
-            "rate.requests": rate,
-            "guard.max_removals": max_removals,
-            "input.map": opt.mapping(map_),
-            "input.format": format_,
-            "input.delimiter": delimiter,
-            "input.strict": strict,
-            "input.ordered": ordered,
-        }
         settings = opt.load_settings(config, flags)
         if simulate:
             settings = settings.for_simulation()
@@ -56,7 +53,7 @@ def plan(
     guarded(work, verbose=verbose)
 
 
-def _plan(files: list[str], settings: Settings, *, as_json: bool, quiet: bool) -> int:
+def _plan(files: Sequence[str], settings: Settings, *, as_json: bool, quiet: bool) -> int:
     import orjson
 
     from batcher.core.units import parse_rate

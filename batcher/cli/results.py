@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, say, set_up
@@ -15,22 +15,20 @@ if TYPE_CHECKING:
     from batcher.ledger.reader import LedgerReader
 
 
+@click.command()
+@opt.ledger
+@click.option("--status", metavar="STATUS,…", help="Only these: failed,unknown,…")
+@click.option("--format", "format_", metavar="KIND", help="csv, jsonl or parquet.")
+@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="File; default standard output.")
+@click.option("--for-spreadsheet", is_flag=True, help="Neutralise cells that a spreadsheet takes for formulas.")
+@opt.quiet
 def results(
-    ledger: opt.Ledger,
-    status: Annotated[
-        str | None, typer.Option("--status", help="Only these: failed,unknown,…", metavar="STATUS,…")
-    ] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="csv, jsonl or parquet.", metavar="KIND")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File; default standard output.", metavar="FILE")
-    ] = None,
-    for_spreadsheet: Annotated[
-        bool,
-        typer.Option("--for-spreadsheet", help="Neutralise cells that a spreadsheet takes for formulas."),
-    ] = False,
-    quiet: opt.Quiet = False,
+    ledger: Path, status: str | None, format_: str | None, output: Path | None, *, for_spreadsheet: bool, quiet: bool
 ) -> None:
-    """Write one record per change, in input order."""
+    """Write one record per change, in input order.
+
+    LEDGER is the run's.
+    """
     set_up(quiet=quiet)
 
     def work() -> int:

@@ -5,56 +5,66 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from batcher.cli.console import guarded, set_up
+from batcher.cli.options import FILE
 
 
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, help="On 127.0.0.1; 0 chooses one.")
+@click.option("--token", envvar="BATCHER_SIMULATE_TOKEN", default="", help="The only one accepted.")
+@click.option("--client-id", default="", help="For MinApp's login.")
+@click.option("--client-secret", envvar="BATCHER_SIMULATE_SECRET", default="", help="For MinApp's login.")
+@click.option("--token-uses", type=int, default=0, help="A token from the login ends after so many.")
+@click.option(
+    "--fault",
+    multiple=True,
+    metavar="KIND[=SHARE]",
+    help="STATUS, drop-before, drop-after, late, html, cut, truncated or miscounted; with a share of the requests:"
+    " 503=0.1.",
+)
+@click.option("--late-seconds", type=float, default=30.0, help="When `late` requests are applied.")
+@click.option("--latency-ms", type=float, default=0.0, help="Of every reply.")
+@click.option("--jitter-ms", type=float, default=0.0, help="At most so much more.")
+@click.option("--limit", default="none", metavar="RATE", help="Answer 429 beyond this rate: 20/s.")
+@click.option("--bad-users", default="", help="Users that do not exist: 7,eve.")
+@click.option("--bad-groups", default="", help="Groups that do not exist.")
+@click.option("--bad-pairs", default="", help="Pairs that are refused: 5:53,eve:staff.")
+@click.option("--not-atomic", is_flag=True, help="A refused MinApp request applies what comes before the fault.")
+@click.option("--refuse-repeats", is_flag=True, help="Adding a member again is an error.")
+@click.option("--shuffle", is_flag=True, help="Scrutinizer's statements in another order.")
+@click.option("--seed", type=int, default=0, help="Of the faults.")
+@click.option("--journal", type=FILE, metavar="FILE", help="Keep the membership in this file.")
+@click.option(
+    "--scenario", type=FILE, metavar="FILE", help="All of this and more, changing with time, from a TOML file."
+)
 def simulate(
-    port: Annotated[int, typer.Option("--port", help="On 127.0.0.1; 0 chooses one.", min=0, max=65535)] = 8080,
-    token: Annotated[str, typer.Option("--token", envvar="BATCHER_SIMULATE_TOKEN", help="The only one accepted.")] = "",
-    client_id: Annotated[str, typer.Option("--client-id", help="For MinApp's login.")] = "",
-    client_secret: Annotated[
-        str, typer.Option("--client-secret", envvar="BATCHER_SIMULATE_SECRET", help="For MinApp's login.")
-    ] = "",
-    token_uses: Annotated[int, typer.Option("--token-uses", help="A token from the login ends after so many.")] = 0,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fault",
-            help="STATUS, drop-before, drop-after, late, html, cut, truncated or miscounted; with a share of the"
-            " requests: 503=0.1.",
-            metavar="KIND[=SHARE]",
-        ),
-    ] = None,
-    late_seconds: Annotated[float, typer.Option("--late-seconds", help="When `late` requests are applied.")] = 30.0,
-    latency_ms: Annotated[float, typer.Option("--latency-ms", help="Of every reply.")] = 0.0,
-    jitter_ms: Annotated[float, typer.Option("--jitter-ms", help="At most so much more.")] = 0.0,
-    limit: Annotated[str, typer.Option("--limit", help="Answer 429 beyond this rate: 20/s.", metavar="RATE")] = "none",
-    bad_users: Annotated[str, typer.Option("--bad-users", help="Users that do not exist: 7,eve.")] = "",
-    bad_groups: Annotated[str, typer.Option("--bad-groups", help="Groups that do not exist.")] = "",
-    bad_pairs: Annotated[str, typer.Option("--bad-pairs", help="Pairs that are refused: 5:53,eve:staff.")] = "",
-    not_atomic: Annotated[
-        bool,
-        typer.Option("--not-atomic", help="A refused MinApp request applies what comes before the fault."),
-    ] = False,
-    refuse_repeats: Annotated[
-        bool, typer.Option("--refuse-repeats", help="Adding a member again is an error.")
-    ] = False,
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Scrutinizer's statements in another order.")] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of the faults.")] = 0,
-    journal: Annotated[
-        Path | None, typer.Option("--journal", help="Keep the membership in this file.", metavar="FILE")
-    ] = None,
-    scenario: Annotated[
-        Path | None,
-        typer.Option("--scenario", help="All of this and more, changing with time, from a TOML file.", metavar="FILE"),
-    ] = None,
+    port: int,
+    token: str,
+    client_id: str,
+    client_secret: str,
+    token_uses: int,
+    fault: tuple[str, ...],
+    late_seconds: float,
+    latency_ms: float,
+    jitter_ms: float,
+    limit: str,
+    bad_users: str,
+    bad_groups: str,
+    bad_pairs: str,
+    seed: int,
+    journal: Path | None,
+    scenario: Path | None,
+    *,
+    not_atomic: bool,
+    refuse_repeats: bool,
+    shuffle: bool,
 ) -> None:
-    """Run a server that speaks the targets' dialects, keeps membership, and misbehaves on request.
+    """Run a server that speaks the targets' dialects.
 
+    It keeps membership, and misbehaves on request.
     GET /_state tells what it holds and what it was asked. It listens on 127.0.0.1 only.
     """
     set_up(quiet=False)
@@ -70,7 +80,7 @@ def simulate(
             client_id=client_id,
             client_secret=client_secret,
             token_uses=token_uses,
-            faults=tuple(Fault.parse(text) for text in fault or ()),
+            faults=tuple(Fault.parse(text) for text in fault),
             late_seconds=late_seconds,
             latency_seconds=latency_ms / 1000,
             jitter_seconds=jitter_ms / 1000,
@@ -94,7 +104,7 @@ def simulate(
                 if journal is not None and not journal.exists():
                     os.close(os.open(journal, os.O_CREAT | os.O_WRONLY, 0o600))
                 async with serve(played.first, port, journal, played.stages) as url:
-                    typer.echo(f"simulating minapp and scrutinizer at {url}")
+                    click.echo(f"simulating minapp and scrutinizer at {url}")
                     async for _ in signals:
                         break
             return 0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+
+import click
 
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, set_up
@@ -10,8 +13,12 @@ from batcher.cli.console import guarded, set_up
 _DIFFERENT = 8
 
 
-def verify(ledger: opt.Ledger, json: opt.Json = False, quiet: opt.Quiet = False) -> None:
-    """Check that a ledger agrees with itself; exits 8 when it does not."""
+@click.command()
+@opt.ledger
+@opt.json
+@opt.quiet
+def verify(ledger: Path, *, json: bool, quiet: bool) -> None:
+    """Check that a LEDGER agrees with itself; exits 8 if not."""
     set_up(quiet=quiet)
 
     def work() -> int:
