@@ -63,7 +63,7 @@ def _target(shell, seed, *, kills):
         with _killing_target(seed) as found:
             yield found
     else:
-        faults = ("--latency-ms", "40", "--jitter-ms", "25", "--fault", "503=0.02", "--seed", str(seed))
+        faults = ("--latency-ms", "90", "--jitter-ms", "60", "--fault", "503=0.02", "--seed", str(seed))
         with shell.simulator(*faults) as url:
             yield url, None
 
@@ -86,7 +86,7 @@ def _killed_runs(shell, seed, kills, kind, *, by_target=False):
                 killed += process.returncode == -signal.SIGKILL
                 aim["pid"] = 0
             elif killed < kills:
-                wait(dice.uniform(0.3, 1.3))
+                wait(dice.uniform(0.2, 1.3))
                 process.send_signal(signal.SIGKILL)
                 killed += process.poll() is None
             stdout, stderr = process.communicate(timeout=60)
