@@ -14,6 +14,8 @@ import pyarrow as pa
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _MIB = 1 << 20
+_COLLECT_AFTER = 700
+"""Objects; Python's own figure, which the start has raised."""
 
 
 def be_frugal() -> None:
@@ -25,3 +27,4 @@ def be_frugal() -> None:
         mallopt(_M_TRIM_THRESHOLD, 16 * _MIB)
     pa.set_memory_pool(pa.system_memory_pool())
     gc.freeze()  # what was imported stays, and need not be looked at again and again
+    gc.set_threshold(_COLLECT_AFTER)  # what is refused leaves cycles behind that hold whole batches
