@@ -95,7 +95,18 @@ async def inline(work: Callable[[], Any]) -> Any:
     return work()
 
 
-def surroundings(target: Target, state: Path | None = None) -> Surroundings:
+def slow(seconds: float) -> Callable[[Callable[[], Any]], Awaitable[Any]]:
+    """An executor that takes time, as a thread does; what runs meanwhile sees the world before and after."""
+
+    async def run(work: Callable[[], Any]) -> Any:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(seconds)
+            return work()
+
+    return run
+
+
+def surroundings(target: Target, state: Path | None = None, work_seconds: float = 0.0) -> Surroundings:
     clock = Clock(anyio.current_time, lambda: EPOCH + anyio.current_time())
     dice = random.Random(7)
 
@@ -103,7 +114,8 @@ def surroundings(target: Target, state: Path | None = None) -> Surroundings:
     async def transport(settings: Settings, secrets: Secrets) -> AsyncIterator[Target]:
         yield target
 
-    return Surroundings(clock, dice.random, inline, transport, state)
+    executor = slow(work_seconds) if work_seconds else inline
+    return Surroundings(clock, dice.random, executor, transport, state)
 
 
 def settings_for(kind: str, **overrides: Any) -> Settings:
@@ -132,6 +144,8 @@ class Play:
     observer: Observer = field(default_factory=Observer)
     stop_at: float | None = None
     stop: Callable[[Stopping], None] = lambda _: None
+    work_seconds: float = 0.0
+    """What each piece of blocking work takes: reading, packing, committing."""
     seconds: float = 0.0
     """Virtual time: where the last job ended, and the next one starts."""
 
@@ -175,11 +189,11 @@ class Play:
         async def main() -> Report:
             stopping = Stopping()
             if self.stop_at is None:
-                report = await job(surroundings(self.target, self.state), stopping)
+                report = await job(surroundings(self.target, self.state, self.work_seconds), stopping)
             else:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._stop_later, stopping)
-                    report = await job(surroundings(self.target, self.state), stopping)
+                    report = await job(surroundings(self.target, self.state, self.work_seconds), stopping)
                     group.cancel_scope.cancel()
             self.seconds = anyio.current_time()
             return report

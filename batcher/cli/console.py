@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _WORTH_SAYING = 0.1
 """Seconds."""
+_INTERRUPTED = 130
 E = TypeVar("E", bound=BaseException)
 _log = logging.getLogger("batcher")
 
@@ -77,9 +78,11 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
     except BrokenPipeError:
         forget_standard_output()
         code = 0
-    except BaseException as error:
-        if isinstance(error, click.exceptions.Exit | KeyboardInterrupt):
-            raise
+    except click.exceptions.Exit:
+        raise
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 — whatever it is, a sentence and a code
         known = first_of(error, BatcherError)
         if known is not None:
             say(f"batcher: {known}", "red")

@@ -145,7 +145,7 @@ class Admission:
     def _release(self, window: OpenWindow) -> None:
         """Send what waited for earlier windows, if there is none any more."""
         is_first = all(other >= window.window.id for other in self._books.open)
-        if is_first and len(window.held_back):
+        if is_first and len(window.held_back) and not self._stopping.is_set:  # else the workers may be gone already
             rows, window.held_back = window.held_back, window.held_back[:0]
             self._at_work += 1
             cast("TaskGroup", self._group).start_soon(self._pack_released, window, rows)

@@ -82,10 +82,7 @@ class SharedPacer(Pacer):
 
     def _has_just_looked(self, now: float) -> bool:
         """Without a rate the file only tells of quiet, for which a look now and then is enough."""
-        if self.is_limited or not 0 <= now - self._looked_at < _LOOK_SECONDS:
-            self._looked_at = now
-            return False
-        return True
+        return not self.is_limited and 0 <= now - self._looked_at < _LOOK_SECONDS
 
     @contextmanager
     def _file(self, now: float, *, is_asking: bool = True) -> Iterator[int | None]:
@@ -94,6 +91,7 @@ class SharedPacer(Pacer):
         try:
             if descriptor is not None and self._lock(descriptor, now, is_asking=is_asking):
                 self._read(descriptor, now + self._offset)
+                self._looked_at = now
             else:
                 descriptor = None
         except OSError as error:

@@ -31,8 +31,7 @@ _SUCCESS = {
     Action.REMOVE: re.compile(r"User (.+) removed from usergroup (.+)"),
 }
 _VERBS = {Action.ADD: "added to", Action.REMOVE: "removed from"}
-_MARKS = {Action.ADD: b"-7e77", Action.REMOVE: b"-8e77"}
-_MARKS_READ = {action: float(mark) for action, mark in _MARKS.items()}
+_MARKS = {Action.ADD: "as expected: added", Action.REMOVE: "as expected: removed"}
 _ANCHOR = 64
 """Bytes by which a long text is looked for; Python's search prepares for all of what it is given."""
 _LISTS = {Action.ADD: "added", Action.REMOVE: "removed"}
@@ -130,24 +129,27 @@ def _entries(batch: Batch, op: Op) -> bytes:
 def _is_plain_success(batch: Batch, response: Response) -> bool:
     """Whether every entry, in its order, has got its success literally: what nearly every reply says.
 
-    The texts are compared as JSON without blanks, and a number put in their place that occurs nowhere else in the
-    body. So only a few bytes are left to be parsed, and where the numbers are then is where the texts were.
+    The texts are compared as JSON without blanks, and a mark put in their place that is nowhere else in the body, nor
+    can be, for want of escapes. So only a few bytes are left to be parsed, and where the marks are then is where the
+    texts were.
     """
     body = response.body
-    if response.status != 200 or any(mark in body for mark in _MARKS.values()):
+    if response.status != 200:
         return False
     for op in batch.ops:
         expected = _expected(batch, op)
         start = body.find(expected[:_ANCHOR])
         if start < 0 or not body.startswith(expected, start):
             return False
-        body = body[:start] + _MARKS[op.action] + body[start + len(expected) :]
+        body = body[:start] + b'"%b"' % _MARKS[op.action].encode() + body[start + len(expected) :]
+    if b"\\" in body or any(body.count(_MARKS[op.action].encode()) != 1 for op in batch.ops):
+        return False
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
         return False
     said = content.get("data") if isinstance(content, dict) and "err" not in content else None
-    return isinstance(said, dict) and all(said.get(_LISTS[op.action]) == [_MARKS_READ[op.action]] for op in batch.ops)
+    return isinstance(said, dict) and all(said.get(_LISTS[op.action]) == [_MARKS[op.action]] for op in batch.ops)
 
 
 def _expected(batch: Batch, op: Op) -> bytes:

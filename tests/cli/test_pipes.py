@@ -145,3 +145,16 @@ async def test_errors_of_a_job_leave_as_themselves(settings):
     strict = settings.replace(input={"strict": True})
     with pytest.raises(InputError, match="nothing was sent"):
         await api.apply([("x", 1, 1)], strict)
+
+
+def test_an_interrupt_while_reading_exits_as_the_shell_expects(shell):
+    command = [*PROGRAM, "plan", "-", "--simulate"]
+    process = subprocess.Popen(
+        command, cwd=shell.folder, env=shell.environment(), stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdin.write(b"op,user_id,group_id\n")
+    process.stdin.flush()
+    wait(1.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, b"")

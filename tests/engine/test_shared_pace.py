@@ -149,3 +149,18 @@ def test_without_any_meter_the_file_is_looked_at_now_and_then(tmp_path):
         assert (other.try_take(pause, 5).seconds > 0) is seen
         one.close()
         other.close()
+
+
+def test_a_look_that_failed_is_no_look(tmp_path):
+    """While somebody else holds the file nobody knows whether there is quiet."""
+    file = tmp_path / "state" / "pace"
+    one, other = SharedPacer(None, None, file, 0.0), SharedPacer(None, None, file, 0.0)
+    one.quiet(30.0, Waiting.RETRY_AFTER)
+    with file.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for now in (0.0, 0.01, 0.015):
+            assert other.turn(now, 5).seconds > 0
+            assert other.try_take(now, 5).seconds > 0
+    assert other.try_take(0.016, 5).seconds > 20
+    one.close()
+    other.close()

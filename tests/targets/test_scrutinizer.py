@@ -206,8 +206,8 @@ SAID = st.sampled_from(
         "User 5 removed from usergroup 6",
         '"User 1 added to usergroup 2"',
         "no such user",
-        -7e77,
-        -8e77,
+        "as expected: added",
+        "as expected: removed",
         1,
     ]
 )
@@ -232,7 +232,8 @@ def test_successes_in_another_place_prove_nothing():
     removed = b'"User 5 removed from usergroup 6"'
     for body in (
         b'{"data":{"added":[],"note":[%b],"removed":[%b]}}' % (added, removed),
-        b'{"data":{"added":[-7e77],"note":[%b],"removed":[%b]}}' % (added, removed),
+        b'{"data":{"added":["as expected: added"],"note":[%b],"removed":[%b]}}' % (added, removed),
+        b'{"data":{"added":["\\u0061s expected: added"],"note":[%b],"removed":[%b]}}' % (added, removed),
         b'{"data":{"added":[%b],"removed":[%b]}}' % (removed, added),
         b'{"note":{"added":[%b],"removed":[%b]},"data":{"added":[],"removed":[]}}' % (added, removed),
     ):
