@@ -1,8 +1,9 @@
-"""One record per change in input order, as CSV, JSON Lines or Parquet; one window at a time is in memory."""
+"""One record per change in input order, as CSV, JSON Lines or Parquet; two windows at a time are in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol
 
@@ -51,7 +52,7 @@ def write_results(
     sources = [source.name for source in reader.sources()]
     sink = _sink(kind, out, columns.schema())
     count = 0
-    for state in reader.windows():
+    for state in _ahead(reader.windows()):
         rows = np.arange(len(state.status))
         if statuses:
             rows = rows[np.isin(state.status, [int(status) for status in statuses])]
@@ -61,6 +62,15 @@ def write_results(
             count += len(rows)
     sink.close()
     return count
+
+
+def _ahead(windows: Iterator[WindowState]) -> Iterator[WindowState]:
+    """The same; the next one is read while this one is written."""
+    with ThreadPoolExecutor(1) as reading:
+        coming = reading.submit(next, windows, None)
+        while (state := coming.result()) is not None:
+            coming = reading.submit(next, windows, None)
+            yield state
 
 
 class _Columns:
