@@ -47,7 +47,7 @@ RUNS = [
 PEERS = [
     ("pure Python", ["pure_python.py"], 1.0),
     ("fixed batches of 100", ["fixed_batches.py"], 1.0),
-    ("one request per change", ["one_per_change.py"], 0.05),
+    ("one request per change", ["fixed_batches.py", "--size", "1"], 0.05),
     ("Node", ["node_script.py"], 1.0),
     ("syslog-ng", ["syslog_ng.py"], 1.0),
     ("syslog-ng, durable", ["syslog_ng.py", "--durable"], 1.0),

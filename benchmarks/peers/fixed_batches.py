@@ -1,8 +1,8 @@
-"""Batches of 100 rows in the order of the file, as scripts often do: each a JSON array, 8 requests in flight.
+"""Batches of so many rows in the order of the file, as scripts often do: each a JSON array, 8 requests in flight.
 
-    python benchmarks/peers/fixed_batches.py INPUT.csv URL [--rows N]
+    python benchmarks/peers/fixed_batches.py INPUT.csv URL [--rows N] [--size 100]
 
-Nothing is grouped and no results are kept. The seconds count from the first line of this file to the last reply.
+With a size of 1 it is one request per change, which is what an API without batches asks for. Nothing is grouped and no results are kept. The seconds count from the first line of this file to the last reply.
 """
 
 import time
@@ -26,14 +26,14 @@ except ImportError as missing:
     print(f"fixed_batches needs {missing.name}, which is not installed.", file=sys.stderr)
     sys.exit(69)
 
-BATCH, IN_FLIGHT, BOUND = 100, 8, 300
+IN_FLIGHT, BOUND = 8, 300
 Row = list[str]
 
 
-async def deliver(url: str, rows: Iterator[Row]) -> int:
+async def deliver(url: str, rows: Iterator[Row], size: int) -> int:
     async def sender() -> None:
         nonlocal sent
-        while batch := list(islice(rows, BATCH)):
+        while batch := list(islice(rows, size)):
             body = orjson.dumps([{"op": op, "user": int(user), "group": int(group)} for op, user, group in batch])
             async with session.patch(url, data=body, headers=headers) as reply:
                 await reply.read()
@@ -57,11 +57,12 @@ def main() -> None:
     parser.add_argument("input", type=Path)
     parser.add_argument("url")
     parser.add_argument("--rows", type=int)
+    parser.add_argument("--size", type=int, default=100)
     options = parser.parse_args()
     with options.input.open(newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
         next(lines)
-        rows = uvloop.run(deliver(options.url, islice(lines, options.rows)))
+        rows = uvloop.run(deliver(options.url, islice(lines, options.rows), options.size))
     print(json.dumps({"rows": rows, "seconds": round(time.perf_counter() - START, 4)}))
 
 
