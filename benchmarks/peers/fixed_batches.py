@@ -2,7 +2,8 @@
 
     python benchmarks/peers/fixed_batches.py INPUT.csv URL [--rows N] [--size 100]
 
-With a size of 1 it is one request per change, which is what an API without batches asks for. Nothing is grouped and no results are kept. The seconds count from the first line of this file to the last reply.
+With a size of 1 it is one request per change, which is what an API without batches asks for. Nothing is grouped and no
+results are kept. The seconds count from the first line of this file to the last reply.
 """
 
 import time
