@@ -80,15 +80,16 @@ class Turnstile:
         return response
 
     async def _queue(self, permit: object) -> None:
-        """Wait for a place among those in flight; the time in which anybody does counts once."""
-        if not self._queueing:
+        """Wait for a place; the time in which anybody does counts once, unless the places wait for a rate."""
+        counts = not self._gate.locked()
+        if counts and not self._queueing:
             self._queueing_since = self.clock.now()
-        self._queueing += 1
+        self._queueing += counts
         try:
             await self._permits.acquire_on_behalf_of(permit)
         finally:
-            self._queueing -= 1
-            if not self._queueing:
+            self._queueing -= counts
+            if counts and not self._queueing:
                 self.waited.concurrency += self.clock.now() - self._queueing_since
 
     async def _exchange(self, request: Request, changes: int, departed: Callable[[], None] | None) -> Response:

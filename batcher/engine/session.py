@@ -200,7 +200,7 @@ class Session:
                 limits=self.limits,
                 wire=self.target.wire,
                 order_by=self.order_by,
-                workers=limit.ceiling,
+                workers=limit.ceiling + 1,  # one more has its request ready when a place becomes free
                 first_batch=next_batch,
                 budget=self._budget(),
                 request_seconds=settings.target.timeout_seconds,

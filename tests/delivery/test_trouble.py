@@ -542,3 +542,14 @@ def test_a_damaged_window_stops_a_resume_in_good_order(tmp_path):
     assert (report.stopped, report.exit_code, report.changes[Status.APPLIED]) == (Cause.LEDGER, 6, 0)
     assert "is damaged: window 0" in report.reason
     assert len(target.sends) == sent
+
+
+@pytest.mark.parametrize(
+    ("rate", "latency", "rate_waits", "places_wait"), [("5/s", 0.0, True, False), ("none", 1.0, False, True)]
+)
+def test_what_a_run_waited_for(tmp_path, rate, latency, rate_waits, places_wait):
+    """Who waits behind those that wait for the rate does not wait for a place in flight."""
+    settings = {"rate_requests": rate, "rate_max_in_flight": 2, "limits_max_changes": 1}
+    report = play(tmp_path, Target(Behaviour(latency_seconds=latency)), **settings).apply(ADDS[:20])
+    assert report.exit_code == 0
+    assert (report.waited.rate > 1, report.waited.concurrency > 1) == (rate_waits, places_wait)
