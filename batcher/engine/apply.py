@@ -161,7 +161,8 @@ def _input(change: Path | Pipe, spool: Spool | None, settings: Settings) -> Inpu
     if spool is None:
         raise ConfigurationError(f"{change.name} needs a spool")
     is_stream = isinstance(change.content, BufferedIOBase)
-    return Input(change.name, spool.path, settings.input.format if is_stream else "jsonl", lambda: spool.is_whole)
+    kind = settings.input.format if is_stream else "jsonl"
+    return Input(change.name, spool.path, kind, lambda: spool.is_whole, is_spool=True)
 
 
 def _source_facts(item: Input, spool: Spool | None) -> SourceFacts:

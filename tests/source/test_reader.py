@@ -196,7 +196,7 @@ def test_a_changed_input_is_noticed_before_anything_comes(tmp_path):
 
 
 def test_a_growing_spool_is_read_as_far_as_it_goes(tmp_path):
-    """And a compressed one is refused."""
+    """And a compressed one is refused, whether it is whole by then or not."""
     path = put(tmp_path, "spool", b"op,user_id,group_id\nadd,5,53\nremove,6")
     whole = [False]
     steps = read(0, Input("-", path, "csv", lambda: whole[0]), HOW, Position())
@@ -207,8 +207,9 @@ def test_a_growing_spool_is_read_as_far_as_it_goes(tmp_path):
     whole[0] = True
     assert listed(next(steps)[0]) == ROWS[1:]
     packed = put(tmp_path, "spool", gzip.compress(SMALL))
-    with pytest.raises(InputError, match="zcat"):
-        next(read(0, Input("-", packed, "csv", lambda: False), HOW, Position()))
+    for is_whole in (False, True):
+        with pytest.raises(InputError, match="zcat"):
+            next(read(0, Input("-", packed, "csv", lambda done=is_whole: done, is_spool=True), HOW, Position()))
 
 
 @pytest.mark.real_time
