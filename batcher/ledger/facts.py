@@ -62,7 +62,7 @@ def is_ledger(path: Path) -> bool:
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse what is no ledger, or one that a newer program wrote.
+    """Refuse what is no ledger, or one of another format.
 
     Raises:
         LedgerError: In both cases.
@@ -72,5 +72,8 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
         raise LedgerError(f"{path} is not a ledger")
-    if version > VERSION:
-        raise LedgerError(f"{path} was written by a newer batcher (format {version}, this one knows {VERSION})")
+    if version != VERSION:
+        age = "a newer" if version > VERSION else "an older"
+        raise LedgerError(
+            f"{path} was written by {age} batcher, which can read it (format {version}, this one knows {VERSION})"
+        )

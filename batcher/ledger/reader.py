@@ -38,7 +38,7 @@ class LedgerReader:
     """A ledger to look at.
 
     Raises:
-        LedgerError: When the file is missing, no ledger, damaged, or of a newer version.
+        LedgerError: When the file is missing, no ledger, damaged, or of another format.
 
     """
 

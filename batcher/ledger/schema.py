@@ -9,7 +9,7 @@ from __future__ import annotations
 
 APPLICATION_ID = 0x62746368
 """`btch`, in SQLite's `application_id`."""
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -25,6 +25,7 @@ from batcher.core.model import Status
 from batcher.ledger import arrays
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.results import write_results
+from batcher.ledger.schema import VERSION
 from batcher.ledger.story import story
 from batcher.ledger.verify import differences
 from batcher.ledger.writer import LedgerWriter
@@ -209,12 +210,14 @@ def test_what_is_no_ledger(tmp_path):
         LedgerWriter.create(tmp_path / "folder" / "x")
 
 
-def test_a_ledger_of_a_newer_version(played):
+@pytest.mark.parametrize(("change", "age"), [(-1, "an older"), (1, "a newer")])
+def test_a_ledger_of_another_format(played, change, age):
+    """n−1 and n+1 are sound ledgers, and nobody calls them damaged."""
     play = played(PLAIN)
     with sqlite3.connect(play.ledger) as connection:
-        connection.execute("PRAGMA user_version = 99")
+        connection.execute(f"PRAGMA user_version = {VERSION + change}")
     connection.close()
-    with pytest.raises(LedgerError, match="newer batcher"):
+    with pytest.raises(LedgerError, match=f"{age} batcher, which can read it"):
         LedgerReader(play.ledger)
 
 
