@@ -12,14 +12,13 @@ The first is never dearer than packing per group, the second never dearer than p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
-from batcher.core.identity import mix
+from batcher.core.cover import Buckets, Pairs
 from batcher.core.model import Action, Columns, Ints, Keys, Limits, Mask, Op, Shape
-from batcher.core.order import order_of, run_starts
+from batcher.core.order import run_starts
 from batcher.core.split import cut
 from batcher.core.wire import Wire
 
@@ -27,8 +26,6 @@ _Sized: TypeAlias = tuple[Op, int]
 """An op and its bytes."""
 _WORTH_A_CUT = 10
 """A tenth of a request that would stay empty is worth the bytes of another op."""
-_TABLE = 1 << 16
-"""Values that are looked up in a table, however few codes there are."""
 
 
 def pack(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
@@ -79,9 +76,9 @@ def _lists(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator
 
 
 def _products(columns: Columns, rows: Ints, action: Action, limits: Limits, wire: Wire) -> Iterator[_Sized]:
-    pairs = _Pairs.of(columns, rows, wire)
+    pairs = Pairs.of(columns, rows, wire)
     packer = _Packer(pairs, action, limits, wire)
-    buckets = _Buckets.of(pairs)
+    buckets = Buckets.of(pairs)
     chosen = buckets.choose(pairs, wire.op)
     yield from packer.products(buckets, chosen)
     is_packed = np.empty(len(pairs.users), bool)
@@ -89,142 +86,17 @@ def _products(columns: Columns, rows: Ints, action: Action, limits: Limits, wire
     yield from packer.by_group(np.flatnonzero(~is_packed[pairs.user]))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pairs:
-    """Pairs sorted by user and group, as positions in tables of the users and the groups that occur.
-
-    `first` is the position of each user's first pair, `size` the number of his pairs; widths are bytes on the wire.
-    """
-
-    row: Ints
-    user: Ints
-    group: Ints
-    first: Ints
-    size: Ints
-    users: Keys
-    groups: Keys
-    user_width: Ints
-    group_width: Ints
-
-    @staticmethod
-    def of(columns: Columns, rows: Ints, wire: Wire) -> _Pairs:
-        rows = rows[order_of(columns.user.codes[rows], columns.group.codes[rows])]
-        user = columns.user.codes[rows]
-        first = run_starts(user)
-        size = np.diff(first, append=len(rows))
-        known, group = _dense(columns.group.codes[rows])
-        users, groups = Keys(user[first], columns.user.entries), Keys(known, columns.group.entries)
-        return _Pairs(
-            rows,
-            np.repeat(np.arange(len(first)), size),
-            group,
-            first,
-            size,
-            users,
-            groups,
-            wire.widths(users),
-            wire.widths(groups),
-        )
-
-
-def _dense(codes: Ints) -> tuple[Ints, Ints]:
-    """The values that occur, sorted, and each code's position among them; by a table where the range is small."""
-    low = int(codes.min())
-    span = int(codes.max()) - low + 1
-    if span > max(_TABLE, len(codes)):
-        known, position = np.unique(codes, return_inverse=True)
-        return known, position
-    occurs = np.zeros(span, bool)
-    occurs[codes - low] = True
-    known = np.flatnonzero(occurs)
-    return known + low, (np.cumsum(occurs) - 1)[codes - low]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Buckets:
-    """Users with equal group sets.
-
-    `members` lists the users bucket by bucket; the rest is per bucket: where its members start, how many they are, and
-    the bytes of its users and of its groups.
-    """
-
-    members: Ints
-    start: Ints
-    count: Ints
-    users_width: Ints
-    groups_width: Ints
-
-    @staticmethod
-    def of(pairs: _Pairs) -> _Buckets:
-        # A set's hash is the sum of its members' hashes: it proposes the buckets, `are_uniform` checks them.
-        words = mix(np.arange(1, len(pairs.groups) + 1, dtype=np.uint64))
-        hashes = np.add.reduceat(words[pairs.group], pairs.first)
-        members = np.argsort(hashes)
-        start = run_starts(hashes[members].view(np.int64))
-        count = np.diff(start, append=len(members))
-        groups_width = np.add.reduceat(pairs.group_width[pairs.group], pairs.first)
-        return _Buckets(
-            members,
-            start,
-            count,
-            np.add.reduceat(pairs.user_width[members], start),
-            groups_width[members[start]],
-        )
-
-    def choose(self, pairs: _Pairs, op: int) -> Mask:
-        """Which buckets travel as products in the cheaper of the two covers; `op` is the cost of an op.
-
-        Users whose sets only have the same hash, by chance, are left to travel per group.
-        """
-        product = op + self.users_width + self.groups_width
-        per_group = pairs.size[self.members[self.start]] * self.users_width
-        chosen: Mask = product < per_group
-        if not chosen.any():
-            in_rest = np.ones(len(pairs.groups), bool)
-        else:
-            by_user = np.empty(len(self.members), bool)
-            by_user[self.members] = np.repeat(chosen, self.count)
-            in_rest = np.zeros(len(pairs.groups), bool)
-            in_rest[pairs.group[~by_user[pairs.user]]] = True
-        mixed = product[chosen].sum() + per_group[~chosen].sum() + (op + pairs.group_width[in_rest]).sum()
-        chosen = chosen if mixed <= product.sum() else np.ones(len(chosen), bool)
-        chosen[chosen] = self._are_uniform(pairs, chosen)
-        return chosen
-
-    def _are_uniform(self, pairs: _Pairs, chosen: Mask) -> Mask:
-        """Whether the members of each of these buckets really want the same groups."""
-        if not chosen.any():
-            return np.ones(0, bool)
-        members, count = self.members[np.repeat(chosen, self.count)], self.count[chosen]
-        is_as_before = _equal_sets(pairs, members)
-        start = np.cumsum(count) - count
-        is_as_before[start] = True
-        return np.logical_and.reduceat(is_as_before, start)
-
-
-def _equal_sets(pairs: _Pairs, members: Ints) -> Mask:
-    """Whether each of the members wants the same groups as the one before; of the first it means nothing."""
-    size = pairs.size[members]
-    first = np.cumsum(size) - size
-    offset = np.arange(int(size.sum())) - np.repeat(first, size)
-    group = pairs.group[np.repeat(pairs.first[members], size) + offset]
-    size_before = np.concatenate([size[:1], size[:-1]])
-    before = np.arange(len(group)) - np.repeat(size_before, size)
-    is_same = np.logical_and.reduceat(group == group[before], first)
-    return (size == size_before) & is_same  # type: ignore[no-any-return]  # numpy's operators
-
-
 class _Packer:
     """Turns positions of pairs into ops within the bounds."""
 
-    def __init__(self, pairs: _Pairs, action: Action, limits: Limits, wire: Wire) -> None:
+    def __init__(self, pairs: Pairs, action: Action, limits: Limits, wire: Wire) -> None:
         self._pairs = pairs
         self._action = action
         self._limits = limits
         self._op = wire.op
         self._room = limits.max_bytes - wire.request - wire.op
 
-    def products(self, buckets: _Buckets, chosen: Mask) -> Iterator[_Sized]:
+    def products(self, buckets: Buckets, chosen: Mask) -> Iterator[_Sized]:
         """These buckets, each as one op where it fits."""
         pairs, limits = self._pairs, self._limits
         first = pairs.first[buckets.members]
