@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from batcher.core.errors import ConfigurationError
+from batcher.core.guardrails import Bounds
 from batcher.core.limit import Rate
 from batcher.core.model import Limits
 from batcher.core.target import Target
-from batcher.core.units import parse_duration, parse_failures, parse_rate
+from batcher.core.units import parse_day, parse_duration, parse_failures, parse_rate, parse_share
 
 _LEAST_BYTES = 16 * 1024
 """A single pair of the longest names always fits."""
@@ -54,9 +55,36 @@ class InputSettings(_Section, frozen=True):
 
     format: Literal["", "csv", "jsonl", "json"] = ""
     delimiter: str = ""
+    encoding: str = ""
+    sheet: str = ""
+    skip_rows: int = 0
+    where: list[str] = []
     map: dict[str, str] = {}
     strict: bool = False
     ordered: bool = False
+
+
+class FeedSettings(_Section, frozen=True):
+    """What the records of a feed mean."""
+
+    groups: list[str] = []
+    group_separator: str = ""
+    user_map: str = ""
+    group_map: str = ""
+    valid_from: str = "valid_from"
+    valid_to: str = "valid_to"
+    date_format: str = ""
+    as_of: str = ""
+
+
+class SyncSettings(_Section, frozen=True):
+    """How a target is brought to what a feed says."""
+
+    state: str = ""
+    master_groups: list[str] = []
+    master_users: list[str] = []
+    changes: Literal["both", "add", "remove"] = "both"
+    order: Literal["adds-first", "removals-first"] = "adds-first"
 
 
 class LimitSettings(_Section, frozen=True):
@@ -93,8 +121,40 @@ class GuardSettings(_Section, frozen=True):
     """When to refuse or to stop."""
 
     max_failures: str = ""
-    max_removals: int | None = None
     deadline: str = ""
+    canary: int = 0
+    max_removals: int | None = None
+    max_additions: int | None = None
+    protected_users: list[str] = []
+    protected_groups: list[str] = []
+    empty_feed: Literal["refuse", "allow"] = "refuse"
+    max_shrink: str = "20%"
+    max_removal_share: str = "10%"
+    removals_judged_from: int = 20
+    max_group_share: str = "50%"
+    groups_judged_from: int = 20
+    max_addition_share: str = "50%"
+    max_rejected_share: str = "1%"
+
+    def bounds(self) -> Bounds:
+        """What the guardrails allow.
+
+        Raises:
+            ConfigurationError: When a share is none.
+
+        """
+        return Bounds(
+            empty_feed=self.empty_feed == "allow",
+            shrink=parse_share(self.max_shrink),
+            removal_share=parse_share(self.max_removal_share),
+            removals_from=self.removals_judged_from,
+            group_share=parse_share(self.max_group_share),
+            groups_from=self.groups_judged_from,
+            addition_share=parse_share(self.max_addition_share),
+            rejected_share=parse_share(self.max_rejected_share),
+            removals=self.max_removals,
+            additions=self.max_additions,
+        )
 
 
 class LedgerSettings(_Section, frozen=True):
@@ -103,17 +163,29 @@ class LedgerSettings(_Section, frozen=True):
     path: str = ""
 
 
+class JobSettings(_Section, frozen=True):
+    """What belongs to a job that nobody watches."""
+
+    log_file: str = ""
+    metrics_file: str = ""
+    run_after: str = ""
+    keep: int = 0
+
+
 class Settings(_Section, frozen=True):
     """Everything that a run can be told."""
 
     target: TargetSettings = TargetSettings()
     auth: AuthSettings = AuthSettings()
     input: InputSettings = InputSettings()
+    feed: FeedSettings = FeedSettings()
+    sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()
     rate: RateSettings = RateSettings()
     retry: RetrySettings = RetrySettings()
     guard: GuardSettings = GuardSettings()
     ledger: LedgerSettings = LedgerSettings()
+    job: JobSettings = JobSettings()
 
     @classmethod
     def load(cls, file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -148,6 +220,7 @@ class Settings(_Section, frozen=True):
                 "token_file": _absolute(settings.auth.token_file),
                 "client_secret_file": _absolute(settings.auth.client_secret_file),
             },
+            feed={name: _absolute(getattr(settings.feed, name)) for name in ("user_map", "group_map")},
         )
 
     @classmethod
@@ -191,6 +264,12 @@ class Settings(_Section, frozen=True):
             "retry.max_seconds": (self.retry.max_seconds, 0),
             "retry.grace_seconds": (self.retry.grace_seconds, 0),
             "guard.max_removals": (self.guard.max_removals, 0),
+            "guard.max_additions": (self.guard.max_additions, 0),
+            "guard.removals_judged_from": (self.guard.removals_judged_from, 0),
+            "guard.groups_judged_from": (self.guard.groups_judged_from, 1),
+            "guard.canary": (self.guard.canary, 0),
+            "input.skip_rows": (self.input.skip_rows, 0),
+            "job.keep": (self.job.keep, 0),
             "target.timeout_seconds": (self.target.timeout_seconds, 0.001),
         }
         for key, (value, bound) in least.items():
@@ -208,6 +287,9 @@ class Settings(_Section, frozen=True):
             parse_failures(self.guard.max_failures)
         if self.guard.deadline:
             parse_duration(self.guard.deadline)
+        self.guard.bounds()
+        if self.feed.as_of:
+            parse_day(self.feed.as_of)
         self._check_texts()
         self._check_url()
 

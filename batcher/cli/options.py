@@ -68,7 +68,16 @@ reading = together(
     click.option(
         "--format", "format_", metavar="KIND", help="csv, jsonl or json, where the file's name does not tell."
     ),
-    click.option("--delimiter", metavar="CHAR", help="Of CSV; default a comma."),
+    click.option("--delimiter", metavar="CHAR", help="Of CSV; default: the header tells (comma, semicolon, tab)."),
+    click.option("--encoding", metavar="NAME", help="Default UTF-8, or UTF-16 with its mark; windows-1252, …."),
+    click.option("--sheet", metavar="NAME", help="Of a spreadsheet; default the first."),
+    click.option("--skip-rows", type=click.IntRange(min=0), metavar="N", help="Lines before the header of a CSV."),
+    click.option(
+        "--where",
+        multiple=True,
+        metavar="COLUMN=PATTERN",
+        help="Only records whose column matches (* and ?), or does not: EmpID!=Total*. All of several must hold.",
+    ),
     click.option("--strict", is_flag=True, help="Read everything first; send nothing if one line is invalid."),
     click.option("--ordered", is_flag=True, help="Send strictly in input order, one request in flight."),
     click.option(
@@ -99,6 +108,10 @@ _KEYS = {
     "map_": "input.map",
     "format_": "input.format",
     "delimiter": "input.delimiter",
+    "encoding": "input.encoding",
+    "sheet": "input.sheet",
+    "skip_rows": "input.skip_rows",
+    "where": "input.where",
     "strict": "input.strict",
     "ordered": "input.ordered",
     "ledger": "ledger.path",
@@ -125,7 +138,8 @@ def overrides(flags: Mapping[str, Any]) -> dict[str, Any]:
         ConfigurationError: When one cannot be understood.
 
     """
-    given = {name: value for name, value in flags.items() if value is not None and value is not False}
+    given = {name: value for name, value in flags.items() if value is not None and value is not False and value != ()}
+    given |= {name: list(value) for name, value in given.items() if isinstance(value, tuple)}
     if str(given.get("max_in_flight", "")).isdecimal():
         given["max_in_flight"] = int(given["max_in_flight"])
     if "map_" in given:

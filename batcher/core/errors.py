@@ -4,7 +4,8 @@ BatcherError                 exit code 1
 ├── UsageError               2   the user: flags, configuration, unreadable input, a foreign ledger
 │   ├── ConfigurationError
 │   ├── InputError
-│   └── LedgerError
+│   ├── LedgerError
+│   └── StateError
 ├── GuardrailError           5   the user: a guardrail refused, nothing was sent
 ├── LedgerHeldError          7   another run holds the ledger
 └── TransportError               nobody yet: the delivery decides
@@ -38,6 +39,10 @@ class InputError(UsageError):
 
 class LedgerError(UsageError):
     """The file is no ledger, or not one that this call can work with."""
+
+
+class StateError(UsageError):
+    """The file is no state, or one of another target."""
 
 
 class GuardrailError(BatcherError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.limit import Rate
@@ -65,6 +66,34 @@ def parse_failures(text: str) -> tuple[int | None, float | None]:
     if match is None or float(match[1]) > 100:  # noqa: PLR2004 — percent
         raise ConfigurationError(f"{text!r} is no failure budget; write a number (100) or a share (5%)")
     return None, float(match[1]) / 100
+
+
+def parse_day(text: str) -> date:
+    """A day as `2026-11-22`.
+
+    Raises:
+        ConfigurationError: When it is none.
+
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is no day; write it as 2026-11-22") from None
+
+
+def parse_share(text: str) -> float | None:
+    """A share of 1: `20%` → 0.2; None for `none`.
+
+    Raises:
+        ConfigurationError: When it is neither.
+
+    """
+    if text.strip().lower() == "none":
+        return None
+    match = _SHARE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigurationError(f"{text!r} is no share; write it as 20%, or none")
+    return float(match[1]) / 100
 
 
 def spoken(seconds: float) -> str:

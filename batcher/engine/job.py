@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 from batcher.core.errors import GuardrailError, LedgerError
 from batcher.core.model import Status
 from batcher.core.report import Report
+from batcher.core.units import parse_day
 from batcher.delivery.stopping import Stopping
 from batcher.engine.session import Session, Surroundings
 from batcher.engine.summary import report
@@ -14,8 +16,11 @@ from batcher.ledger.facts import SourceFacts
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
+from batcher.source.foreign import check_encoding
 from batcher.source.layout import Fields
+from batcher.source.mapping import read_mapping
 from batcher.source.reader import Reading
+from batcher.source.refine import PLAIN, Condition, Refinement, Validity
 from batcher.source.spool import Spool, was_whole
 from batcher.source.windows import Windower
 
@@ -35,9 +40,41 @@ def settings_of(ledger: Path) -> Settings:
 
 
 def reading(settings: Settings, ids_only: bool) -> Reading:  # noqa: FBT001 — a fact of the target
-    """How the settings want inputs to be understood."""
-    fields = Fields.of(settings.input.map, ids_only=ids_only)
-    return Reading(fields, ids_only, settings.input.delimiter)
+    """How the settings want files of changes to be understood.
+
+    Raises:
+        ConfigurationError: When they cannot be.
+
+    """
+    where = tuple(map(Condition.parse, settings.input.where))
+    refinement = Refinement(where) if where else PLAIN
+    return _reading(settings, Fields.of(settings.input.map, ids_only=ids_only), refinement)
+
+
+def feed_reading(settings: Settings, ids_only: bool, today: date) -> Reading:  # noqa: FBT001 — as above
+    """How they want feeds to be understood.
+
+    Raises:
+        UsageError: When they cannot be, or a mapping file cannot be read.
+
+    """
+    feed = settings.feed
+    day = parse_day(feed.as_of) if feed.as_of else today
+    refinement = Refinement(
+        tuple(map(Condition.parse, settings.input.where)),
+        Validity(feed.valid_from, feed.valid_to, day, feed.date_format),
+        feed.group_separator,
+        tuple(feed.groups),
+        read_mapping(Path(feed.user_map), is_single=True) if feed.user_map else None,
+        read_mapping(Path(feed.group_map), is_single=False) if feed.group_map else None,
+    )
+    return _reading(settings, Fields.of(settings.input.map, ids_only=ids_only, is_feed=True), refinement)
+
+
+def _reading(settings: Settings, fields: Fields, refinement: Refinement) -> Reading:
+    given = settings.input
+    check_encoding(given.encoding)
+    return Reading(fields, fields.ids_only, given.delimiter, given.encoding, given.sheet, given.skip_rows, refinement)
 
 
 def reopen(

@@ -134,6 +134,13 @@ class LedgerReader:
         (batch,) = self._connection.execute("SELECT coalesce(max(batch), 0) + 1 FROM settlement").fetchone()
         return window, row, batch
 
+    def progress(self) -> int:
+        """Grows whenever a window is opened or something is settled."""
+        (count,) = self._connection.execute(
+            "SELECT (SELECT count(*) FROM window) + (SELECT coalesce(max(id), 0) FROM settlement)"
+        ).fetchone()
+        return int(count)
+
     def last_position(self) -> Position:
         """Where reading stood after the last window."""
         row = self._connection.execute("SELECT position FROM window ORDER BY id DESC LIMIT 1").fetchone()

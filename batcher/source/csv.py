@@ -8,52 +8,41 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, islice
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
 from batcher.core.errors import InputError
-from batcher.core.model import Columns, Ints, Key, Keys
+from batcher.core.model import Action, Columns, Ints, Keys
 from batcher.core.wire import total_digits
-from batcher.source.layout import Column, Fields, Form, Layout
-from batcher.source.records import Rows
-from batcher.source.rules import LONGEST_NAME, Invalid, action_of, is_integer, key_of, shown
+from batcher.source.csv_records import LONGEST_RECORD, Forms, lines_of, read_carefully
+from batcher.source.layout import Column, Fields, Layout
+from batcher.source.refine import PLAIN, Refinement
+from batcher.source.rules import LONGEST_NAME, Form, Invalid, action_of, is_integer
 
-LONGEST_RECORD = 4 << 20
-"""Bytes. A quote that is not closed by then counts as never closed, wherever the blocks are cut."""
-
-_TOO_LONG = "the record is larger than 4 MiB"
-_NEVER_CLOSED = "a quote is opened and never closed (within 4 MiB)"
-_NOT_CLOSED = re.compile("unexpected end of data|larger than field limit")
-
-csv.field_size_limit(LONGEST_RECORD)  # the module's own default is 128 KiB
-
-
-@dataclass(frozen=True, slots=True)
-class Forms:
-    """What the values of the user and group columns are, as far as it is decided."""
-
-    user: Form = Form.OPEN
-    group: Form = Form.OPEN
+_MARKS = ",;\t"
+"""What a header may be delimited by, the likeliest first."""
+_QUOTED = re.compile('"[^"]*"')
 
 
 class CsvParser:
     """Turns blocks of whole lines into columns. `forms` is what neutral headers turned out to hold."""
 
-    def __init__(self, fields: Fields, delimiter: str, source: int, where: str) -> None:
+    def __init__(self, fields: Fields, delimiter: str, source: int, where: str, refinement: Refinement = PLAIN) -> None:
         self.forms = Forms()
         self._fields = fields
         self._delimiter = delimiter
         self._source = source
         self._where = where
+        self._refinement = refinement
         self._layout: Layout | None = None
 
     def read_header(self, block: bytes) -> int:
         """Understand the header; returns the bytes up to its end, 0 when the block has nothing but blank lines.
+
+        Where no delimiter was given, the header tells which it is.
 
         Raises:
             InputError: When it is no header of ours.
@@ -61,11 +50,12 @@ class CsvParser:
         """
         lines = lines_of(block)
         texts = [line.decode("utf-8", "replace") for line in lines]
+        self._delimiter = self._delimiter or _delimiter_of(next((text for text in texts if text.strip()), ""))
         reader = csv.reader(texts, delimiter=self._delimiter, strict=True)
         try:
             for header in reader:
                 if header:
-                    self._layout = Layout.of(header, self._fields, self._where)
+                    self._layout = Layout.of(header, self._fields, self._where, self._refinement)
                     break
             else:
                 return 0
@@ -90,12 +80,19 @@ class CsvParser:
         return iter((columns,) if len(columns) else ()), used
 
 
+def _delimiter_of(header: str) -> str:
+    plain = _QUOTED.sub("", header)
+    return next((mark for mark in _MARKS if mark in plain), _MARKS[0])
+
+
 def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter: str, source: int) -> Columns | None:
     """The whole block at once; None when anything in it is out of the ordinary.
 
     What pyarrow makes of a field may be shorter than the field (`007`, ` 5`, blank lines), never longer, but for
     hexadecimal. So a block is taken only if its values, written plainly, give back exactly its length.
     """
+    if not layout.is_plain:
+        return None
     sides = [(_form(layout.user, forms.user)), (_form(layout.group, forms.group))]
     if Form.OPEN in sides or (layout.ids_only and Form.NAME in sides) or not _looks_clean(block, Form.ID in sides):
         return None
@@ -108,7 +105,8 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
     places = [layout.user.places[0][0], layout.group.places[0][0]]
     for place, form in zip(places, sides, strict=True):
         types[str(place)] = pa.int64() if form is Form.ID else dictionary
-    types[str(layout.op)] = dictionary
+    if layout.op is not None:
+        types[str(layout.op)] = dictionary
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(block),
@@ -126,7 +124,7 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
     length += sum(_plain_length(array) for array in arrays)
     if not count or length != len(block):
         return None
-    action = _actions(arrays[layout.op])
+    action = np.full(count, Action.ADD, np.int8) if layout.op is None else _actions(arrays[layout.op])
     columns = [
         _keys(arrays[place], decided=column.places[0][1] is Form.OPEN)
         for place, column in zip(places, (layout.user, layout.group), strict=True)
@@ -187,97 +185,3 @@ def _keys(array: pa.Array, *, decided: bool) -> Keys | None:
     if decided and any(map(is_integer, entries)):
         return None
     return Keys(array.indices.to_numpy().astype(np.int64), tuple(entries))
-
-
-def read_carefully(
-    block: bytes,
-    line: int,
-    layout: Layout,
-    forms: Forms,
-    delimiter: str,
-    source: int,
-    *,
-    is_last: bool,
-) -> tuple[Columns, Forms, int]:
-    """Record by record, with a reason for each that is no change. Returns also the bytes of whole records."""
-    lines = lines_of(block)
-    texts = [part.decode("utf-8", "surrogateescape") for part in lines]
-    ends = [0, *accumulate(map(len, lines))]
-    rows = Rows(source)
-    start = 0
-    while start < len(texts):
-        reader = csv.reader(islice(texts, start, None), delimiter=delimiter, strict=True)
-        first = start
-        try:
-            for record in reader:
-                end = first + reader.line_num
-                if ends[end] - ends[start] > LONGEST_RECORD:
-                    raise csv.Error(_TOO_LONG)  # noqa: TRY301 — treated as what the reader itself refuses
-                forms = _row(rows, record, line + start, layout, forms)
-                start = end
-        except csv.Error as error:
-            never_closed = _NOT_CLOSED.search(str(error)) is not None
-            if never_closed and not is_last and ends[-1] - ends[start] <= LONGEST_RECORD:
-                break
-            rows.reject(line + start, _NEVER_CLOSED if never_closed else str(error))
-            start += 1
-    return rows.columns(), forms, ends[start]
-
-
-def lines_of(block: bytes) -> list[bytes]:
-    """Physical lines, their ends included; only LF ends a line."""
-    lines = [part + b"\n" for part in block.split(b"\n")]
-    lines[-1] = lines[-1][:-1]
-    return lines if lines[-1] else lines[:-1]
-
-
-def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Forms) -> Forms:
-    """One record's change or reject; returns the forms, which it may have decided."""
-    if not record:
-        return forms
-    try:
-        _check_width(record, layout.width)
-        forms = Forms(_decide(layout.user, forms.user, record), _decide(layout.group, forms.group, record))
-        action = action_of(_text(record, layout.op, "op"))
-        user = _key(layout.user, forms.user, record, ids_only=layout.ids_only)
-        group = _key(layout.group, forms.group, record, ids_only=layout.ids_only)
-    except Invalid as invalid:
-        rows.reject(line, str(invalid))
-    else:
-        rows.add(line, action, user, group)
-    return forms
-
-
-def _check_width(record: Sequence[str], width: int) -> None:
-    if len(record) != width:
-        how = "few" if len(record) < width else "many"
-        raise Invalid(f"too {how} fields: {len(record)}, the header has {width}")
-
-
-def _decide(column: Column, form: Form, record: Sequence[str]) -> Form:
-    place, given = column.places[0]
-    if form or given or not record[place] or (not record[place].isascii() and _is_broken(record[place])):
-        return form
-    return Form.ID if is_integer(record[place]) else Form.NAME
-
-
-def _key(column: Column, form: Form, record: Sequence[str], *, ids_only: bool) -> Key:
-    filled = [(place, given) for place, given in column.places if record[place]]
-    if len(filled) > 1:
-        raise Invalid(f"both an id and a name for the {column.label}; fill one of them")
-    place, given = filled[0] if filled else column.places[0]
-    if ids_only and given is Form.NAME and record[place]:
-        raise Invalid(f"{column.label} {shown(record[place])} is a name; this target takes integer ids only")
-    return key_of(_text(record, place, column.label), given or form, column.label, decided=given is Form.OPEN)
-
-
-def _text(record: Sequence[str], place: int, label: str) -> str:
-    text = record[place]
-    if _is_broken(text):
-        raise Invalid(f"{label} is not UTF-8: {shown(text)}")
-    return text
-
-
-def _is_broken(text: str) -> bool:
-    """Whether the bytes were no UTF-8; those decode to lone surrogates."""
-    return not text.isascii() and any("\udc80" <= c <= "\udcff" for c in text)

@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from batcher.core.errors import InputError
 from batcher.core.model import Action, Columns, Key, Keys
-from batcher.source.csv import lines_of
-from batcher.source.layout import Field, Fields, Form
+from batcher.source.csv_records import lines_of
+from batcher.source.layout import Field, Fields
 from batcher.source.records import CHUNK_ROWS, Rows, unfold
-from batcher.source.rules import LONGEST_NAME, Invalid, action_of, id_of, name_of, shown
+from batcher.source.refine import PLAIN, Refinement
+from batcher.source.rules import LONGEST_NAME, Form, Invalid, action_of, id_of, is_integer, name_of, shown
 from batcher.source.uniform import read_uniform
 
 _SMALL_OP = 1024
@@ -30,8 +31,8 @@ _SMALL_OP = 1024
 class JsonParser:
     """Turns blocks of whole lines into columns."""
 
-    def __init__(self, fields: Fields, source: int, *, ids_only: bool) -> None:
-        self._entries = Entries(fields, ids_only=ids_only)
+    def __init__(self, entries: Entries, source: int) -> None:
+        self._entries = entries
         self._source = source
 
     def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]:  # noqa: ARG002
@@ -214,15 +215,23 @@ def _collect(
         yield rows.columns()
 
 
+def _plain(value: object) -> str:
+    """What a condition is asked about."""
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 class Entries:
     """How to read one JSON entry."""
 
-    def __init__(self, fields: Fields, *, ids_only: bool) -> None:
+    def __init__(self, fields: Fields, *, ids_only: bool, refinement: Refinement = PLAIN) -> None:
         self.ids_only = ids_only
         self._fields = fields
+        self._refinement = refinement
 
     def plain_names(self, keys: Iterable[str]) -> tuple[str, Field, Field] | None:
         """The keys of op, user and group, when each is there under exactly one name."""
+        if self._refinement is not PLAIN:
+            return None
         present = set(keys)
         ops = [name for name in self._fields.op if name in present]
         users = [field for field in self._fields.user if field.name in present]
@@ -234,7 +243,7 @@ class Entries:
         return ops[0], users[0], groups[0]
 
     def read(self, part: Part, *, in_document: bool) -> tuple[Action, Sequence[Key], Sequence[Key]]:
-        """An entry as an action, users and groups.
+        """An entry as an action, users and groups; none of these when it does not count.
 
         Raises:
             Invalid: When it is no change.
@@ -245,30 +254,51 @@ class Entries:
             raise entry
         if not isinstance(entry, dict):
             raise Invalid(f"not an object: {shown(entry)}")
+        if not self._refinement.counts(lambda column: _plain(entry.get(column))):
+            return Action.ADD, [], []
         action = part.listed if part.listed is not None else self._action(entry)
-        if "users" in entry or "groups" in entry:
-            beside = [f.name for f in (*self._fields.user, *self._fields.group) if f.name in entry]
-            if beside:
-                raise Invalid(f"both {beside[0]} and the lists users and groups; give one of them")
-            if entry.get("path", "/membership") != "/membership":
-                raise Invalid(f"path {shown(entry['path'])} is not /membership")
-            return action, self._list(entry, "users"), self._list(entry, "groups")
+        if entry.get("path", "/membership") != "/membership":
+            raise Invalid(f"path {shown(entry['path'])} is not /membership")
         in_document = in_document or part.listed is not None  # a membership object is a document also on a line
-        user = self._one(entry, self._fields.user, "user", in_document=in_document)
-        return action, [user], [self._one(entry, self._fields.group, "group", in_document=in_document)]
+        users = self._side(entry, self._fields.user, "user", in_document=in_document)
+        groups = self._side(entry, self._fields.group, "group", in_document=in_document)
+        return action, users, groups
 
     def _action(self, entry: dict[str, object]) -> Action:
+        if not self._fields.op:
+            return Action.ADD
         present = [name for name in self._fields.op if entry.get(name) is not None]
         if len(present) > 1:
             raise Invalid(f"more than one op: {' and '.join(present)}; give one of them")
         return action_of(entry[present[0]] if present else None)
 
-    def _list(self, entry: dict[str, object], label: str) -> Sequence[Key]:
-        values = entry.get(label)
+    def _side(
+        self, entry: dict[str, object], fields: Sequence[Field], label: str, *, in_document: bool
+    ) -> Sequence[Key]:
+        """The users or the groups of an entry."""
+        plural = f"{label}s"
+        beside = [field.name for field in fields if entry.get(field.name) is not None]
+        if plural in entry:
+            if beside:
+                raise Invalid(f"both {beside[0]} and the list {plural}; give one of them")
+            keys = self._list(entry[plural], label)
+        elif beside or label == "user" or not self._refinement.constants:
+            keys = [self._one(entry, fields, label, in_document=in_document)]
+        else:
+            keys = []
+        return self._refined(keys, label) if self._refinement.reshapes else keys
+
+    def _refined(self, keys: Sequence[Key], label: str) -> Sequence[Key]:
+        refine = self._refinement.user if label == "user" else self._refinement.group
+        texts = list(refine([str(key) for key in keys]))
+        if texts == [str(key) for key in keys]:
+            return keys
+        return [id_of(text, label) if self.ids_only or is_integer(text) else name_of(text, label) for text in texts]
+
+    def _list(self, values: object, label: str) -> Sequence[Key]:
         if not isinstance(values, list) or not values:
-            raise Invalid(f"{label} must be a list that is not empty")
-        singular = label.removesuffix("s")
-        return [self._key(value, Form.OPEN, singular) for value in values]
+            raise Invalid(f"{label}s must be a list that is not empty")
+        return [self._key(value, Form.OPEN, label) for value in values]
 
     def _one(self, entry: dict[str, object], fields: Sequence[Field], label: str, *, in_document: bool) -> Key:
         present = [field for field in fields if entry.get(field.name) is not None]

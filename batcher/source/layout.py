@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 
 from batcher.core.errors import ConfigurationError, InputError
+from batcher.source.refine import PLAIN, Refinement
+from batcher.source.rules import Form
 
 MOST_COLUMNS = 10_000
 """Reading costs memory for each, also for those that are ignored."""
 
 _SHOWN = 20
-
-
-class Form(StrEnum):
-    """What the values of a column are."""
-
-    OPEN = ""
-    """a neutral header: the first value decides"""
-    ID = "id"
-    NAME = "name"
 
 
 _ALIASES: dict[str, tuple[str, Form]] = {
@@ -47,7 +39,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The names under which a record's parts are looked for."""
+    """The names under which a record's parts are looked for; a feed, which says what is to be, has no `op`."""
 
     op: tuple[str, ...]
     user: tuple[Field, ...]
@@ -55,7 +47,7 @@ class Fields:
     ids_only: bool
 
     @staticmethod
-    def of(mapping: Mapping[str, str], *, ids_only: bool) -> Fields:
+    def of(mapping: Mapping[str, str], *, ids_only: bool, is_feed: bool = False) -> Fields:
         """The accepted names; what `mapping` names replaces them (`{"user": "EmpID"}`).
 
         Raises:
@@ -75,12 +67,13 @@ class Fields:
                 if owner == part and alias in names
             )
 
-        return Fields(tuple(field.name for field in fields("op")), fields("user"), fields("group"), ids_only)
+        ops = () if is_feed else tuple(field.name for field in fields("op"))
+        return Fields(ops, fields("user"), fields("group"), ids_only)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Where a CSV record holds a user or a group: one index, or an id's and a name's."""
+    """Where a CSV record holds a user or a group: one index, or an id's and a name's; none for constant groups."""
 
     label: str
     places: tuple[tuple[int, Form], ...]
@@ -91,13 +84,22 @@ class Layout:
     """A CSV header, understood."""
 
     width: int
-    op: int
+    op: int | None
+    """None where every record means the same: be a member."""
     user: Column
     group: Column
     ids_only: bool
+    refinement: Refinement = PLAIN
+    others: Mapping[str, int] = field(default_factory=dict)
+    """Where the columns stand that the refinement asks for."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether records are what their fields say, each a change."""
+        return not self.others and not self.refinement.reshapes
 
     @staticmethod
-    def of(header: Sequence[str], fields: Fields, where: str) -> Layout:
+    def of(header: Sequence[str], fields: Fields, where: str, refinement: Refinement = PLAIN) -> Layout:
         """Find the parts in a header; upper and lower case and blanks around names do not matter.
 
         Raises:
@@ -125,14 +127,33 @@ class Layout:
                 raise InputError(f"{where}: {len(found)} columns for the {part}; name one with --map {part}=YOURS")
             return tuple(found)
 
-        op = places("op", [Field(name, Form.OPEN) for name in fields.op])
+        op = places("op", [Field(name, Form.OPEN) for name in fields.op])[0][0] if fields.op else None
+        group: tuple[tuple[int, Form], ...] = ()
+        if not refinement.constants or any(name == f.name.lower() for f in fields.group for name in names):
+            group = places("group", fields.group)
         return Layout(
             len(header),
-            op[0][0],
+            op,
             Column("user", places("user", fields.user)),
-            Column("group", places("group", fields.group)),
+            Column("group", group),
             fields.ids_only,
+            refinement,
+            _others(names, refinement, where),
         )
+
+
+def _others(names: Sequence[str], refinement: Refinement, where: str) -> dict[str, int]:
+    """Where the columns stand of which a record's worth depends; those of validity may be missing."""
+    places: dict[str, int] = {}
+    validity = refinement.validity
+    for column in [condition.column for condition in refinement.where]:
+        if column.lower() not in names:
+            raise InputError(f"{where}: there is no column {column!r} for --where; the header has {_shown(names)}")
+        places[column] = names.index(column.lower())
+    for column in (validity.starts, validity.ends) if validity else ():
+        if column.lower() in names:
+            places[column] = names.index(column.lower())
+    return places
 
 
 def _shown(header: Sequence[str]) -> str:

@@ -12,21 +12,23 @@ import pyarrow as pa
 
 from batcher.core.errors import InputError
 from batcher.core.model import Columns, Position
-from batcher.source.csv import CsvParser, Forms
+from batcher.source.csv import CsvParser
+from batcher.source.csv_records import Forms
+from batcher.source.foreign import SPREADSHEETS, Sheet, Transcoded, is_utf16
 from batcher.source.jsonl import Entries, JsonParser, read_document
-from batcher.source.layout import Fields, Form
+from batcher.source.layout import Fields
 from batcher.source.lines import LONGEST_LINE, WAITS, Lines, Stream, TooLong, Waits
 from batcher.source.records import Rows
+from batcher.source.refine import PLAIN, Refinement
+from batcher.source.rules import Form
 
 _BOM = b"\xef\xbb\xbf"
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _MAGIC_BYTES = 4
 _FOREIGN = {
-    b"PK\x03\x04": "a spreadsheet or an archive; export it as CSV (UTF-8)",
+    b"PK\x03\x04": "an archive, or a spreadsheet without the ending .xlsx; give it one, or export it as CSV",
     b"PAR1": "a Parquet file; convert it to CSV or JSON Lines",
-    b"\xff\xfe": "UTF-16; convert it: iconv -f UTF-16 -t UTF-8",
-    b"\xfe\xff": "UTF-16; convert it: iconv -f UTF-16 -t UTF-8",
-    b"sep=": "a CSV with a line for spreadsheets before its header; remove that line, and give the --delimiter",
+    b"sep=": "a CSV with a line for spreadsheets before its header; --skip-rows 1 passes over it",
 }
 _BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 FORMATS = ("csv", "jsonl", "json")
@@ -50,6 +52,14 @@ class Reading:
     fields: Fields
     ids_only: bool
     delimiter: str = ""
+    """Empty: the header tells."""
+    encoding: str = ""
+    """Empty: UTF-8, or UTF-16 with a byte order mark."""
+    sheet: str = ""
+    """Of a spreadsheet; empty is the first."""
+    skip_rows: int = 0
+    """Lines before a CSV's header."""
+    refinement: Refinement = PLAIN
 
 
 def read(source: int, item: Input, how: Reading, start: Position) -> Generator[tuple[Columns, Position] | Waits]:
@@ -65,7 +75,7 @@ def read(source: int, item: Input, how: Reading, start: Position) -> Generator[t
     try:
         while not item.is_whole() and item.path.stat().st_size < _MAGIC_BYTES:
             yield WAITS
-        lines = Lines(_open(item), item.is_whole)
+        lines = Lines(_open(item, how), item.is_whole)
         try:
             yield from _read(source, item, how, start, lines)
         finally:
@@ -85,12 +95,12 @@ def _read(
     if block.startswith(_BOM):
         lines.consume(_BOM)
         block = block[len(_BOM) :]
-    _refuse_foreign(item, block)
+    _refuse_foreign(item, block.split(b"\n", how.skip_rows)[-1])
     kind = item.format or _recognise(item, block)
     lines.unread(block)
     parser = _parser(kind, source, item, how, start)
     if isinstance(parser, CsvParser):
-        yield from _skip_header(parser, lines, item)
+        yield from _skip_header(parser, lines, item, how.skip_rows)
     lines.skip_to(start.offset)
     if start.offset and lines.digest() != start.digest:
         raise InputError(f"{item.name} was changed since it was read: it differs before line {lines.line + 1}")
@@ -140,9 +150,11 @@ def _parser(kind: str, source: int, item: Input, how: Reading, start: Position) 
     if kind == "json":
         return _Document(source, item, how)
     if kind == "jsonl":
-        return JsonParser(how.fields, source, ids_only=how.ids_only)
-    tabs = _suffixes(item)[:1] == [".tsv"]
-    parser = CsvParser(how.fields, how.delimiter or ("\t" if tabs else ","), source, item.name)
+        return JsonParser(_entries(how), source)
+    delimiter = how.delimiter or ("\t" if _suffixes(item)[:1] == [".tsv"] else "")
+    if _is_spreadsheet(item):
+        delimiter = ","
+    parser = CsvParser(how.fields, delimiter, source, item.name, how.refinement)
     parser.forms = Forms(Form(start.forms[0]), Form(start.forms[1]))
     return parser
 
@@ -153,13 +165,17 @@ class _Document:
     def __init__(self, source: int, item: Input, how: Reading) -> None:
         self._source = source
         self._name = item.name
-        self._entries = Entries(how.fields, ids_only=how.ids_only)
+        self._entries = _entries(how)
 
     def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]:  # noqa: ARG002
         return read_document(block, self._entries, self._source, self._name), len(block)
 
 
-def _skip_header(parser: CsvParser, lines: Lines, item: Input) -> Generator[Waits]:
+def _entries(how: Reading) -> Entries:
+    return Entries(how.fields, ids_only=how.ids_only, refinement=how.refinement)
+
+
+def _skip_header(parser: CsvParser, lines: Lines, item: Input, skip_rows: int) -> Generator[Waits]:
     while True:
         block = lines.next()
         if isinstance(block, Waits):
@@ -167,10 +183,12 @@ def _skip_header(parser: CsvParser, lines: Lines, item: Input) -> Generator[Wait
             continue
         if isinstance(block, TooLong) or not block:
             raise InputError(f"{item.name} is empty; a CSV file needs a header such as op,user_id,group_id")
-        used = parser.read_header(block)
-        lines.consume(block[: used or len(block)])
+        passed = block.split(b"\n", skip_rows)
+        skip_rows -= len(passed) - 1
+        used = 0 if skip_rows else parser.read_header(passed[-1])
+        lines.consume(block[: len(block) - len(passed[-1]) + used] if used else block)
         if used:
-            lines.unread(block[used:])
+            lines.unread(passed[-1][used:])
             return
 
 
@@ -191,6 +209,8 @@ def _suffixes(item: Input) -> list[str]:
 
 
 def _recognise(item: Input, block: bytes) -> str:
+    if _is_spreadsheet(item):
+        return "csv"
     known = _BY_SUFFIX.get(next(iter(_suffixes(item)), ""), "")
     first, _, rest = block.strip().partition(b"\n")
     if known == "json" or (not known and first[:1] in {b"{", b"["}):
@@ -211,12 +231,26 @@ def _refuse_foreign(item: Input, block: bytes) -> None:
         raise InputError(f"{item.name} ends its lines with CR alone; convert it: tr '\\r' '\\n'")
 
 
-def _open(item: Input) -> Stream:
+def _is_spreadsheet(item: Input) -> bool:
+    return item.path.suffix.lower() in SPREADSHEETS and not item.is_spool
+
+
+def _open(item: Input, how: Reading) -> Stream:
+    """The input's bytes as UTF-8."""
+    if _is_spreadsheet(item):
+        return Sheet(item.path, how.sheet, how.skip_rows)
+    stream, start = _decompressed(item)
+    encoding = how.encoding or ("utf-16" if is_utf16(start) else "")
+    return Transcoded(stream, encoding, item.name) if encoding else stream
+
+
+def _decompressed(item: Input) -> tuple[Stream, bytes]:
+    """The input's bytes, and the first of them where they are not compressed."""
     with item.path.open("rb") as file:
         magic = file.read(_MAGIC_BYTES)
     codec = next((name for start, name in _MAGIC.items() if magic.startswith(start)), None)
     if codec is None:
-        return item.path.open("rb", buffering=0)
+        return item.path.open("rb", buffering=0), magic
     if item.is_spool:  # also one that is whole by chance: what is refused must not depend on who was faster
         raise InputError(f"{item.name} is compressed; pipe it through zcat or zstdcat first")
-    return pa.input_stream(str(item.path), compression=codec)  # type: ignore[no-any-return]  # untyped library
+    return pa.input_stream(str(item.path), compression=codec), b""

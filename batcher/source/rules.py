@@ -8,9 +8,9 @@ whose zeros matter, or a spreadsheet's damage. Names are texts exactly as writte
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 
 from batcher.core.model import Action, Key
-from batcher.source.layout import Form
 
 LONGEST_NAME = 1024
 """Characters. Keeps every single pair well below the smallest `max_bytes`."""
@@ -18,6 +18,15 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 _ACTIONS = {action.label: action for action in Action}
 _SHOWN = 60
+
+
+class Form(StrEnum):
+    """What the values of a column are."""
+
+    OPEN = ""
+    """a neutral header: the first value decides"""
+    ID = "id"
+    NAME = "name"
 
 
 class Invalid(Exception):  # noqa: N818 — not an error of the program: a verdict on a line

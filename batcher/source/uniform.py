@@ -13,8 +13,10 @@ import numpy as np
 import orjson
 
 from batcher.core.model import Columns
-from batcher.source.csv import Forms, read_clean
-from batcher.source.layout import Column, Field, Form, Layout
+from batcher.source.csv import read_clean
+from batcher.source.csv_records import Forms
+from batcher.source.layout import Column, Field, Layout
+from batcher.source.rules import Form
 
 _MEMBER = re.compile(rb'("[^"\\]*")\s*:\s*(?:"([^"\\]*)"|(-?\d+)(?=\s*[,}]))')
 _MARKS = b"\x01\x02\x03\x04"

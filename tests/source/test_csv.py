@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from batcher.core.errors import InputError
 from batcher.source import csv as module
-from batcher.source.csv import CsvParser, Forms, lines_of, read_carefully, read_clean
-from batcher.source.layout import Fields, Form, Layout
+from batcher.source.csv import CsvParser, read_clean
+from batcher.source.csv_records import Forms, lines_of, read_carefully
+from batcher.source.layout import Fields, Layout
+from batcher.source.rules import Form
 
 IDS = Fields.of({}, ids_only=True)
 ANY = Fields.of({}, ids_only=False)

@@ -83,9 +83,9 @@ def test_json_is_recognised(tmp_path, name):
         ("a.csv.gz", gzip.compress(SMALL * 99)[:-20], "cannot be read"),
         ("a.json", b"[1,", "not valid JSON"),
         ("a.csv", b"PK\x03\x04...", "spreadsheet"),
-        ("a.csv", "op,user".encode("utf-16"), "UTF-16"),
+        ("a.csv", "op,user".encode("utf-16"), "no column for the group"),
         ("a.csv", b"op,user,group\radd,1,1\r", "CR alone"),
-        ("a.csv", b"sep=;\nop;user;group\n", "--delimiter"),
+        ("a.csv", b"sep=;\nop;user;group\n", "--skip-rows 1"),
     ],
 )
 def test_what_cannot_be_read(tmp_path, name, content, reason):

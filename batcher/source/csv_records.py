@@ -1,0 +1,143 @@
+"""CSV record by record, with a reason for each that is no change."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, islice
+
+from batcher.core.model import Action, Columns, Key
+from batcher.source.layout import Column, Layout
+from batcher.source.records import Rows
+from batcher.source.rules import Form, Invalid, action_of, is_integer, key_of, shown
+
+LONGEST_RECORD = 4 << 20
+"""Bytes. A quote that is not closed by then counts as never closed, wherever the blocks are cut."""
+
+_TOO_LONG = "the record is larger than 4 MiB"
+_NEVER_CLOSED = "a quote is opened and never closed (within 4 MiB)"
+_NOT_CLOSED = re.compile("unexpected end of data|larger than field limit")
+
+csv.field_size_limit(LONGEST_RECORD)  # the module's own default is 128 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """What the values of the user and group columns are, as far as it is decided."""
+
+    user: Form = Form.OPEN
+    group: Form = Form.OPEN
+
+
+def read_carefully(
+    block: bytes,
+    line: int,
+    layout: Layout,
+    forms: Forms,
+    delimiter: str,
+    source: int,
+    *,
+    is_last: bool,
+) -> tuple[Columns, Forms, int]:
+    """Record by record, with a reason for each that is no change. Returns also the bytes of whole records."""
+    lines = lines_of(block)
+    texts = [part.decode("utf-8", "surrogateescape") for part in lines]
+    ends = [0, *accumulate(map(len, lines))]
+    rows = Rows(source)
+    start = 0
+    while start < len(texts):
+        reader = csv.reader(islice(texts, start, None), delimiter=delimiter, strict=True)
+        first = start
+        try:
+            for record in reader:
+                end = first + reader.line_num
+                if ends[end] - ends[start] > LONGEST_RECORD:
+                    raise csv.Error(_TOO_LONG)  # noqa: TRY301 — treated as what the reader itself refuses
+                forms = _row(rows, record, line + start, layout, forms)
+                start = end
+        except csv.Error as error:
+            never_closed = _NOT_CLOSED.search(str(error)) is not None
+            if never_closed and not is_last and ends[-1] - ends[start] <= LONGEST_RECORD:
+                break
+            rows.reject(line + start, _NEVER_CLOSED if never_closed else str(error))
+            start += 1
+    return rows.columns(), forms, ends[start]
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """Physical lines, their ends included; only LF ends a line."""
+    lines = [part + b"\n" for part in block.split(b"\n")]
+    lines[-1] = lines[-1][:-1]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Forms) -> Forms:
+    """One record's changes or reject; returns the forms, which it may have decided."""
+    if not record:
+        return forms
+    refinement = layout.refinement
+    try:
+        _check_width(record, layout.width)
+        if layout.others and not refinement.counts(lambda column: _other(record, layout, column)):
+            return forms
+        user, user_form = _filled(layout.user, record)
+        group, group_form = _filled(layout.group, record)
+        users, groups = refinement.user([user]), refinement.group([group])
+        forms = Forms(_decide(forms.user, user_form, users), _decide(forms.group, group_form, groups))
+        action = Action.ADD if layout.op is None else action_of(_text(record[layout.op], "op"))
+        user_keys = _keys(layout.user, users, user_form, forms.user, ids_only=layout.ids_only)
+        group_keys = _keys(layout.group, groups, group_form, forms.group, ids_only=layout.ids_only)
+    except Invalid as invalid:
+        rows.reject(line, str(invalid))
+        return forms
+    for one in user_keys:
+        for other in group_keys:
+            rows.add(line, action, one, other)
+    return forms
+
+
+def _check_width(record: Sequence[str], width: int) -> None:
+    if len(record) != width:
+        how = "few" if len(record) < width else "many"
+        raise Invalid(f"too {how} fields: {len(record)}, the header has {width}")
+
+
+def _other(record: Sequence[str], layout: Layout, column: str) -> str:
+    place = layout.others.get(column)
+    return "" if place is None else _text(record[place], column)
+
+
+def _filled(column: Column, record: Sequence[str]) -> tuple[str, Form]:
+    """What a record holds for a user or a group, and the form that the header gives it."""
+    filled = [(record[place], given) for place, given in column.places if record[place]]
+    if len(filled) > 1:
+        raise Invalid(f"both an id and a name for the {column.label}; fill one of them")
+    if filled:
+        return filled[0]
+    return "", column.places[0][1] if column.places else Form.OPEN
+
+
+def _decide(form: Form, given: Form, texts: Sequence[str]) -> Form:
+    if form or given or not texts or not texts[0] or (not texts[0].isascii() and _is_broken(texts[0])):
+        return form
+    return Form.ID if is_integer(texts[0]) else Form.NAME
+
+
+def _keys(column: Column, texts: Sequence[str], given: Form, decided: Form, *, ids_only: bool) -> list[Key]:
+    if ids_only and given is Form.NAME and texts and texts[0]:
+        raise Invalid(f"{column.label} {shown(texts[0])} is a name; this target takes integer ids only")
+    form = given or (Form.ID if ids_only else decided)
+    return [key_of(_text(text, column.label), form, column.label, decided=given is Form.OPEN) for text in texts]
+
+
+def _text(text: str, label: str) -> str:
+    if _is_broken(text):
+        raise Invalid(f"{label} is not UTF-8: {shown(text)} (another encoding? --encoding windows-1252)")
+    return text
+
+
+def _is_broken(text: str) -> bool:
+    """Whether the bytes were no UTF-8; those decode to lone surrogates."""
+    return not text.isascii() and any("\udc80" <= c <= "\udcff" for c in text)

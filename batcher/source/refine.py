@@ -1,0 +1,139 @@
+"""What a record of an HR export stands for: whether it counts at all, whose it is, and which groups it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from fnmatch import fnmatchcase
+
+from batcher.core.errors import ConfigurationError
+from batcher.source.rules import Invalid, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A column's value must (`is_wanted`) or must not match a pattern of `*`, `?` and `[…]`."""
+
+    column: str
+    pattern: str
+    is_wanted: bool
+
+    @staticmethod
+    def parse(text: str) -> Condition:
+        """`status=active`, `EmpID!=Total*`, `EmpID!=` (not empty).
+
+        Raises:
+            ConfigurationError: When it is neither.
+
+        """
+        column, equals, pattern = text.partition("=")
+        is_wanted = not column.endswith("!")
+        column = column.removesuffix("!").strip()
+        if not equals or not column:
+            raise ConfigurationError(f"--where {text!r}: write COLUMN=PATTERN or COLUMN!=PATTERN")
+        return Condition(column, pattern.strip(), is_wanted)
+
+    def holds(self, value: str) -> bool:
+        """Blanks around a value do not matter."""
+        return fnmatchcase(value.strip(), self.pattern) is self.is_wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """The columns that say from which day to which day (both included) a record counts, and the day in question."""
+
+    starts: str
+    ends: str
+    as_of: date
+    form: str = ""
+    """As of `strptime`; empty is ISO 8601."""
+
+    def holds(self, starts: str, ends: str) -> bool:
+        """Whether the day lies within; an empty bound is none.
+
+        Raises:
+            Invalid: When a bound is no date.
+
+        """
+        return not (
+            (starts and self._day(starts, self.starts) > self.as_of)
+            or (ends and self._day(ends, self.ends) < self.as_of)
+        )
+
+    def _day(self, text: str, column: str) -> date:
+        try:
+            moment = datetime.strptime(text, self.form) if self.form else datetime.fromisoformat(text)  # noqa: DTZ007 — days
+        except ValueError:
+            wanted = self.form or "2026-11-22"
+            raise Invalid(f"{column} {shown(text)} is no date; it is read as {wanted} (feed.date_format)") from None
+        return moment.date()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refinement:
+    """How records become users and groups. All texts; what is an id is decided later, as for any input."""
+
+    where: tuple[Condition, ...] = ()
+    validity: Validity | None = None
+    separator: str = ""
+    """Between several groups in one field."""
+    constants: tuple[str, ...] = ()
+    """Groups of every user."""
+    users: Mapping[str, Sequence[str]] | None = None
+    groups: Mapping[str, Sequence[str]] | None = None
+
+    @property
+    def reshapes(self) -> bool:
+        """Whether users or groups are anything but what their fields hold."""
+        return bool(self.separator or self.constants) or self.users is not None or self.groups is not None
+
+    def counts(self, value: Callable[[str], str]) -> bool:
+        """Whether a record is one; `value` gives what it holds in a column.
+
+        Raises:
+            Invalid: When a date of validity cannot be read.
+
+        """
+        if not all(condition.holds(value(condition.column)) for condition in self.where):
+            return False
+        validity = self.validity
+        return validity is None or validity.holds(value(validity.starts).strip(), value(validity.ends).strip())
+
+    def user(self, texts: Sequence[str]) -> Sequence[str]:
+        """The target's users for what a record says.
+
+        Raises:
+            Invalid: When the mapping does not know it.
+
+        """
+        if self.users is None:
+            return texts
+        return [user for text in texts for user in (_mapped(self.users, text.strip(), "user") if text else [text])]
+
+    def group(self, texts: Sequence[str]) -> Sequence[str]:
+        """The target's groups for what a record says, the constant ones among them.
+
+        Raises:
+            Invalid: When the mapping does not know one.
+
+        """
+        parts = list(texts)
+        if self.separator:
+            parts = [part for text in texts for piece in text.split(self.separator) if (part := piece.strip())]
+        elif self.constants:
+            parts = [text for text in texts if text]
+        if self.groups is not None:
+            parts = [group for part in parts for group in _mapped(self.groups, part.strip(), "group")]
+        return [*parts, *self.constants]
+
+
+PLAIN = Refinement()
+"""Every record counts and says what it means."""
+
+
+def _mapped(table: Mapping[str, Sequence[str]], text: str, label: str) -> Sequence[str]:
+    found = table.get(text)
+    if found is None:
+        raise Invalid(f"{label} {shown(text)} is not in the mapping file")
+    return found

@@ -1,0 +1,155 @@
+"""Pairs from files into tables: what a feed or a snapshot says, each pair as often as it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from batcher.core.errors import InputError
+from batcher.core.model import REJECTED_ROW, Bytes, Columns, Keys, Mask
+from batcher.state.store import Known, StateStore
+
+_MOST_REASONS = 10
+_NAMES = 2
+_TYPES = {"id": "BIGINT", "name": "VARCHAR"}
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What was read. `rejects` are the first invalid lines: source, line, reason."""
+
+    rows: int = 0
+    rejected: int = 0
+    rejects: list[tuple[int, int, str]] = field(default_factory=list)
+
+
+Stretch: TypeAlias = tuple[Columns, Bytes]
+"""Rows, and for each what it says of its pair (`Known`); rows below 0 say nothing."""
+
+
+def said_to_be_in(stretches: Iterable[Columns]) -> Iterator[Stretch]:
+    """Of a feed or a snapshot: every valid row is a member."""
+    for columns in stretches:
+        yield columns, np.where(columns.action == REJECTED_ROW, -1, Known.IN).astype(np.int8)
+
+
+def load(store: StateStore, table: str, stretches: Iterable[Stretch]) -> Loaded:
+    """Fill a new temporary table with the pairs of these rows, and what is said of them.
+
+    The first rows decide whether users and groups are ids.
+
+    Raises:
+        InputError: When they are both ids and names, or not what the state holds.
+
+    """
+    loading = _Loading()
+    batches = loading.batches(stretches)
+    first = next(batches, None)
+    connection = store.connection
+    if first is not None and loading.forms is not None:
+        prepare(store, loading.forms)
+    connection.execute(f'CREATE OR REPLACE TEMP TABLE {table} AS SELECT "user", "group", known FROM pair LIMIT 0')
+    if first is not None:
+        reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
+        connection.register("incoming", reader)
+        connection.execute(f"INSERT INTO {table} SELECT * FROM incoming")
+        connection.unregister("incoming")
+    if loading.error is not None:
+        raise loading.error
+    return loading.loaded
+
+
+def prepare(store: StateStore, forms: Sequence[str]) -> None:
+    """Have the table of pairs, for users and groups of these forms; an empty one takes any.
+
+    Raises:
+        InputError: When the state holds others.
+
+    """
+    known, mine = store.facts()["forms"], ",".join(forms)
+    if known == mine:
+        return
+    if store.connection.execute("SELECT 1 FROM pair LIMIT 1").fetchone():
+        user, group = known.split(",")
+        raise InputError(
+            f"the input names users by {forms[0]} and groups by {forms[1]}, the state knows users by {user} and groups"
+            f" by {group}: the same ones under both cannot be recognised; name the columns (user_{user}, group_{group})"
+        )
+    user, group = (_TYPES[form] for form in forms)
+    connection = store.connection
+    connection.execute(
+        f'CREATE OR REPLACE TABLE pair ("user" {user}, "group" {group}, known UTINYINT, wish UTINYINT, run INTEGER)'
+    )
+    connection.execute(f'CREATE OR REPLACE TABLE named ("group" {group})')
+    store.set_fact("forms", mine)
+
+
+class _Loading:
+    """Errors are kept, because they would not survive the way through the database."""
+
+    def __init__(self) -> None:
+        self.loaded = Loaded()
+        self.forms: tuple[str, str] | None = None
+        self.error: Exception | None = None
+
+    def batches(self, stretches: Iterable[Stretch]) -> Iterator[pa.RecordBatch]:
+        """Until the end, or an error."""
+        try:
+            for columns, known in stretches:
+                batch = self._batch(columns, known)
+                if batch is not None:
+                    yield batch
+        except Exception as error:  # noqa: BLE001 — raised again by who asked for the batches
+            self.error = error
+
+    def _batch(self, columns: Columns, known: Bytes) -> pa.RecordBatch | None:
+        valid = known >= 0
+        self._count(columns)
+        if not valid.any():
+            return None
+        forms = (_form(columns.user.take(valid)), _form(columns.group.take(valid)))
+        self.forms = self.forms or forms
+        for part, was, found in zip(("user", "group"), self.forms, forms, strict=True):
+            if was != found:
+                raise InputError(
+                    f"the {part}s are given as ids and as names; the same {part} under both cannot be recognised:"
+                    " give one of them throughout"
+                )
+        arrays = [_array(columns.user, valid), _array(columns.group, valid), pa.array(known[valid].view(np.uint8))]
+        return pa.RecordBatch.from_arrays(arrays, names=["user", "group", "known"])
+
+    def _count(self, columns: Columns) -> None:
+        loaded = self.loaded
+        loaded.rows += len(columns)
+        loaded.rejected += len(columns.rejects)
+        for reject in columns.rejects[: _MOST_REASONS - len(loaded.rejects)]:
+            place = reject.index
+            loaded.rejects.append((int(columns.source[place]), int(columns.line[place]), reject.reason))
+
+
+def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+def _form(keys: Keys) -> str:
+    forms = keys.forms
+    if forms > _NAMES:
+        raise InputError("a column holds both ids and names; the same one under both cannot be recognised")
+    return "name" if forms == _NAMES else "id"
+
+
+def _array(keys: Keys, valid: Mask) -> Any:  # noqa: ANN401 — untyped library
+    """As text or as 64-bit integers, whatever the dictionary."""
+    codes = keys.codes[valid]
+    if keys.entries is None:
+        return pa.array(codes)
+    used = np.zeros(len(keys.entries), bool)
+    used[codes] = True
+    entries = [entry if is_used else None for entry, is_used in zip(keys.entries, used.tolist(), strict=True)]
+    kind = pa.string() if any(isinstance(entry, str) for entry in entries) else pa.int64()
+    return pa.array(entries, kind).take(pa.array(codes))

@@ -1,0 +1,215 @@
+"""The state's file: a DuckDB database, bound to one target, held by one run at a time.
+
+`pair` has a row for each pair of which anything is known: `known` (`Known`), `wish` (what the last accepted feed said
+of it: `Wish`), and the number of the run that changed it last. `run` lists the runs; at most the last of them is open,
+which means that its ledger may still tell news. `named` has the groups that feeds have spoken of.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+
+from batcher.core.errors import LedgerHeldError, StateError
+from batcher.ledger.lock import lock
+
+_FORMAT = "1"
+_MEMORY = "400MB"
+"""What DuckDB may use before it spills to the disk."""
+
+
+class Known(IntEnum):
+    """Whether the target has a pair, as far as we know."""
+
+    OUT = 0
+    IN = 1
+    UNCERTAIN = 2
+
+
+class Wish(IntEnum):
+    """What the last feed that was accepted says of a pair."""
+
+    NONE = 0
+    """nothing that would be sent"""
+    IN = 1
+    OUT = 2
+    """it was in before, and is to be removed"""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The target that a state speaks of."""
+
+    kind: str
+    url: str
+    env: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.url}" + (f", environment {self.env}" if self.env else "")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """A run that worked on the target with this state. `settled` is how much of its ledger was taken in."""
+
+    number: int
+    run: str
+    ledger: Path
+    settled: int
+    is_open: bool
+
+
+_TABLES = """
+CREATE TABLE meta (key VARCHAR, value VARCHAR);
+CREATE TABLE pair ("user" BIGINT, "group" BIGINT, known UTINYINT, wish UTINYINT, run INTEGER);
+CREATE TABLE named ("group" BIGINT);
+CREATE TABLE run (number INTEGER, run VARCHAR, ledger VARCHAR, settled BIGINT, is_open BOOLEAN);
+"""
+
+
+class StateStore:
+    """An open state. Not for several threads at a time."""
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self.path = path
+        self.connection = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if isinstance(error, duckdb.Error):
+            raise StateError(f"the state {self.path} cannot be used: {error}") from error
+
+    @classmethod
+    def create(cls, path: Path, binding: Binding) -> StateStore:
+        """A state that knows nothing yet.
+
+        Raises:
+            StateError: When the file exists, or cannot be written.
+
+        """
+        if path.exists():
+            raise StateError(f"{path} exists already, and a state is never overwritten; leave out --bootstrap")
+        store = cls._open(path)
+        store.connection.execute(_TABLES)
+        facts = {"format": _FORMAT, "kind": binding.kind, "url": binding.url, "env": binding.env}
+        for key, value in (facts | {"forms": "id,id", "state": uuid.uuid4().hex[:12], "serial": "0"}).items():
+            store.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+        path.chmod(0o600)
+        return store
+
+    @classmethod
+    def open(cls, path: Path, binding: Binding | None = None) -> StateStore:
+        """A state that exists; `binding` is the target that it must be of.
+
+        Raises:
+            StateError: When it is missing, no state, or of another target.
+            LedgerHeldError: When another run holds it.
+
+        """
+        if not path.is_file():
+            raise StateError(
+                f"{path}: there is no such state; the first run makes one: --bootstrap --current SNAPSHOT, or"
+                " --bootstrap --from-nothing where the target has no members that matter"
+            )
+        store = cls._open(path)
+        try:
+            store._check(binding)
+        except duckdb.Error as error:
+            store.close()
+            raise StateError(f"{path} is no state: {error}") from None
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _check(self, binding: Binding | None) -> None:
+        facts = self.facts()
+        if facts.get("format") != _FORMAT:
+            raise StateError(f"{self.path} was written by another batcher (format {facts.get('format')})")
+        own = Binding(facts["kind"], facts["url"], facts["env"])
+        if binding is not None and own != binding:
+            raise StateError(f"{self.path} is the state of {own}, not of {binding}; each target has a state of its own")
+
+    @classmethod
+    def passing(cls, folder: Path) -> StateStore:
+        """One that lives as long as its folder, for a comparison of two snapshots."""
+        return cls.create(folder / "passing.state", Binding("", "", ""))
+
+    @classmethod
+    def _open(cls, path: Path) -> StateStore:
+        config: dict[str, Any] = {
+            "memory_limit": _MEMORY,
+            "threads": min(4, os.cpu_count() or 1),
+            "temp_directory": f"{path}.tmp",
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+        }
+        try:
+            connection = duckdb.connect(str(path), config=config)
+        except duckdb.IOException as error:
+            if "lock" in str(error).lower():
+                raise LedgerHeldError(f"another run holds {path}; wait for it, or stop it first") from None
+            raise StateError(f"the state {path} cannot be opened: {error}") from None
+        except duckdb.Error as error:
+            raise StateError(f"the state {path} cannot be opened: {error}") from None
+        connection.execute("SET enable_progress_bar = false")
+        return cls(path, connection)
+
+    def close(self) -> None:
+        """Everything is in the one file then."""
+        self.connection.close()
+
+    def facts(self) -> dict[str, str]:
+        """What is known of the state itself."""
+        return dict(self.connection.execute("SELECT key, value FROM meta").fetchall())
+
+    def set_fact(self, key: str, value: str) -> None:
+        """Remember it."""
+        self.connection.execute("DELETE FROM meta WHERE key = ?", (key,))
+        self.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+
+    def fingerprint(self) -> str:
+        """Changes whenever the state does."""
+        facts = self.facts()
+        return f"{facts['state']}-{facts['serial']}"
+
+    def touched(self) -> None:
+        """The state was changed: no plan that was made before holds any more."""
+        self.set_fact("serial", str(int(self.facts()["serial"]) + 1))
+
+    def runs(self) -> Sequence[KnownRun]:
+        """All runs, the first one first."""
+        rows = self.connection.execute("SELECT number, run, ledger, settled, is_open FROM run ORDER BY number")
+        return [
+            KnownRun(n, run, Path(ledger), settled, is_open) for n, run, ledger, settled, is_open in rows.fetchall()
+        ]
+
+    def begin_run(self, run: str, ledger: Path) -> int:
+        """A run is about to start; gives its number. What earlier ledgers may still tell does not count any more."""
+        (number,) = self.connection.execute("SELECT coalesce(max(number), 0) + 1 FROM run").fetchone() or (1,)
+        self.connection.execute("UPDATE run SET is_open = false")
+        self.connection.execute("INSERT INTO run VALUES (?, ?, ?, -1, true)", (number, run, str(ledger.absolute())))
+        return int(number)
+
+
+def hold(path: Path) -> int:
+    """Keep other runs from this state, also while its file is closed; returns the descriptor that does.
+
+    Raises:
+        LedgerHeldError: When another run has it.
+
+    """
+    return lock(path.with_name(path.name + ".lock"), create=True)
