@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -13,7 +14,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.lanes import OrderBy
-from batcher.core.model import Ints, Limits
+from batcher.core.model import Ints, Limits, Status
 from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause
 from batcher.core.wire import Wire
@@ -25,6 +26,15 @@ from batcher.engine.intake import Intake, batches, take_in
 from batcher.engine.signal import Signal
 
 _MOST_OPEN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What must be settled before what: the first window before the others, each source before the next."""
+
+    canary: int = 0
+    """Changes; the run stops unless all of them are applied."""
+    in_turn: bool = False
 
 
 class Admission:
@@ -44,6 +54,7 @@ class Admission:
         order_by: OrderBy,
         next_id: Callable[[], int],
         opened: Callable[[OpenWindow], None],
+        turns: Turns,
     ) -> None:
         self.all_read = False
         self.input_error: InputError | None = None
@@ -58,6 +69,9 @@ class Admission:
         self._order_by = order_by
         self._next_id = next_id
         self._opened = opened
+        self._turns = turns
+        self._awaits_canary = turns.canary > 0
+        self._is_waiting = False
         self._forms = FormsWatch(is_ordered=order_by is OrderBy.INPUT)
         self._at_work = 0
         self._producing = anyio.CancelScope()
@@ -74,7 +88,7 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """Whether no window can be admitted before one is closed."""
-        return len(self._books.open) >= _MOST_OPEN
+        return self._is_waiting or len(self._books.open) >= _MOST_OPEN
 
     async def run(self, group: TaskGroup) -> None:
         """Admit every window; `group` is for what waits until an earlier window is closed."""
@@ -114,12 +128,33 @@ class Admission:
     async def _admit_all(self, receiver: MemoryObjectReceiveStream[Intake]) -> None:
         async with receiver:
             async for intake in receiver:
-                while self.is_full:
+                while self._must_wait(intake):
                     await self._changed.wait()
+                if self._awaits_canary and intake.window.window.id and not self._canary_lives():
+                    return
                 try:
                     await self._admit(intake)
                 except LedgerError as error:
                     self._give_up(error)
+
+    def _must_wait(self, intake: Intake) -> bool:
+        """For a place, or for what comes before it to be settled."""
+        before = self._books.open.values()
+        source = intake.window.window.columns.source[0]
+        self._is_waiting = (self._awaits_canary and len(before) > 0) or (
+            self._turns.in_turn and any(window.window.columns.source[0] != source for window in before)
+        )
+        return self.is_full
+
+    def _canary_lives(self) -> bool:
+        """Whether the first changes settled well; if not, that was it."""
+        self._awaits_canary = False
+        bad = self._books.tally[Status.FAILED] + self._books.tally[Status.UNKNOWN]
+        if bad:
+            told = f"{bad} of the first {self._turns.canary} changes were not applied, and the others were not sent"
+            self._stopping.stop(Cause.CANARY, told)
+            self.end()
+        return not bad
 
     def _give_up(self, error: LedgerError) -> None:
         """At once, or what was not admitted might count as read."""

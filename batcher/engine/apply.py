@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -18,7 +18,7 @@ from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import feed
-from batcher.engine.job import ending, finish, reading, spool_path
+from batcher.engine.job import ending, finish, reading, remember_run, spool_path, turns_of
 from batcher.engine.session import Observer, Session, Surroundings, check_credentials, make_target
 from batcher.engine.survey import survey
 from batcher.ledger.facts import SourceFacts
@@ -39,6 +39,18 @@ class Pipe:
     content: BufferedIOBase | Iterable[object] | AsyncIterable[object]
 
 
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a run is part of, when it is not a file of changes and nothing more."""
+
+    facts: Mapping[str, str]
+    """More to be known of the run."""
+    begun: Callable[[str], None]
+    """Given the run's name when its ledger is there and nothing was sent yet."""
+    earlier: Path | None = None
+    """A ledger whose requests may still arrive."""
+
+
 async def apply(
     changes: Sequence[Path | Pipe],
     settings: Settings,
@@ -50,6 +62,7 @@ async def apply(
     observer: Observer | None = None,
     is_simulated: bool = False,
     window_rows: int = WINDOW_ROWS,
+    occasion: Occasion | None = None,
 ) -> Report:
     """Send the changes and record what became of each in a new ledger.
 
@@ -59,7 +72,7 @@ async def apply(
         LedgerHeldError: When another run holds the ledger.
 
     """
-    stopping = stopping or Stopping()
+    stopping, occasion = stopping or Stopping(), occasion or Occasion({}, lambda _: None)
     pipes = [change for change in changes if isinstance(change, Pipe)]
     if len(pipes) > 1 or (pipes and len(changes) > 1):
         raise InputError("what cannot be read twice (standard input, an iterable) must be the only input")
@@ -81,12 +94,17 @@ async def apply(
             how = reading(settings, session.target.ids_only)
             await _look_first(inputs, how, settings, spool, surroundings, stopping)
             facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
-            is_kept = True
+            facts |= occasion.facts
+            if occasion.earlier is not None:
+                remember_run(session, occasion.earlier)
             ledger.begin_run(facts, [_source_facts(item, spool) for item in inputs])
+            await surroundings.executor(lambda: occasion.begun(facts["run"]))
+            is_kept = True
             session.register_at_first_send(facts)
-            windower = Windower(window_rows=window_rows)
+            turns = turns_of(facts, settings.guard.canary)
+            windower = Windower(window_rows=window_rows, canary=turns.canary, in_turn=turns.in_turn)
             works = feed(inputs, how, Position(), windower, surroundings.executor, spool)
-            run = await session.work("apply", works, credentials, observer or Observer())
+            run = await session.work("apply", works, credentials, observer or Observer(), turns)
             finish(session, run.admission.all_read, windower, spool)
             if run.admission.input_error is not None and not session.figures().requests.sent:
                 is_kept = False

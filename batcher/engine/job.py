@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from batcher.core.model import Status
 from batcher.core.report import Report
 from batcher.core.units import parse_day
 from batcher.delivery.stopping import Stopping
+from batcher.engine.admission import Turns
 from batcher.engine.session import Session, Surroundings
 from batcher.engine.summary import report
 from batcher.ledger.facts import SourceFacts
@@ -23,6 +25,9 @@ from batcher.source.reader import Reading
 from batcher.source.refine import PLAIN, Condition, Refinement, Validity
 from batcher.source.spool import Spool, was_whole
 from batcher.source.windows import Windower
+
+CLOSED = "closed"
+"""The fact of a ledger that a later run with the same state has taken over."""
 
 
 def settings_of(ledger: Path) -> Settings:
@@ -96,6 +101,11 @@ def reopen(
         facts, sources = reader.facts(), reader.sources()
     if not facts:
         raise LedgerError(f"{ledger.path} holds no run yet; start one with batcher apply --ledger {ledger.path}")
+    if CLOSED in facts:
+        raise LedgerError(
+            f"{ledger.path} was closed by a later run with the state {facts['state']}: what it left open is part of"
+            " that run's difference, and of the next sync's"
+        )
     settings = Settings.from_json(facts["settings"]).replace(**(overrides or {}))
     session = Session.of(settings, ledger, surroundings, stopping)
     register = session.register()
@@ -109,12 +119,33 @@ def reopen(
     return session, facts, sources
 
 
-def remember_losses(session: Session, reader: LedgerReader) -> None:
+def remember_losses(session: Session, reader: LedgerReader, *, is_foreign: bool = False) -> None:
     """Requests that were lost within the last grace may still arrive, settled or not."""
     moment = session.surroundings.clock.utc() - session.late.grace
     for settlement in reader.losses_since(moment):
         latest = max(attempt.at for attempt in settlement.history if attempt.lost)
-        session.remember_lost(reader.window(settlement.window), settlement, latest)
+        session.remember_lost(reader.window(settlement.window), settlement, latest, is_foreign=is_foreign)
+
+
+def remember_run(session: Session, ledger: Path) -> None:
+    """What another run's ledger has lost, or left open, may still arrive."""
+    with LedgerReader(ledger) as reader:
+        remember_losses(session, reader, is_foreign=True)
+        lost_at = last_end(reader, session.surroundings)
+        for number in reader.window_ids(unsettled_only=True):
+            session.remember_lost(reader.window(number), None, lost_at, is_foreign=True)
+
+
+def last_end(reader: LedgerReader, surroundings: Surroundings) -> float:
+    """When (UTC) the unsettled requests of the last session count as lost: at its end, or now after a crash."""
+    sessions = reader.sessions()
+    ended = sessions[-1].ended if sessions else None
+    return surroundings.clock.utc() if ended is None else ended
+
+
+def turns_of(facts: Mapping[str, str], canary: int = 0) -> Turns:
+    """What must be settled before what in this run."""
+    return Turns(canary, facts.get("in_turn") == "yes")
 
 
 def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | None) -> None:  # noqa: FBT001

@@ -11,7 +11,7 @@ from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work, check_unchanged, feed
-from batcher.engine.job import ending, finish, reading, remember_losses, reopen
+from batcher.engine.job import ending, finish, last_end, reading, remember_losses, reopen, turns_of
 from batcher.engine.session import Observer, Session, Surroundings, check_credentials
 from batcher.engine.summary import report
 from batcher.ledger.reader import LedgerReader
@@ -53,16 +53,17 @@ async def resume(
         with LedgerReader(ledger_path) as reader:
             position = reader.last_position()
             next_window, next_row, _ = reader.next_ids()
-            lost_at = _lost_at(reader, surroundings)
+            lost_at = last_end(reader, surroundings)
             was_broken = any(session.cause == Cause.INPUT.name for session in reader.sessions())
             remember_losses(session, reader)
         if facts.get("spool") == "growing":
             _close_spool(ledger, inputs[0].path, position)
         for number, source in enumerate(sources):
             check_unchanged(number, inputs[number], how, source, was_broken=was_broken)
-        windower = Windower(next_window, next_row, window_rows)
+        turns = turns_of(facts)
+        windower = Windower(next_window, next_row, window_rows, in_turn=turns.in_turn)
         works = _resumed(session, inputs, how, position, windower, lost_at)
-        run = await session.work("resume", works, credentials, observer or Observer())
+        run = await session.work("resume", works, credentials, observer or Observer(), turns)
         finish(session, run.admission.all_read, windower, None)
         if run.admission.input_error is not None and not session.figures().requests.sent:
             raise run.admission.input_error
@@ -103,10 +104,3 @@ async def _resumed(
                 yield work
     finally:
         await rest.aclose()  # type: ignore[attr-defined]  # an async generator
-
-
-def _lost_at(reader: LedgerReader, surroundings: Surroundings) -> float:
-    """When (UTC) the unsettled requests of the last session count as lost: at its end, or now after a crash."""
-    sessions = reader.sessions()
-    ended = sessions[-1].ended if sessions else None
-    return surroundings.clock.utc() if ended is None else ended

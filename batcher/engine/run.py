@@ -22,7 +22,7 @@ from batcher.core.wire import Wire
 from batcher.delivery.courier import Courier
 from batcher.delivery.stopping import Abandoned, Stopping
 from batcher.delivery.turnstile import Turnstile
-from batcher.engine.admission import Admission
+from batcher.engine.admission import Admission, Turns
 from batcher.engine.books import Books, Executor, OpenWindow
 from batcher.engine.budget import Budget, Watch
 from batcher.engine.digest import Digest
@@ -60,6 +60,7 @@ class Run:
         budget: Budget,
         request_seconds: float,
         opened: Callable[[OpenWindow], None] = lambda _: None,
+        turns: Turns = Turns(),  # noqa: B008 — frozen
     ) -> None:
         self._books = books
         self._courier = courier
@@ -85,6 +86,7 @@ class Run:
             order_by=order_by,
             next_id=next_id,
             opened=opened,
+            turns=turns,
         )
         self._digest = Digest(books, schedule, blame, stopping, turnstile.notices, next_id)
         self._choosing = anyio.Lock(fast_acquire=True)

@@ -30,6 +30,7 @@ from batcher.delivery.access import Access
 from batcher.delivery.courier import Courier
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
+from batcher.engine.admission import Turns
 from batcher.engine.books import Books, Executor, OpenWindow, in_thread
 from batcher.engine.budget import Budget
 from batcher.engine.feed import Work
@@ -132,15 +133,21 @@ class Session:
         if register is not None and "simulated" not in facts:
             self.touched = lambda: register.add(facts["run"], self.ledger.path, float(facts["started"]))
 
-    def remember_lost(self, window: Window, rows: Settlement | None, lost_at: float) -> None:
-        """A request for these rows (all of the window's when None) may still arrive; `lost_at` in UTC seconds."""
+    def remember_lost(
+        self, window: Window, rows: Settlement | None, lost_at: float, *, is_foreign: bool = False
+    ) -> None:
+        """A request for these rows (all of the window's when None) may still arrive; `lost_at` in UTC seconds.
+
+        The windows of another run (`is_foreign`) are none of ours, whatever their numbers.
+        """
         columns = window.columns
         index = slice(None) if rows is None else rows.rows
         valid = columns.action[index] <= 1
         user, group = columns.user.take(index).take(valid), columns.group.take(index).take(valid)
         clock = self.surroundings.clock
         moment = clock.now() - (clock.utc() - lost_at)
-        self.late.lost(window.id, lane_keys(user, group, self.order_by), columns.action[index][valid], moment)
+        number = -1 - window.id if is_foreign else window.id
+        self.late.lost(number, lane_keys(user, group, self.order_by), columns.action[index][valid], moment)
 
     async def work(
         self,
@@ -148,6 +155,7 @@ class Session:
         works: AsyncIterator[Work],
         credentials: Credentials,
         observer: Observer,
+        turns: Turns = Turns(),  # noqa: B008 — frozen
     ) -> Run:
         """Run until everything is settled or the run is stopped; the session is then recorded in the ledger."""
         clock, executor = self.surroundings.clock, self.surroundings.executor
@@ -205,6 +213,7 @@ class Session:
                 budget=self._budget(),
                 request_seconds=settings.target.timeout_seconds,
                 opened=observer.opened,
+                turns=turns,
             )
             observer.started(self)
             try:

@@ -11,12 +11,17 @@ WINDOW_ROWS = 125_000
 
 
 class Windower:
-    """Collects stretches until a window is full. The very first is a single stretch, so that work starts early."""
+    """Collects stretches until a window is full. The very first is a single stretch, so that work starts early.
 
-    def __init__(self, first_id: int = 0, first_row: int = 0, window_rows: int = WINDOW_ROWS) -> None:
+    With a `canary` it has at most so many rows. `in_turn` says that no window holds rows of two sources.
+    """
+
+    def __init__(self, first_id: int = 0, first_row: int = 0, window_rows: int = WINDOW_ROWS, canary: int = 0) -> None:
         self.ended: list[Position] = []
         """Ends of sources that no window has taken along yet."""
         self._window_rows = window_rows
+        self._canary = canary
+        self._in_turn = in_turn
         self._id = first_id
         self._row = first_row
         self._parts: list[Columns] = []
@@ -30,11 +35,16 @@ class Windower:
         """Add a stretch; gives the window that it fills, if any."""
         if position.end:
             self.ended.append(position)
+        if self._id == 0 and 0 < self._canary < len(columns):
+            # The first rows of a source: reading goes on behind them from its beginning.
+            yield Window(0, 0, columns.take(0, self._canary), Position(position.source, skip=self._canary))
+            self._id, self._row = 1, self._canary
+            columns = columns.take(self._canary, len(columns))
         if len(columns):
             self._parts.append(columns)
             self._position = position
             self._held += len(columns)
-        if self._held >= (1 if self._id == 0 else self._window_rows):
+        if self._held >= (1 if self._id == 0 else self._window_rows) or (self._in_turn and position.end):
             yield from self.flush()
 
     def flush(self) -> Iterator[Window]:

@@ -126,7 +126,7 @@ class StateStore:
             )
         store = cls._open(path)
         try:
-            store._check(binding)
+            store.check(binding)
         except duckdb.Error as error:
             store.close()
             raise StateError(f"{path} is no state: {error}") from None
@@ -135,7 +135,8 @@ class StateStore:
             raise
         return store
 
-    def _check(self, binding: Binding | None) -> None:
+    def check(self, binding: Binding | None) -> None:
+        """See that it is of this format, and of this target (of any when None)."""
         facts = self.facts()
         if facts.get("format") != _FORMAT:
             raise StateError(f"{self.path} was written by another batcher (format {facts.get('format')})")
