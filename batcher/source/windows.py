@@ -16,7 +16,15 @@ class Windower:
     With a `canary` it has at most so many rows. `in_turn` says that no window holds rows of two sources.
     """
 
-    def __init__(self, first_id: int = 0, first_row: int = 0, window_rows: int = WINDOW_ROWS, canary: int = 0) -> None:
+    def __init__(
+        self,
+        first_id: int = 0,
+        first_row: int = 0,
+        window_rows: int = WINDOW_ROWS,
+        *,
+        canary: int = 0,
+        in_turn: bool = False,
+    ) -> None:
         self.ended: list[Position] = []
         """Ends of sources that no window has taken along yet."""
         self._window_rows = window_rows
