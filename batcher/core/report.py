@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class Report:
     reason: str = ""
     next: str | None = None
     """The command that goes on."""
+    feed: Mapping[str, int] | None = None
+    """Of a sync: the feed's `lines`, those `rejected`, and the `pairs` that it named."""
 
     @property
     def total(self) -> int:
@@ -56,7 +59,8 @@ class Report:
     @property
     def exit_code(self) -> int:
         """As the contract says; a signal beats 6, 4 and 3."""
-        return exit_code(self.changes, self.stopped, input_complete=self.input_complete)
+        code = exit_code(self.changes, self.stopped, input_complete=self.input_complete)
+        return code or (3 if self.feed and self.feed["rejected"] else 0)
 
     def as_dict(self) -> dict[str, object]:
         """The summary as `--json` prints it."""
@@ -74,7 +78,7 @@ class Report:
                 for name in ("rate", "retry_after", "backoff", "concurrency", "grace")
             },
             "next": self.next,
-        }
+        } | ({"feed": self.feed} if self.feed else {})
 
 
 SUMMARY_ORDER = (

@@ -11,16 +11,19 @@ from pathlib import Path
 
 import anyio
 
-from batcher.core.errors import BatcherError, ConfigurationError, GuardrailError, InputError
+from batcher.core.errors import BatcherError, ConfigurationError, InputError
+from batcher.core.guardrails import Ruling
 from batcher.core.model import Position
+from batcher.core.patterns import Patterns
 from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import feed
+from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, judge, looks_first, on_record
 from batcher.engine.job import ending, finish, reading, remember_run, spool_path, turns_of
 from batcher.engine.session import Observer, Session, Surroundings, check_credentials, make_target
-from batcher.engine.survey import survey
+from batcher.engine.survey import Protected, survey
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
@@ -49,6 +52,8 @@ class Occasion:
     """Given the run's name when its ledger is there and nothing was sent yet."""
     earlier: Path | None = None
     """A ledger whose requests may still arrive."""
+    is_judged: bool = False
+    """The guardrails have spoken already."""
 
 
 async def apply(
@@ -63,6 +68,7 @@ async def apply(
     is_simulated: bool = False,
     window_rows: int = WINDOW_ROWS,
     occasion: Occasion | None = None,
+    override: Override = NOTHING_OVERRIDDEN,
 ) -> Report:
     """Send the changes and record what became of each in a new ledger.
 
@@ -92,9 +98,11 @@ async def apply(
                 await stack.enter_async_context(_pumping(spool, pipes[0], stopping))
             inputs = [_input(change, spool, settings) for change in changes]
             how = reading(settings, session.target.ids_only)
-            await _look_first(inputs, how, settings, spool, surroundings, stopping)
+            rulings: list[Ruling] = []
+            if not occasion.is_judged:
+                rulings = await _look_first(inputs, how, settings, spool, surroundings, stopping, override)
             facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
-            facts |= occasion.facts
+            facts |= {**on_record(rulings, override), **occasion.facts}
             if occasion.earlier is not None:
                 remember_run(session, occasion.earlier)
             ledger.begin_run(facts, [_source_facts(item, spool) for item in inputs])
@@ -123,25 +131,26 @@ async def _look_first(
     spool: Spool | None,
     surroundings: Surroundings,
     stopping: Stopping,
-) -> None:
+    override: Override,
+) -> list[Ruling]:
     """The pass over the whole input that `strict` and the guardrails ask for, before anything is sent."""
-    if not settings.input.strict and settings.guard.max_removals is None:
-        return
+    if not settings.input.strict and not looks_first(settings.guard):
+        return []
     while spool is not None and not spool.is_whole:
         with anyio.move_on_after(_LOOK_SECONDS):
             await spool.grown(spool.version)
         if stopping.is_set:
-            return
-    seen = await surroundings.executor(lambda: survey(inputs, how))
+            return []
+    guard = settings.guard
+    protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
+    seen = await surroundings.executor(lambda: survey(inputs, how, protected=protected))
     if settings.input.strict and seen.rejected:
         source, line, reason = seen.first_rejects[0]
         raise InputError(
             f"--strict: {seen.rejected} of {seen.total} lines are invalid, nothing was sent;"
             f" the first is {source}, line {line}: {reason}"
         )
-    most = settings.guard.max_removals
-    if most is not None and seen.removals > most:
-        raise GuardrailError(f"{seen.removals} removals, guard.max_removals allows {most}; nothing was sent")
+    return enforce(judge(seen, guard), override)
 
 
 @asynccontextmanager

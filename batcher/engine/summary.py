@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
+
 from batcher.core.model import Status
 from batcher.core.report import Report, Requests, Waited, command
 from batcher.core.verdict import Cause
@@ -45,6 +47,7 @@ def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Repo
         stopped,
         reason,
         following,
+        orjson.loads(facts["feed"]) if "feed" in facts else None,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from batcher.core.coalesce import coalesce
 from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Limits, Position, Window
 from batcher.core.pack import pack, pack_in_order
+from batcher.core.patterns import Patterns
 from batcher.core.wire import Wire
 from batcher.source.lines import Waits
 from batcher.source.reader import Input, Reading, read
@@ -18,6 +20,7 @@ from batcher.source.windows import WINDOW_ROWS, Windower
 
 _MOST_GROUPS = 100_000
 _SHOWN_REJECTS = 10
+_MOST_PROTECTED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Survey:
     groups_are_complete: bool = True
     mixes: list[str] = field(default_factory=list)
     """Columns that hold both ids and names."""
+    protected: set[str] = field(default_factory=set)
+    """Protected users and groups that would be changed, each with the word for what it is."""
 
     @property
     def total(self) -> int:
@@ -56,7 +61,20 @@ class Survey:
         return self.adds + self.removals + self.rejected
 
 
-def survey(inputs: Sequence[Input], how: Reading, packing: Packing | None = None) -> Survey:
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """Patterns of those whose memberships must not be changed."""
+
+    users: Patterns = field(default_factory=lambda: Patterns(()))
+    groups: Patterns = field(default_factory=lambda: Patterns(()))
+
+
+def survey(
+    inputs: Sequence[Input],
+    how: Reading,
+    packing: Packing | None = None,
+    protected: Protected = Protected(),
+) -> Survey:
     """Read everything; with `packing`, also count what would be sent.
 
     Raises:
@@ -72,6 +90,7 @@ def survey(inputs: Sequence[Input], how: Reading, packing: Packing | None = None
                 continue
             columns, position = step
             _count(seen, columns, inputs, forms)
+            _look_for(seen, columns, protected)
             if packing is not None:
                 for window in windower.feed(columns, position):
                     _pack(seen, window, packing)
@@ -93,6 +112,17 @@ def _count(seen: Survey, columns: Columns, inputs: Sequence[Input], forms: dict[
     valid = columns.action != REJECTED_ROW
     forms["user"] |= columns.user.take(valid).forms
     forms["group"] |= columns.group.take(valid).forms
+
+
+def _look_for(seen: Survey, columns: Columns, protected: Protected) -> None:
+    valid = columns.action != REJECTED_ROW
+    for label, keys, patterns in (
+        ("user", columns.user, protected.users),
+        ("group", columns.group, protected.groups),
+    ):
+        if patterns and len(seen.protected) < _MOST_PROTECTED:
+            found = patterns.among(keys.values(np.unique(keys.codes[valid])))
+            seen.protected |= {f"{label} {key}" for key in islice(found, _MOST_PROTECTED)}
 
 
 def _pack(seen: Survey, window: Window, packing: Packing) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from batcher.core.model import Key
 from batcher.state.pairs import Loaded
 from batcher.state.store import Known, StateStore, Wish
 
-_HEADS = {"id": ("user_id", "group_id"), "name": ("user_name", "group_name")}
+_IN_FORCE = f"((known <> {Known.OUT:d} OR wish = {Wish.IN:d}) AND wish <> {Wish.OUT:d})"
+"""What is in, may be in, or was asked for and is still to come."""
+_NAMED = '("group" IN (SELECT "group" FROM named UNION ALL SELECT "group" FROM feed_group))'
+"""Groups of which this feed or an earlier one has spoken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,41 +37,22 @@ class Sample:
 
 
 class Difference:
-    """Between the table `feed` and what the state holds. The tables `adds` and `removals` are what is to be sent."""
+    """The tables `adds` and `removals` of a state, which hold what is to be sent.
 
-    def __init__(self, store: StateStore, scope: Scope, *, adds: bool = True, removals: bool = True) -> None:
+    `in_scope` is a condition on the columns `user` and `group` with `patterns` in it: from whom may be removed.
+    """
+
+    def __init__(self, store: StateStore, in_scope: str = "true", patterns: Sequence[str] = ()) -> None:
         self._connection = store.connection
         self._store = store
-        self._compare(scope)
-        self._pairs = self._desired()
-        if not adds:
-            self._connection.execute("DELETE FROM adds")
-        if not removals:
-            self._connection.execute("DELETE FROM removals")
-
-    def _compare(self, scope: Scope) -> None:
-        run = self._connection.execute
-        run('CREATE OR REPLACE TEMP TABLE feed_group AS SELECT DISTINCT "group" FROM feed')
-        run(
-            f"""CREATE OR REPLACE TEMP TABLE adds AS SELECT DISTINCT "user", "group" FROM feed
-            ANTI JOIN (SELECT "user", "group" FROM pair WHERE known = {Known.IN:d}) USING ("user", "group")"""
-        )
-        run(
-            f"""CREATE OR REPLACE TEMP TABLE gone AS SELECT "user", "group", known, wish FROM pair
-            ANTI JOIN feed USING ("user", "group") WHERE known <> {Known.OUT:d} OR wish = {Wish.IN:d}"""
-        )
-        self._in_scope, self._patterns = _condition(scope)
-        run(
-            f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", wish FROM gone
-            WHERE known <> {Known.OUT:d} AND {self._in_scope}""",
-            self._patterns,
-        )
+        self._in_scope = in_scope
+        self._patterns = patterns
 
     def counts(self) -> tuple[int, int]:
         """Additions and removals."""
         return self._number("SELECT count(*) FROM adds"), self._number("SELECT count(*) FROM removals")
 
-    def figures(self, loaded: Loaded) -> Feed:
+    def figures(self) -> Feed:
         """What the guardrails judge. What an earlier feed asked for, and is still to come, was judged then."""
         adds, removals = self.counts()
         asked = self._number(
@@ -76,36 +60,27 @@ class Difference:
             WHERE wish = {Wish.IN:d} AND known <> {Known.IN:d}) USING ("user", "group")"""
         )
         asked_out = self._number(f"SELECT count(*) FROM removals WHERE wish = {Wish.OUT:d}")
-        in_force = f"(known <> {Known.OUT:d} OR wish = {Wish.IN:d}) AND wish <> {Wish.OUT:d}"
-        named = '"group" IN (SELECT "group" FROM named UNION ALL SELECT "group" FROM feed_group)'
+        last_pairs = self._number(f"SELECT count(*) FROM pair WHERE wish = {Wish.IN:d}")
+        in_scope = f"{_IN_FORCE} AND {self._in_scope}"
+        in_force = self._number(f"SELECT count(*) FROM pair WHERE {in_scope}", self._patterns)
         return Feed(
-            lines=loaded.rows,
-            rejected=loaded.rejected,
-            pairs=self._pairs,
-            last_pairs=self._number(f"SELECT count(*) FROM pair WHERE wish = {Wish.IN:d}"),
+            lines=0,
+            rejected=0,
+            pairs=last_pairs,
+            last_pairs=last_pairs,
             additions=adds - asked,
-            additions_to=self._number(
-                f"SELECT count(*) FROM pair WHERE {in_force} AND (({self._in_scope}) OR {named})", self._patterns
-            ),
+            additions_to=in_force,
             removals=removals - asked_out,
-            removals_from=self._number(
-                f"SELECT count(*) FROM pair WHERE {in_force} AND {self._in_scope}", self._patterns
-            ),
-            groups=self._losses(in_force),
+            removals_from=in_force,
+            groups=self._losses(),
         )
 
-    def _desired(self) -> int:
-        """The pairs of the feed, each once: those that are in already, and those that are to be added."""
-        was_in = self._number(f"SELECT count(*) FROM pair WHERE known = {Known.IN:d}")
-        gone = self._number(f"SELECT count(*) FROM gone WHERE known = {Known.IN:d}")
-        return was_in - gone + self._number("SELECT count(*) FROM adds")
-
-    def _losses(self, in_force: str) -> list[GroupLoss]:
-        """What each group is to lose, the worst first; only a hundred of them are ever told."""
+    def _losses(self) -> list[GroupLoss]:
+        """What each group is to lose, the worst first."""
         rows = self._connection.execute(
             f"""SELECT "group", lost, members FROM
             (SELECT "group", count(*) AS lost FROM removals WHERE wish <> {Wish.OUT:d} GROUP BY "group") JOIN
-            (SELECT "group", count(*) AS members FROM pair WHERE {in_force} GROUP BY "group") USING ("group")
+            (SELECT "group", count(*) AS members FROM pair WHERE {_IN_FORCE} GROUP BY "group") USING ("group")
             ORDER BY lost / members DESC, members DESC, "group" """
         )
         return [GroupLoss(group, lost, members) for group, lost, members in rows.fetchall()]
@@ -125,7 +100,7 @@ class Difference:
     def write(self, adds: Path, removals: Path) -> None:
         """As files of changes, readable by their owner only, users together so that they pack well."""
         user, group = self._store.facts()["forms"].split(",")
-        heads = f'"user" AS {_HEADS[user][0]}, "group" AS {_HEADS[group][1]}'
+        heads = f'"user" AS user_{user}, "group" AS group_{group}'
         for path, table, op in ((adds, "adds", "add"), (removals, "removals", "remove")):
             path.touch(mode=0o600)
             self._connection.execute(
@@ -134,34 +109,96 @@ class Difference:
             )
 
     def accept(self, run: str, ledger: Path) -> int:
-        """The feed passed the guardrails, and what differs is about to be sent; gives the run's number."""
+        """It passed the guardrails and is about to be sent; gives the run's number."""
         connection = self._connection
         connection.begin()
         number = self._store.begin_run(run, ledger)
-        connection.execute(
-            f"""UPDATE pair SET wish = {Wish.IN:d} FROM feed WHERE pair.wish <> {Wish.IN:d}
-            AND pair."user" = feed."user" AND pair."group" = feed."group" """
-        )
-        connection.execute(
-            f"""INSERT INTO pair SELECT DISTINCT "user", "group", {Known.OUT:d}, {Wish.IN:d}, 0 FROM feed
-            ANTI JOIN pair USING ("user", "group")"""
-        )
-        connection.execute(
-            f"""UPDATE pair SET wish = {Wish.NONE:d} FROM gone
-            WHERE pair."user" = gone."user" AND pair."group" = gone."group" """
-        )
-        connection.execute(
-            f"""UPDATE pair SET wish = {Wish.OUT:d} FROM removals
-            WHERE pair."user" = removals."user" AND pair."group" = removals."group" """
-        )
-        connection.execute('INSERT INTO named SELECT "group" FROM feed_group ANTI JOIN named USING ("group")')
+        self._wish()
         self._store.touched()
         connection.commit()
         return number
 
+    def _wish(self) -> None:
+        """Remember what is asked for, so that it needs no second judgement where it does not succeed at once."""
+        self._set_wish("adds", Wish.IN)
+        self._set_wish("removals", Wish.OUT)
+
+    def _set_wish(self, table: str, wish: Wish) -> None:
+        self._connection.execute(
+            f"""UPDATE pair SET wish = {wish:d} FROM {table} AS t
+            WHERE pair.wish <> {wish:d} AND pair."user" = t."user" AND pair."group" = t."group" """
+        )
+
     def _number(self, query: str, values: Sequence[Any] = ()) -> int:
         (number,) = self._connection.execute(query, values).fetchone() or (0,)
         return int(number)
+
+
+class FeedDifference(Difference):
+    """Between the table `feed` and what the state holds."""
+
+    def __init__(self, store: StateStore, scope: Scope, *, adds: bool = True, removals: bool = True) -> None:
+        super().__init__(store, *_condition(scope))
+        self._compare()
+        was_in = self._number(f"SELECT count(*) FROM pair WHERE known = {Known.IN:d}")
+        gone = self._number(f"SELECT count(*) FROM gone WHERE known = {Known.IN:d}")
+        self.pairs = was_in - gone + self.counts()[0]
+        """Of the feed, each once: those that are in already, and those that are to be added."""
+        if not adds:
+            self._connection.execute("DELETE FROM adds")
+        if not removals:
+            self._connection.execute("DELETE FROM removals")
+
+    def _compare(self) -> None:
+        run = self._connection.execute
+        run('CREATE OR REPLACE TEMP TABLE feed_group AS SELECT DISTINCT "group" FROM feed')
+        run(
+            f"""CREATE OR REPLACE TEMP TABLE adds AS SELECT DISTINCT "user", "group" FROM feed
+            ANTI JOIN (SELECT "user", "group" FROM pair WHERE known = {Known.IN:d}) USING ("user", "group")"""
+        )
+        run(
+            f"""CREATE OR REPLACE TEMP TABLE gone AS SELECT "user", "group", known, wish FROM pair
+            ANTI JOIN feed USING ("user", "group") WHERE known <> {Known.OUT:d} OR wish = {Wish.IN:d}"""
+        )
+        run(
+            f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", wish FROM gone
+            WHERE known <> {Known.OUT:d} AND {self._in_scope}""",
+            self._patterns,
+        )
+
+    def judged(self, loaded: Loaded) -> Feed:
+        """The figures of a feed that was read like this."""
+        in_any_scope = f"SELECT count(*) FROM pair WHERE {_IN_FORCE} AND (({self._in_scope}) OR {_NAMED})"
+        return replace(
+            self.figures(),
+            lines=loaded.rows,
+            rejected=loaded.rejected,
+            pairs=self.pairs,
+            additions_to=self._number(in_any_scope, self._patterns),
+        )
+
+    def _wish(self) -> None:
+        self._set_wish("feed", Wish.IN)
+        self._connection.execute(
+            f"""INSERT INTO pair SELECT DISTINCT "user", "group", {Known.OUT:d}, {Wish.IN:d}, 0 FROM feed
+            ANTI JOIN pair USING ("user", "group")"""
+        )
+        self._set_wish("gone", Wish.NONE)
+        self._set_wish("removals", Wish.OUT)
+        self._connection.execute('INSERT INTO named SELECT "group" FROM feed_group ANTI JOIN named USING ("group")')
+
+
+class GivenDifference(Difference):
+    """What the table `given` says, for a state that changes would otherwise pass by."""
+
+    def __init__(self, store: StateStore) -> None:
+        super().__init__(store)
+        run = self._connection.execute
+        run(f'CREATE OR REPLACE TEMP TABLE adds AS SELECT "user", "group" FROM given WHERE known = {Known.IN:d}')
+        run(
+            f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", coalesce(wish, {Wish.NONE:d}) AS wish
+            FROM given LEFT JOIN pair USING ("user", "group") WHERE given.known = {Known.OUT:d}"""
+        )
 
 
 def _condition(scope: Scope) -> tuple[str, list[str]]:
@@ -172,7 +209,7 @@ def _condition(scope: Scope) -> tuple[str, list[str]]:
         parts.append(" OR ".join('"group"::VARCHAR GLOB ?' for _ in scope.groups))
         values += scope.groups
     else:
-        parts.append('"group" IN (SELECT "group" FROM named UNION ALL SELECT "group" FROM feed_group)')
+        parts.append(_NAMED)
     if scope.users:
         parts.append(" OR ".join('"user"::VARCHAR GLOB ?' for _ in scope.users))
         values += scope.users

@@ -25,7 +25,7 @@ def fold(store: StateStore, run: KnownRun) -> None:
     """
     connection = store.connection
     progress = run.settled
-    if run.ledger.is_file():
+    if is_own(run):
         with LedgerReader(run.ledger) as reader:
             progress = reader.progress()
             if progress == run.settled:
@@ -51,6 +51,14 @@ def fold(store: StateStore, run: KnownRun) -> None:
     connection.execute("UPDATE run SET settled = ? WHERE number = ?", (progress, run.number))
     store.touched()
     connection.commit()
+
+
+def is_own(run: KnownRun) -> bool:
+    """Whether the ledger is there, and still the run's."""
+    if not run.ledger.is_file():
+        return False
+    with LedgerReader(run.ledger) as reader:
+        return reader.facts().get("run") == run.run
 
 
 def _news(reader: LedgerReader) -> Iterator[Stretch]:

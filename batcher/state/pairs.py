@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from batcher.core.errors import InputError
-from batcher.core.model import REJECTED_ROW, Bytes, Columns, Keys, Mask
-from batcher.state.store import Known, StateStore
+from batcher.core.model import REJECTED_ROW, Action, Bytes, Columns, Keys, Mask
+from batcher.state.store import Known, StateStore, Wish
 
 _MOST_REASONS = 10
 _NAMES = 2
@@ -35,6 +35,20 @@ def said_to_be_in(stretches: Iterable[Columns]) -> Iterator[Stretch]:
     """Of a feed or a snapshot: every valid row is a member."""
     for columns in stretches:
         yield columns, np.where(columns.action == REJECTED_ROW, -1, Known.IN).astype(np.int8)
+
+
+def as_they_say(stretches: Iterable[Columns]) -> Iterator[Stretch]:
+    """Of a file of changes: added is in, removed is out."""
+    for columns in stretches:
+        says = np.where(columns.action == Action.ADD, Known.IN, Known.OUT)
+        yield columns, np.where(columns.action == REJECTED_ROW, -1, says).astype(np.int8)
+
+
+def adopt(store: StateStore, table: str) -> None:
+    """Let the state know what a loaded table says."""
+    store.connection.execute(
+        f"""INSERT INTO pair SELECT DISTINCT "user", "group", known, {Wish.NONE:d}, 0 FROM {table}"""
+    )
 
 
 def load(store: StateStore, table: str, stretches: Iterable[Stretch]) -> Loaded:

@@ -1,0 +1,146 @@
+"""From a feed and what is known of the target to what would be sent, judged and written down as files of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from batcher.core.errors import InputError
+from batcher.core.guardrails import Bounds, Feed, Ruling, judge_feed
+from batcher.core.model import Columns, Position
+from batcher.core.patterns import Patterns
+from batcher.core.target import Target
+from batcher.engine.guarding import judge
+from batcher.engine.job import feed_reading, reading
+from batcher.engine.survey import Packing, Protected, Survey, survey
+from batcher.settings import Settings
+from batcher.source.layout import Fields
+from batcher.source.lines import Waits
+from batcher.source.reader import Input, Reading, read
+from batcher.state.difference import Difference, FeedDifference, GivenDifference, Sample, Scope
+from batcher.state.pairs import Loaded, adopt, as_they_say, load, said_to_be_in
+from batcher.state.store import StateStore
+
+_SAMPLE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What differs, and what the guardrails of its kind are to judge."""
+
+    difference: Difference
+    feed: Feed
+    bounds: Bounds
+    loaded: Loaded
+
+
+Propose = Callable[[StateStore], Proposal]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What would be sent: two files of changes, in the order in which they are to be sent."""
+
+    files: Sequence[Path]
+    proposal: Proposal
+    rulings: Sequence[Ruling]
+    seen: Survey
+    sample: Sample
+    state: str
+    """The fingerprint of the state that it rests on."""
+
+
+def from_feed(feed: Sequence[Path], settings: Settings, target: Target, today: date) -> Propose:
+    """What differs between a feed and a state."""
+
+    def propose(store: StateStore) -> Proposal:
+        sync = settings.sync
+        how = feed_reading(settings, target.ids_only, today)
+        loaded = load(store, "feed", said_to_be_in(_stretches(feed, how, settings.input.format)))
+        if settings.input.strict and loaded.rejected:
+            raise _invalid("--strict", feed, loaded)
+        scope = Scope(tuple(sync.master_groups), tuple(sync.master_users))
+        difference = FeedDifference(store, scope, adds=sync.changes != "remove", removals=sync.changes != "add")
+        return Proposal(difference, difference.judged(loaded), settings.guard.bounds(), loaded)
+
+    return propose
+
+
+def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> Propose:
+    """What files of changes say, whose pairs the state knows. The guardrails of a feed do not speak of them."""
+
+    def propose(store: StateStore) -> Proposal:
+        loaded = load(store, "given", as_they_say(_stretches(files, reading(settings, target.ids_only), "")))
+        difference = GivenDifference(store)
+        bounds = replace(settings.guard.bounds(), empty_feed=True, shrink=None, rejected_share=None)
+        return Proposal(difference, difference.figures(), bounds, loaded)
+
+    return propose
+
+
+def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) -> None:
+    """Let the state know that these pairs are in. Columns are `user` and `group`, whatever the feed calls them.
+
+    Raises:
+        InputError: When a line is invalid: what is not known of cannot be judged.
+
+    """
+    how = Reading(Fields.of({}, ids_only=target.ids_only, is_feed=True), target.ids_only)
+    loaded = load(store, "snapshot", said_to_be_in(_stretches(current, how, "")))
+    if loaded.rejected:
+        raise _invalid("--current", current, loaded)
+    adopt(store, "snapshot")
+
+
+def draft(
+    store: StateStore,
+    propose: Propose,
+    settings: Settings,
+    target: Target,
+    ledger: Path,
+    *,
+    with_requests: bool,
+) -> Draft:
+    """What would be sent, and what the guardrails say of it; `with_requests` also in how many requests."""
+    proposal = propose(store)
+    adds, removals = difference_files(ledger)
+    proposal.difference.write(adds, removals)
+    files = [adds, removals] if settings.sync.order == "adds-first" else [removals, adds]
+    guard = settings.guard
+    protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
+    if with_requests or guard.protected_users or guard.protected_groups:
+        packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered) if with_requests else None
+        inputs = [Input(file.name, file) for file in files]
+        seen = survey(inputs, reading(for_difference(settings), target.ids_only), packing, protected)
+    else:
+        seen = Survey(*proposal.difference.counts())
+    rulings = [*judge_feed(proposal.feed, proposal.bounds), *judge(seen, guard)]
+    return Draft(files, proposal, rulings, seen, proposal.difference.sample(_SAMPLE), store.fingerprint())
+
+
+def difference_files(ledger: Path) -> tuple[Path, Path]:
+    """Where the changes of a sync stand: beside its ledger."""
+    return ledger.with_name(f"{ledger.name}.adds.csv"), ledger.with_name(f"{ledger.name}.removals.csv")
+
+
+def for_difference(settings: Settings) -> Settings:
+    """The same for the files that were written of a difference, whatever the feed looked like."""
+    plain = {"format": "csv", "delimiter": ",", "encoding": "", "sheet": "", "skip_rows": 0, "where": [], "map": {}}
+    return settings.replace(input=plain | {"strict": False})
+
+
+def _stretches(files: Sequence[Path], how: Reading, form: str) -> Iterator[Columns]:
+    for number, file in enumerate(files):
+        for step in read(number, Input(str(file), file, form), how, Position()):
+            if not isinstance(step, Waits):
+                yield step[0]
+
+
+def _invalid(what: str, files: Sequence[Path], loaded: Loaded) -> InputError:
+    source, line, reason = loaded.rejects[0]
+    return InputError(
+        f"{what}: {loaded.rejected} of {loaded.rows} lines are invalid, nothing was sent; the first is"
+        f" {files[source]}, line {line}: {reason}"
+    )

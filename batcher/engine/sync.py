@@ -1,0 +1,227 @@
+"""`sync`: brings a target to what a feed says.
+
+What differs from the state (or from a second snapshot) passes the guardrails and is applied like any other changes.
+What came of it is folded into the state.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Self
+
+import orjson
+
+from batcher.core.errors import BatcherError, ConfigurationError, InputError, LedgerError
+from batcher.core.report import Report, command
+from batcher.core.target import Credentials, Target
+from batcher.delivery.stopping import Stopping
+from batcher.engine.apply import Occasion, apply
+from batcher.engine.drafting import Draft, Propose, difference_files, draft, for_difference, from_feed, take_snapshot
+from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, on_record
+from batcher.engine.held_state import HeldState, passing_state
+from batcher.engine.session import Observer, Surroundings, check_credentials, make_target
+from batcher.settings import Settings
+from batcher.source.windows import WINDOW_ROWS
+from batcher.state.store import Binding, StateStore
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is to be, and what is compared with it: a state, or without one the snapshot `current`.
+
+    `is_first` makes the state: from `current`, or else from nothing.
+    """
+
+    feed: Sequence[Path]
+    state: Path | None = None
+    current: Sequence[Path] = ()
+    is_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms something is sent for a state. `agreed` may refuse a draft by raising."""
+
+    override: Override = NOTHING_OVERRIDDEN
+    agreed: Callable[[Draft], None] = lambda _: None
+
+
+async def sync(
+    goal: Goal,
+    settings: Settings,
+    credentials: Credentials,
+    ledger: Path,
+    surroundings: Surroundings,
+    terms: Terms,
+    *,
+    stopping: Stopping | None = None,
+    observer: Observer | None = None,
+    is_simulated: bool = False,
+    window_rows: int = WINDOW_ROWS,
+) -> Report:
+    """Bring the target to what the feed says, as far as it is not there already.
+
+    Raises:
+        UsageError: When settings, inputs, state or the ledger's path cannot be used; nothing was sent.
+        GuardrailError: When a guardrail refused; nothing was sent.
+        LedgerHeldError: When another run holds the state, or works on its last ledger.
+
+    """
+    target = make_target(settings)
+    check_credentials(target, credentials)
+    check_new(ledger)
+    with Comparison(goal, settings, target, is_simulated=is_simulated) as comparison:
+        propose = from_feed(goal.feed, settings, target, today(surroundings))
+        return await send(
+            comparison,
+            propose,
+            settings,
+            credentials,
+            ledger,
+            surroundings,
+            terms,
+            stopping=stopping,
+            observer=observer,
+            is_simulated=is_simulated,
+            window_rows=window_rows,
+        )
+
+
+class Comparison:
+    """What a goal is compared with, for as long as the context lasts; `store` until something is sent."""
+
+    def __init__(self, goal: Goal, settings: Settings, target: Target, *, is_simulated: bool) -> None:
+        check_goal(goal)
+        self.goal = goal
+        self.held: HeldState | None = None
+        self.store: StateStore
+        self._target = target
+        url = "the embedded server" if is_simulated else target.url
+        self._binding = Binding(target.name, url, settings.target.env)
+        self._stack = ExitStack()
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Hold the state, and take in what earlier ledgers tell."""
+        with ExitStack() as stack:
+            if self.goal.state is not None:
+                self.held = stack.enter_context(HeldState(self.goal.state, self._binding, is_new=self.goal.is_first))
+            stack.enter_context(self._opened)
+            self.store = self._opened.enter_context(self.held.opened() if self.held else passing_state())
+            if self.goal.current:
+                take_snapshot(self.store, self.goal.current, self._target)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*error)  # type: ignore[arg-type]  # the three of any exit
+
+    def close_store(self) -> None:
+        """Its memory is needed for what follows; the state stays held."""
+        self._opened.close()
+
+
+async def send(
+    comparison: Comparison,
+    propose: Propose,
+    settings: Settings,
+    credentials: Credentials,
+    ledger: Path,
+    surroundings: Surroundings,
+    terms: Terms,
+    *,
+    stopping: Stopping | None = None,
+    observer: Observer | None = None,
+    is_simulated: bool = False,
+    window_rows: int = WINDOW_ROWS,
+) -> Report:
+    """Judge and send what is proposed; see `sync`."""
+    held, store, executor = comparison.held, comparison.store, surroundings.executor
+    has_begun = False
+    try:
+        target = make_target(settings)
+        made = await executor(lambda: draft(store, propose, settings, target, ledger, with_requests=False))
+        terms.agreed(made)
+        rulings = enforce(made.rulings, terms.override)
+
+        def begun(run: str) -> None:
+            nonlocal has_begun
+            if held is not None:
+                held.begun()
+                made.proposal.difference.accept(run, ledger)
+            comparison.close_store()
+            has_begun = True
+
+        loaded = made.proposal.loaded
+        feed = {"lines": loaded.rows, "rejected": loaded.rejected, "pairs": made.proposal.feed.pairs}
+        facts = {**on_record(rulings, terms.override), "in_turn": "yes", "feed": orjson.dumps(feed).decode()}
+        if held is not None:
+            facts["state"] = str(held.path.absolute())
+        earlier = held.earlier.ledger if held is not None and held.earlier is not None else None
+        return await apply(
+            made.files,
+            for_difference(settings),
+            credentials,
+            ledger,
+            surroundings,
+            stopping=stopping,
+            observer=observer,
+            is_simulated=is_simulated,
+            window_rows=window_rows,
+            occasion=Occasion(facts, begun, earlier, is_judged=True),
+        )
+    finally:
+        if has_begun and held is not None:
+            await executor(lambda: _fold(held))
+        if not has_begun:
+            for file in difference_files(ledger):
+                file.unlink(missing_ok=True)
+
+
+def _fold(held: HeldState) -> None:
+    """What cannot be taken in now is taken in by the next run."""
+    try:
+        held.fold()
+    except BatcherError as error:
+        _log.warning("the outcomes are in the ledger, and not in the state yet: %s", error)
+
+
+def today(surroundings: Surroundings) -> date:
+    """The day of this place, by which dates of validity are judged."""
+    return datetime.fromtimestamp(surroundings.clock.utc()).astimezone().date()
+
+
+def check_goal(goal: Goal) -> None:
+    """See that it can be compared with something.
+
+    Raises:
+        UsageError: When not.
+
+    """
+    if goal.state is None and not goal.current:
+        raise ConfigurationError("nothing to compare the feed with: --state FILE, or --current SNAPSHOT")
+    if goal.state is None and goal.is_first:
+        raise ConfigurationError("--bootstrap makes a state: say where it goes with --state FILE")
+    if goal.state is not None and goal.current and not goal.is_first:
+        raise ConfigurationError("--current makes a state with --bootstrap, or is compared without --state")
+    for file in (*goal.feed, *goal.current):
+        if not file.is_file():
+            raise InputError(f"{file}: there is no such file")
+
+
+def check_new(ledger: Path) -> None:
+    """See that nothing is overwritten.
+
+    Raises:
+        LedgerError: When the ledger exists.
+
+    """
+    if ledger.exists() and ledger.stat().st_size:
+        raise LedgerError(f"{ledger} exists already; to go on with it: {command('resume', ledger)}")
