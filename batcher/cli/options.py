@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from batcher.engine.guarding import Override
+    from batcher.engine.sync import Goal
     from batcher.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,9 +82,47 @@ reading = together(
     ),
     click.option("--strict", is_flag=True, help="Read everything first; send nothing if one line is invalid."),
     click.option("--ordered", is_flag=True, help="Send strictly in input order, one request in flight."),
-    click.option(
-        "--max-removals", type=click.IntRange(min=0), metavar="N", help="Send nothing if the input removes more."
-    ),
+)
+_count = click.IntRange(min=0)
+guarding = together(
+    click.option("--max-removals", type=_count, metavar="N", help="Send nothing if more would be removed."),
+    click.option("--max-additions", type=_count, metavar="N", help="Send nothing if more would be added."),
+    click.option("--protect-user", multiple=True, metavar="PATTERN", help="Send nothing if such a user is touched."),
+    click.option("--protect-group", multiple=True, metavar="PATTERN", help="Send nothing if such a group is touched."),
+    click.option("--override", multiple=True, metavar="NAME,…", help="Guardrails that do not stop this one run."),
+    click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the ledger."),
+)
+canary = click.option("--canary", type=_count, metavar="N", help="Send N changes first; go on if all are applied.")
+feed_guarding = together(
+    click.option("--max-removal-share", metavar="N%", help="Of what is in force, from 21 pairs on; default 10%."),
+    click.option("--max-group-share", metavar="N%", help="Of a group of 20 or more to be removed; default 50%."),
+    click.option("--max-addition-share", metavar="N%", help="On top of what is in force; default 50%."),
+    click.option("--max-shrink", metavar="N%", help="Shorter than the last good feed; default 20%."),
+    click.option("--max-rejected-share", metavar="N%", help="Of the feed's lines that are invalid; default 1%."),
+    click.option("--empty-feed", type=click.Choice(["refuse", "allow"]), help="Default refuse."),
+)
+comparing = together(
+    click.option("--state", metavar="FILE", help="What is known of the target, from night to night."),
+    click.option("--current", type=FILE, multiple=True, metavar="FILE", help="A snapshot of the target's pairs."),
+    click.option("--bootstrap", is_flag=True, help="Make the state, from --current or --from-nothing."),
+    click.option("--from-nothing", is_flag=True, help="The target has no members yet that the feed is master of."),
+)
+meaning = together(
+    click.option("--group-for-all", multiple=True, metavar="GROUP", help="A group of every user of the feed."),
+    click.option("--group-separator", metavar="TEXT", help="Between several groups in one field."),
+    click.option("--user-map", metavar="FILE", help="CSV: what the feed calls a user, what the target does."),
+    click.option("--group-map", metavar="FILE", help="The same for groups; several lines, several groups."),
+    click.option("--valid-from", metavar="COLUMN", help="The first day of a record; default valid_from."),
+    click.option("--valid-to", metavar="COLUMN", help="The last day of a record; default valid_to."),
+    click.option("--date-format", metavar="FORMAT", help="As of strptime: %d.%m.%Y; default ISO 8601."),
+    click.option("--as-of", metavar="DAY", help="Instead of today: 2026-11-22."),
+)
+scope = together(
+    click.option("--master-group", multiple=True, metavar="PATTERN", help="Remove from these groups only."),
+    click.option("--master-user", multiple=True, metavar="PATTERN", help="Remove these users only."),
+    click.option("--add-only", "changes", flag_value="add", help="Remove nobody."),
+    click.option("--remove-only", "changes", flag_value="remove", help="Add nobody."),
+    click.option("--order", type=click.Choice(["adds-first", "removals-first"]), help="Default adds-first."),
 )
 despite_later_runs = click.option(
     "--despite-later-runs", is_flag=True, help="Go on although a newer run worked on the same target."
@@ -103,7 +143,34 @@ _KEYS = {
     "max_in_flight": "rate.max_in_flight",
     "max_failures": "guard.max_failures",
     "deadline": "guard.deadline",
+    "canary": "guard.canary",
     "max_removals": "guard.max_removals",
+    "max_additions": "guard.max_additions",
+    "protect_user": "guard.protected_users",
+    "protect_group": "guard.protected_groups",
+    "max_removal_share": "guard.max_removal_share",
+    "max_group_share": "guard.max_group_share",
+    "max_addition_share": "guard.max_addition_share",
+    "max_shrink": "guard.max_shrink",
+    "max_rejected_share": "guard.max_rejected_share",
+    "empty_feed": "guard.empty_feed",
+    "state": "sync.state",
+    "master_group": "sync.master_groups",
+    "master_user": "sync.master_users",
+    "changes": "sync.changes",
+    "order": "sync.order",
+    "group_for_all": "feed.groups",
+    "group_separator": "feed.group_separator",
+    "user_map": "feed.user_map",
+    "group_map": "feed.group_map",
+    "valid_from": "feed.valid_from",
+    "valid_to": "feed.valid_to",
+    "date_format": "feed.date_format",
+    "as_of": "feed.as_of",
+    "log_file": "job.log_file",
+    "metrics_file": "job.metrics_file",
+    "run_after": "job.run_after",
+    "keep": "job.keep",
     "max_wait": "retry.max_wait",
     "map_": "input.map",
     "format_": "input.format",
@@ -117,6 +184,38 @@ _KEYS = {
     "ledger": "ledger.path",
 }
 """Which setting a flag changes."""
+
+
+def goal_of(
+    files: Sequence[str], settings: Settings, current: Sequence[Path], *, bootstrap: bool, from_nothing: bool
+) -> Goal:
+    """What a sync is to bring about.
+
+    Raises:
+        ConfigurationError: When it is not said what the state is made from.
+
+    """
+    from batcher.core.errors import ConfigurationError
+    from batcher.engine.sync import Goal
+
+    if bootstrap and bool(current) is from_nothing:
+        raise ConfigurationError("--bootstrap makes the state from something: --current SNAPSHOT, or --from-nothing")
+    if from_nothing and not bootstrap:
+        raise ConfigurationError("--from-nothing belongs to --bootstrap, which makes the state")
+    state = Path(settings.sync.state).expanduser() if settings.sync.state else None
+    return Goal([Path(file) for file in files], state, current, bootstrap)
+
+
+def override_of(names: Sequence[str], reason: str) -> Override:
+    """Which guardrails do not stop this run.
+
+    Raises:
+        ConfigurationError: When there is no such guardrail, or no reason.
+
+    """
+    from batcher.engine.guarding import Override
+
+    return Override.of([name.strip() for text in names for name in text.split(",")], reason)
 
 
 def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:

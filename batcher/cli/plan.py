@@ -13,9 +13,12 @@ from batcher.cli import options as opt
 from batcher.cli.console import guarded, say, set_up
 
 if TYPE_CHECKING:
+    from batcher.engine.guarding import Override
+    from batcher.engine.sync import Goal
     from batcher.settings import Settings
 
-_MOST_GROUPS = 10
+_DIFFERENT = 8
+_SHOWN_PAIRS = 5
 
 
 @click.command()
@@ -24,12 +27,26 @@ _MOST_GROUPS = 10
 @opt.simulate
 @opt.rate
 @opt.reading
+@opt.guarding
+@opt.comparing
+@opt.meaning
+@opt.feed_guarding
+@opt.scope
+@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="Write a plan that apply or sync can be bound to.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 8 when there is anything to send.")
 @opt.speaking
 def plan(
     files: tuple[str, ...],
     config: Path | None,
+    output: Path | None,
+    current: tuple[Path, ...],
+    override: tuple[str, ...],
+    reason: str,
     *,
+    bootstrap: bool,
+    from_nothing: bool,
     simulate: bool,
+    detailed_exitcode: bool,
     json: bool,
     quiet: bool,
     verbose: bool,
@@ -38,92 +55,106 @@ def plan(
 ) -> None:
     """Read everything, send nothing, tell what would be done.
 
-    Counts, requests, duration, largest groups, rejects, guardrails.
+    Counts, requests, duration, largest groups, rejects, guardrails. With --state or --current each FILE is a feed, and
+    the plan is of a sync.
 
-    Each FILE is CSV, JSON Lines or .json, also .gz and .zst; - is standard input.
+    Each FILE is CSV, JSON Lines or .json, a spreadsheet, also .gz and .zst; - is standard input.
     """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
+        import orjson
+
+        given = opt.override_of(override, reason)
         settings = opt.load_settings(config, flags)
         if simulate:
             settings = settings.for_simulation()
-        return _plan(files, settings, as_json=json, quiet=quiet)
+        if flags["state"] or current or bootstrap:
+            goal = opt.goal_of(files, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
+            content = _of_sync(goal, settings, given, is_simulated=simulate)
+        else:
+            content = _of_changes(files, settings, given, is_bound=output is not None)
+        if output is not None:
+            _write(output, content)
+        sys.stdout.write(orjson.dumps(content).decode() + "\n" if json else "\n".join(_told(content)) + "\n")
+        if not quiet and not json:
+            for hint in content["hints"]:
+                say(f"note: {hint}")
+        return _exit_code(content, settings, detailed=detailed_exitcode)
 
     guarded(work, verbose=verbose)
 
 
-def _plan(files: Sequence[str], settings: Settings, *, as_json: bool, quiet: bool) -> int:
-    import orjson
-
-    from batcher.core.units import parse_rate
+def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is_bound: bool) -> dict[str, Any]:
+    from batcher.core.errors import InputError
+    from batcher.core.guardrails import override
+    from batcher.core.patterns import Patterns
+    from batcher.engine.guarding import judge
     from batcher.engine.job import reading
+    from batcher.engine.planning import bind, described
     from batcher.engine.session import make_target
-    from batcher.engine.survey import Packing, survey
+    from batcher.engine.survey import Packing, Protected, survey
     from batcher.source.reader import Input
 
-    destination = make_target(settings)
-    limits, speed = settings.limits_for(destination), settings.requests_rate(destination)
+    if is_bound and "-" in files:
+        raise InputError("a plan cannot be bound to standard input; give a file")
+    target, guard = make_target(settings), settings.guard
     paths = [_readable(file) for file in files]
     inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
-    packing = Packing(limits, destination.wire, settings.input.ordered)
+    packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
+    protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
     try:
-        seen = survey(inputs, reading(settings, destination.ids_only), packing)
+        seen = survey(inputs, reading(settings, target.ids_only), packing, protected)
+        content = bind("apply", paths, settings) if is_bound else {}
     finally:
         for file, path in zip(files, paths, strict=True):
             if file == "-":
                 path.unlink()
-    margin = 1 + settings.rate.margin
-    seconds = max(0, seen.requests - settings.rate.burst) * speed.seconds * margin / speed.count if speed else 0.0
-    sendable = seen.adds + seen.removals - seen.superseded
-    changes = parse_rate(settings.rate.changes)
-    if changes is not None:
-        seconds = max(seconds, max(0, sendable - limits.max_changes) * changes.seconds * margin / changes.count)
-    refusals = _refusals(settings, seen.removals, seen.rejected)
-    hints = [*destination.hints]
-    hints += [
-        f"the {part} column holds both ids and names; the same {part} under both cannot be recognised: --ordered keeps"
-        " their order"
-        for part in seen.mixes
-        if not settings.input.ordered
+    return content | described(settings, target, seen, override(judge(seen, guard), given.guardrails))
+
+
+def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bool) -> dict[str, Any]:
+    import tempfile
+    from datetime import datetime
+
+    from batcher.core.guardrails import override
+    from batcher.engine.drafting import draft, from_feed
+    from batcher.engine.planning import bind, described
+    from batcher.engine.session import make_target
+    from batcher.engine.sync import Comparison
+
+    target = make_target(settings)
+    with tempfile.TemporaryDirectory(prefix="batcher-") as folder:
+        with Comparison(goal, settings, target, is_simulated=is_simulated) as comparison:
+            propose = from_feed(goal.feed, settings, target, datetime.now().astimezone().date())
+            made = draft(comparison.store, propose, settings, target, Path(folder) / "plan", with_requests=True)
+        rulings = override(made.rulings, given.guardrails)
+        content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, draft=made)
+        content |= described(settings, target, made.seen, rulings, draft=made)
+    loaded = made.proposal.loaded
+    content["rejects"] = [
+        {"source": str(goal.feed[source]), "line": line, "reason": reason} for source, line, reason in loaded.rejects
     ]
-    if not seen.groups_are_complete:
-        hints.append("there are more groups than were counted; the figures of the largest may be too low")
-    content: dict[str, Any] = {
-        "target": destination.name,
-        "changes": {
-            "total": seen.total,
-            "add": seen.adds,
-            "remove": seen.removals,
-            "rejected": seen.rejected,
-            "superseded": seen.superseded,
-            "to_send": sendable,
-        },
-        "requests": seen.requests,
-        "rate": str(speed) if speed else "none",
-        "seconds": round(seconds, 1),
-        "largest_groups": [{"group": g, "changes": n} for g, n in seen.groups.most_common(_MOST_GROUPS)],
-        "rejects": [{"source": s, "line": n, "reason": r} for s, n, r in seen.first_rejects],
-        "refused_by": refusals,
-        "hints": hints,
-    }
-    sys.stdout.write(orjson.dumps(content).decode() + "\n" if as_json else "\n".join(_told(content)) + "\n")
-    if not quiet and not as_json:
-        for hint in hints:
-            say(f"note: {hint}")
-    if settings.input.strict and seen.rejected:
+    return content
+
+
+def _exit_code(content: dict[str, Any], settings: Settings, *, detailed: bool) -> int:
+    if settings.input.strict and content["changes"]["rejected"]:
         return 2
-    return 5 if refusals else 0
+    if content["refused_by"]:
+        return 5
+    return _DIFFERENT if detailed and content["changes"]["to_send"] else 0
 
 
-def _refusals(settings: Settings, removals: int, rejected: int) -> list[str]:
-    refusals = []
-    most = settings.guard.max_removals
-    if most is not None and removals > most:
-        refusals.append(f"{removals} removals, guard.max_removals allows {most}")
-    if settings.input.strict and rejected:
-        refusals.append(f"{rejected} invalid lines, --strict allows none")
-    return refusals
+def _write(output: Path, content: dict[str, Any]) -> None:
+    import orjson
+
+    from batcher.core.errors import ConfigurationError
+
+    try:
+        output.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    except OSError as error:
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
 
 
 def _told(content: dict[str, Any]) -> list[str]:
@@ -136,14 +167,37 @@ def _told(content: dict[str, Any]) -> list[str]:
         f"{content['requests']:,} requests to {content['target']} at {content['rate']}:"
         f" at least {spoken(content['seconds'])}",
     ]
-    if content["largest_groups"]:
+    rejected = changes["rejected"]
+    if "feed" in content:
+        lines += _told_difference(content)
+        rejected = content["feed"]["rejected"]
+    elif content["largest_groups"]:
         largest = ", ".join(f"{item['group']} ({item['changes']:,})" for item in content["largest_groups"])
         lines.append(f"largest groups: {largest}")
     lines += [f"rejected: {r['source']}, line {r['line']}: {r['reason']}" for r in content["rejects"]]
-    if changes["rejected"] > len(content["rejects"]):
-        lines.append(f"… and {changes['rejected'] - len(content['rejects']):,} more rejected lines")
+    if rejected > len(content["rejects"]):
+        lines.append(f"… and {rejected - len(content['rejects']):,} more rejected lines")
+    lines += [
+        f"{'overridden' if r['overridden'] else 'passes'}: {r['guardrail']}: {r['figures']}"
+        for r in content["guardrails"]
+        if r["overridden"] or not r["refuses"]
+    ]
     lines += [f"would be refused: {why}" for why in content["refused_by"]]
     return [*lines, "nothing was sent"]
+
+
+def _told_difference(content: dict[str, Any]) -> list[str]:
+    feed = content["feed"]
+    before = f", the last good one {feed['last_pairs']:,}" if feed["last_pairs"] else ""
+    lines = [f"the feed: {feed['lines']:,} lines, {feed['rejected']:,} rejected, {feed['pairs']:,} pairs{before}"]
+    width = max((len(str(item["group"])) for item in content["groups"]), default=0)
+    lines += [f"  {item['group']!s:<{width}}  +{item['add']:,} -{item['remove']:,}" for item in content["groups"]]
+    for word, mark in (("add", "+"), ("remove", "-")):
+        pairs = content["sample"][word]
+        lines += [f"  {mark} {user} in {group}" for user, group in pairs[:_SHOWN_PAIRS]]
+        if changes_more := content["changes"][word] - len(pairs[:_SHOWN_PAIRS]):
+            lines.append(f"  {mark} … and {changes_more:,} more")
+    return lines
 
 
 def _readable(file: str) -> Path:

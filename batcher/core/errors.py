@@ -4,6 +4,7 @@ BatcherError                 exit code 1
 ├── UsageError               2   the user: flags, configuration, unreadable input, a foreign ledger
 │   ├── ConfigurationError
 │   ├── InputError
+│   │   └── EmptyInputError
 │   ├── LedgerError
 │   └── StateError
 ├── GuardrailError           5   the user: a guardrail refused, nothing was sent
@@ -35,6 +36,10 @@ class ConfigurationError(UsageError):
 
 class InputError(UsageError):
     """The input cannot be read (any further)."""
+
+
+class EmptyInputError(InputError):
+    """There is nothing in it, not even a header."""
 
 
 class LedgerError(UsageError):

@@ -81,6 +81,8 @@ class Feed:
     removals: int
     removals_from: int
     groups: Sequence[GroupLoss] = ()
+    empty: Sequence[str] = ()
+    """Files in which there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,9 @@ def judge_feed(feed: Feed, bounds: Bounds) -> list[Ruling]:
 def _judge_feed(feed: Feed, bounds: Bounds) -> Iterator[Ruling]:
     if not bounds.empty_feed:
         told = f"the feed names {_count(feed.pairs, 'pair')} in {_count(feed.lines, 'line')}"
-        yield Ruling(Guardrail.EMPTY_FEED, feed.pairs == 0, told)
+        if feed.empty:
+            told += f"; there is nothing in {', '.join(feed.empty)}"
+        yield Ruling(Guardrail.EMPTY_FEED, feed.pairs == 0 or len(feed.empty) > 0, told)
     if bounds.shrink is not None:
         missing = feed.last_pairs - feed.pairs
         told = f"the feed names {_count(feed.pairs, 'pair')}, the last good one named {feed.last_pairs:,}"

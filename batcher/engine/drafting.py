@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from batcher.core.errors import InputError
+from batcher.core.errors import EmptyInputError, InputError
 from batcher.core.guardrails import Bounds, Feed, Ruling, judge_feed
 from batcher.core.model import Columns, Position
 from batcher.core.patterns import Patterns
@@ -63,7 +64,9 @@ def from_feed(feed: Sequence[Path], settings: Settings, target: Target, today: d
             raise _invalid("--strict", feed, loaded)
         scope = Scope(tuple(sync.master_groups), tuple(sync.master_users))
         difference = FeedDifference(store, scope, adds=sync.changes != "remove", removals=sync.changes != "add")
-        return Proposal(difference, difference.judged(loaded), settings.guard.bounds(), loaded)
+        empty = [str(file) for number, file in enumerate(feed) if number not in loaded.sources]
+        figures = replace(difference.judged(loaded), empty=empty)
+        return Proposal(difference, figures, settings.guard.bounds(), loaded)
 
     return propose
 
@@ -91,6 +94,8 @@ def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) ->
     loaded = load(store, "snapshot", said_to_be_in(_stretches(current, how, "")))
     if loaded.rejected:
         raise _invalid("--current", current, loaded)
+    if not loaded.rows:
+        raise InputError(f"--current: there is no pair in {current[0]}; if the target is empty: --from-nothing")
     adopt(store, "snapshot")
 
 
@@ -133,9 +138,10 @@ def for_difference(settings: Settings) -> Settings:
 
 def _stretches(files: Sequence[Path], how: Reading, form: str) -> Iterator[Columns]:
     for number, file in enumerate(files):
-        for step in read(number, Input(str(file), file, form), how, Position()):
-            if not isinstance(step, Waits):
-                yield step[0]
+        with suppress(EmptyInputError):  # the guardrails speak of it
+            for step in read(number, Input(str(file), file, form), how, Position()):
+                if not isinstance(step, Waits):
+                    yield step[0]
 
 
 def _invalid(what: str, files: Sequence[Path], loaded: Loaded) -> InputError:

@@ -10,7 +10,7 @@ from typing import Protocol
 import orjson
 import pyarrow as pa
 
-from batcher.core.errors import InputError
+from batcher.core.errors import EmptyInputError, InputError
 from batcher.core.model import Columns, Position
 from batcher.source.csv import CsvParser
 from batcher.source.csv_records import Forms
@@ -182,7 +182,7 @@ def _skip_header(parser: CsvParser, lines: Lines, item: Input, skip_rows: int) -
             yield block
             continue
         if isinstance(block, TooLong) or not block:
-            raise InputError(f"{item.name} is empty; a CSV file needs a header such as op,user_id,group_id")
+            raise EmptyInputError(f"{item.name} is empty; a CSV file needs a header such as op,user_id,group_id")
         passed = block.split(b"\n", skip_rows)
         skip_rows -= len(passed) - 1
         used = 0 if skip_rows else parser.read_header(passed[-1])

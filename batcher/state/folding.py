@@ -11,6 +11,9 @@ from batcher.ledger.reader import LedgerReader
 from batcher.state.pairs import Stretch, load
 from batcher.state.store import Known, KnownRun, StateStore, Wish
 
+_GONE = -2
+"""How much was taken in of a ledger that is not there."""
+
 
 def fold(store: StateStore, run: KnownRun) -> None:
     """Take in what the ledger of a run tells.
@@ -31,7 +34,10 @@ def fold(store: StateStore, run: KnownRun) -> None:
             if progress == run.settled:
                 return
             load(store, "news", _news(reader))
+    elif run.settled == _GONE:
+        return
     else:
+        progress = _GONE
         connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE news AS SELECT "user", "group", {Known.UNCERTAIN:d}::UTINYINT AS known
             FROM pair WHERE (wish = {Wish.IN:d} AND known <> {Known.IN:d})

@@ -25,6 +25,8 @@ class Loaded:
     rows: int = 0
     rejected: int = 0
     rejects: list[tuple[int, int, str]] = field(default_factory=list)
+    sources: set[int] = field(default_factory=set)
+    """Those that hold anything."""
 
 
 Stretch: TypeAlias = tuple[Columns, Bytes]
@@ -139,6 +141,7 @@ class _Loading:
     def _count(self, columns: Columns) -> None:
         loaded = self.loaded
         loaded.rows += len(columns)
+        loaded.sources.update(np.unique(columns.source).tolist())
         loaded.rejected += len(columns.rejects)
         for reject in columns.rejects[: _MOST_REASONS - len(loaded.rejects)]:
             place = reject.index

@@ -102,7 +102,7 @@ def test_plan_sends_nothing_and_says_what_would_happen(shell):
     assert "user_id" in told["hints"][0]
     refused = shell.run("plan", "c.csv", "--target", "minapp", "--max-removals", "0")
     assert refused.returncode == 5
-    assert b"would be refused: 1 removals, guard.max_removals allows 0" in refused.stdout
+    assert b"would be refused: removals: 1 removal, guard.max_removals allows 0" in refused.stdout
     mixed = shell.run(
         "plan",
         "-",

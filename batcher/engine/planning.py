@@ -1,0 +1,201 @@
+"""What would be done, for people and as a file that binds: what was planned is what is sent, or nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batcher.core.errors import ConfigurationError, GuardrailError, InputError
+from batcher.core.guardrails import Ruling
+from batcher.core.model import Limits
+from batcher.core.target import Target
+from batcher.core.units import parse_rate
+from batcher.engine.drafting import Draft
+from batcher.engine.guarding import told
+from batcher.engine.survey import Survey
+from batcher.settings import Settings
+
+_VERSION = 1
+_MOST_GROUPS = 10
+_PIECE = 1 << 20
+_NOT_BINDING = ("ledger", "job")
+"""Sections of settings that do not change what is sent."""
+
+
+class Fingerprints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a plan rests on: digests of files by their paths, of the settings, and the moment of the state."""
+
+    settings: str
+    inputs: dict[str, str]
+    state: str = ""
+    changes: list[str] = []
+    """Digests of the additions and removals of a sync."""
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """What of a plan's file binds; the rest is for people."""
+
+    version: int
+    command: str
+    files: list[str]
+    state: str
+    current: list[str]
+    fingerprints: Fingerprints
+
+
+def read_plan(path: Path) -> Bound:
+    """A plan that `bind` has made.
+
+    Raises:
+        ConfigurationError: When the file is none.
+
+    """
+    try:
+        plan = msgspec.json.decode(path.read_bytes(), type=Bound)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is no plan: {error}") from None
+    if plan.version != _VERSION:
+        raise ConfigurationError(f"{path} is a plan of version {plan.version}; this batcher knows {_VERSION}")
+    return plan
+
+
+def bind(
+    command: str,
+    files: Sequence[Path],
+    settings: Settings,
+    *,
+    state: Path | None = None,
+    current: Sequence[Path] = (),
+    draft: Draft | None = None,
+) -> dict[str, Any]:
+    """The part of a plan that binds.
+
+    Raises:
+        InputError: When a file cannot be read.
+
+    """
+    plan = Bound(
+        _VERSION,
+        command,
+        [str(file.absolute()) for file in files],
+        str(state.absolute()) if state else "",
+        [str(file.absolute()) for file in current],
+        fingerprints([*files, *current], settings, draft),
+    )
+    return msgspec.to_builtins(plan)  # type: ignore[no-any-return]  # a dict, as of any struct
+
+
+def fingerprints(files: Sequence[Path], settings: Settings, draft: Draft | None = None) -> Fingerprints:
+    """What a plan rests on, as it is now."""
+    sections = msgspec.to_builtins(settings)
+    for section in _NOT_BINDING:
+        del sections[section]
+    return Fingerprints(
+        blake2b(msgspec.json.encode(sections, order="deterministic"), digest_size=16).hexdigest(),
+        {str(file.absolute()): _digest(file) for file in files},
+        draft.state if draft else "",
+        [_digest(file) for file in draft.files] if draft else [],
+    )
+
+
+def check_unchanged(plan: Bound, now: Fingerprints) -> None:
+    """See that what was planned is what would be sent.
+
+    Raises:
+        GuardrailError: When anything has changed since.
+
+    """
+    then = plan.fingerprints
+    changed = [f"{path} was changed" for path, digest in now.inputs.items() if then.inputs.get(path) != digest]
+    changed += [f"{path} is missing" for path in then.inputs if path not in now.inputs]
+    if now.settings != then.settings:
+        changed.append("the settings are others")
+    if now.state and now.state != then.state:
+        changed.append("the state has changed")
+    elif now.changes and now.changes != then.changes:
+        changed.append("what differs is something else (dates of validity?)")
+    if changed:
+        raise GuardrailError(f"since the plan was made: {'; '.join(changed)}; nothing was sent, plan anew")
+
+
+def described(
+    settings: Settings, target: Target, seen: Survey, rulings: Sequence[Ruling], *, draft: Draft | None = None
+) -> dict[str, Any]:
+    """The part of a plan that is for people: counts, requests, least duration in seconds, groups, guardrails."""
+    limits, speed = settings.limits_for(target), settings.requests_rate(target)
+    sendable = seen.adds + seen.removals - seen.superseded
+    content: dict[str, Any] = {
+        "target": target.name,
+        "changes": {
+            "total": seen.total,
+            "add": seen.adds,
+            "remove": seen.removals,
+            "rejected": seen.rejected,
+            "superseded": seen.superseded,
+            "to_send": sendable,
+        },
+        "requests": seen.requests,
+        "rate": str(speed) if speed else "none",
+        "seconds": round(_seconds(settings, target, limits, seen.requests, sendable), 1),
+        "largest_groups": [{"group": g, "changes": n} for g, n in seen.groups.most_common(_MOST_GROUPS)],
+        "rejects": [{"source": s, "line": n, "reason": r} for s, n, r in seen.first_rejects],
+        "guardrails": told(rulings),
+        "refused_by": [f"{ruling.guardrail}: {ruling.figures}" for ruling in rulings if ruling.stops]
+        + _strictly(settings, seen),
+        "hints": _hints(settings, target, seen),
+    }
+    return content | (_difference(draft) if draft else {})
+
+
+def _strictly(settings: Settings, seen: Survey) -> list[str]:
+    is_refused = settings.input.strict and seen.rejected
+    return [f"{seen.rejected} invalid lines, --strict allows none"] if is_refused else []
+
+
+def _difference(draft: Draft) -> dict[str, Any]:
+    feed, sample = draft.proposal.feed, draft.sample
+    return {
+        "feed": {"lines": feed.lines, "rejected": feed.rejected, "pairs": feed.pairs, "last_pairs": feed.last_pairs},
+        "groups": [{"group": group, "add": adds, "remove": removals} for group, adds, removals in sample.groups],
+        "sample": {"add": sample.adds, "remove": sample.removals},
+    }
+
+
+def _seconds(settings: Settings, target: Target, limits: Limits, requests: int, sendable: int) -> float:
+    """The least that the rates allow."""
+    speed, changes = settings.requests_rate(target), parse_rate(settings.rate.changes)
+    margin = 1 + settings.rate.margin
+    seconds = max(0, requests - settings.rate.burst) * speed.seconds * margin / speed.count if speed else 0.0
+    if changes is not None:
+        seconds = max(seconds, max(0, sendable - limits.max_changes) * changes.seconds * margin / changes.count)
+    return seconds
+
+
+def _hints(settings: Settings, target: Target, seen: Survey) -> list[str]:
+    hints = [*target.hints]
+    hints += [
+        f"the {part} column holds both ids and names; the same {part} under both cannot be recognised: --ordered keeps"
+        " their order"
+        for part in seen.mixes
+        if not settings.input.ordered
+    ]
+    if not seen.groups_are_complete:
+        hints.append("there are more groups than were counted; the figures of the largest may be too low")
+    return hints
+
+
+def _digest(path: Path) -> str:
+    found = blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                found.update(piece)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    return found.hexdigest()
