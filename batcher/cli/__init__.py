@@ -7,7 +7,7 @@ import os
 
 import click
 
-from batcher.cli import apply, check, explain, plan, results, resume, simulate, verify
+from batcher.cli import apply, check, explain, plan, results, resume, simulate, sync, undo, verify
 
 _COLLECT_AFTER = 100_000
 """Objects. Python's own 700 cost a tenth of the start, which makes many and drops none."""
@@ -27,9 +27,11 @@ def app() -> None:
 
 for command in (
     apply.apply,
+    sync.sync,
     plan.plan,
     resume.resume,
     resume.retry,
+    undo.undo,
     results.results,
     explain.explain,
     verify.verify,

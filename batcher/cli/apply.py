@@ -12,16 +12,23 @@ from batcher.cli.console import guarded, set_up
 
 
 @click.command()
-@opt.files
+@opt.files_or_plan
 @opt.target
 @opt.simulate
 @opt.ledger_path
 @opt.sending
 @opt.reading
+@opt.guarding
+@opt.canary
+@opt.plan_file
+@opt.unattended
 @opt.speaking
 def apply(
     files: tuple[str, ...],
     config: Path | None,
+    override: tuple[str, ...],
+    reason: str,
+    plan: Path | None,
     *,
     simulate: bool,
     json: bool,
@@ -32,14 +39,18 @@ def apply(
 ) -> None:
     """Send the changes, write the ledger, print a summary.
 
-    Each FILE is CSV, JSON Lines or .json, also .gz and .zst; - is standard input.
+    Each FILE is CSV, JSON Lines or .json, a spreadsheet, also .gz and .zst; - is standard input. With --plan it may be
+    left out.
     """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
         from batcher.cli import sending
+        from batcher.cli.runner import Output
+        from batcher.cli.unattended import Job
 
-        settings = opt.load_settings(config, flags)
-        return sending.apply(files, settings, simulate=simulate, as_json=json, quiet=quiet)
+        settings, given = opt.load_settings(config, flags), opt.override_of(override, reason)
+        output = Output(json, quiet, simulate)
+        return Job(settings.job, "apply").run(lambda job: sending.apply(files, settings, given, plan, output, job))
 
     guarded(work, verbose=verbose)

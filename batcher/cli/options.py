@@ -29,6 +29,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 files = click.argument("files", nargs=-1, required=True, metavar="FILE…")
+files_or_plan = click.argument("files", nargs=-1, metavar="FILE…")
 ledger = click.argument("ledger", type=FILE, metavar="LEDGER")
 
 target = together(
@@ -127,6 +128,12 @@ scope = together(
 despite_later_runs = click.option(
     "--despite-later-runs", is_flag=True, help="Go on although a newer run worked on the same target."
 )
+unattended = together(
+    click.option("--log-file", metavar="FILE", help="JSON lines of what happened, batch by batch; is added to."),
+    click.option("--metrics-file", metavar="FILE", help="For Prometheus' textfile collector: a name ending in .prom."),
+    click.option("--run-after", metavar="COMMAND", help="Run at the end, with the summary on its standard input."),
+)
+plan_file = click.option("--plan", type=FILE, metavar="FILE", help="Refuse if anything has changed since this plan.")
 json = click.option("--json", is_flag=True, help="One JSON object on standard output, nothing else.")
 quiet = click.option("--quiet", "-q", is_flag=True, help="Only errors and the summary.")
 speaking = together(

@@ -75,7 +75,7 @@ def plan(
         else:
             content = _of_changes(files, settings, given, is_bound=output is not None)
         if output is not None:
-            _write(output, content)
+            write_plan(output, content)
         sys.stdout.write(orjson.dumps(content).decode() + "\n" if json else "\n".join(_told(content)) + "\n")
         if not quiet and not json:
             for hint in content["hints"]:
@@ -119,17 +119,17 @@ def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: b
 
     from batcher.core.guardrails import override
     from batcher.engine.drafting import draft, from_feed
-    from batcher.engine.planning import bind, described
+    from batcher.engine.planning import Basis, bind, described
     from batcher.engine.session import make_target
     from batcher.engine.sync import Comparison
 
     target = make_target(settings)
     with tempfile.TemporaryDirectory(prefix="batcher-") as folder:
-        with Comparison(goal, settings, target, is_simulated=is_simulated) as comparison:
+        with Comparison(goal, target, settings, is_simulated=is_simulated) as comparison:
             propose = from_feed(goal.feed, settings, target, datetime.now().astimezone().date())
             made = draft(comparison.store, propose, settings, target, Path(folder) / "plan", with_requests=True)
         rulings = override(made.rulings, given.guardrails)
-        content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, draft=made)
+        content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, basis=Basis.of(made))
         content |= described(settings, target, made.seen, rulings, draft=made)
     loaded = made.proposal.loaded
     content["rejects"] = [
@@ -146,7 +146,8 @@ def _exit_code(content: dict[str, Any], settings: Settings, *, detailed: bool) -
     return _DIFFERENT if detailed and content["changes"]["to_send"] else 0
 
 
-def _write(output: Path, content: dict[str, Any]) -> None:
+def write_plan(output: Path, content: dict[str, Any]) -> None:
+    """As a file that `apply` and `sync` can be bound to."""
     import orjson
 
     from batcher.core.errors import ConfigurationError

@@ -48,9 +48,10 @@ def _go_on(
 
     def work() -> int:
         from batcher.cli import sending
+        from batcher.cli.runner import Output
 
-        chosen = _overrides(flags)
-        return sending.go_on(name, ledger, chosen, despite=despite_later_runs, as_json=json, quiet=quiet)
+        output = Output(json, quiet, is_simulated=False)
+        return sending.go_on(name, ledger, _overrides(flags), output, despite=despite_later_runs)
 
     guarded(work, verbose=verbose)
 

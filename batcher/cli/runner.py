@@ -13,13 +13,14 @@ import anyio
 
 from batcher.cli.console import print_summary, say
 from batcher.cli.progress import Progress
+from batcher.cli.unattended import Job
 from batcher.core.errors import LedgerError
 from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.credentials import credentials
 from batcher.delivery.stopping import Stopping
-from batcher.engine.session import Observer
+from batcher.engine.session import Observer, together
 from batcher.engine.summary import report, when
 from batcher.settings import Settings
 
@@ -37,7 +38,7 @@ class Output:
     is_simulated: bool
 
 
-Job = Callable[[Stopping, Observer], Awaitable[Report]]
+Work = Callable[[Stopping, Observer], Awaitable[Report]]
 
 
 def run_async(main: Callable[[], Awaitable[int]]) -> int:
@@ -49,20 +50,22 @@ def run_async(main: Callable[[], Awaitable[int]]) -> int:
     return anyio.run(main, backend_options={"use_uvloop": True})
 
 
-async def run_job(job: Job, ledger: Path, settings: Settings, sizes: list[int], output: Output) -> int:
-    """Run the job to its end; the first signal drains it, the second stops it at once."""
+async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int], output: Output, job: Job) -> int:
+    """Run it to its end; the first signal drains it, the second stops it at once."""
     stopping = Stopping()
     progress = Progress(sizes)
+    observer = together([progress.observer(), *job.observers()])
     result: Report | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(_watch_signals, stopping, group.cancel_scope)
         group.start_soon(_end_at_last, stopping, ledger)
         if not output.quiet:
             group.start_soon(progress.show)
-        result = await job(stopping, progress.observer())
+        result = await work(stopping, observer)
         group.cancel_scope.cancel()
     if result is None:
         result = report(ledger, stopping.cause, stopping.reason)
+    job.ended(result)
     utc = progress.session.surroundings.clock.utc() if progress.session else 0.0
     print_summary(
         result,
@@ -95,17 +98,17 @@ async def _watch_signals(stopping: Stopping, scope: anyio.CancelScope) -> None:
             stopping.stop(_SIGNALS[signal.Signals(number)], f"{name} was received")
 
 
-def journal_of(ledger: Path) -> Path:
-    """Where the embedded server keeps its membership."""
-    return ledger.with_name(ledger.name + ".simulation")
+def journal_of(keeper: Path) -> Path:
+    """Where the embedded server keeps its membership: beside a ledger, or the state that speaks of it."""
+    return keeper.with_name(keeper.name + ".simulation")
 
 
-async def embedded(stack: AsyncExitStack, ledger: Path) -> str:
+async def embedded(stack: AsyncExitStack, keeper: Path) -> str:
     """Start the embedded server for as long as the stack lasts; gives its address."""
     from batcher.simulator.behaviour import Behaviour
     from batcher.simulator.server import serve
 
-    journal = journal_of(ledger)
+    journal = journal_of(keeper)
     try:
         journal.touch(mode=0o600)
     except OSError as error:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from batcher.api import ledger_path
 from batcher.cli.memory import be_frugal
 from batcher.cli.runner import Output, embedded, given_credentials, journal_of, run_async, run_job
-from batcher.core.errors import InputError, LedgerError
-from batcher.core.report import Report, command
+from batcher.cli.unattended import Job
+from batcher.core.errors import ConfigurationError, InputError
+from batcher.core.report import Report
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Pipe
 from batcher.engine.apply import apply as apply_changes
-from batcher.engine.job import settings_of
+from batcher.engine.guarding import Override
+from batcher.engine.job import check_new, for_difference, settings_of
+from batcher.engine.planning import check_unchanged, fingerprints, read_plan
 from batcher.engine.register import state_folder
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
-from batcher.engine.session import Observer, real_surroundings
+from batcher.engine.session import Observer, Surroundings, real_surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
 
@@ -40,56 +45,87 @@ def _input_of(file: str) -> Path | Pipe:
     return Pipe(file, path.open("rb")) if path.is_fifo() or path.is_char_device() else path
 
 
-def apply(files: Sequence[str], settings: Settings, *, simulate: bool, as_json: bool, quiet: bool) -> int:
+def apply(
+    files: Sequence[str], settings: Settings, given: Override, plan: Path | None, output: Output, job: Job
+) -> int:
     """Run `apply`; returns the exit code."""
+    bound = read_plan(plan) if plan else None
+    if bound is not None and bound.command == "sync":
+        raise ConfigurationError(f"{plan} is the plan of a sync: batcher sync … --plan {plan}")
+    if not files and bound is None:
+        raise InputError("nothing to apply: give a FILE, or --plan FILE")
+    inputs = inputs_of(files or (bound.files if bound else ()))
+    if bound is not None:
+        settings = for_difference(settings) if bound.command == "undo" else settings
+        check_unchanged(
+            bound, fingerprints([item for item in inputs if isinstance(item, Path)], as_planned(settings, output))
+        )
+    if bound is not None and bound.state:
+        from batcher.cli import syncing
+
+        return syncing.undo(bound, settings, given, output, job)
     be_frugal()
-    inputs = inputs_of(files)
+    path = new_ledger(inputs, settings)
+
+    async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
+        return await apply_changes(
+            inputs,
+            chosen,
+            given_credentials(chosen, simulated=output.is_simulated),
+            path,
+            surroundings,
+            stopping=stopping,
+            observer=observer,
+            is_simulated=output.is_simulated,
+            override=given,
+        )
+
+    return new_run(work, path, path, settings, sizes_of(inputs), output, job)
+
+
+def as_planned(settings: Settings, output: Output) -> Settings:
+    """As `plan` saw them; the embedded server has another address each time."""
+    return settings.for_simulation() if output.is_simulated else settings
+
+
+Working = Callable[[Settings, Surroundings, Stopping, Observer], Awaitable[Report]]
+
+
+def new_run(
+    working: Working, ledger: Path, keeper: Path, settings: Settings, sizes: list[int], output: Output, job: Job
+) -> int:
+    """Run something that makes a ledger; `keeper` is beside what the embedded server keeps its membership."""
 
     async def main() -> int:
-        surroundings = real_surroundings(None if simulate else state_folder(os.environ))
-        wish = _wish(settings.ledger.path)
-        path = ledger_path(inputs, wish, surroundings.clock.utc())
+        surroundings = real_surroundings(None if output.is_simulated else state_folder(os.environ))
         async with AsyncExitStack() as stack:
             chosen = settings
-            if simulate:
-                if path.exists() and path.stat().st_size:
-                    raise LedgerError(f"{path} exists already; to go on with it: {command('resume', path)}")
-                chosen = settings.for_simulation(await embedded(stack, path))
-            given = given_credentials(chosen, simulated=simulate)
+            if output.is_simulated:
+                check_new(ledger)
+                chosen = settings.for_simulation(await embedded(stack, keeper))
 
-            async def job(stopping: Stopping, observer: Observer) -> Report:
-                return await apply_changes(
-                    inputs,
-                    chosen,
-                    given,
-                    path,
-                    surroundings,
-                    stopping=stopping,
-                    observer=observer,
-                    is_simulated=simulate,
-                )
+            async def work(stopping: Stopping, observer: Observer) -> Report:
+                return await working(chosen, surroundings, stopping, observer)
 
             try:
-                return await run_job(job, path, chosen, _sizes(inputs), Output(as_json, quiet, simulate))
+                return await run_job(work, ledger, chosen, sizes, output, job)
             finally:
-                if simulate and not path.exists():
-                    journal_of(path).unlink(missing_ok=True)
+                if output.is_simulated and not keeper.exists():
+                    journal_of(keeper).unlink(missing_ok=True)
 
     return run_async(main)
 
 
-def go_on(
-    name: str,
-    ledger: Path,
-    overrides: dict[str, dict[str, Any]],
-    *,
-    despite: bool,
-    as_json: bool,
-    quiet: bool,
-) -> int:
+def new_ledger(inputs: Sequence[Path | Pipe], settings: Settings) -> Path:
+    """Where the ledger of a new run goes."""
+    return ledger_path(inputs, _wish(settings.ledger.path), datetime.now(UTC).timestamp())
+
+
+def go_on(name: str, ledger: Path, overrides: dict[str, dict[str, Any]], output: Output, *, despite: bool) -> int:
     """Run `resume` or `retry`; returns the exit code."""
     be_frugal()
     settings = settings_of(ledger)
+    job = Job(settings.job, name)
     with LedgerReader(ledger) as reader:
         facts, sources = reader.facts(), reader.sources()
     simulated = "simulated" in facts
@@ -98,11 +134,12 @@ def go_on(
         surroundings = real_surroundings(None if simulated else state_folder(os.environ))
         async with AsyncExitStack() as stack:
             if simulated:
-                overrides.setdefault("target", {})["url"] = await embedded(stack, ledger)
+                keeper = Path(facts["state"]) if "state" in facts else ledger
+                overrides.setdefault("target", {})["url"] = await embedded(stack, keeper)
             given = given_credentials(settings, simulated=simulated)
             action = resume if name == "resume" else retry
 
-            async def job(stopping: Stopping, observer: Observer) -> Report:
+            async def work(stopping: Stopping, observer: Observer) -> Report:
                 return await action(
                     ledger,
                     given,
@@ -113,9 +150,10 @@ def go_on(
                     observer=observer,
                 )
 
-            return await run_job(job, ledger, settings, [s.size for s in sources], Output(as_json, quiet, simulated))
+            spoken = replace(output, is_simulated=simulated)
+            return await run_job(work, ledger, settings, [source.size for source in sources], spoken, job)
 
-    return run_async(main)
+    return job.run(lambda _: run_async(main))
 
 
 def _wish(path: str) -> Path | None:
@@ -128,7 +166,7 @@ def _wish(path: str) -> Path | None:
     return wish
 
 
-def _sizes(inputs: Sequence[Path | Pipe]) -> list[int]:
+def sizes_of(inputs: Sequence[Path | Pipe]) -> list[int]:
     """Bytes of plain files; a compressed one says nothing of what is in it."""
     plain = [
         item for item in inputs if isinstance(item, Path) and item.is_file() and item.suffix not in {".gz", ".zst"}

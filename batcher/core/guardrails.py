@@ -42,6 +42,10 @@ class Bounds:
     removals: int | None = None
     additions: int | None = None
 
+    def for_changes(self) -> Bounds:
+        """The same without those that speak of a feed."""
+        return replace(self, empty_feed=True, shrink=None, rejected_share=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Ruling:

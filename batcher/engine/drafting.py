@@ -14,7 +14,7 @@ from batcher.core.model import Columns, Position
 from batcher.core.patterns import Patterns
 from batcher.core.target import Target
 from batcher.engine.guarding import judge
-from batcher.engine.job import feed_reading, reading
+from batcher.engine.job import difference_files, feed_reading, for_difference, reading
 from batcher.engine.survey import Packing, Protected, Survey, survey
 from batcher.settings import Settings
 from batcher.source.layout import Fields
@@ -35,6 +35,7 @@ class Proposal:
     feed: Feed
     bounds: Bounds
     loaded: Loaded
+    is_of_feed: bool
 
 
 Propose = Callable[[StateStore], Proposal]
@@ -66,7 +67,7 @@ def from_feed(feed: Sequence[Path], settings: Settings, target: Target, today: d
         difference = FeedDifference(store, scope, adds=sync.changes != "remove", removals=sync.changes != "add")
         empty = [str(file) for number, file in enumerate(feed) if number not in loaded.sources]
         figures = replace(difference.judged(loaded), empty=empty)
-        return Proposal(difference, figures, settings.guard.bounds(), loaded)
+        return Proposal(difference, figures, settings.guard.bounds(), loaded, is_of_feed=True)
 
     return propose
 
@@ -77,8 +78,9 @@ def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> P
     def propose(store: StateStore) -> Proposal:
         loaded = load(store, "given", as_they_say(_stretches(files, reading(settings, target.ids_only), "")))
         difference = GivenDifference(store)
-        bounds = replace(settings.guard.bounds(), empty_feed=True, shrink=None, rejected_share=None)
-        return Proposal(difference, difference.figures(), bounds, loaded)
+        return Proposal(
+            difference, difference.figures(), settings.guard.bounds().for_changes(), loaded, is_of_feed=False
+        )
 
     return propose
 
@@ -123,17 +125,6 @@ def draft(
         seen = Survey(*proposal.difference.counts())
     rulings = [*judge_feed(proposal.feed, proposal.bounds), *judge(seen, guard)]
     return Draft(files, proposal, rulings, seen, proposal.difference.sample(_SAMPLE), store.fingerprint())
-
-
-def difference_files(ledger: Path) -> tuple[Path, Path]:
-    """Where the changes of a sync stand: beside its ledger."""
-    return ledger.with_name(f"{ledger.name}.adds.csv"), ledger.with_name(f"{ledger.name}.removals.csv")
-
-
-def for_difference(settings: Settings) -> Settings:
-    """The same for the files that were written of a difference, whatever the feed looked like."""
-    plain = {"format": "csv", "delimiter": ",", "encoding": "", "sheet": "", "skip_rows": 0, "where": [], "map": {}}
-    return settings.replace(input=plain | {"strict": False})
 
 
 def _stretches(files: Sequence[Path], how: Reading, form: str) -> Iterator[Columns]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batcher.core.errors import GuardrailError, LedgerError
 from batcher.core.model import Status
-from batcher.core.report import Report
+from batcher.core.report import Report, command
 from batcher.core.units import parse_day
 from batcher.delivery.stopping import Stopping
 from batcher.engine.admission import Turns
@@ -82,6 +82,28 @@ def _reading(settings: Settings, fields: Fields, refinement: Refinement) -> Read
     return Reading(fields, fields.ids_only, given.delimiter, given.encoding, given.sheet, given.skip_rows, refinement)
 
 
+def difference_files(ledger: Path) -> tuple[Path, Path]:
+    """Where the changes of a sync stand: beside its ledger."""
+    return ledger.with_name(f"{ledger.name}.adds.csv"), ledger.with_name(f"{ledger.name}.removals.csv")
+
+
+def for_difference(settings: Settings) -> Settings:
+    """The same for the files that were written of a difference, whatever the feed looked like."""
+    plain = {"format": "csv", "delimiter": ",", "encoding": "", "sheet": "", "skip_rows": 0, "where": [], "map": {}}
+    return settings.replace(input=plain | {"strict": False})
+
+
+def check_new(ledger: Path) -> None:
+    """See that nothing is overwritten.
+
+    Raises:
+        LedgerError: When the ledger exists.
+
+    """
+    if ledger.exists() and ledger.stat().st_size:
+        raise LedgerError(f"{ledger} exists already; to go on with it: {command('resume', ledger)}")
+
+
 def reopen(
     ledger: LedgerWriter,
     surroundings: Surroundings,
@@ -111,9 +133,9 @@ def reopen(
     register = session.register()
     if register is not None and "simulated" not in facts and not despite:
         later = register.later_than(facts["run"], float(facts["started"]))
-        if later is not None:
+        if later:
             raise GuardrailError(
-                f"a newer run worked on the same target ({later}); going on with this one could undo its changes."
+                f"a newer run worked on the same target ({later[0]}); going on with this one could undo its changes."
                 " If that is meant: --despite-later-runs"
             )
     return session, facts, sources

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,10 +15,12 @@ from batcher.core.guardrails import Ruling
 from batcher.core.model import Limits
 from batcher.core.target import Target
 from batcher.core.units import parse_rate
-from batcher.engine.drafting import Draft
 from batcher.engine.guarding import told
 from batcher.engine.survey import Survey
 from batcher.settings import Settings
+
+if TYPE_CHECKING:  # what compares sets of pairs is a second's fifth to import
+    from batcher.engine.drafting import Draft
 
 _VERSION = 1
 _MOST_GROUPS = 10
@@ -72,7 +75,7 @@ def bind(
     *,
     state: Path | None = None,
     current: Sequence[Path] = (),
-    draft: Draft | None = None,
+    basis: Basis | None = None,
 ) -> dict[str, Any]:
     """The part of a plan that binds.
 
@@ -86,12 +89,25 @@ def bind(
         [str(file.absolute()) for file in files],
         str(state.absolute()) if state else "",
         [str(file.absolute()) for file in current],
-        fingerprints([*files, *current], settings, draft),
+        fingerprints([*files, *current], settings, basis),
     )
     return msgspec.to_builtins(plan)  # type: ignore[no-any-return]  # a dict, as of any struct
 
 
-def fingerprints(files: Sequence[Path], settings: Settings, draft: Draft | None = None) -> Fingerprints:
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a plan for a state rests on besides its files: the state's fingerprint, and what was found to differ."""
+
+    state: str
+    changes: Sequence[Path] = ()
+
+    @staticmethod
+    def of(draft: Draft) -> Basis:
+        """Of a difference that was written down."""
+        return Basis(draft.state, draft.files)
+
+
+def fingerprints(files: Sequence[Path], settings: Settings, basis: Basis | None = None) -> Fingerprints:
     """What a plan rests on, as it is now."""
     sections = msgspec.to_builtins(settings)
     for section in _NOT_BINDING:
@@ -99,8 +115,8 @@ def fingerprints(files: Sequence[Path], settings: Settings, draft: Draft | None 
     return Fingerprints(
         blake2b(msgspec.json.encode(sections, order="deterministic"), digest_size=16).hexdigest(),
         {str(file.absolute()): _digest(file) for file in files},
-        draft.state if draft else "",
-        [_digest(file) for file in draft.files] if draft else [],
+        basis.state if basis else "",
+        [_digest(file) for file in basis.changes] if basis else [],
     )
 
 

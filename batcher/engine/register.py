@@ -40,11 +40,10 @@ class Register:
         """A run starts on the target at this moment (UTC seconds)."""
         self._do("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run, str(ledger.absolute()), started))
 
-    def later_than(self, run: str, started: float) -> str | None:
-        """The ledger of another run that started after this one, if there is any."""
-        newest = "SELECT ledger FROM run WHERE run != ? AND started > ? ORDER BY started DESC LIMIT 1"
-        rows = self._do(newest, (run, started))
-        return str(rows[0][0]) if rows else None
+    def later_than(self, run: str, started: float) -> list[str]:
+        """The ledgers of other runs that started after this one, the newest first."""
+        newest = "SELECT ledger FROM run WHERE run != ? AND started > ? ORDER BY started DESC"
+        return [str(ledger) for (ledger,) in self._do(newest, (run, started))]
 
     def _do(self, statement: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +82,24 @@ class Observer:
     started: Callable[[Session], None] = lambda _: None
     opened: Callable[[OpenWindow], None] = lambda _: None
     settled: Callable[[OpenWindow, Settlement], None] = lambda *_: None
+
+
+def together(observers: Sequence[Observer]) -> Observer:
+    """Several as one."""
+
+    def started(session: Session) -> None:
+        for observer in observers:
+            observer.started(session)
+
+    def opened(window: OpenWindow) -> None:
+        for observer in observers:
+            observer.opened(window)
+
+    def settled(window: OpenWindow, settlement: Settlement) -> None:
+        for observer in observers:
+            observer.settled(window, settlement)
+
+    return Observer(started, opened, settled)
 
 
 @dataclass(slots=True, eq=False)

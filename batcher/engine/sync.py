@@ -16,14 +16,15 @@ from typing import Self
 
 import orjson
 
-from batcher.core.errors import BatcherError, ConfigurationError, InputError, LedgerError
-from batcher.core.report import Report, command
+from batcher.core.errors import BatcherError, ConfigurationError, InputError
+from batcher.core.report import Report
 from batcher.core.target import Credentials, Target
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Occasion, apply
-from batcher.engine.drafting import Draft, Propose, difference_files, draft, for_difference, from_feed, take_snapshot
+from batcher.engine.drafting import Draft, Propose, draft, from_feed, take_snapshot
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, on_record
 from batcher.engine.held_state import HeldState, passing_state
+from batcher.engine.job import check_new, difference_files, for_difference
 from batcher.engine.session import Observer, Surroundings, check_credentials, make_target
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
@@ -77,7 +78,7 @@ async def sync(
     target = make_target(settings)
     check_credentials(target, credentials)
     check_new(ledger)
-    with Comparison(goal, settings, target, is_simulated=is_simulated) as comparison:
+    with Comparison(goal, target, settings, is_simulated=is_simulated) as comparison:
         propose = from_feed(goal.feed, settings, target, today(surroundings))
         return await send(
             comparison,
@@ -97,7 +98,7 @@ async def sync(
 class Comparison:
     """What a goal is compared with, for as long as the context lasts; `store` until something is sent."""
 
-    def __init__(self, goal: Goal, settings: Settings, target: Target, *, is_simulated: bool) -> None:
+    def __init__(self, goal: Goal, target: Target, settings: Settings, *, is_simulated: bool) -> None:
         check_goal(goal)
         self.goal = goal
         self.held: HeldState | None = None
@@ -159,9 +160,11 @@ async def send(
             comparison.close_store()
             has_begun = True
 
-        loaded = made.proposal.loaded
-        feed = {"lines": loaded.rows, "rejected": loaded.rejected, "pairs": made.proposal.feed.pairs}
-        facts = {**on_record(rulings, terms.override), "in_turn": "yes", "feed": orjson.dumps(feed).decode()}
+        facts = {**on_record(rulings, terms.override), "in_turn": "yes"}
+        if made.proposal.is_of_feed:
+            feed = made.proposal.feed
+            told = {"lines": feed.lines, "rejected": feed.rejected, "pairs": feed.pairs}
+            facts["feed"] = orjson.dumps(told).decode()
         if held is not None:
             facts["state"] = str(held.path.absolute())
         earlier = held.earlier.ledger if held is not None and held.earlier is not None else None
@@ -214,14 +217,3 @@ def check_goal(goal: Goal) -> None:
     for file in (*goal.feed, *goal.current):
         if not file.is_file():
             raise InputError(f"{file}: there is no such file")
-
-
-def check_new(ledger: Path) -> None:
-    """See that nothing is overwritten.
-
-    Raises:
-        LedgerError: When the ledger exists.
-
-    """
-    if ledger.exists() and ledger.stat().st_size:
-        raise LedgerError(f"{ledger} exists already; to go on with it: {command('resume', ledger)}")

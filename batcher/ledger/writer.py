@@ -98,6 +98,12 @@ class LedgerWriter:
             os.close(descriptor)
             raise LedgerError(f"the ledger {path} cannot be written: {error}") from error
 
+    @property
+    def run(self) -> str:
+        """The name of the run."""
+        with LedgerReader(self.path) as reader:
+            return reader.facts().get("run", "")
+
     def begin_run(self, facts: Mapping[str, str], sources: Sequence[SourceFacts]) -> None:
         """Record what the run is; from here on the ledger belongs to it."""
         with self._transaction():

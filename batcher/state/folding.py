@@ -33,7 +33,7 @@ def fold(store: StateStore, run: KnownRun) -> None:
             progress = reader.progress()
             if progress == run.settled:
                 return
-            load(store, "news", _news(reader))
+            load(store, "news", outcomes(reader))
     elif run.settled == _GONE:
         return
     else:
@@ -67,7 +67,8 @@ def is_own(run: KnownRun) -> bool:
         return reader.facts().get("run") == run.run
 
 
-def _news(reader: LedgerReader) -> Iterator[Stretch]:
+def outcomes(reader: LedgerReader) -> Iterator[Stretch]:
+    """What a ledger tells of each pair; rows that say nothing of it are below 0."""
     for state in reader.windows():
         columns, status = state.window.columns, state.status
         is_settled = (status == Status.APPLIED) | (status == Status.UNCHANGED)

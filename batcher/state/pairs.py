@@ -53,10 +53,10 @@ def adopt(store: StateStore, table: str) -> None:
     )
 
 
-def load(store: StateStore, table: str, stretches: Iterable[Stretch]) -> Loaded:
+def load(store: StateStore, table: str, stretches: Iterable[Stretch], *, is_ordered: bool = False) -> Loaded:
     """Fill a new temporary table with the pairs of these rows, and what is said of them.
 
-    The first rows decide whether users and groups are ids.
+    The first rows decide whether users and groups are ids. `is_ordered` adds the number of the stretch.
 
     Raises:
         InputError: When they are both ids and names, or not what the state holds.
@@ -68,11 +68,14 @@ def load(store: StateStore, table: str, stretches: Iterable[Stretch]) -> Loaded:
     connection = store.connection
     if first is not None and loading.forms is not None:
         prepare(store, loading.forms)
-    connection.execute(f'CREATE OR REPLACE TEMP TABLE {table} AS SELECT "user", "group", known FROM pair LIMIT 0')
+    columns = '"user", "group", known' + (", stretch" if is_ordered else "")
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {columns} FROM (SELECT *, 0 AS stretch FROM pair LIMIT 0)"
+    )
     if first is not None:
         reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
         connection.register("incoming", reader)
-        connection.execute(f"INSERT INTO {table} SELECT * FROM incoming")
+        connection.execute(f"INSERT INTO {table} SELECT {columns} FROM incoming")
         connection.unregister("incoming")
     if loading.error is not None:
         raise loading.error
@@ -111,6 +114,7 @@ class _Loading:
         self.loaded = Loaded()
         self.forms: tuple[str, str] | None = None
         self.error: Exception | None = None
+        self._stretch = 0
 
     def batches(self, stretches: Iterable[Stretch]) -> Iterator[pa.RecordBatch]:
         """Until the end, or an error."""
@@ -135,8 +139,15 @@ class _Loading:
                     f"the {part}s are given as ids and as names; the same {part} under both cannot be recognised:"
                     " give one of them throughout"
                 )
-        arrays = [_array(columns.user, valid), _array(columns.group, valid), pa.array(known[valid].view(np.uint8))]
-        return pa.RecordBatch.from_arrays(arrays, names=["user", "group", "known"])
+        self._stretch += 1
+        says = known[valid].view(np.uint8)
+        arrays = [
+            _array(columns.user, valid),
+            _array(columns.group, valid),
+            pa.array(says),
+            pa.array(np.full(len(says), self._stretch, np.int32)),
+        ]
+        return pa.RecordBatch.from_arrays(arrays, names=["user", "group", "known", "stretch"])
 
     def _count(self, columns: Columns) -> None:
         loaded = self.loaded

@@ -137,7 +137,7 @@ def test_plan_sends_nothing_and_says_what_would_happen(shell):
         (("explain", "none.ledger", "1", "2"), 2, "no such ledger"),
         (("simulate", "--fault", "x"), 2, "--fault 'x'"),
         (("simulate", "--bad-pairs", "5"), 2, "USER:GROUP"),
-        (("apply",), 2, "Missing argument"),
+        (("apply",), 2, "nothing to apply"),
     ],
 )
 def test_what_cannot_be_used_is_said_with_what_to_do(shell, arguments, code, said):

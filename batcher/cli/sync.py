@@ -1,0 +1,65 @@
+"""`batcher sync`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batcher.cli import options as opt
+from batcher.cli.console import guarded, set_up
+
+
+@click.command()
+@opt.files
+@opt.target
+@opt.simulate
+@opt.comparing
+@opt.ledger_path
+@opt.sending
+@opt.reading
+@opt.meaning
+@opt.scope
+@opt.guarding
+@opt.feed_guarding
+@opt.canary
+@opt.plan_file
+@opt.unattended
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Remove ledgers but for the last N; 0 keeps all.")
+@opt.speaking
+def sync(
+    files: tuple[str, ...],
+    config: Path | None,
+    current: tuple[Path, ...],
+    override: tuple[str, ...],
+    reason: str,
+    plan: Path | None,
+    *,
+    bootstrap: bool,
+    from_nothing: bool,
+    simulate: bool,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    no_color: bool,
+    **flags: Any,  # noqa: ANN401 — the settings' own flags
+) -> None:
+    """Bring the target to what a feed says.
+
+    Each FILE is part of the feed: who is to be in which group. What differs from the state, or from the snapshot
+    --current, passes the guardrails and is sent.
+    """
+    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
+
+    def work() -> int:
+        from batcher.cli import syncing
+        from batcher.cli.runner import Output
+        from batcher.cli.unattended import Job
+
+        settings, given = opt.load_settings(config, flags), opt.override_of(override, reason)
+        goal = opt.goal_of(files, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
+        output = Output(json, quiet, simulate)
+        return Job(settings.job, "sync").run(lambda job: syncing.sync(goal, settings, given, plan, output, job))
+
+    guarded(work, verbose=verbose)

@@ -1,0 +1,92 @@
+"""The jobs that work with a state, as the command line runs them."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import logging
+from pathlib import Path
+
+from batcher.cli.memory import be_frugal
+from batcher.cli.runner import Output, given_credentials
+from batcher.cli.sending import as_planned, new_ledger, new_run, sizes_of
+from batcher.cli.unattended import Job
+from batcher.core.errors import ConfigurationError
+from batcher.core.report import Report
+from batcher.delivery.stopping import Stopping
+from batcher.engine.drafting import Draft
+from batcher.engine.guarding import Override
+from batcher.engine.planning import Basis, Bound, check_unchanged, fingerprints, read_plan
+from batcher.engine.rotation import rotate
+from batcher.engine.session import Observer, Surroundings
+from batcher.engine.sync import Goal, Terms
+from batcher.engine.sync import sync as sync_feed
+from batcher.engine.undo import undo_changes
+from batcher.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def _be_frugal() -> None:
+    be_frugal()
+    atexit.register(gc.unfreeze)  # what is frozen looks like a leak to DuckDB, which looks for them at the end
+
+
+def sync(goal: Goal, settings: Settings, given: Override, plan: Path | None, output: Output, job: Job) -> int:
+    """Run `sync`; returns the exit code."""
+    _be_frugal()
+    bound = read_plan(plan) if plan else None
+    path = new_ledger(goal.feed, settings)
+
+    def agreed(draft: Draft) -> None:
+        if bound is not None:
+            if bound.command != "sync":
+                raise ConfigurationError(f"{plan} is the plan of batcher {bound.command}, not of a sync")
+            check_unchanged(
+                bound, fingerprints([*goal.feed, *goal.current], as_planned(settings, output), Basis.of(draft))
+            )
+
+    async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
+        return await sync_feed(
+            goal,
+            chosen,
+            given_credentials(chosen, simulated=output.is_simulated),
+            path,
+            surroundings,
+            Terms(given, agreed),
+            stopping=stopping,
+            observer=observer,
+            is_simulated=output.is_simulated,
+        )
+
+    code = new_run(work, path, goal.state or path, settings, [], output, job)
+    if settings.job.keep and goal.state is not None:
+        for gone in rotate(goal.state, settings.job.keep):
+            _log.info("the ledger %s is older than the last %d and was removed", gone, settings.job.keep)
+    return code
+
+
+def undo(bound: Bound, settings: Settings, given: Override, output: Output, job: Job) -> int:
+    """What a plan of `undo` says, for the state that knows of it."""
+    _be_frugal()
+    files, state = [Path(file) for file in bound.files], Path(bound.state)
+    path = new_ledger(files, settings)
+
+    def agreed(draft: Draft) -> None:
+        check_unchanged(bound, fingerprints(files, as_planned(settings, output), Basis(draft.state)))
+
+    async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
+        return await undo_changes(
+            files,
+            state,
+            chosen,
+            given_credentials(chosen, simulated=output.is_simulated),
+            path,
+            surroundings,
+            Terms(given, agreed),
+            stopping=stopping,
+            observer=observer,
+            is_simulated=output.is_simulated,
+        )
+
+    return new_run(work, path, state, settings, sizes_of(files), output, job)

@@ -1,0 +1,206 @@
+"""What a job that nobody watches leaves behind: a log, figures for Prometheus, and a word to whoever wants one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batcher.cli.console import say
+from batcher.core.errors import BatcherError, ConfigurationError
+from batcher.core.model import Action, Settlement, Status
+from batcher.core.report import Report
+from batcher.engine.books import OpenWindow
+from batcher.engine.outcomes import of_rejects, of_settlement
+from batcher.engine.session import Observer, Session
+from batcher.settings import JobSettings
+
+_LONGEST_AFTER = 60.0
+"""Seconds. A mail program that hangs must not hold up tomorrow's run."""
+_SECRETS = ("BATCHER_TOKEN", "BATCHER_CLIENT_SECRET")
+_LAST_SUCCESS = "batcher_last_success_timestamp_seconds"
+
+
+@dataclass(slots=True)
+class Job:
+    """One invocation, from its settings to its end. `ended` is told the report, where there is one."""
+
+    settings: JobSettings
+    command: str
+    log: LogFile | None = None
+    report: Report | None = field(default=None, init=False)
+
+    def run(self, work: Callable[[Job], int]) -> int:
+        """Do it; whatever comes of it is logged, counted and told.
+
+        Raises:
+            BatcherError: As the work does.
+
+        """
+        if self.settings.log_file:
+            self.log = LogFile(Path(self.settings.log_file))
+            logging.getLogger("batcher").addHandler(self.log)
+        try:
+            code = work(self)
+        except BatcherError as error:
+            self._end(error.exit_code, str(error))
+            raise
+        self._end(code, self.report.reason if self.report else "")
+        return code
+
+    def ended(self, report: Report) -> None:
+        """The run has come to its end."""
+        self.report = report
+
+    def observers(self) -> list[Observer]:
+        """Who looks on meanwhile."""
+        return [self.log.observer()] if self.log else []
+
+    def _end(self, code: int, reason: str) -> None:
+        summary: dict[str, Any] = self.report.as_dict() if self.report else {"exit_code": code}
+        summary |= {"command": self.command, "reason": reason}
+        now = datetime.now(UTC)
+        if self.log:
+            level = "info" if code == 0 else "error"
+            self.log.write(
+                level, f"{self.command} ended with {code}", now, **({"summary": summary} | {"reason": reason})
+            )
+            self.log.close()
+        if self.settings.metrics_file:
+            write_metrics(Path(self.settings.metrics_file), summary, now.timestamp())
+        if self.settings.run_after:
+            _run_after(self.settings.run_after, summary)
+
+
+class LogFile(logging.Handler):
+    """JSON, a line per event: what the run says, each batch, and each row that was not applied."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(logging.INFO)
+        self._run = ""
+        try:
+            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0)
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write what was said."""
+        self.write(record.levelname.lower(), record.getMessage(), datetime.fromtimestamp(record.created, UTC))
+
+    def write(self, level: str, message: str, at: datetime, **more: object) -> None:
+        """One line."""
+        event = {"time": at.isoformat(timespec="milliseconds"), "level": level, "message": message, "run": self._run}
+        self._file.write(orjson.dumps(event | more, option=orjson.OPT_APPEND_NEWLINE))
+
+    def close(self) -> None:
+        """No more."""
+        logging.getLogger("batcher").removeHandler(self)
+        self._file.close()
+        super().close()
+
+    def observer(self) -> Observer:
+        """To be told of batches and rows."""
+        return Observer(self._started, self._opened, self._settled)
+
+    def _started(self, session: Session) -> None:
+        self._run = session.ledger.run
+        self.write("info", "started", datetime.now(UTC), ledger=str(session.ledger.path), target=session.target.name)
+
+    def _opened(self, window: OpenWindow) -> None:
+        for outcome in of_rejects(window):
+            self.write("warning", outcome.detail, datetime.now(UTC), row=outcome.line, status=outcome.status.label)
+
+    def _settled(self, window: OpenWindow, settlement: Settlement) -> None:
+        at = datetime.fromtimestamp(settlement.at, UTC)
+        counts = Counter(settlement.status.tolist())
+        told = ", ".join(f"{count} {Status(status).label}" for status, count in sorted(counts.items()))
+        self.write("info", f"batch {settlement.batch}: {told}", at, batch=settlement.batch)
+        if max(counts) < Status.FAILED:
+            return
+        for outcome in of_settlement(window, settlement):
+            if outcome.status >= Status.FAILED and outcome.op is not None:
+                self.write(
+                    "warning",
+                    outcome.detail,
+                    at,
+                    batch=settlement.batch,
+                    row=outcome.line,
+                    op=Action(outcome.op).label,
+                    user=outcome.user,
+                    group=outcome.group,
+                    status=outcome.status.label,
+                )
+
+
+def write_metrics(path: Path, summary: Mapping[str, Any], now: float) -> None:
+    """For the textfile collector of Prometheus' node exporter; replaced as a whole.
+
+    The last success outlives the runs that are none. What was not counted by a run that was refused is left out.
+    """
+    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+    registry = CollectorRegistry()
+
+    def gauge(name: str, text: str, value: float, **labels: str) -> None:
+        made = gauges.get(name) or Gauge(name, text, list(labels), registry=registry)
+        gauges[name] = made
+        (made.labels(**labels) if labels else made).set(value)
+
+    gauges: dict[str, Gauge] = {}
+    gauge("batcher_last_run_timestamp_seconds", "When the last run ended.", now)
+    gauge("batcher_exit_code", "Of the last run.", summary["exit_code"])
+    success = now if summary["exit_code"] == 0 else _last_success(path)
+    if success is not None:
+        gauge(_LAST_SUCCESS, "When a run last ended with 0.", success)
+    if "seconds" in summary:
+        gauge("batcher_duration_seconds", "Of the last run.", summary["seconds"])
+    for name, text in (("changes", "Changes by status."), ("requests", "Requests."), ("waited", "Seconds waited.")):
+        label = {"changes": "status", "requests": "kind", "waited": "reason"}[name]
+        for kind, value in summary.get(name, {}).items():
+            if kind != "total":
+                suffix = "_seconds" if name == "waited" else ""
+                gauge(f"batcher_{name}{suffix}", text, value, **{label: kind})
+    try:
+        write_to_textfile(str(path), registry)
+    except OSError as error:
+        say(f"batcher: {path} cannot be written: {error.strerror}")
+
+
+def _last_success(path: Path) -> float | None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        families = list(text_string_to_metric_families(path.read_text("utf-8")))
+    except (OSError, ValueError):
+        return None
+    samples = [sample for family in families for sample in family.samples if sample.name == _LAST_SUCCESS]
+    return samples[0].value if samples else None
+
+
+def _run_after(command: str, summary: Mapping[str, Any]) -> None:
+    """The user's command, with the summary on its standard input and without the run's secrets."""
+    environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    try:
+        done = subprocess.run(  # noqa: S602 — a command of the user's own, as in a crontab
+            command,
+            shell=True,
+            input=orjson.dumps(summary, option=orjson.OPT_APPEND_NEWLINE),
+            stdout=sys.stderr.fileno(),
+            timeout=_LONGEST_AFTER,
+            env=environment | {"BATCHER_EXIT_CODE": str(summary["exit_code"])},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        say(f"batcher: the command after the run did not end within {_LONGEST_AFTER:.0f} s: {command}")
+    else:
+        if done.returncode:
+            say(f"batcher: the command after the run ended with {done.returncode}: {command}")

@@ -1,0 +1,115 @@
+"""`batcher undo`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batcher.cli import options as opt
+from batcher.cli.console import guarded, say, set_up
+
+if TYPE_CHECKING:
+    from batcher.engine.undo import Undo
+
+
+@click.command()
+@opt.ledger
+@click.argument("later", type=opt.FILE, nargs=-1, metavar="[LATER…]")
+@opt.target
+@opt.simulate
+@click.option("--state", type=opt.FILE, metavar="FILE", help="Default: the one that the run worked with.")
+@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="The plan; default LEDGER.undo.json.")
+@opt.speaking
+def undo(
+    ledger: Path,
+    later: tuple[Path, ...],
+    config: Path | None,
+    state: Path | None,
+    output: Path | None,
+    *,
+    simulate: bool,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    no_color: bool,
+    **flags: Any,  # noqa: ANN401 — the settings' own flags
+) -> None:
+    """Compile what would undo the run of a LEDGER.
+
+    Nothing is sent: the result is a plan for batcher apply --plan. Pairs that were changed since, by the state, by runs
+    of this host or by a LATER ledger, are left out and listed.
+    """
+    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
+
+    def work() -> int:
+        import orjson
+
+        from batcher.cli.plan import write_plan
+        from batcher.engine.job import for_difference
+        from batcher.engine.planning import bind, described
+        from batcher.engine.register import state_folder
+        from batcher.engine.session import make_target
+        from batcher.engine.undo import compile_undo
+
+        settings = for_difference(opt.load_settings(config, flags))
+        if simulate:
+            settings = settings.for_simulation()
+        plan = output or ledger.with_name(f"{ledger.name}.undo.json")
+        made = compile_undo(
+            ledger, later, settings, plan.with_suffix(""), state=state, state_folder=state_folder(os.environ)
+        )
+        content = bind("undo", made.changes, settings, state=made.state, basis=made.basis)
+        content |= described(settings, make_target(settings), made.seen, made.rulings)
+        content["undo"] = _content(made, ledger)
+        write_plan(plan, content)
+        told = orjson.dumps(content).decode() if json else "\n".join(_told(content))
+        sys.stdout.write(told + "\n")
+        if not quiet:
+            say(f"batcher apply --plan {shlex.quote(str(plan))}")
+        return 0
+
+    guarded(work, verbose=verbose)
+
+
+def _content(made: Undo, ledger: Path) -> dict[str, Any]:
+    inverse = made.inverse
+    unknown = []
+    if inverse.removals:
+        unknown.append(
+            f"whether the {inverse.removals:,} pairs that the run added were members before, which the target did not"
+            " say: they are removed"
+        )
+    if inverse.adds:
+        unknown.append(
+            f"whether the {inverse.adds:,} pairs that the run removed were members before, which the target did not"
+            " say: they are added"
+        )
+    unknown += [f"what the run of {path} changed, whose ledger is gone" for path in made.unread]
+    return {
+        "ledger": str(ledger),
+        "pairs": inverse.applied,
+        "add": inverse.adds,
+        "remove": inverse.removals,
+        "left_out": inverse.left_out,
+        "left_out_file": str(made.left_out),
+        "cannot_know": unknown,
+    }
+
+
+def _told(content: dict[str, Any]) -> list[str]:
+    undo = content["undo"]
+    lines = [
+        f"the run changed {undo['pairs']:,} pairs; undone: {undo['remove']:,} would be removed, {undo['add']:,} added",
+        f"{content['requests']:,} requests to {content['target']} at {content['rate']}",
+    ]
+    lines += [f"left out: {count:,} pairs: {reason}" for reason, count in undo["left_out"].items()]
+    if undo["left_out"]:
+        lines.append(f"they are listed in {undo['left_out_file']}")
+    lines += [f"cannot be known: {what}" for what in undo["cannot_know"]]
+    lines += [f"would be refused: {why}" for why in content["refused_by"]]
+    return [*lines, "nothing was sent"]

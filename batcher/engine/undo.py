@@ -1,0 +1,148 @@
+"""`undo`: the inverse of what a run applied, as a plan; and such a plan at work for a state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from batcher.core.errors import LedgerError, StateError
+from batcher.core.guardrails import Ruling, judge_feed
+from batcher.core.patterns import Patterns
+from batcher.core.report import Report
+from batcher.core.target import Credentials
+from batcher.delivery.stopping import Stopping
+from batcher.engine.drafting import from_changes
+from batcher.engine.guarding import judge
+from batcher.engine.held_state import passing_state
+from batcher.engine.job import check_new, reading
+from batcher.engine.planning import Basis
+from batcher.engine.register import Register
+from batcher.engine.session import Observer, Surroundings, check_credentials, make_target
+from batcher.engine.survey import Packing, Protected, Survey, survey
+from batcher.engine.sync import Comparison, Goal, Terms, send
+from batcher.ledger.reader import LedgerReader
+from batcher.settings import Settings
+from batcher.source.reader import Input
+from batcher.state.difference import Difference
+from batcher.state.inverse import Inverse, invert, write_left_out
+from batcher.state.store import StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What was compiled: `changes` are files of changes, additions and removals, `left_out` one of pairs and reasons.
+
+    `unread` are ledgers of later runs that are not there any more: what they changed cannot be known.
+    """
+
+    inverse: Inverse
+    changes: tuple[Path, Path]
+    left_out: Path
+    unread: Sequence[Path]
+    state: Path | None
+    basis: Basis
+    seen: Survey
+    rulings: Sequence[Ruling]
+
+
+def compile_undo(
+    ledger: Path,
+    later: Sequence[Path],
+    settings: Settings,
+    stem: Path,
+    *,
+    state: Path | None,
+    state_folder: Path | None,
+) -> Undo:
+    """Compile the inverse of a run into files that begin with `stem`; nothing is sent.
+
+    Raises:
+        LedgerError: When it is no ledger, or one of another target.
+        StateError: When the state does not know the run.
+        LedgerHeldError: When another run holds the state.
+
+    """
+    with LedgerReader(ledger) as reader:
+        facts = reader.facts()
+    target = make_target(settings)
+    is_simulated = "simulated" in facts
+    mine = (target.name, "" if is_simulated else target.url, settings.target.env)
+    if (facts.get("target"), "" if is_simulated else facts.get("url"), facts.get("env")) != mine:
+        raise LedgerError(
+            f"{ledger} is of {facts.get('target')} at {facts.get('url')}, not of {target.name} at {target.url}"
+        )
+    known = state or (Path(facts["state"]) if "state" in facts else None)
+    others, unread = _later(facts, later, state_folder)
+    with ExitStack() as stack:
+        store, number = _store(stack, known, settings, facts, is_simulated=is_simulated)
+        inverse = invert(store, ledger, others, number=number)
+        changes = (stem.with_name(f"{stem.name}.adds.csv"), stem.with_name(f"{stem.name}.removals.csv"))
+        left_out = stem.with_name(f"{stem.name}.left-out.csv")
+        difference = Difference(store)
+        difference.write(*changes)
+        write_left_out(store, left_out)
+        rulings = judge_feed(difference.figures(), settings.guard.bounds().for_changes()) if known else []
+        basis = Basis(store.fingerprint() if known else "")
+    guard = settings.guard
+    packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
+    protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
+    inputs = [Input(file.name, file) for file in changes]
+    seen = survey(inputs, reading(settings, target.ids_only), packing, protected)
+    return Undo(inverse, changes, left_out, unread, known, basis, seen, [*rulings, *judge(seen, guard)])
+
+
+def _store(
+    stack: ExitStack, state: Path | None, settings: Settings, facts: Mapping[str, str], *, is_simulated: bool
+) -> tuple[StateStore, int | None]:
+    if state is None:
+        return stack.enter_context(passing_state()), None
+    goal = Goal([], state)
+    comparison = stack.enter_context(Comparison(goal, make_target(settings), settings, is_simulated=is_simulated))
+    numbers = [run.number for run in comparison.store.runs() if run.run == facts["run"]]
+    if not numbers:
+        raise StateError(f"{state} does not know the run {facts['run']}; is it the state of another target?")
+    return comparison.store, numbers[0]
+
+
+def _later(facts: Mapping[str, str], given: Sequence[Path], folder: Path | None) -> tuple[list[Path], list[Path]]:
+    """Ledgers of later runs: those that can be read, and those that are gone."""
+    known = list(given)
+    if folder is not None and "simulated" not in facts:
+        register = Register(folder, facts["target"], facts["url"], facts["env"])
+        known += [Path(path) for path in register.later_than(facts["run"], float(facts["started"]))]
+    there = [path for path in dict.fromkeys(known) if path.is_file()]
+    return there, [path for path in dict.fromkeys(known) if not path.is_file()]
+
+
+async def undo_changes(
+    files: Sequence[Path],
+    state: Path,
+    settings: Settings,
+    credentials: Credentials,
+    ledger: Path,
+    surroundings: Surroundings,
+    terms: Terms,
+    *,
+    stopping: Stopping | None = None,
+    observer: Observer | None = None,
+    is_simulated: bool = False,
+) -> Report:
+    """Send changes whose pairs a state knows, and let it know what came of them; raises as `sync` does."""
+    target = make_target(settings)
+    check_credentials(target, credentials)
+    check_new(ledger)
+    with Comparison(Goal(files, state), target, settings, is_simulated=is_simulated) as comparison:
+        return await send(
+            comparison,
+            from_changes(files, settings, target),
+            settings,
+            credentials,
+            ledger,
+            surroundings,
+            terms,
+            stopping=stopping,
+            observer=observer,
+            is_simulated=is_simulated,
+        )

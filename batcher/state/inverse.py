@@ -1,0 +1,88 @@
+"""What would undo a ledger: the inverse of what it applied, but for pairs that were changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batcher.ledger.reader import LedgerReader
+from batcher.state.folding import outcomes
+from batcher.state.pairs import load
+from batcher.state.store import Known, StateStore
+
+_UNCERTAIN, _LATER, _NOTHING = (
+    "its outcome is not known",
+    "it was changed since",
+    "it was added and removed within the run",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """How much can be undone, and what is left out: pairs by reason."""
+
+    applied: int
+    adds: int
+    removals: int
+    left_out: dict[str, int]
+
+
+def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: int | None) -> Inverse:
+    """Make the tables `adds`, `removals` and `left_out`.
+
+    Args:
+        store: The state, or one that is forgotten.
+        ledger: Whose run is to be undone.
+        later: Ledgers of runs that started after it.
+        number: The run's number in the state; None where the state knows nothing.
+
+    """
+    run = store.connection.execute
+    with LedgerReader(ledger) as reader:
+        load(store, "told", outcomes(reader), is_ordered=True)
+    run(
+        f"""CREATE OR REPLACE TEMP TABLE mine AS SELECT "user", "group", arg_min(known, stretch) AS first,
+        arg_max(known, stretch) AS last, bool_or(known = {Known.UNCERTAIN:d}) AS is_uncertain, false AS is_later
+        FROM told GROUP BY ALL"""
+    )
+    for other in later:
+        with LedgerReader(other) as reader:
+            load(store, "others", outcomes(reader))
+        run(
+            """UPDATE mine SET is_later = true FROM others
+            WHERE mine."user" = others."user" AND mine."group" = others."group" """
+        )
+    if number is not None:
+        run(
+            """UPDATE mine SET is_later = true FROM pair WHERE mine."user" = pair."user"
+            AND mine."group" = pair."group" AND (pair.run > ? OR pair.known <> mine.last)""",
+            (number,),
+        )
+    run(
+        f"""CREATE OR REPLACE TEMP TABLE left_out AS SELECT "user", "group", CASE WHEN is_uncertain THEN '{_UNCERTAIN}'
+        WHEN is_later THEN '{_LATER}' ELSE '{_NOTHING}' END AS reason
+        FROM mine WHERE is_uncertain OR is_later OR first <> last"""
+    )
+    for table, last in (("adds", Known.OUT), ("removals", Known.IN)):
+        run(
+            f"""CREATE OR REPLACE TEMP TABLE {table} AS SELECT "user", "group", 0 AS wish FROM mine
+            WHERE last = {last:d} AND first = last AND NOT is_uncertain AND NOT is_later"""
+        )
+    left_out = run("SELECT reason, count(*) FROM left_out GROUP BY reason ORDER BY reason").fetchall()
+    applied, adds, removals = (_count(store, table) for table in ("mine", "adds", "removals"))
+    return Inverse(applied, adds, removals, dict(left_out))
+
+
+def _count(store: StateStore, table: str) -> int:
+    (count,) = store.connection.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
+    return int(count)
+
+
+def write_left_out(store: StateStore, path: Path) -> None:
+    """As CSV: who, where, and why."""
+    path.touch(mode=0o600)
+    store.connection.execute(
+        f"""COPY (SELECT * FROM left_out ORDER BY "user", "group") TO '{str(path).replace("'", "''")}'
+        (FORMAT csv, HEADER true)"""
+    )
