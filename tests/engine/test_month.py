@@ -1,0 +1,143 @@
+"""A month of nights: 50,000 people come, move and leave, and whatever can go wrong does."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from harness import Target
+from nights import Nights
+
+from batcher.core.errors import GuardrailError
+from batcher.core.http import Response
+from batcher.core.model import Status
+from batcher.core.verdict import Cause
+from batcher.simulator.behaviour import Behaviour, Fault
+
+DEPARTMENTS, PLACES, EVERYBODY = range(100, 300), range(1_000, 1_020), 1
+
+
+class Company:
+    """Who works where. Each is in the group of a department, of a place, and in that of everybody."""
+
+    def __init__(self, people: int, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.staff = {}
+        self.next = 1
+        self.join(people)
+
+    def join(self, count: int) -> list[int]:
+        new = list(range(self.next, self.next + count))
+        self.next += count
+        self.staff |= {user: (self.dice.choice(DEPARTMENTS), self.dice.choice(PLACES)) for user in new}
+        return new
+
+    def day(self) -> list[int]:
+        """Some leave, some move, some join; gives those who joined."""
+        for user in self.dice.sample(list(self.staff), self.some()):
+            del self.staff[user]
+        for user in self.dice.sample(list(self.staff), self.some()):
+            self.staff[user] = (self.dice.choice(DEPARTMENTS), self.staff[user][1])
+        return self.join(self.some())
+
+    def some(self) -> int:
+        return self.dice.randrange(4 + len(self.staff) // 1_000, 6 + len(self.staff) // 100)
+
+    def pairs(self) -> list[tuple[int, int]]:
+        return [(user, group) for user, (dept, place) in self.staff.items() for group in (dept, place, EVERYBODY)]
+
+
+@pytest.mark.parametrize(
+    ("people", "seed", "window_rows"),
+    [
+        (5_000, 1, 1_000),
+        pytest.param(50_000, 2, 125_000, marks=pytest.mark.thorough),
+        pytest.param(2_000, 3, 50, marks=pytest.mark.thorough),
+    ],
+)
+def test_thirty_nights(tmp_path, people, seed, window_rows):
+    company = Company(people, seed)
+    strangers = {(7, 9_999), (people * 9, 9_999)}
+    target = Target(Behaviour())
+    for user, group in strangers:
+        target.world.membership.groups[group].add(user)
+    nights = Nights(
+        tmp_path, target, options={"retry_max_wait": "10m", "limits_max_changes": 100}, window_rows=window_rows
+    )
+    snapshot = strangers | {(user, EVERYBODY) for user in range(1, 50)}  # what was there before
+    for user, group in snapshot:
+        target.world.membership.groups[group].add(user)
+    nights.snapshot = snapshot
+
+    def is_as_the_feed_says(but=()):
+        assert target.members() == ({*company.pairs()} | strangers) - {*but}
+
+    def good(but=(), **options):
+        report = nights.sync(company.pairs(), **options)
+        assert report.exit_code == (3 if but else 0), report
+        assert sum(report.changes.values()) == report.total
+        is_as_the_feed_says(but)
+        assert not nights.lies()
+        return report
+
+    def refused(feed, *guardrails):
+        sent, before = len(target.sends), target.members()
+        with pytest.raises(GuardrailError) as caught:
+            nights.sync(feed)
+        assert len(target.sends) == sent
+        assert target.members() == before
+        assert not nights.lies()
+        assert not nights.ledger.exists()
+        assert all(f"{guardrail}:" in str(caught.value) for guardrail in guardrails)
+
+    def broken(cause):
+        before = target.members()
+        report = nights.sync(company.pairs())
+        assert report.stopped is cause, report
+        assert target.members() ^ before <= before ^ {*company.pairs()}  # nothing but what differed was touched
+        assert not nights.lies()
+        return report
+
+    assert good(override=["addition-share"]).changes[Status.APPLIED] == len(company.pairs()) - 49
+    for night in range(2, 31):
+        joined = company.day() if night != 16 else []
+        if night == 5:  # accounts that the target does not know yet
+            late = joined[:4]
+            target.world.behave(replace(target.behaviour, bad_users=frozenset(late)))
+            lost = {pair for pair in company.pairs() if pair[0] in late}
+            good(but=lost)
+            target.world.behave(target.behaviour)
+        elif night == 8:  # an outage, half-way
+            sends = len(target.sends)
+            target.refuse_connections = lambda _, sends=sends: len(target.sends) > sends + 1
+            broken(Cause.MAX_WAIT)
+            target.refuse_connections = lambda _: False
+        elif night == 11:  # the process dies
+            come_back = nights.crash_at(2)
+            before = target.members()
+            nights.sync(company.pairs())
+            come_back()
+            assert target.members() != before  # the next night takes in what its ledger tells
+        elif night == 14:  # the token ends
+            sends = len(target.sends)
+            target.answer = lambda count, _, sends=sends: Response(401, {}, b"") if count > sends + 2 else None
+            assert broken(Cause.CREDENTIALS).exit_code == 4
+            target.answer = lambda *_: None
+        elif night == 16:  # nothing has happened
+            sends = len(target.sends)
+            assert good().total == 0
+            assert len(target.sends) == sends
+        elif night == 19:
+            refused([], "empty-feed", "shrink")
+            refused("", "empty-feed")
+        elif night == 22:
+            text = "user,group\n" + "".join(f"{user},{group}\n" for user, group in company.pairs())
+            refused(text[: len(text) // 2], "shrink", "removal-share", "group-share")
+        elif night == 25:  # replies get lost
+            target.world.behave(replace(target.behaviour, faults=(Fault.parse("drop-after=0.7"),)))
+            assert good().requests.retried
+            target.world.behave(target.behaviour)
+        else:
+            good()
+    assert nights.number == 31  # one of the nights had two feeds

@@ -1,0 +1,146 @@
+"""Nights of a sync on virtual time: feeds in, one target, one state, a ledger per night."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import Target, settings_for, surroundings
+from virtual_time import run_virtual
+
+from batcher.core.report import Report
+from batcher.core.target import Credentials
+from batcher.delivery.stopping import Stopping
+from batcher.engine.guarding import Override
+from batcher.engine.sync import Goal, Terms, sync
+from batcher.settings import Settings
+from batcher.source.windows import WINDOW_ROWS
+from batcher.state.store import Known, StateStore
+
+DAY = 86_400.0
+Pair = tuple[int | str, int | str]
+
+
+@dataclass
+class Nights:
+    """The state is made on the first night, from nothing or from `snapshot`."""
+
+    folder: Path
+    target: Target = field(default_factory=Target)
+    kind: str = "minapp"
+    options: dict[str, Any] = field(default_factory=dict)
+    snapshot: Iterable[Pair] | None = None
+    window_rows: int = WINDOW_ROWS
+    number: int = 0
+    seconds: float = 0.0
+    """Virtual time at which the last night ended."""
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "hr.state"
+
+    @property
+    def ledger(self) -> Path:
+        """Of the last night that was tried."""
+        return self.folder / f"night-{self.number}.ledger"
+
+    @property
+    def settings(self) -> Settings:
+        return settings_for(self.kind, **self.options)
+
+    def sync(
+        self,
+        pairs: Iterable[Pair] | str,
+        *,
+        override: Sequence[str] = (),
+        day: bool = True,
+        stopping: Stopping | None = None,
+        **options: Any,
+    ) -> Report:
+        """One night with a feed of these pairs, or with this text as its file."""
+        self.number += 1
+        self.seconds = (self.seconds // DAY + 1) * DAY if day else self.seconds
+        feed = self.write(f"feed-{self.number}.csv", pairs)
+        is_first = not self.state.exists()
+        current = [self.write("snapshot.csv", self.snapshot)] if is_first and self.snapshot is not None else []
+        settings = settings_for(self.kind, **(self.options | options))
+        terms = Terms(Override.of(override, "a test")) if override else Terms()
+        return self.play(
+            lambda world: sync(
+                Goal([feed], self.state, current, is_first),
+                settings,
+                Credentials(token="a-token"),
+                self.ledger,
+                world,
+                terms,
+                stopping=stopping,
+                window_rows=self.window_rows,
+            )
+        )
+
+    def play(self, job: Callable[[Any], Any]) -> Any:
+        """Anything else, on the same clock."""
+
+        async def main() -> Any:
+            import anyio
+
+            try:
+                return await job(surroundings(self.target))
+            finally:
+                self.seconds = anyio.current_time()
+
+        return run_virtual(main, self.seconds)
+
+    def write(self, name: str, pairs: Iterable[Pair] | str) -> Path:
+        path = self.folder / name
+        if not isinstance(pairs, str):
+            pairs = "user,group\n" + "".join(f"{user},{group}\n" for user, group in pairs)
+        path.write_text(pairs, encoding="utf-8")
+        return path
+
+    def known(self, known: Known) -> set[Pair]:
+        """The pairs of which the state says so."""
+        with StateStore.open(self.state) as store:
+            rows = store.connection.execute(
+                'SELECT "user", "group" FROM pair WHERE known = ?', (int(known),)
+            ).fetchall()
+        pairs = set(rows)
+        assert len(pairs) == len(rows)
+        return pairs
+
+    def lies(self) -> set[Pair]:
+        """Pairs of which the state says what is not so; those that are uncertain are no lies."""
+        members = self.target.members()
+        return (self.known(Known.IN) - members) | (self.known(Known.OUT) & members)
+
+    def crash_at(self, send: int) -> Callable[[], None]:
+        """The process dies at this request: what is on the disk then is what is left, and nothing is sent after it.
+
+        Gives what brings that state of the disk about, once the rest has run to its end.
+        """
+        kept = self.folder / "crashed"
+        first = len(self.target.sends)
+        next_ledger = self.folder / f"night-{self.number + 1}.ledger"
+
+        def answer(count: int, _: object) -> None:
+            if count - first == send:
+                kept.mkdir()
+                for path in self.folder.glob("*"):
+                    if path.is_file() and (path.name.startswith((next_ledger.name, self.state.name))):
+                        shutil.copy(path, kept / path.name)
+                self.target.refuse_connections = lambda _: True
+
+        def come_back() -> None:
+            self.target.answer = lambda *_: None
+            self.target.refuse_connections = lambda _: False
+            for path in (*self.folder.glob(f"{next_ledger.name}*"), *self.folder.glob(f"{self.state.name}*")):
+                path.unlink()
+            for path in kept.iterdir():
+                shutil.copy(path, self.folder / path.name)
+            shutil.rmtree(kept)
+
+        self.target.answer = answer
+        return come_back
