@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
 from harness import Target, settings_for, surroundings
 from virtual_time import run_virtual
 
@@ -15,7 +16,9 @@ from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.guarding import Override
+from batcher.engine.job import for_difference
 from batcher.engine.sync import Goal, Terms, sync
+from batcher.engine.undo import Undo, compile_undo, undo_changes
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
 from batcher.state.store import Known, StateStore
@@ -81,12 +84,22 @@ class Nights:
             )
         )
 
+    def undo(self, ledger: Path) -> tuple[Undo, Report]:
+        """Compile what undoes a night, and do it."""
+        self.number += 1
+        settings = for_difference(self.settings)
+        compiled = compile_undo(
+            ledger, [], settings, self.folder / f"undo-{self.number}", state=None, state_folder=None
+        )
+        credentials = Credentials(token="a-token")
+        return compiled, self.play(
+            lambda world: undo_changes(compiled.changes, self.state, settings, credentials, self.ledger, world, Terms())
+        )
+
     def play(self, job: Callable[[Any], Any]) -> Any:
         """Anything else, on the same clock."""
 
         async def main() -> Any:
-            import anyio
-
             try:
                 return await job(surroundings(self.target))
             finally:
