@@ -126,7 +126,9 @@ def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: b
     target = make_target(settings)
     with tempfile.TemporaryDirectory(prefix="batcher-") as folder:
         with Comparison(goal, target, settings, is_simulated=is_simulated) as comparison:
-            propose = from_feed(goal.feed, settings, target, datetime.now().astimezone().date())
+            propose = from_feed(
+                goal.feed, settings, target, datetime.now().astimezone().date(), is_passing=goal.state is None
+            )
             made = draft(comparison.store, propose, settings, target, Path(folder) / "plan", with_requests=True)
         rulings = override(made.rulings, given.guardrails)
         content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, basis=Basis.of(made))

@@ -21,7 +21,7 @@ from batcher.source.layout import Fields
 from batcher.source.lines import Waits
 from batcher.source.reader import Input, Reading, read
 from batcher.state.difference import Difference, FeedDifference, GivenDifference, Sample, Scope
-from batcher.state.pairs import Loaded, adopt, as_they_say, load, said_to_be_in
+from batcher.state.pairs import Loaded, as_they_say, load, said_to_be_in
 from batcher.state.store import StateStore
 
 _SAMPLE = 10
@@ -54,8 +54,10 @@ class Draft:
     """The fingerprint of the state that it rests on."""
 
 
-def from_feed(feed: Sequence[Path], settings: Settings, target: Target, today: date) -> Propose:
-    """What differs between a feed and a state."""
+def from_feed(
+    feed: Sequence[Path], settings: Settings, target: Target, today: date, *, is_passing: bool = False
+) -> Propose:
+    """What differs between a feed and a state, or (`is_passing`) a snapshot."""
 
     def propose(store: StateStore) -> Proposal:
         sync = settings.sync
@@ -64,7 +66,9 @@ def from_feed(feed: Sequence[Path], settings: Settings, target: Target, today: d
         if settings.input.strict and loaded.rejected:
             raise _invalid("--strict", feed, loaded)
         scope = Scope(tuple(sync.master_groups), tuple(sync.master_users))
-        difference = FeedDifference(store, scope, adds=sync.changes != "remove", removals=sync.changes != "add")
+        difference = FeedDifference(
+            store, scope, adds=sync.changes != "remove", removals=sync.changes != "add", is_passing=is_passing
+        )
         empty = [str(file) for number, file in enumerate(feed) if number not in loaded.sources]
         figures = replace(difference.judged(loaded), empty=empty)
         return Proposal(difference, figures, settings.guard.bounds(), loaded, is_of_feed=True)
@@ -86,7 +90,7 @@ def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> P
 
 
 def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) -> None:
-    """Let the state know that these pairs are in. Columns are `user` and `group`, whatever the feed calls them.
+    """Load the pairs that are in. Columns are `user` and `group`, whatever the feed calls them.
 
     Raises:
         InputError: When a line is invalid: what is not known of cannot be judged.
@@ -98,7 +102,6 @@ def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) ->
         raise _invalid("--current", current, loaded)
     if not loaded.rows:
         raise InputError(f"--current: there is no pair in {current[0]}; if the target is empty: --from-nothing")
-    adopt(store, "snapshot")
 
 
 def draft(

@@ -28,6 +28,7 @@ from batcher.engine.job import check_new, difference_files, for_difference
 from batcher.engine.session import Observer, Surroundings, check_credentials, make_target
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
+from batcher.state.pairs import adopt
 from batcher.state.store import Binding, StateStore
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ async def sync(
     check_credentials(target, credentials)
     check_new(ledger)
     with Comparison(goal, target, settings, is_simulated=is_simulated) as comparison:
-        propose = from_feed(goal.feed, settings, target, today(surroundings))
+        propose = from_feed(goal.feed, settings, target, today(surroundings), is_passing=goal.state is None)
         return await send(
             comparison,
             propose,
@@ -118,6 +119,8 @@ class Comparison:
             self.store = self._opened.enter_context(self.held.opened() if self.held else passing_state())
             if self.goal.current:
                 take_snapshot(self.store, self.goal.current, self._target)
+                if self.held:
+                    adopt(self.store, "snapshot")
             self._stack = stack.pop_all()
         return self
 

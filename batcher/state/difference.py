@@ -18,6 +18,10 @@ _NAMED = '("group" IN (SELECT "group" FROM named UNION ALL SELECT "group" FROM f
 """Groups of which this feed or an earlier one has spoken."""
 
 
+_FED, _IS_KNOWN = 16, 32
+"""Bits above the two of `Known` and the two of `Wish`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Of whose memberships the feed is master: patterns; none is every user, and every group that feeds have named."""
@@ -37,14 +41,18 @@ class Sample:
 
 
 class Difference:
-    """The tables `adds` and `removals` of a state, which hold what is to be sent.
+    """The tables `adds` and `removals`, which hold what is to be sent.
 
-    `in_scope` is a condition on the columns `user` and `group` with `patterns` in it: from whom may be removed.
+    `known` is the table that they are judged by; `in_scope` a condition on its columns `user` and `group`, with
+    `patterns` in it: from whom may be removed.
     """
 
-    def __init__(self, store: StateStore, in_scope: str = "true", patterns: Sequence[str] = ()) -> None:
+    def __init__(
+        self, store: StateStore, known: str = "pair", in_scope: str = "true", patterns: Sequence[str] = ()
+    ) -> None:
         self._connection = store.connection
         self._store = store
+        self._known = known
         self._in_scope = in_scope
         self._patterns = patterns
 
@@ -56,13 +64,13 @@ class Difference:
         """What the guardrails judge. What an earlier feed asked for, and is still to come, was judged then."""
         adds, removals = self.counts()
         asked = self._number(
-            f"""SELECT count(*) FROM adds SEMI JOIN (SELECT "user", "group" FROM pair
+            f"""SELECT count(*) FROM adds SEMI JOIN (SELECT "user", "group" FROM {self._known}
             WHERE wish = {Wish.IN:d} AND known <> {Known.IN:d}) USING ("user", "group")"""
         )
         asked_out = self._number(f"SELECT count(*) FROM removals WHERE wish = {Wish.OUT:d}")
-        last_pairs = self._number(f"SELECT count(*) FROM pair WHERE wish = {Wish.IN:d}")
+        last_pairs = self._number(f"SELECT count(*) FROM {self._known} WHERE wish = {Wish.IN:d}")
         in_scope = f"{_IN_FORCE} AND {self._in_scope}"
-        in_force = self._number(f"SELECT count(*) FROM pair WHERE {in_scope}", self._patterns)
+        in_force = self._number(f"SELECT count(*) FROM {self._known} WHERE {in_scope}", self._patterns)
         return Feed(
             lines=0,
             rejected=0,
@@ -80,7 +88,7 @@ class Difference:
         rows = self._connection.execute(
             f"""SELECT "group", lost, members FROM
             (SELECT "group", count(*) AS lost FROM removals WHERE wish <> {Wish.OUT:d} GROUP BY "group") JOIN
-            (SELECT "group", count(*) AS members FROM pair WHERE {_IN_FORCE} GROUP BY "group") USING ("group")
+            (SELECT "group", count(*) AS members FROM {self._known} WHERE {_IN_FORCE} GROUP BY "group") USING ("group")
             ORDER BY lost / members DESC, members DESC, "group" """
         )
         return [GroupLoss(group, lost, members) for group, lost, members in rows.fetchall()]
@@ -135,55 +143,65 @@ class Difference:
 
 
 class FeedDifference(Difference):
-    """Between the table `feed` and what the state holds."""
+    """Between the table `feed` and what is known: the state, or a `snapshot` that was loaded.
 
-    def __init__(self, store: StateStore, scope: Scope, *, adds: bool = True, removals: bool = True) -> None:
-        super().__init__(store, *_condition(scope))
-        self._compare()
-        was_in = self._number(f"SELECT count(*) FROM pair WHERE known = {Known.IN:d}")
-        gone = self._number(f"SELECT count(*) FROM gone WHERE known = {Known.IN:d}")
-        self.pairs = was_in - gone + self.counts()[0]
-        """Of the feed, each once: those that are in already, and those that are to be added."""
-        if not adds:
-            self._connection.execute("DELETE FROM adds")
-        if not removals:
-            self._connection.execute("DELETE FROM removals")
+    The table `merged` has each pair of both once: what is known, what was wished, whether it is in the feed (`fed`) and
+    whether anything was known of it.
+    """
 
-    def _compare(self) -> None:
+    def __init__(
+        self, store: StateStore, scope: Scope, *, adds: bool = True, removals: bool = True, is_passing: bool = False
+    ) -> None:
+        in_scope, patterns = _condition(scope)
+        super().__init__(store, "merged", in_scope, patterns)
+        self._merge("snapshot" if is_passing else "pair", "0" if is_passing else "wish << 2")
+        for table, is_wanted in (("adds", adds), ("removals", removals)):
+            if not is_wanted:
+                self._connection.execute(f"DELETE FROM {table}")
+
+    def _merge(self, known: str, wish: str) -> None:
+        """One byte per pair is aggregated, because each further column costs as much as the first."""
         run = self._connection.execute
-        run('CREATE OR REPLACE TEMP TABLE feed_group AS SELECT DISTINCT "group" FROM feed')
         run(
-            f"""CREATE OR REPLACE TEMP TABLE adds AS SELECT DISTINCT "user", "group" FROM feed
-            ANTI JOIN (SELECT "user", "group" FROM pair WHERE known = {Known.IN:d}) USING ("user", "group")"""
+            f"""CREATE OR REPLACE TEMP TABLE marked AS SELECT "user", "group", bit_or(mark) AS mark FROM
+            (SELECT "user", "group", ({_IS_KNOWN} | {wish} | known)::UTINYINT AS mark FROM {known} UNION ALL
+            SELECT "user", "group", {_FED}::UTINYINT FROM feed) GROUP BY "user", "group" """
         )
         run(
-            f"""CREATE OR REPLACE TEMP TABLE gone AS SELECT "user", "group", known, wish FROM pair
-            ANTI JOIN feed USING ("user", "group") WHERE known <> {Known.OUT:d} OR wish = {Wish.IN:d}"""
+            f"""CREATE OR REPLACE TEMP VIEW merged AS SELECT "user", "group", mark & 3 AS known,
+            (mark >> 2) & 3 AS wish, mark & {_FED} <> 0 AS fed, mark & {_IS_KNOWN} <> 0 AS is_known FROM marked"""
+        )
+        run('CREATE OR REPLACE TEMP TABLE feed_group AS SELECT DISTINCT "group" FROM merged WHERE fed')
+        run(
+            f"""CREATE OR REPLACE TEMP TABLE adds AS
+            SELECT "user", "group" FROM merged WHERE fed AND known <> {Known.IN:d}"""
         )
         run(
-            f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", wish FROM gone
-            WHERE known <> {Known.OUT:d} AND {self._in_scope}""",
+            f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", wish FROM merged
+            WHERE NOT fed AND known <> {Known.OUT:d} AND {self._in_scope}""",
             self._patterns,
         )
 
     def judged(self, loaded: Loaded) -> Feed:
         """The figures of a feed that was read like this."""
-        in_any_scope = f"SELECT count(*) FROM pair WHERE {_IN_FORCE} AND (({self._in_scope}) OR {_NAMED})"
+        in_any_scope = f"SELECT count(*) FROM merged WHERE {_IN_FORCE} AND (({self._in_scope}) OR {_NAMED})"
         return replace(
             self.figures(),
             lines=loaded.rows,
             rejected=loaded.rejected,
-            pairs=self.pairs,
+            pairs=self._number("SELECT count(*) FROM merged WHERE fed"),
             additions_to=self._number(in_any_scope, self._patterns),
         )
 
     def _wish(self) -> None:
-        self._set_wish("feed", Wish.IN)
+        fed = f'(SELECT "user", "group" FROM merged WHERE fed AND wish <> {Wish.IN:d})'
+        gone = f'(SELECT "user", "group" FROM merged WHERE NOT fed AND wish = {Wish.IN:d})'
+        self._set_wish(fed, Wish.IN)
         self._connection.execute(
-            f"""INSERT INTO pair SELECT DISTINCT "user", "group", {Known.OUT:d}, {Wish.IN:d}, 0 FROM feed
-            ANTI JOIN pair USING ("user", "group")"""
+            f"""INSERT INTO pair SELECT "user", "group", {Known.OUT:d}, {Wish.IN:d}, 0 FROM merged
+            WHERE fed AND NOT is_known"""
         )
-        self._set_wish("gone", Wish.NONE)
+        self._set_wish(gone, Wish.NONE)
         self._set_wish("removals", Wish.OUT)
         self._connection.execute('INSERT INTO named SELECT "group" FROM feed_group ANTI JOIN named USING ("group")')
 

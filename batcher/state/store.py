@@ -22,7 +22,7 @@ from batcher.core.errors import LedgerHeldError, StateError
 from batcher.ledger.lock import lock
 
 _FORMAT = "1"
-_MEMORY = "400MB"
+_MEMORY = "600MB"
 """What DuckDB may use before it spills to the disk."""
 
 

@@ -64,7 +64,10 @@ def test_thirty_nights(tmp_path, people, seed, window_rows):  # noqa: C901, PLR0
     for user, group in strangers:
         target.world.membership.groups[group].add(user)
     nights = Nights(
-        tmp_path, target, options={"retry_max_wait": "10m", "limits_max_changes": max(10, people // 500)}, window_rows=window_rows
+        tmp_path,
+        target,
+        options={"retry_max_wait": "10m", "limits_max_changes": max(10, people // 500)},
+        window_rows=window_rows,
     )
     snapshot = strangers | {(user, EVERYBODY) for user in range(1, 50)}  # what was there before
     for user, group in snapshot:
