@@ -154,7 +154,7 @@ class FeedDifference(Difference):
     ) -> None:
         in_scope, patterns = _condition(scope)
         super().__init__(store, "merged", in_scope, patterns)
-        self._merge("snapshot" if is_passing else "pair", "0" if is_passing else "wish << 2")
+        self._merge("snapshot" if is_passing else "pair", "0" if is_passing else "(wish << 2)")
         for table, is_wanted in (("adds", adds), ("removals", removals)):
             if not is_wanted:
                 self._connection.execute(f"DELETE FROM {table}")
@@ -168,8 +168,8 @@ class FeedDifference(Difference):
             SELECT "user", "group", {_FED}::UTINYINT FROM feed) GROUP BY "user", "group" """
         )
         run(
-            f"""CREATE OR REPLACE TEMP VIEW merged AS SELECT "user", "group", mark & 3 AS known,
-            (mark >> 2) & 3 AS wish, mark & {_FED} <> 0 AS fed, mark & {_IS_KNOWN} <> 0 AS is_known FROM marked"""
+            f"""CREATE OR REPLACE TEMP VIEW merged AS SELECT "user", "group", (mark & 3) AS known,
+            (mark >> 2) & 3 AS wish, (mark & {_FED}) <> 0 AS fed, (mark & {_IS_KNOWN}) <> 0 AS is_known FROM marked"""
         )
         run('CREATE OR REPLACE TEMP TABLE feed_group AS SELECT DISTINCT "group" FROM merged WHERE fed')
         run(
