@@ -121,6 +121,12 @@ class Difference:
         connection = self._connection
         connection.begin()
         number = self._store.begin_run(run, ledger)
+        connection.execute(
+            f"""INSERT INTO doubt SELECT "user", "group", ? FROM pair SEMI JOIN
+            (SELECT "user", "group" FROM adds UNION ALL SELECT "user", "group" FROM removals) USING ("user", "group")
+            WHERE known = {Known.UNCERTAIN:d}""",
+            (number,),
+        )
         self._wish()
         self._store.touched()
         connection.commit()

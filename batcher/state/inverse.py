@@ -11,8 +11,9 @@ from batcher.state.folding import outcomes
 from batcher.state.pairs import load
 from batcher.state.store import Known, StateStore
 
-_UNCERTAIN, _LATER, _NOTHING = (
+_UNCERTAIN, _DOUBTFUL, _LATER, _NOTHING = (
     "its outcome is not known",
+    "it was uncertain before the run",
     "it was changed since",
     "it was added and removed within the run",
 )
@@ -43,7 +44,8 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
         load(store, "told", outcomes(reader), is_ordered=True)
     run(
         f"""CREATE OR REPLACE TEMP TABLE mine AS SELECT "user", "group", arg_min(known, stretch) AS first,
-        arg_max(known, stretch) AS last, bool_or(known = {Known.UNCERTAIN:d}) AS is_uncertain, false AS is_later
+        arg_max(known, stretch) AS last, bool_or(known = {Known.UNCERTAIN:d}) AS is_uncertain,
+        false AS is_later, false AS is_doubtful
         FROM told GROUP BY ALL"""
     )
     for other in later:
@@ -59,15 +61,20 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
             AND mine."group" = pair."group" AND (pair.run > ? OR pair.known <> mine.last)""",
             (number,),
         )
+        run(
+            """UPDATE mine SET is_doubtful = true FROM doubt
+            WHERE mine."user" = doubt."user" AND mine."group" = doubt."group" AND doubt.run = ?""",
+            (number,),
+        )
     run(
         f"""CREATE OR REPLACE TEMP TABLE left_out AS SELECT "user", "group", CASE WHEN is_uncertain THEN '{_UNCERTAIN}'
-        WHEN is_later THEN '{_LATER}' ELSE '{_NOTHING}' END AS reason
-        FROM mine WHERE is_uncertain OR is_later OR first <> last"""
+        WHEN is_doubtful THEN '{_DOUBTFUL}' WHEN is_later THEN '{_LATER}' ELSE '{_NOTHING}' END AS reason
+        FROM mine WHERE is_uncertain OR is_doubtful OR is_later OR first <> last"""
     )
     for table, last in (("adds", Known.OUT), ("removals", Known.IN)):
         run(
             f"""CREATE OR REPLACE TEMP TABLE {table} AS SELECT "user", "group", 0 AS wish FROM mine
-            WHERE last = {last:d} AND first = last AND NOT is_uncertain AND NOT is_later"""
+            WHERE last = {last:d} AND first = last AND NOT (is_uncertain OR is_doubtful OR is_later)"""
         )
     left_out = run("SELECT reason, count(*) FROM left_out GROUP BY reason ORDER BY reason").fetchall()
     applied, adds, removals = (_count(store, table) for table in ("mine", "adds", "removals"))

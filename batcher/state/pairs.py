@@ -104,6 +104,7 @@ def prepare(store: StateStore, forms: Sequence[str]) -> None:
         f'CREATE OR REPLACE TABLE pair ("user" {user}, "group" {group}, known UTINYINT, wish UTINYINT, run INTEGER)'
     )
     connection.execute(f'CREATE OR REPLACE TABLE named ("group" {group})')
+    connection.execute(f'CREATE OR REPLACE TABLE doubt ("user" {user}, "group" {group}, run INTEGER)')
     store.set_fact("forms", mine)
 
 

@@ -2,7 +2,8 @@
 
 `pair` has a row for each pair of which anything is known: `known` (`Known`), `wish` (what the last accepted feed said
 of it: `Wish`), and the number of the run that changed it last. `run` lists the runs; at most the last of them is open,
-which means that its ledger may still tell news. `named` has the groups that feeds have spoken of.
+which means that its ledger may still tell news. `named` has the groups that feeds have spoken of, `doubt` the pairs
+that were uncertain when a run set out to change them: what they were before it, nobody knows.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ _TABLES = """
 CREATE TABLE meta (key VARCHAR, value VARCHAR);
 CREATE TABLE pair ("user" BIGINT, "group" BIGINT, known UTINYINT, wish UTINYINT, run INTEGER);
 CREATE TABLE named ("group" BIGINT);
+CREATE TABLE doubt ("user" BIGINT, "group" BIGINT, run INTEGER);
 CREATE TABLE run (number INTEGER, run VARCHAR, ledger VARCHAR, settled BIGINT, is_open BOOLEAN);
 """
 
