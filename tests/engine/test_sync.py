@@ -1,0 +1,404 @@
+"""What a sync does in each situation that a night can bring."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+from harness import Target, settings_for, surroundings
+from nights import Nights
+from virtual_time import run_virtual
+
+from batcher.core.errors import ConfigurationError, GuardrailError, InputError, LedgerError, LedgerHeldError, StateError
+from batcher.core.http import Response
+from batcher.core.model import Status
+from batcher.core.target import Credentials
+from batcher.core.verdict import Cause
+from batcher.delivery.stopping import Stopping
+from batcher.engine.resume import resume
+from batcher.engine.retry import retry
+from batcher.engine.rotation import rotate
+from batcher.engine.sync import Goal, Terms, check_goal, sync
+from batcher.ledger.lock import lock
+from batcher.ledger.reader import LedgerReader
+from batcher.simulator.behaviour import Behaviour, Fault
+from batcher.state.store import Known
+
+ALL = [(user, group) for user in range(1, 41) for group in (1, 2)]
+FREE = {
+    "guard_max_shrink": "none",
+    "guard_max_removal_share": "none",
+    "guard_max_group_share": "none",
+    "guard_max_addition_share": "none",
+}
+
+
+@pytest.fixture
+def nights(tmp_path):
+    return Nights(tmp_path)
+
+
+def credentials():
+    return Credentials(token="a-token")
+
+
+def facts_of(ledger):
+    with LedgerReader(ledger) as reader:
+        return reader.facts()
+
+
+def test_nothing_is_sent_when_nothing_differs(nights):
+    assert nights.sync(ALL).changes[Status.APPLIED] == 80
+    sent = len(nights.target.sends)
+    report = nights.sync(ALL + ALL)
+    assert (report.exit_code, report.total) == (0, 0)
+    assert report.feed == {"lines": 160, "rejected": 0, "pairs": 80}
+    assert len(nights.target.sends) == sent
+
+
+def test_a_first_night_from_a_snapshot_sends_only_what_differs(tmp_path):
+    nights = Nights(tmp_path, snapshot=[*ALL[:79], (99, 1), (99, 7)])
+    for user, group in nights.snapshot:
+        nights.target.world.membership.groups[group].add(user)
+    assert nights.sync(ALL).total == 2  # one is missing, and 99 is in a group of which the feed is master
+    assert nights.target.members() == {*ALL, (99, 7)}
+
+
+def test_an_uncertain_pair_is_sent_as_the_feed_wants_it(nights):
+    nights.target.world.behave(Behaviour(faults=(Fault.parse("drop-after=1"),)))
+    report = nights.sync(ALL[:2], retry_max_attempts=1, retry_max_wait="1m")
+    assert report.changes[Status.APPLIED] == 0
+    assert nights.known(Known.UNCERTAIN) == {*ALL[:2]}
+    assert nights.target.members() == {*ALL[:2]}
+    nights.target.world.behave(Behaviour())
+    report = nights.sync([ALL[0], (7, 2)], **FREE)
+    assert report.changes[Status.APPLIED] == 3
+    assert nights.target.members() == {ALL[0], (7, 2)}
+    assert not nights.known(Known.UNCERTAIN)
+
+
+def test_what_failed_is_sent_again_and_the_state_does_not_forget_it(nights):
+    nights.target.world.behave(Behaviour(bad_users=frozenset({3})))
+    assert nights.sync(ALL).changes[Status.FAILED] == 2
+    assert nights.sync(ALL).changes[Status.FAILED] == 2
+    nights.target.world.behave(Behaviour())
+    assert nights.sync(ALL).changes[Status.APPLIED] == 2
+    assert nights.sync(ALL).total == 0
+
+
+def test_what_an_outage_cut_short_goes_on_without_anybody(nights):
+    """Neither additions nor removals that were judged once are judged again."""
+    nights.options = {"limits_max_changes": 10, "retry_max_wait": "1m"}
+    nights.sync(ALL)
+    gone, come = ALL[:8], [(user, 1) for user in range(100, 130)]
+    sends = len(nights.target.sends)
+    nights.target.refuse_connections = lambda _: len(nights.target.sends) > sends
+    assert nights.sync(ALL[8:] + come).exit_code == 6
+    nights.target.refuse_connections = lambda _: False
+    gone, come = ALL[:16], [*come, *[(user, 1) for user in range(130, 160)]]
+    assert nights.sync(ALL[16:] + come).exit_code == 0
+    assert nights.target.members() == {*ALL[16:], *come}
+    assert not nights.lies()
+    assert gone
+
+
+def test_a_ledger_that_was_resumed_meanwhile_is_taken_in(nights):
+    nights.options = {"limits_max_changes": 10, "retry_max_wait": "1m"}
+    nights.target.refuse_connections = lambda _: len(nights.target.sends) > 2
+    assert nights.sync(ALL).exit_code == 6
+    nights.target.refuse_connections = lambda _: False
+    first = nights.ledger
+    report = nights.play(lambda world: resume(first, credentials(), world))
+    assert report.exit_code == 0
+    sent = len(nights.target.sends)
+    assert nights.sync(ALL).total == 0
+    assert len(nights.target.sends) == sent
+    for job in (resume, retry):
+        with pytest.raises(LedgerError, match="was closed by a later run"):
+            nights.play(lambda world, job=job: job(first, credentials(), world))
+
+
+def test_a_refused_night_leaves_the_ledger_before_it_open(nights):
+    nights.target.world.behave(Behaviour(bad_users=frozenset({3})))
+    nights.sync(ALL)
+    first = nights.ledger
+    with pytest.raises(GuardrailError):
+        nights.sync([])
+    nights.target.world.behave(Behaviour())
+    assert nights.play(lambda world: retry(first, credentials(), world)).exit_code == 0
+    assert nights.sync(ALL).total == 0
+
+
+def test_a_ledger_that_is_gone_makes_uncertain_what_it_was_to_change(nights):
+    nights.options = {"limits_max_changes": 10, "retry_max_wait": "1m"}
+    nights.target.refuse_connections = lambda _: len(nights.target.sends) > 2
+    nights.sync(ALL)
+    nights.target.refuse_connections = lambda _: False
+    nights.ledger.unlink()
+    nights.state.with_name("hr.state.lock").unlink()
+    report = nights.sync(ALL[:70], **FREE)
+    assert report.changes[Status.APPLIED] == 50  # all but the 30 pairs of which it is known that they are in
+    assert nights.target.members() == {*ALL[:70]}
+
+
+def test_somebody_at_work_on_the_last_ledger_or_on_the_state(nights):
+    nights.sync(ALL)
+    for path in (nights.ledger, nights.state.with_name("hr.state.lock")):
+        held = lock(path, create=False)
+        with pytest.raises(LedgerHeldError):
+            nights.sync(ALL)
+        nights.number = 1
+        os.close(held)
+    assert nights.sync(ALL).exit_code == 0
+
+
+def test_the_state_is_of_one_target(nights):
+    nights.sync(ALL)
+    with pytest.raises(StateError, match="is the state of minapp at"):
+        nights.sync(ALL, target_env="E")
+    nights.kind = "scrutinizer"
+    with pytest.raises(StateError, match="is the state of minapp at"):
+        nights.sync(ALL)
+
+
+def test_adds_only_and_removals_only(nights):
+    nights.sync(ALL)
+    feed = [*ALL[4:], (50, 1)]
+    assert nights.sync(feed, sync_changes="add").total == 1
+    assert nights.target.members() == {*ALL, (50, 1)}
+    assert nights.sync([*feed, (51, 1)], sync_changes="remove").total == 4
+    assert nights.target.members() == {*ALL[4:], (50, 1)}
+    assert nights.sync([*feed, (51, 1)]).total == 1
+
+
+def test_removals_that_were_not_sent_are_judged_when_they_are(nights):
+    nights.sync(ALL)
+    few = ALL[:50]
+    nights.sync(few, sync_changes="add", guard_max_shrink="none")
+    with pytest.raises(GuardrailError, match="removal-share: 30 pairs"):
+        nights.sync(few)
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({}, {(99, 7)}),
+        ({"sync_master_groups": ["1", "7"]}, {(1, 2), (2, 2)}),
+        ({"sync_master_users": ["1", "2"]}, {(99, 1), (99, 7)}),
+        ({"sync_master_groups": ["7"]}, {(1, 1), (1, 2), (2, 1), (2, 2), (99, 1)}),
+    ],
+)
+def test_strangers_are_left_alone(tmp_path, options, left):
+    """A feed without users 1 and 2; the target has a stranger, 99, and a group that no feed names, 7."""
+    everybody = [*ALL, (99, 1), (99, 7)]
+    nights = Nights(tmp_path, snapshot=everybody, options=options | FREE)
+    for user, group in everybody:
+        nights.target.world.membership.groups[group].add(user)
+    nights.sync(ALL[4:])
+    assert nights.target.members() == {*ALL[4:]} | left
+    assert not nights.lies()
+
+
+def test_a_group_that_the_feed_has_named_before_can_lose_its_last_member(nights):
+    nights.sync([*ALL, (1, 3)])
+    assert nights.sync(ALL).changes[Status.APPLIED] == 1
+    assert nights.target.members() == {*ALL}
+
+
+@pytest.mark.parametrize("order", ["adds-first", "removals-first"])
+def test_one_kind_waits_until_all_of_the_other_is_settled(nights, order):
+    nights.options = {"limits_max_changes": 3, **FREE}
+    nights.target.world.behave(Behaviour(latency_seconds=1.0, jitter_seconds=5.0))
+    nights.sync(ALL)
+    sends = len(nights.target.sends)
+    finished = []
+    answer = nights.target.world.handle
+
+    def handle(arrival, now):
+        reply = answer(arrival, now)
+        kind = "add" if b'"add"' in arrival.body else "remove"
+        finished.append((kind, now, now + reply.delay))
+        return reply
+
+    nights.target.world.handle = handle
+    nights.sync([(user, group) for user in range(21, 61) for group in (1, 2)], sync_order=order)
+    assert len(nights.target.sends) > sends + 20
+    adds = [item for item in finished if item[0] == "add"]
+    removals = [item for item in finished if item[0] == "remove"]
+    first, second = (adds, removals) if order == "adds-first" else (removals, adds)
+    assert max(end for _, _, end in first) <= min(start for _, start, _ in second)
+
+
+def test_the_order_holds_after_a_resumption_too(nights):
+    nights.options = {"limits_max_changes": 3, "retry_max_wait": "1m", **FREE}
+    nights.sync(ALL)
+    sends = len(nights.target.sends)
+    nights.target.refuse_connections = lambda _: len(nights.target.sends) > sends + 4
+    assert nights.sync([(user, group) for user in range(21, 61) for group in (1, 2)]).exit_code == 6
+    nights.target.refuse_connections = lambda _: False
+    sends = len(nights.target.sends)
+    assert nights.play(lambda world: resume(nights.ledger, credentials(), world, window_rows=5)).exit_code == 0
+    kinds = [b'"add"' in body for _, _, body in nights.target.sends[sends:]]
+    assert kinds == sorted(kinds, reverse=True)
+    assert {*kinds} == {True, False}
+
+
+@pytest.mark.parametrize("canary", [1, 49, 80, 81])
+def test_a_canary_goes_first(nights, canary):
+    report = nights.sync(ALL, guard_canary=canary)
+    assert report.exit_code == 0
+    sizes = [body.count(b'"op"') for _, _, body in nights.target.sends]
+    assert len(sizes) == (2 if canary < 80 else 1)
+    assert nights.target.members() == {*ALL}
+
+
+@pytest.mark.parametrize("canary", [1, 50])
+def test_a_canary_that_dies_stops_the_others(nights, canary):
+    nights.target.world.behave(Behaviour(bad_users=frozenset(range(1, 41))))
+    report = nights.sync(ALL, guard_canary=canary)
+    assert (report.exit_code, report.stopped) == (6, Cause.CANARY)
+    assert f"of the first {canary} changes were not applied" in report.reason
+    assert report.changes[Status.FAILED] == canary
+    nights.target.world.behave(Behaviour())
+    assert nights.play(lambda world: resume(nights.ledger, credentials(), world)).exit_code == 3
+    assert nights.sync(ALL, guard_canary=canary).exit_code == 0
+    assert nights.target.members() == {*ALL}
+    assert not nights.lies()
+
+
+def test_what_a_feed_may_not_touch(nights):
+    with pytest.raises(GuardrailError, match=r"protected: it would change group 1, user 7;.*--override protected"):
+        nights.sync(ALL, guard_protected_groups=["1"], guard_protected_users=["7"])
+    assert not nights.state.exists()  # nothing was begun
+    report = nights.sync(ALL, guard_protected_groups=["1"], override=["protected"])
+    assert report.exit_code == 0
+    facts = facts_of(nights.ledger)
+    assert facts["reason"] == "a test"
+    assert '"guardrail":"protected","refuses":true,"overridden":true' in facts["guardrails"]
+
+
+def test_absolute_bounds(nights):
+    with pytest.raises(GuardrailError, match=r"additions: 80 additions, guard\.max_additions allows 79"):
+        nights.sync(ALL, guard_max_additions=79)
+    assert nights.sync(ALL, guard_max_additions=80).exit_code == 0
+    with pytest.raises(GuardrailError, match=r"removals: 2 removals, guard\.max_removals allows 1"):
+        nights.sync(ALL[2:], guard_max_removals=1)
+
+
+def test_invalid_lines_of_a_feed(nights):
+    text = "user,group\n" + "".join(f"{user},{group}\n" for user, group in ALL)
+    with pytest.raises(GuardrailError, match="rejected-share: 1 of 81 lines of the feed are invalid"):
+        nights.sync(text + "x,1\n")
+    report = nights.sync(text + "x,1\n", guard_max_rejected_share="2%")
+    assert report.exit_code == 3
+    assert report.feed["rejected"] == 1
+    with pytest.raises(InputError, match=r"--strict: 1 of 81 lines are invalid.*line 82"):
+        nights.sync(text + "x,1\n", guard_max_rejected_share="2%", input_strict=True)
+
+
+@pytest.mark.parametrize("feed", ["", "user,group\n", "\ufeffuser,group\n", "\n\n"])
+def test_a_feed_in_which_there_is_nothing(nights, feed):
+    nights.sync(ALL)
+    with pytest.raises(GuardrailError, match="empty-feed: the feed names 0 pairs in 0 lines; there is nothing in"):
+        nights.sync(feed)
+
+
+def test_a_late_request_of_last_night_does_not_undo_tonight(nights):
+    """The process dies with a request on its way; the next run wants the opposite, and waits for the grace."""
+    nights.sync(ALL)
+    nights.target.world.behave(Behaviour(faults=(Fault.parse("late=1"),), late_seconds=20.0))
+    come_back = nights.crash_at(1)
+    nights.sync([*ALL, (50, 1)], retry_max_wait="1m", retry_max_attempts=1)
+    come_back()
+    nights.target.world.behave(Behaviour())
+    nights.seconds = nights.target.sends[-1][0] + 1  # at once
+    nights.sync(ALL, day=False)
+    assert nights.target.members() == {*ALL}
+    nights.sync(ALL)
+    assert nights.target.members() == {*ALL}
+    assert not nights.lies()
+
+
+def test_a_stop_before_anything_is_sent(nights):
+    stopping = Stopping()
+    stopping.stop(Cause.TERMINATED, "SIGTERM")
+    assert nights.sync(ALL, stopping=stopping).exit_code == 143
+    assert nights.sync(ALL).exit_code == 0
+    assert nights.target.members() == {*ALL}
+
+
+def test_old_ledgers_go(nights):
+    for day in range(4):
+        nights.sync([*ALL, (50 + day, 1)])
+    assert [path.name for path in rotate(nights.state, 2)] == ["night-1.ledger", "night-2.ledger"]
+    assert sorted(path.name for path in nights.folder.glob("night-*")) == [
+        f"night-{n}.ledger{suffix}" for n in (3, 4) for suffix in ("", ".adds.csv", ".removals.csv")
+    ]
+    assert nights.sync(ALL).exit_code == 0
+    assert rotate(nights.state, 0) == [nights.folder / "night-3.ledger", nights.folder / "night-4.ledger"]
+
+
+def test_two_snapshots_without_a_state(tmp_path):
+    target = Target()
+    nights = Nights(tmp_path, target)
+    feed, current = nights.write("feed.csv", ALL[2:]), nights.write("now.csv", [*ALL[:70], (99, 8)])
+
+    async def main():
+        goal = Goal([feed], None, [current])
+        ledger = tmp_path / "l"
+        return await sync(goal, settings_for("minapp"), credentials(), ledger, surroundings(target), Terms())
+
+    report = run_virtual(main)
+    assert report.total == 12
+    assert not nights.state.exists()
+
+
+def test_what_cannot_be_compared(tmp_path):
+    feed = tmp_path / "feed.csv"
+    feed.write_text("user,group\n", encoding="utf-8")
+    state = tmp_path / "s"
+    for goal, wrong in (
+        (Goal([feed]), "nothing to compare"),
+        (Goal([feed], None, [feed], is_first=True), "say where it goes"),
+        (Goal([feed], state, [feed]), "with --bootstrap"),
+    ):
+        with pytest.raises(ConfigurationError, match=wrong):
+            check_goal(goal)
+    with pytest.raises(InputError, match="no such file"):
+        check_goal(Goal([tmp_path / "none"], state))
+
+
+def test_a_snapshot_must_be_whole(tmp_path):
+    for text, wrong in (("user,group\n1,2\nx,2\n", "1 of 2 lines are invalid"), ("user,group\n", "no pair in")):
+        nights = Nights(tmp_path, snapshot=text)
+        with pytest.raises(InputError, match=wrong):
+            nights.sync(ALL)
+        assert not nights.state.exists()
+
+
+def test_a_ledger_is_never_overwritten(nights):
+    nights.sync(ALL)
+    nights.number = 0
+    with pytest.raises(LedgerError, match="exists already; to go on with it"):
+        nights.sync(ALL)
+
+
+def test_credentials_that_end_in_the_night(nights):
+    nights.options = {"limits_max_changes": 10}
+    nights.target.answer = lambda count, _: Response(401, {}, b"") if count > 3 else None
+    assert nights.sync(ALL).exit_code == 4
+    assert not nights.lies()
+    nights.target.answer = lambda *_: None
+    assert nights.sync(ALL).exit_code == 0
+    assert nights.target.members() == {*ALL}
+
+
+def test_names_for_scrutinizer(tmp_path):
+    nights = Nights(tmp_path, kind="scrutinizer")
+    people = [(user, group) for user in ("eve, the 1st", 'bob "b"', "émile", " x ", "007") for group in ("a b", "ü")]
+    text = "user_name,group_name\n" + "".join(f'"{u.replace(chr(34), chr(34) * 2)}","{g}"\n' for u, g in people)
+    assert nights.sync(text).exit_code == 0
+    assert nights.target.members() == {*people}
+    assert nights.sync(text).total == 0
+    assert replace(nights).known(Known.IN) == {*people}
