@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from batcher.cli.console import say
+from batcher.cli.console import first_of, say
 from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.model import Action, Settlement, Status
 from batcher.core.report import Report
@@ -42,8 +42,7 @@ class Job:
     def run(self, work: Callable[[Job], int]) -> int:
         """Do it; whatever comes of it is logged, counted and told.
 
-        Raises:
-            BatcherError: As the work does.
+        What the work raises is raised again.
 
         """
         if self.settings.log_file:
@@ -51,8 +50,9 @@ class Job:
             logging.getLogger("batcher").addHandler(self.log)
         try:
             code = work(self)
-        except BatcherError as error:
-            self._end(error.exit_code, str(error))
+        except Exception as error:
+            known = first_of(error, BatcherError)
+            self._end(known.exit_code if known else BatcherError.exit_code, str(known or error))
             raise
         self._end(code, self.report.reason if self.report else "")
         return code
@@ -94,7 +94,8 @@ class LogFile(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write what was said."""
-        self.write(record.levelname.lower(), record.getMessage(), datetime.fromtimestamp(record.created, UTC))
+        more = {"row": record.row} if hasattr(record, "row") else {}
+        self.write(record.levelname.lower(), record.getMessage(), datetime.fromtimestamp(record.created, UTC), **more)
 
     def write(self, level: str, message: str, at: datetime, **more: object) -> None:
         """One line."""

@@ -35,6 +35,8 @@ class Proposal:
     feed: Feed
     bounds: Bounds
     loaded: Loaded
+    sources: Sequence[Path]
+    """What was read."""
     is_of_feed: bool
 
 
@@ -71,7 +73,7 @@ def from_feed(
         )
         empty = [str(file) for number, file in enumerate(feed) if number not in loaded.sources]
         figures = replace(difference.judged(loaded), empty=empty)
-        return Proposal(difference, figures, settings.guard.bounds(), loaded, is_of_feed=True)
+        return Proposal(difference, figures, settings.guard.bounds(), loaded, feed, is_of_feed=True)
 
     return propose
 
@@ -83,7 +85,7 @@ def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> P
         loaded = load(store, "given", as_they_say(_stretches(files, reading(settings, target.ids_only), "")))
         difference = GivenDifference(store)
         return Proposal(
-            difference, difference.figures(), settings.guard.bounds().for_changes(), loaded, is_of_feed=False
+            difference, difference.figures(), settings.guard.bounds().for_changes(), loaded, files, is_of_feed=False
         )
 
     return propose

@@ -25,8 +25,9 @@ if TYPE_CHECKING:  # what compares sets of pairs is a second's fifth to import
 _VERSION = 1
 _MOST_GROUPS = 10
 _PIECE = 1 << 20
-_NOT_BINDING = ("ledger", "job")
-"""Sections of settings that do not change what is sent."""
+_NOT_BINDING = ("auth", "rate", "retry", "ledger", "job")
+_NOT_BINDING_GUARDS = ("max_failures", "deadline", "canary")
+"""Settings that change neither what is sent to whom, nor what is judged before: pace, patience, files beside it."""
 
 
 class Fingerprints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +113,8 @@ def fingerprints(files: Sequence[Path], settings: Settings, basis: Basis | None 
     sections = msgspec.to_builtins(settings)
     for section in _NOT_BINDING:
         del sections[section]
+    for key in _NOT_BINDING_GUARDS:
+        del sections["guard"][key]
     return Fingerprints(
         blake2b(msgspec.json.encode(sections, order="deterministic"), digest_size=16).hexdigest(),
         {str(file.absolute()): _digest(file) for file in files},

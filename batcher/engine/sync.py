@@ -152,6 +152,7 @@ async def send(
     try:
         target = make_target(settings)
         made = await executor(lambda: draft(store, propose, settings, target, ledger, with_requests=False))
+        _tell_rejects(made)
         terms.agreed(made)
         rulings = enforce(made.rulings, terms.override)
 
@@ -189,6 +190,16 @@ async def send(
         if not has_begun:
             for file in difference_files(ledger):
                 file.unlink(missing_ok=True)
+
+
+def _tell_rejects(made: Draft) -> None:
+    """The lines of a feed that say nothing are in no ledger."""
+    loaded = made.proposal.loaded
+    for source, line, reason in loaded.rejects:
+        _log.warning("%s, line %d: %s", made.proposal.sources[source], line, reason, extra={"row": line})
+    more = loaded.rejected - len(loaded.rejects)
+    if more:
+        _log.warning("and %d more invalid lines", more)
 
 
 def _fold(held: HeldState) -> None:

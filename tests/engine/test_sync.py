@@ -314,6 +314,7 @@ def test_a_late_request_of_last_night_does_not_undo_tonight(nights):
     nights.target.world.behave(Behaviour())
     nights.seconds = nights.target.sends[-1][0] + 1  # at once
     nights.sync(ALL, day=False)
+    nights.target.world.catch_up(nights.seconds + 100)
     assert nights.target.members() == {*ALL}
     nights.sync(ALL)
     assert nights.target.members() == {*ALL}
