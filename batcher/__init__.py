@@ -10,7 +10,9 @@ The tour. Data goes one way, from file to ledger:
 - `source` reads CSV, JSON Lines and documents as columns; `targets` know the dialects; `ledger` keeps the results;
   `transport` is one HTTP exchange; `settings` is TOML, environment and flags as one value.
 - `delivery` brings one batch to a final word: its turn, attempts, retries, splitting, blame of the run or of rows.
-- `engine` wires the stages into one task group, and holds the jobs: `apply`, `resume`, `retry`.
+- `state` knows a target from night to night: what is in, out or uncertain, and how that differs from a feed.
+- `engine` wires the stages into one task group, and holds the jobs: `apply`, `resume`, `retry`, and `sync` and `undo`,
+  whose changes come from a state (`drafting`) and pass the guardrails (`guarding`) before they are applied as any.
 - `cli` turns arguments into settings, and reports into text and exit codes.
 - `simulator` is the other side, for trying and testing.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -88,13 +89,18 @@ def inputs_of(changes: Changes) -> Sequence[Path | Pipe]:
 
 
 def ledger_path(inputs: Sequence[Path | Pipe], wish: Path | None, now: float) -> Path:
-    """Where the ledger goes: the wish when it is a file, else `<name>.<UTC time>.ledger` there or beside the input."""
+    """Where the ledger goes: the wish when it is a file, else `<name>.<UTC time>.ledger` there or beside the input.
+
+    A second one within the same second gets a number.
+    """
     if wish is not None and not wish.is_dir():
         return wish
     first = inputs[0]
     name = first.name if isinstance(first, Path) else Path(first.name.strip("<>")).name.replace("-", "stdin")
     folder = wish or (first.parent if isinstance(first, Path) else Path())
-    return folder / f"{name}.{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}.ledger"
+    stem = f"{name}.{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(path for text in names if not (path := folder / f"{text}.ledger").exists())
 
 
 def _observer(follower: Follower | None) -> Observer:

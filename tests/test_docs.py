@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from shell import Shell, state_of
 
+from batcher.core.guardrails import Guardrail
 from batcher.core.verdict import Cause
 from batcher.settings import Settings
 from batcher.targets.minapp import MinApp
@@ -20,7 +21,7 @@ from batcher.targets.minapp import MinApp
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, re.DOTALL)
-TRY, TESTS, MINAPP, SCRUTINIZER, AFTER, RESUME = [text for kind, text in BLOCKS if kind == "bash"]
+TRY, TESTS, MINAPP, SCRUTINIZER, AFTER, NIGHTLY, RESUME = [text for kind, text in BLOCKS if kind == "bash"]
 (LIBRARY,) = [text for kind, text in BLOCKS if kind == "python"]
 
 
@@ -77,6 +78,48 @@ def test_afterwards_and_resuming(bash):
     for block in (AFTER, RESUME):
         result = bash(block)
         assert result.returncode == 0, result.stderr
+
+
+def test_every_night(bash):
+    bash.shell.write("feed.csv", "user_id,group_id\n5,53\n6,53\n")
+    with bash.shell.simulator() as url:
+        target = {"BATCHER_TARGET": "minapp", "BATCHER_URL": url, "BATCHER_TOKEN": "t"}
+        result = bash(NIGHTLY, **target)
+        assert result.returncode == 0, result.stderr
+        assert state_of(url)["groups"] == {"53": [5, 6]}
+
+
+def test_the_guide_from_an_export_to_a_scheduled_job(bash):
+    """Block by block, in order; only the address leads to the simulator. What schedules it is run, too."""
+    text = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["bash"] * 4 + ["crontab", "ini", "ini", "bash", "bash"]
+    here = str(bash.shell.folder)
+    with bash.shell.simulator("--token", "your-token") as url:
+        everybody = {"53": [5], "54": [5], "55": [6], "60": [5], "99": [5, 6]}
+        states = [{}, {}, everybody, everybody, everybody, everybody, everybody]
+        states += [{"53": [5], "54": [5], "60": [5], "99": [5]}, everybody]
+        for (kind, block), expected in zip(blocks, states, strict=True):
+            if kind == "crontab":
+                schedule, command = block.strip().split("  ", 2)[0], block.strip().split("  ", 1)[1]
+                assert len(schedule.split()) == 5
+            elif kind == "ini":
+                command = "".join(re.findall(r"^ExecStart=/usr/local/bin/(.*)$", block, re.MULTILINE))
+            else:
+                command = block
+            result = bash(command.replace("/srv/hr", here), BATCHER_URL=url)
+            assert result.returncode == 0, (block, result.stderr)
+            assert state_of(url)["groups"] == expected, block
+            if "--override" in block:
+                assert b"would be refused: shrink: the feed names 4 pairs, the last good one named 6" in result.stdout
+    assert "batcher_last_success_timestamp_seconds" in (bash.shell.folder / "batcher.prom").read_text("utf-8")
+
+
+def test_the_guide_and_the_guardrails_name_each_other():
+    text = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
+    assert all(f"`{guardrail}`" in text for guardrail in Guardrail)
+    keys = set(re.findall(r"`(max_\w+|empty_feed|protected_\w+|\w+_judged_from)`", text))
+    assert keys <= set(Settings().guard.__struct_fields__)
 
 
 def test_the_library_example(bash):
@@ -137,7 +180,7 @@ def test_the_example_configuration_shows_every_key_with_its_default():
     shown = tomllib.loads(re.sub(r"^# (?=[a-z_]+ = )", "", text, flags=re.MULTILINE))
     defaults = msgspec.to_builtins(Settings())
     defaults["limits"] = {name: getattr(MinApp.limits, name) for name in MinApp.limits.__dataclass_fields__}
-    defaults["guard"]["max_removals"] = 1000  # the only key without a default shows an example
+    defaults["guard"] |= {"max_removals": 1000, "max_additions": 1000}  # what has no default shows an example
     assert shown == defaults
     assert Settings.load(ROOT / "config.example.toml") == Settings()
     for name in ("TARGET", "URL", "RATE", "LEDGER", "MAX_IN_FLIGHT", "MAX_FAILURES", "DEADLINE", "MAX_WAIT", "CONFIG"):

@@ -118,7 +118,7 @@ def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str, is_s
 
     if is_simulated and not quiet:
         say("batcher: simulated: no real target was touched")
-    text = orjson.dumps(report.as_dict()).decode() if as_json else describe(report)
+    text = orjson.dumps(report.as_dict()).decode() if as_json else describe(report, in_one_line=quiet)
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -135,8 +135,8 @@ def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str, is_s
         say(command("results", Path(report.ledger)))
 
 
-def describe(report: Report) -> str:
-    """The summary as text."""
+def describe(report: Report, *, in_one_line: bool = False) -> str:
+    """The summary as text; in one line, as a job that nobody watches leaves it in a mail."""
     changes = " · ".join(
         f"{number:,} {status.label}" for status, number in _ordered(report) if number or status.label == "applied"
     )
@@ -152,7 +152,10 @@ def describe(report: Report) -> str:
     ]
     if not report.input_complete:
         lines.insert(1, "the input was not read to its end")
-    return "\n".join(lines)
+    if report.feed is not None:
+        feed = report.feed
+        lines.insert(0, f"feed: {feed['pairs']:,} pairs in {feed['lines']:,} lines, {feed['rejected']:,} rejected")
+    return f"exit {report.exit_code}: {'; '.join(lines)}" if in_one_line else "\n".join(lines)
 
 
 def _ordered(report: Report) -> list[tuple[Status, int]]:

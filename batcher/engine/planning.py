@@ -35,7 +35,8 @@ class Fingerprints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     settings: str
     inputs: dict[str, str]
-    state: str = ""
+    state: str | None = None
+    """None where it was not looked at."""
     changes: list[str] = []
     """Digests of the additions and removals of a sync."""
 
@@ -118,7 +119,7 @@ def fingerprints(files: Sequence[Path], settings: Settings, basis: Basis | None 
     return Fingerprints(
         blake2b(msgspec.json.encode(sections, order="deterministic"), digest_size=16).hexdigest(),
         {str(file.absolute()): _digest(file) for file in files},
-        basis.state if basis else "",
+        basis.state if basis else None,
         [_digest(file) for file in basis.changes] if basis else [],
     )
 
@@ -135,7 +136,7 @@ def check_unchanged(plan: Bound, now: Fingerprints) -> None:
     changed += [f"{path} is missing" for path in then.inputs if path not in now.inputs]
     if now.settings != then.settings:
         changed.append("the settings are others")
-    if now.state and now.state != then.state:
+    if now.state is not None and now.state != then.state:
         changed.append("the state has changed")
     elif now.changes and now.changes != then.changes:
         changed.append("what differs is something else (dates of validity?)")

@@ -185,9 +185,9 @@ class StateStore:
         self.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
 
     def fingerprint(self) -> str:
-        """Changes whenever the state does."""
+        """Changes whenever the state does; that of one with which no run has begun is empty."""
         facts = self.facts()
-        return f"{facts['state']}-{facts['serial']}"
+        return f"{facts['state']}-{facts['serial']}" if facts["serial"] != "0" else ""
 
     def touched(self) -> None:
         """The state was changed: no plan that was made before holds any more."""
