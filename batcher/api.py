@@ -18,9 +18,10 @@ from batcher.engine import retry as retrying
 from batcher.engine.apply import Pipe
 from batcher.engine.books import OpenWindow
 from batcher.engine.job import settings_of
+from batcher.engine.observing import Observer
 from batcher.engine.outcomes import Outcome, of_rejects, of_settlement
 from batcher.engine.register import state_folder
-from batcher.engine.session import Observer, real_surroundings
+from batcher.engine.session import real_surroundings
 from batcher.settings import Settings
 
 Changes: TypeAlias = str | Path | Iterable[object] | AsyncIterable[object]

@@ -23,9 +23,10 @@ from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import apply
+from batcher.engine.observing import Observer
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
-from batcher.engine.session import Observer, Surroundings
+from batcher.engine.session import Surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
 from batcher.simulator.behaviour import Behaviour, Stage

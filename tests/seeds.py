@@ -39,7 +39,8 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Pipe
 from batcher.engine.books import OpenWindow
-from batcher.engine.session import Observer, Session, Surroundings
+from batcher.engine.observing import Observer
+from batcher.engine.session import Session, Surroundings
 from batcher.engine.summary import report as summary
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences

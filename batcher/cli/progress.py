@@ -10,7 +10,8 @@ from batcher.cli.console import say, standard_error
 from batcher.core.model import Status
 from batcher.core.units import spoken
 from batcher.engine.books import OpenWindow
-from batcher.engine.session import Observer, Session
+from batcher.engine.observing import Observer
+from batcher.engine.session import Session
 
 _REDRAW_SECONDS = 0.2
 _LINE_SECONDS = 10.0

@@ -20,7 +20,7 @@ from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.credentials import credentials
 from batcher.delivery.stopping import Stopping
-from batcher.engine.session import Observer, together
+from batcher.engine.observing import Observer, together
 from batcher.engine.summary import report, when
 from batcher.settings import Settings
 

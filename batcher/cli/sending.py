@@ -22,11 +22,12 @@ from batcher.engine.apply import Pipe
 from batcher.engine.apply import apply as apply_changes
 from batcher.engine.guarding import Override
 from batcher.engine.job import check_new, for_difference, settings_of
+from batcher.engine.observing import Observer
 from batcher.engine.planning import check_unchanged, fingerprints, read_plan
 from batcher.engine.register import state_folder
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
-from batcher.engine.session import Observer, Surroundings, real_surroundings
+from batcher.engine.session import Surroundings, real_surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
 

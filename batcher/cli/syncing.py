@@ -16,9 +16,10 @@ from batcher.core.report import Report
 from batcher.delivery.stopping import Stopping
 from batcher.engine.drafting import Draft
 from batcher.engine.guarding import Override
+from batcher.engine.observing import Observer
 from batcher.engine.planning import Basis, Bound, check_unchanged, fingerprints, read_plan
 from batcher.engine.rotation import rotate
-from batcher.engine.session import Observer, Surroundings
+from batcher.engine.session import Surroundings
 from batcher.engine.sync import Goal, Terms
 from batcher.engine.sync import sync as sync_feed
 from batcher.engine.undo import undo_changes

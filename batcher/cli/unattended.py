@@ -20,8 +20,9 @@ from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.model import Action, Settlement, Status
 from batcher.core.report import Report
 from batcher.engine.books import OpenWindow
+from batcher.engine.observing import Observer
 from batcher.engine.outcomes import of_rejects, of_settlement
-from batcher.engine.session import Observer, Session
+from batcher.engine.session import Session
 from batcher.settings import JobSettings
 
 _LONGEST_AFTER = 60.0

@@ -22,7 +22,8 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, judge, looks_first, on_record
 from batcher.engine.job import ending, finish, reading, remember_run, spool_path, turns_of
-from batcher.engine.session import Observer, Session, Surroundings, check_credentials, make_target
+from batcher.engine.observing import Observer
+from batcher.engine.session import Session, Surroundings, check_credentials, make_target
 from batcher.engine.survey import Protected, survey
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter

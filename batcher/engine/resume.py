@@ -12,7 +12,8 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work, check_unchanged, feed
 from batcher.engine.job import ending, finish, last_end, reading, remember_losses, reopen, turns_of
-from batcher.engine.session import Observer, Session, Surroundings, check_credentials
+from batcher.engine.observing import Observer
+from batcher.engine.session import Session, Surroundings, check_credentials
 from batcher.engine.summary import report
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter

@@ -16,7 +16,8 @@ from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work
 from batcher.engine.job import ending, remember_losses, reopen
-from batcher.engine.session import Observer, Surroundings, check_credentials
+from batcher.engine.observing import Observer
+from batcher.engine.session import Surroundings, check_credentials
 from batcher.engine.summary import report
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader

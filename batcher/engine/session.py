@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ from batcher.engine.admission import Turns
 from batcher.engine.books import Books, Executor, OpenWindow, in_thread
 from batcher.engine.budget import Budget
 from batcher.engine.feed import Work
+from batcher.engine.observing import Observer
 from batcher.engine.register import Register, state_file
 from batcher.engine.run import Run
 from batcher.engine.shared_pace import SharedPacer
@@ -73,33 +74,6 @@ def _http(settings: Settings, secrets: Secrets) -> AbstractAsyncContextManager[T
         _log.warning("target.insecure: nobody verifies who answers at %s, and whoever does gets the token", target.url)
     trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
     return HttpTransport(target.timeout_seconds, trust, secrets)
-
-
-@dataclass(slots=True, eq=False)
-class Observer:
-    """Who looks on while a run works. Both are called on the event loop and must not take long."""
-
-    started: Callable[[Session], None] = lambda _: None
-    opened: Callable[[OpenWindow], None] = lambda _: None
-    settled: Callable[[OpenWindow, Settlement], None] = lambda *_: None
-
-
-def together(observers: Sequence[Observer]) -> Observer:
-    """Several as one."""
-
-    def started(session: Session) -> None:
-        for observer in observers:
-            observer.started(session)
-
-    def opened(window: OpenWindow) -> None:
-        for observer in observers:
-            observer.opened(window)
-
-    def settled(window: OpenWindow, settlement: Settlement) -> None:
-        for observer in observers:
-            observer.settled(window, settlement)
-
-    return Observer(started, opened, settled)
 
 
 @dataclass(slots=True, eq=False)

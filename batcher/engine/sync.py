@@ -25,7 +25,8 @@ from batcher.engine.drafting import Draft, Propose, draft, from_feed, take_snaps
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, on_record
 from batcher.engine.held_state import HeldState, passing_state
 from batcher.engine.job import check_new, difference_files, for_difference
-from batcher.engine.session import Observer, Surroundings, check_credentials, make_target
+from batcher.engine.observing import Observer
+from batcher.engine.session import Surroundings, check_credentials, make_target
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
 from batcher.state.pairs import adopt

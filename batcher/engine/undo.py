@@ -17,9 +17,10 @@ from batcher.engine.drafting import from_changes
 from batcher.engine.guarding import judge
 from batcher.engine.held_state import passing_state
 from batcher.engine.job import check_new, reading
+from batcher.engine.observing import Observer
 from batcher.engine.planning import Basis
 from batcher.engine.register import Register
-from batcher.engine.session import Observer, Surroundings, check_credentials, make_target
+from batcher.engine.session import Surroundings, check_credentials, make_target
 from batcher.engine.survey import Packing, Protected, Survey, survey
 from batcher.engine.sync import Comparison, Goal, Terms, send
 from batcher.ledger.reader import LedgerReader

@@ -7,8 +7,7 @@ count before its removes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,12 @@ import orjson
 import pyarrow as pa
 
 from batcher.core.errors import InputError
-from batcher.core.model import Action, Columns, Key, Keys
+from batcher.core.model import Action, Columns, Keys
 from batcher.source.csv_records import lines_of
-from batcher.source.layout import Field, Fields
+from batcher.source.entries import Entries, Part, parts_of
+from batcher.source.layout import Field
 from batcher.source.records import CHUNK_ROWS, Rows, unfold
-from batcher.source.refine import PLAIN, Refinement
-from batcher.source.rules import LONGEST_NAME, Form, Invalid, action_of, id_of, is_integer, name_of, shown
+from batcher.source.rules import LONGEST_NAME, Form, Invalid, shown
 from batcher.source.uniform import read_uniform
 
 _SMALL_OP = 1024
@@ -160,37 +159,6 @@ def _why_not_json(text: bytes, error: orjson.JSONDecodeError) -> str:
     return f"not valid JSON: {error.msg}, column {error.colno}"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """An entry, and the action of the membership list that it stands in, if it stands in one."""
-
-    entry: object
-    listed: Action | None = None
-
-
-def parts_of(content: object) -> Iterable[Part]:
-    """The entries of a line or a document."""
-    if isinstance(content, list):
-        return [Part(entry) for entry in content]
-    if isinstance(content, dict) and "membership" in content:
-        if len(content) > 1:
-            return [Part(Invalid("beside membership nothing else may stand"))]
-        return _membership(content["membership"])
-    return [Part(content)]
-
-
-def _membership(content: object) -> Iterable[Part]:
-    if not isinstance(content, dict) or not content.keys() <= {action.label for action in Action}:
-        return [Part(Invalid("membership must be an object with the lists add and remove"))]
-    parts: list[Part] = []
-    for action in Action:
-        listed = content.get(action.label, [])
-        if not isinstance(listed, list):
-            return [Part(Invalid(f"membership: {action.label} must be a list"))]
-        parts += [Part(entry, action) for entry in listed]
-    return parts
-
-
 def _collect(
     parts: Iterable[tuple[int, Part]], entries: Entries, source: int, *, in_document: bool
 ) -> Iterator[Columns]:
@@ -213,118 +181,3 @@ def _collect(
             yield rows.columns()
     if len(rows):
         yield rows.columns()
-
-
-def _plain(value: object) -> str:
-    """What a condition is asked about."""
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-class Entries:
-    """How to read one JSON entry."""
-
-    def __init__(self, fields: Fields, *, ids_only: bool, refinement: Refinement = PLAIN) -> None:
-        self.ids_only = ids_only
-        self._fields = fields
-        self._refinement = refinement
-
-    def plain_names(self, keys: Iterable[str]) -> tuple[str, Field, Field] | None:
-        """The keys of op, user and group, when each is there under exactly one name."""
-        if self._refinement is not PLAIN:
-            return None
-        present = set(keys)
-        ops = [name for name in self._fields.op if name in present]
-        users = [field for field in self._fields.user if field.name in present]
-        groups = [field for field in self._fields.group if field.name in present]
-        if not len(ops) == len(users) == len(groups) == 1 or present & {"users", "groups", "membership"}:
-            return None
-        if self.ids_only and Form.NAME in {users[0].form, groups[0].form}:
-            return None
-        return ops[0], users[0], groups[0]
-
-    def read(self, part: Part, *, in_document: bool) -> tuple[Action, Sequence[Key], Sequence[Key]]:
-        """An entry as an action, users and groups; none of these when it does not count.
-
-        Raises:
-            Invalid: When it is no change.
-
-        """
-        entry = part.entry
-        if isinstance(entry, Invalid):
-            raise entry
-        if not isinstance(entry, dict):
-            raise Invalid(f"not an object: {shown(entry)}")
-        if not self._refinement.counts(lambda column: _plain(entry.get(column))):
-            return Action.ADD, [], []
-        action = part.listed if part.listed is not None else self._action(entry)
-        if entry.get("path", "/membership") != "/membership":
-            raise Invalid(f"path {shown(entry['path'])} is not /membership")
-        in_document = in_document or part.listed is not None  # a membership object is a document also on a line
-        users = self._side(entry, self._fields.user, "user", in_document=in_document)
-        groups = self._side(entry, self._fields.group, "group", in_document=in_document)
-        return action, users, groups
-
-    def _action(self, entry: dict[str, object]) -> Action:
-        if not self._fields.op:
-            return Action.ADD
-        present = [name for name in self._fields.op if entry.get(name) is not None]
-        if len(present) > 1:
-            raise Invalid(f"more than one op: {' and '.join(present)}; give one of them")
-        return action_of(entry[present[0]] if present else None)
-
-    def _side(
-        self, entry: dict[str, object], fields: Sequence[Field], label: str, *, in_document: bool
-    ) -> Sequence[Key]:
-        """The users or the groups of an entry."""
-        plural = f"{label}s"
-        beside = [field.name for field in fields if entry.get(field.name) is not None]
-        if plural in entry:
-            if beside:
-                raise Invalid(f"both {beside[0]} and the list {plural}; give one of them")
-            keys = self._list(entry[plural], label)
-        elif beside or label == "user" or not self._refinement.constants:
-            keys = [self._one(entry, fields, label, in_document=in_document)]
-        else:
-            keys = []
-        return self._refined(keys, label) if self._refinement.reshapes else keys
-
-    def _refined(self, keys: Sequence[Key], label: str) -> Sequence[Key]:
-        refine = self._refinement.user if label == "user" else self._refinement.group
-        texts = list(refine([str(key) for key in keys]))
-        if texts == [str(key) for key in keys]:
-            return keys
-        return [id_of(text, label) if self.ids_only or is_integer(text) else name_of(text, label) for text in texts]
-
-    def _list(self, values: object, label: str) -> Sequence[Key]:
-        if not isinstance(values, list) or not values:
-            raise Invalid(f"{label}s must be a list that is not empty")
-        return [self._key(value, Form.OPEN, label) for value in values]
-
-    def _one(self, entry: dict[str, object], fields: Sequence[Field], label: str, *, in_document: bool) -> Key:
-        present = [field for field in fields if entry.get(field.name) is not None]
-        if not present:
-            raise Invalid(f"{label} is missing")
-        if len(present) > 1:
-            raise Invalid(f"more than one {label}: {' and '.join(field.name for field in present)}; give one of them")
-        (field,) = present
-        form = Form.OPEN if in_document and field.form is Form.ID else field.form
-        return self._key(entry[field.name], form, label)
-
-    def _key(self, value: object, form: Form, label: str) -> Key:
-        if isinstance(value, str):
-            if not value:
-                raise Invalid(f"{label} is empty")
-            if self.ids_only:
-                raise Invalid(f"{label} {shown(value)} is a text; this target takes integer ids only")
-            if form is Form.ID:
-                raise Invalid(f"{label} {shown(value)} is a text under the name of an id; for names use {label}_name")
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise Invalid(f"{label} is not UTF-8: {shown(value)}") from None
-            return name_of(value, label)
-        if type(value) is not int:
-            raise Invalid(f"{label} {shown(value)} is neither an integer (within 64 bits) nor a text")
-        if form is Form.NAME:
-            raise Invalid(f"{label} {value} is a number under the name of a name; for ids use {label}_id")
-        return id_of(value, label)

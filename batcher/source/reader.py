@@ -14,8 +14,9 @@ from batcher.core.errors import EmptyInputError, InputError
 from batcher.core.model import Columns, Position
 from batcher.source.csv import CsvParser
 from batcher.source.csv_records import Forms
+from batcher.source.entries import Entries
 from batcher.source.foreign import SPREADSHEETS, Sheet, Transcoded, is_utf16
-from batcher.source.jsonl import Entries, JsonParser, read_document
+from batcher.source.jsonl import JsonParser, read_document
 from batcher.source.layout import Fields
 from batcher.source.lines import LONGEST_LINE, WAITS, Lines, Stream, TooLong, Waits
 from batcher.source.records import Rows

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.core.errors import InputError
-from batcher.source.jsonl import Entries, read_carefully, read_clean, read_document
+from batcher.source.entries import Entries
+from batcher.source.jsonl import read_carefully, read_clean, read_document
 from batcher.source.layout import Fields
 
 ANY = Entries(Fields.of({}, ids_only=False), ids_only=False)
