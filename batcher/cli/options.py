@@ -194,7 +194,7 @@ _KEYS = {
 
 
 def goal_of(
-    files: Sequence[str], settings: Settings, current: Sequence[Path], *, bootstrap: bool, from_nothing: bool
+    feed: Sequence[Path], settings: Settings, current: Sequence[Path], *, bootstrap: bool, from_nothing: bool
 ) -> Goal:
     """What a sync is to bring about.
 
@@ -210,7 +210,7 @@ def goal_of(
     if from_nothing and not bootstrap:
         raise ConfigurationError("--from-nothing belongs to --bootstrap, which makes the state")
     state = Path(settings.sync.state).expanduser() if settings.sync.state else None
-    return Goal([Path(file) for file in files], state, current, bootstrap)
+    return Goal(feed, state, current, bootstrap)
 
 
 def override_of(names: Sequence[str], reason: str) -> Override:

@@ -11,6 +11,7 @@ import click
 
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, say, set_up
+from batcher.cli.standard_input import as_files
 
 if TYPE_CHECKING:
     from batcher.engine.guarding import Override
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _DIFFERENT = 8
 _SHOWN_PAIRS = 5
+_SHOWN_GROUPS = 10
 
 
 @click.command()
@@ -65,13 +67,18 @@ def plan(
     def work() -> int:
         import orjson
 
+        from batcher.core.errors import InputError
+
         given = opt.override_of(override, reason)
+        if output is not None and "-" in files:
+            raise InputError("a plan cannot be bound to standard input; give a file")
         settings = opt.load_settings(config, flags)
         if simulate:
             settings = settings.for_simulation()
         if flags["state"] or current or bootstrap:
-            goal = opt.goal_of(files, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
-            content = _of_sync(goal, settings, given, is_simulated=simulate)
+            with as_files(files) as paths:
+                goal = opt.goal_of(paths, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
+                content = _of_sync(goal, settings, given, is_simulated=simulate)
         else:
             content = _of_changes(files, settings, given, is_bound=output is not None)
         if output is not None:
@@ -86,7 +93,6 @@ def plan(
 
 
 def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is_bound: bool) -> dict[str, Any]:
-    from batcher.core.errors import InputError
     from batcher.core.guardrails import override
     from batcher.core.patterns import Patterns
     from batcher.engine.guarding import judge
@@ -96,20 +102,13 @@ def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is
     from batcher.engine.survey import Packing, Protected, survey
     from batcher.source.reader import Input
 
-    if is_bound and "-" in files:
-        raise InputError("a plan cannot be bound to standard input; give a file")
     target, guard = make_target(settings), settings.guard
-    paths = [_readable(file) for file in files]
-    inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
     packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
     protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
-    try:
+    with as_files(files) as paths:
+        inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
         seen = survey(inputs, reading(settings, target.ids_only), packing, protected)
         content = bind("apply", paths, settings) if is_bound else {}
-    finally:
-        for file, path in zip(files, paths, strict=True):
-            if file == "-":
-                path.unlink()
     return content | described(settings, target, seen, override(judge(seen, guard), given.guardrails))
 
 
@@ -193,25 +192,14 @@ def _told_difference(content: dict[str, Any]) -> list[str]:
     feed = content["feed"]
     before = f", the last good one {feed['last_pairs']:,}" if feed["last_pairs"] else ""
     lines = [f"the feed: {feed['lines']:,} lines, {feed['rejected']:,} rejected, {feed['pairs']:,} pairs{before}"]
-    width = max((len(str(item["group"])) for item in content["groups"]), default=0)
-    lines += [f"  {item['group']!s:<{width}}  +{item['add']:,} -{item['remove']:,}" for item in content["groups"]]
+    width = max((len(str(item["group"])) for item in content["groups"][:_SHOWN_GROUPS]), default=0)
+    shown = content["groups"][:_SHOWN_GROUPS]
+    lines += [f"  {item['group']!s:<{width}}  +{item['add']:,} -{item['remove']:,}" for item in shown]
+    if len(content["groups"]) > len(shown):
+        lines.append(f"  … and {len(content['groups']) - len(shown):,} more groups")
     for word, mark in (("add", "+"), ("remove", "-")):
         pairs = content["sample"][word]
         lines += [f"  {mark} {user} in {group}" for user, group in pairs[:_SHOWN_PAIRS]]
         if changes_more := content["changes"][word] - len(pairs[:_SHOWN_PAIRS]):
             lines.append(f"  {mark} … and {changes_more:,} more")
     return lines
-
-
-def _readable(file: str) -> Path:
-    """The file, or standard input as one that can be read in several passes."""
-    import os
-    import shutil
-    import tempfile
-
-    if file != "-":
-        return Path(file)
-    descriptor, name = tempfile.mkstemp(prefix="batcher-")
-    with os.fdopen(descriptor, "wb") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-    return Path(name)

@@ -9,6 +9,7 @@ import click
 
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, set_up
+from batcher.cli.standard_input import as_files
 
 
 @click.command()
@@ -47,8 +48,8 @@ def sync(
 ) -> None:
     """Bring the target to what a feed says.
 
-    Each FILE is part of the feed: who is to be in which group. What differs from the state, or from the snapshot
-    --current, passes the guardrails and is sent.
+    Each FILE is part of the feed: who is to be in which group; - is standard input. What differs from the state, or
+    from the snapshot --current, passes the guardrails and is sent.
     """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
@@ -58,8 +59,14 @@ def sync(
         from batcher.cli.unattended import Job
 
         settings, given = opt.load_settings(config, flags), opt.override_of(override, reason)
-        goal = opt.goal_of(files, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
         output = Output(json, quiet, simulate)
-        return Job(settings.job, "sync").run(lambda job: syncing.sync(goal, settings, given, plan, output, job))
+
+        def sync_all(job: Job) -> int:
+            with as_files(files) as paths:
+                goal = opt.goal_of(paths, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
+                beside = Path("stdin" if files[0] == "-" else files[0])
+                return syncing.sync(goal, beside, settings, given, plan, output, job)
+
+        return Job(settings.job, "sync").run(sync_all)
 
     guarded(work, verbose=verbose)

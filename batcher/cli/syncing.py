@@ -33,11 +33,13 @@ def _be_frugal() -> None:
     atexit.register(gc.unfreeze)  # what is frozen looks like a leak to DuckDB, which looks for them at the end
 
 
-def sync(goal: Goal, settings: Settings, given: Override, plan: Path | None, output: Output, job: Job) -> int:
-    """Run `sync`; returns the exit code."""
+def sync(
+    goal: Goal, beside: Path, settings: Settings, given: Override, plan: Path | None, output: Output, job: Job
+) -> int:
+    """Run `sync`; returns the exit code. The ledger goes `beside` this file, unless it is said where."""
     _be_frugal()
     bound = read_plan(plan) if plan else None
-    path = new_ledger(goal.feed, settings)
+    path = new_ledger([beside], settings)
 
     def agreed(draft: Draft) -> None:
         if bound is not None:

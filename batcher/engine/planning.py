@@ -164,6 +164,7 @@ def described(
         "rate": str(speed) if speed else "none",
         "seconds": round(_seconds(settings, target, limits, seen.requests, sendable), 1),
         "largest_groups": [{"group": g, "changes": n} for g, n in seen.groups.most_common(_MOST_GROUPS)],
+        "groups": [{"group": g, "changes": n} for g, n in seen.groups.most_common()],
         "rejects": [{"source": s, "line": n, "reason": r} for s, n, r in seen.first_rejects],
         "guardrails": told(rulings),
         "refused_by": [f"{ruling.guardrail}: {ruling.figures}" for ruling in rulings if ruling.stops]

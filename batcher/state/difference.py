@@ -18,6 +18,7 @@ _NAMED = '("group" IN (SELECT "group" FROM named UNION ALL SELECT "group" FROM f
 """Groups of which this feed or an earlier one has spoken."""
 
 
+_MOST_GROUPS = 100_000
 _FED, _IS_KNOWN = 16, 32
 """Bits above the two of `Known` and the two of `Wish`."""
 
@@ -35,7 +36,7 @@ class Sample:
     """Some of what is to be sent, for people."""
 
     groups: list[tuple[Key, int, int]]
-    """The groups with the most changes: additions, removals."""
+    """Of the groups with the most changes, a hundred thousand: additions, removals."""
     adds: list[tuple[Key, Key]]
     removals: list[tuple[Key, Key]]
 
@@ -100,7 +101,7 @@ class Difference:
             """SELECT "group", sum(1 - out)::BIGINT, sum(out)::BIGINT FROM
             (SELECT "group", 0 AS out FROM adds UNION ALL SELECT "group", 1 AS out FROM removals)
             GROUP BY "group" ORDER BY count(*) DESC, "group" LIMIT ?""",
-            (count,),
+            (_MOST_GROUPS,),
         ).fetchall()
         some = 'SELECT "user", "group" FROM {} ORDER BY "group", "user" LIMIT ?'
         return Sample(groups, *(run(some.format(table), (count,)).fetchall() for table in ("adds", "removals")))

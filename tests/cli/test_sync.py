@@ -226,6 +226,16 @@ def test_what_an_unattended_job_leaves_behind(synced):
     assert synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--log-file", "no/such").returncode == 2
 
 
+def test_a_feed_from_standard_input(synced):
+    said = synced.run("sync", "-", "--state", "s", "--simulate", "--quiet", stdin=MORE.encode())
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith(b"exit 0: feed: 61 pairs in 61 lines, 0 rejected; 1 changes: 1 applied; 1 request")
+    assert said.stdout.count(b"\n") == 1
+    assert [path.name[:6] for path in synced.folder.glob("stdin.*.ledger")] == ["stdin."]
+    planned = synced.run("plan", "-", "--state", "s", "--simulate", "-o", "p.json", stdin=MORE.encode())
+    assert planned.returncode == 2
+
+
 def test_keep(synced):
     for night in range(2, 5):
         result = synced.run(
