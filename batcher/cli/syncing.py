@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import logging
 from pathlib import Path
 
 from batcher.cli.memory import be_frugal
@@ -18,14 +17,11 @@ from batcher.engine.drafting import Draft
 from batcher.engine.guarding import Override
 from batcher.engine.observing import Observer
 from batcher.engine.planning import Basis, Bound, check_unchanged, fingerprints, read_plan
-from batcher.engine.rotation import rotate
 from batcher.engine.session import Surroundings
 from batcher.engine.sync import Goal, Terms
 from batcher.engine.sync import sync as sync_feed
 from batcher.engine.undo import undo_changes
 from batcher.settings import Settings
-
-_log = logging.getLogger(__name__)
 
 
 def _be_frugal() -> None:
@@ -62,11 +58,7 @@ def sync(
             is_simulated=output.is_simulated,
         )
 
-    code = new_run(work, path, goal.state or path, settings, [], output, job)
-    if settings.job.keep and goal.state is not None:
-        for gone in rotate(goal.state, settings.job.keep):
-            _log.info("the ledger %s is older than the last %d and was removed", gone, settings.job.keep)
-    return code
+    return new_run(work, path, goal.state or path, settings, [], output, job)
 
 
 def undo(bound: Bound, settings: Settings, given: Override, output: Output, job: Job) -> int:

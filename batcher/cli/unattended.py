@@ -86,12 +86,12 @@ class LogFile(logging.Handler):
     """JSON, a line per event: what the run says, each batch, and each row that was not applied."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(logging.INFO)
         self._run = ""
         try:
             self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0)
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
+        super().__init__(logging.INFO)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write what was said."""

@@ -60,9 +60,7 @@ def undo(
         if simulate:
             settings = settings.for_simulation()
         plan = output or ledger.with_name(f"{ledger.name}.undo.json")
-        made = compile_undo(
-            ledger, later, settings, plan.with_suffix(""), state=state, state_folder=state_folder(os.environ)
-        )
+        made = compile_undo(ledger, later, settings, plan, state=state, state_folder=state_folder(os.environ))
         content = bind("undo", made.changes, settings, state=made.state, basis=made.basis)
         content |= described(settings, make_target(settings), made.seen, made.rulings)
         content["undo"] = _content(made, ledger)

@@ -21,7 +21,7 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, judge, looks_first, on_record
-from batcher.engine.job import ending, finish, reading, remember_run, spool_path, turns_of
+from batcher.engine.job import BEGUN, STATE, ending, finish, reading, remember_runs, spool_path, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.session import Session, Surroundings, check_credentials, make_target
 from batcher.engine.survey import Protected, survey
@@ -51,8 +51,8 @@ class Occasion:
     """More to be known of the run."""
     begun: Callable[[str], None]
     """Given the run's name when its ledger is there and nothing was sent yet."""
-    earlier: Path | None = None
-    """A ledger whose requests may still arrive."""
+    earlier: Sequence[Path] = ()
+    """Ledgers whose requests may still arrive, the last first."""
     is_judged: bool = False
     """The guardrails have spoken already."""
 
@@ -104,13 +104,14 @@ async def apply(
                 rulings = await _look_first(inputs, how, settings, spool, surroundings, stopping, override)
             facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
             facts |= {**on_record(rulings, override), **occasion.facts}
-            if occasion.earlier is not None:
-                remember_run(session, occasion.earlier)
+            facts |= {"canary": str(settings.guard.canary), **remember_runs(session, occasion.earlier)}
             ledger.begin_run(facts, [_source_facts(item, spool) for item in inputs])
             await surroundings.executor(lambda: occasion.begun(facts["run"]))
             is_kept = True
+            if STATE in facts:
+                ledger.set_fact(BEGUN, "yes")
             session.register_at_first_send(facts)
-            turns = turns_of(facts, settings.guard.canary)
+            turns = turns_of(facts)
             windower = Windower(window_rows=window_rows, canary=turns.canary, in_turn=turns.in_turn)
             works = feed(inputs, how, Position(), windower, surroundings.executor, spool)
             run = await session.work("apply", works, credentials, observer or Observer(), turns)

@@ -9,14 +9,13 @@ from datetime import date
 from pathlib import Path
 
 from batcher.core.errors import EmptyInputError, InputError
-from batcher.core.guardrails import Bounds, Feed, Ruling, judge_feed
+from batcher.core.guardrails import Bounds, Changes, Feed, Ruling, judge_changes, judge_feed
 from batcher.core.model import Columns, Position
 from batcher.core.patterns import Patterns
 from batcher.core.target import Target
-from batcher.engine.guarding import judge
 from batcher.engine.job import difference_files, feed_reading, for_difference, reading
-from batcher.engine.survey import Packing, Protected, Survey, survey
-from batcher.settings import Settings
+from batcher.engine.survey import Packing, Survey, survey
+from batcher.settings import GuardSettings, Settings
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
 from batcher.source.reader import Input, Reading, read
@@ -25,6 +24,7 @@ from batcher.state.pairs import Loaded, as_they_say, load, said_to_be_in
 from batcher.state.store import StateStore
 
 _SAMPLE = 10
+_MOST_PROTECTED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) ->
     loaded = load(store, "snapshot", said_to_be_in(_stretches(current, how, "")))
     if loaded.rejected:
         raise _invalid("--current", current, loaded)
-    if not loaded.rows:
-        raise InputError(f"--current: there is no pair in {current[0]}; if the target is empty: --from-nothing")
+    if len(loaded.sources) < len(current):
+        raise InputError("--current: there is no pair in one of the files; if the target is empty: --from-nothing")
 
 
 def draft(
@@ -120,16 +120,28 @@ def draft(
     adds, removals = difference_files(ledger)
     proposal.difference.write(adds, removals)
     files = [adds, removals] if settings.sync.order == "adds-first" else [removals, adds]
-    guard = settings.guard
-    protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
-    if with_requests or guard.protected_users or guard.protected_groups:
-        packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered) if with_requests else None
+    if with_requests:
+        packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
         inputs = [Input(file.name, file) for file in files]
-        seen = survey(inputs, reading(for_difference(settings), target.ids_only), packing, protected)
+        seen = survey(inputs, reading(for_difference(settings), target.ids_only), packing)
     else:
         seen = Survey(*proposal.difference.counts())
-    rulings = [*judge_feed(proposal.feed, proposal.bounds), *judge(seen, guard)]
+    feed = proposal.feed
+    changes = Changes(feed.additions, feed.removals, _protected(proposal.difference, settings.guard))
+    rulings = [*judge_feed(feed, proposal.bounds), *judge_changes(changes, proposal.bounds)]
     return Draft(files, proposal, rulings, seen, proposal.difference.sample(_SAMPLE), store.fingerprint())
+
+
+def _protected(difference: Difference, guard: GuardSettings) -> set[str]:
+    """Some of the protected ones that are touched."""
+    found: set[str] = set()
+    for label, patterns in (("user", guard.protected_users), ("group", guard.protected_groups)):
+        meant = Patterns(patterns)
+        for keys in difference.fresh(label) if meant else ():
+            found |= {f"{label} {key}" for key in meant.among(keys)}
+            if len(found) > _MOST_PROTECTED:
+                break
+    return found
 
 
 def _stretches(files: Sequence[Path], how: Reading, form: str) -> Iterator[Columns]:
@@ -143,6 +155,6 @@ def _stretches(files: Sequence[Path], how: Reading, form: str) -> Iterator[Colum
 def _invalid(what: str, files: Sequence[Path], loaded: Loaded) -> InputError:
     source, line, reason = loaded.rejects[0]
     return InputError(
-        f"{what}: {loaded.rejected} of {loaded.rows} lines are invalid, nothing was sent; the first is"
+        f"{what}: {loaded.rejected} of {loaded.lines} lines are invalid, nothing was sent; the first is"
         f" {files[source]}, line {line}: {reason}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -13,21 +13,21 @@ from typing import Self
 from batcher.engine.job import CLOSED
 from batcher.ledger.writer import LedgerWriter
 from batcher.state.folding import fold, is_own
-from batcher.state.store import Binding, KnownRun, StateStore, hold
+from batcher.state.store import Binding, KnownRun, StateStore, hold, lock_file
 
 
 class HeldState:
-    """Use it as a context. `earlier` is the ledger of the last run, as long as it may tell news.
+    """Use it as a context. `runs` are those of the state, the last first, whose ledgers are there.
 
-    A state that was made by this run, and never begun, leaves nothing behind.
+    A state that this run makes has its name only once something was begun; else it leaves nothing behind.
     """
 
     def __init__(self, path: Path, binding: Binding, *, is_new: bool) -> None:
         self.path = path
-        self.earlier: KnownRun | None = None
+        self.runs: Sequence[KnownRun] = ()
         self._binding = binding
         self._is_new = is_new
-        self._is_kept = not is_new
+        self._file = path.with_name(f"{path.name}.new") if is_new else path
         self._ledger: LedgerWriter | None = None
         self._stack = ExitStack()
 
@@ -40,10 +40,12 @@ class HeldState:
 
         """
         with ExitStack() as stack:
+            stack.callback(self._clear)
             stack.callback(os.close, hold(self.path))
             if self._is_new:
-                StateStore.create(self.path, self._binding).close()
-                stack.callback(self._drop)
+                StateStore.check_new(self.path)
+                _remove(self._file)
+                StateStore.create(self._file, self._binding).close()
             else:
                 with self.opened() as store:
                     self._take_in(store, stack)
@@ -58,14 +60,19 @@ class HeldState:
     @contextmanager
     def opened(self) -> Iterator[StateStore]:
         """The state, for a short time: its memory is needed while a run works."""
-        with StateStore.open(self.path, self._binding) as store:
+        with StateStore.open(self._file, self._binding) as store:
             yield store
 
-    def begun(self) -> None:
-        """A run begins: nobody goes on with the ledger before it."""
-        self._is_kept = True
+    def take_over(self, now: float) -> None:
+        """A run is about to begin (UTC seconds): nobody goes on with the ledger before it."""
         if self._ledger is not None:
-            self._ledger.set_fact(CLOSED, "yes")
+            self._ledger.set_fact(CLOSED, repr(now))
+
+    def keep(self) -> None:
+        """Something was begun: the state stays, and has its name."""
+        if self._file != self.path:
+            self._file.rename(self.path)
+            self._file = self.path
 
     def fold(self) -> None:
         """Take in what the last run's ledger tells."""
@@ -74,17 +81,25 @@ class HeldState:
                 fold(store, run)
 
     def _take_in(self, store: StateStore, stack: ExitStack) -> None:
-        for run in store.runs():
+        runs = store.runs()
+        self.runs = [run for run in reversed(runs) if run.ledger.is_file()]
+        for run in runs:
             if run.is_open:
                 if is_own(run):
                     self._ledger = LedgerWriter.open(run.ledger)
                     stack.callback(self._ledger.close)
-                    self.earlier = run
                 fold(store, run)
 
-    def _drop(self) -> None:
-        if not self._is_kept:
-            self.path.unlink(missing_ok=True)
+    def _clear(self) -> None:
+        if self._file != self.path:
+            _remove(self._file)
+        if not self.path.exists():
+            lock_file(self.path).unlink(missing_ok=True)
+
+
+def _remove(state: Path) -> None:
+    for suffix in ("", ".wal"):
+        state.with_name(state.name + suffix).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+
+import orjson
 
 from batcher.core.errors import GuardrailError, LedgerError
 from batcher.core.model import Status
@@ -26,8 +29,16 @@ from batcher.source.refine import PLAIN, Condition, Refinement, Validity
 from batcher.source.spool import Spool, was_whole
 from batcher.source.windows import Windower
 
+_log = logging.getLogger(__name__)
+
 CLOSED = "closed"
-"""The fact of a ledger that a later run with the same state has taken over."""
+"""The fact of a ledger that a later run with the same state has taken over, and when (UTC seconds)."""
+STATE = "state"
+"""The fact of a ledger that has a run for a state, and for which."""
+BEGUN = "begun"
+"""The fact of such a ledger that the state knows of the run."""
+_EARLIER = "earlier"
+"""The fact that tells, as a list, which ledgers' requests could still arrive when the run began."""
 
 
 def settings_of(ledger: Path) -> Settings:
@@ -123,9 +134,11 @@ def reopen(
         facts, sources = reader.facts(), reader.sources()
     if not facts:
         raise LedgerError(f"{ledger.path} holds no run yet; start one with batcher apply --ledger {ledger.path}")
+    if STATE in facts and BEGUN not in facts:
+        raise LedgerError(f"{ledger.path}: the run was not begun, and nothing was sent; run its command again")
     if CLOSED in facts:
         raise LedgerError(
-            f"{ledger.path} was closed by a later run with the state {facts['state']}: what it left open is part of"
+            f"{ledger.path} was closed by a later run with the state {facts[STATE]}: what it left open is part of"
             " that run's difference, and of the next sync's"
         )
     settings = Settings.from_json(facts["settings"]).replace(**(overrides or {}))
@@ -149,25 +162,46 @@ def remember_losses(session: Session, reader: LedgerReader, *, is_foreign: bool 
         session.remember_lost(reader.window(settlement.window), settlement, latest, is_foreign=is_foreign)
 
 
-def remember_run(session: Session, ledger: Path) -> None:
-    """What another run's ledger has lost, or left open, may still arrive."""
-    with LedgerReader(ledger) as reader:
-        remember_losses(session, reader, is_foreign=True)
-        lost_at = last_end(reader, session.surroundings)
-        for number in reader.window_ids(unsettled_only=True):
-            session.remember_lost(reader.window(number), None, lost_at, is_foreign=True)
+def remember_runs(session: Session, ledgers: Sequence[Path]) -> Mapping[str, str]:
+    """What the last runs (the newest first) have lost, or left open, may still arrive; a fact for who goes on."""
+    recent = []
+    now = session.surroundings.clock.utc()
+    for ledger in ledgers:
+        try:
+            with LedgerReader(ledger) as reader:
+                lost_at = last_end(reader, session.surroundings)
+                if lost_at + session.late.grace < now:
+                    break  # what came before it ended before it
+                remember_losses(session, reader, is_foreign=True)
+                for number in reader.window_ids(unsettled_only=True):
+                    session.remember_lost(reader.window(number), None, lost_at, is_foreign=True)
+                recent.append(str(ledger.absolute()))
+        except LedgerError as error:
+            _log.warning("%s; what it has lost is not known", error)
+    return {_EARLIER: orjson.dumps(recent).decode()} if recent else {}
+
+
+def remember_earlier(session: Session, facts: Mapping[str, str]) -> None:
+    """The same for a run that is gone on with."""
+    remember_runs(session, [Path(path) for path in orjson.loads(facts.get(_EARLIER, "[]")) if Path(path).is_file()])
 
 
 def last_end(reader: LedgerReader, surroundings: Surroundings) -> float:
-    """When (UTC) the unsettled requests of the last session count as lost: at its end, or now after a crash."""
+    """When (UTC) the unsettled requests of the last session count as lost.
+
+    At its end; after a crash when another run took over, or now.
+    """
     sessions = reader.sessions()
     ended = sessions[-1].ended if sessions else None
-    return surroundings.clock.utc() if ended is None else ended
+    if ended is not None:
+        return ended
+    taken_over = reader.facts().get(CLOSED)
+    return surroundings.clock.utc() if taken_over is None else float(taken_over)
 
 
-def turns_of(facts: Mapping[str, str], canary: int = 0) -> Turns:
+def turns_of(facts: Mapping[str, str], *, canary_is_over: bool = False) -> Turns:
     """What must be settled before what in this run."""
-    return Turns(canary, facts.get("in_turn") == "yes")
+    return Turns(0 if canary_is_over else int(facts.get("canary", "0")), facts.get("in_turn") == "yes")
 
 
 def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | None) -> None:  # noqa: FBT001

@@ -31,10 +31,10 @@ _NOT_BINDING_GUARDS = ("max_failures", "deadline", "canary")
 
 
 class Fingerprints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a plan rests on: digests of files by their paths, of the settings, and the moment of the state."""
+    """What a plan rests on: paths and digests of files in their order, of the settings, and the moment of the state."""
 
     settings: str
-    inputs: dict[str, str]
+    inputs: list[tuple[str, str]]
     state: str | None = None
     """None where it was not looked at."""
     changes: list[str] = []
@@ -118,7 +118,7 @@ def fingerprints(files: Sequence[Path], settings: Settings, basis: Basis | None 
         del sections["guard"][key]
     return Fingerprints(
         blake2b(msgspec.json.encode(sections, order="deterministic"), digest_size=16).hexdigest(),
-        {str(file.absolute()): _digest(file) for file in files},
+        [(str(file.absolute()), _digest(file)) for file in files],
         basis.state if basis else None,
         [_digest(file) for file in basis.changes] if basis else [],
     )
@@ -132,8 +132,10 @@ def check_unchanged(plan: Bound, now: Fingerprints) -> None:
 
     """
     then = plan.fingerprints
-    changed = [f"{path} was changed" for path, digest in now.inputs.items() if then.inputs.get(path) != digest]
-    changed += [f"{path} is missing" for path in then.inputs if path not in now.inputs]
+    digests = dict(then.inputs)
+    changed = [f"{path} was changed" for path, digest in now.inputs if digests.get(path, digest) != digest]
+    if [path for path, _ in now.inputs] != [path for path, _ in then.inputs]:
+        changed.append("the files are others, or in another order")
     if now.settings != then.settings:
         changed.append("the settings are others")
     if now.state is not None and now.state != then.state:

@@ -11,7 +11,7 @@ from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work, check_unchanged, feed
-from batcher.engine.job import ending, finish, last_end, reading, remember_losses, reopen, turns_of
+from batcher.engine.job import ending, finish, last_end, reading, remember_earlier, remember_losses, reopen, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.session import Session, Surroundings, check_credentials
 from batcher.engine.summary import report
@@ -57,12 +57,14 @@ async def resume(
             lost_at = last_end(reader, surroundings)
             was_broken = any(session.cause == Cause.INPUT.name for session in reader.sessions())
             remember_losses(session, reader)
+            remember_earlier(session, facts)
+            canary_is_over = next_window > 0 and 0 not in reader.window_ids(unsettled_only=True)
         if facts.get("spool") == "growing":
             _close_spool(ledger, inputs[0].path, position)
         for number, source in enumerate(sources):
             check_unchanged(number, inputs[number], how, source, was_broken=was_broken)
-        turns = turns_of(facts)
-        windower = Windower(next_window, next_row, window_rows, in_turn=turns.in_turn)
+        turns = turns_of(facts, canary_is_over=canary_is_over)
+        windower = Windower(next_window, next_row, window_rows, canary=turns.canary, in_turn=turns.in_turn)
         works = _resumed(session, inputs, how, position, windower, lost_at)
         run = await session.work("resume", works, credentials, observer or Observer(), turns)
         finish(session, run.admission.all_read, windower, None)

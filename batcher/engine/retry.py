@@ -15,7 +15,7 @@ from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work
-from batcher.engine.job import ending, remember_losses, reopen
+from batcher.engine.job import ending, remember_earlier, remember_losses, reopen, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.session import Surroundings, check_credentials
 from batcher.engine.summary import report
@@ -45,14 +45,16 @@ async def retry(
     stopping = stopping or Stopping()
     ledger = LedgerWriter.open(ledger_path)
     try:
-        session, _, _ = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
+        session, facts, _ = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
         check_credentials(session.target, credentials)
         unfinished = report(ledger_path)
         if unfinished.changes[Status.PENDING] or (unfinished.next or "").startswith("batcher resume"):
             raise LedgerError(f"{ledger_path} has pending changes; first: {command('resume', ledger_path)}")
         with LedgerReader(ledger_path) as reader:
             remember_losses(session, reader)
-        run = await session.work("retry", _retried(ledger_path), credentials, observer or Observer())
+            remember_earlier(session, facts)
+        turns = turns_of(facts, canary_is_over=True)
+        run = await session.work("retry", _retried(ledger_path), credentials, observer or Observer(), turns)
         if run.admission.all_read and not stopping.is_set:
             _settle_earlier(ledger, ledger_path, session.figures(), surroundings.clock.utc())
     finally:

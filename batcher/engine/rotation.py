@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from pathlib import Path
 
-from batcher.core.errors import BatcherError
-from batcher.engine.job import difference_files, spool_path
+from batcher.engine.job import difference_files
 from batcher.state.folding import is_own
 from batcher.state.store import StateStore
 
+_log = logging.getLogger(__name__)
+
 
 def rotate(state: Path, keep: int) -> list[Path]:
-    """Remove the ledgers of this state but for the last `keep`, with the files beside them; gives what went.
+    """Remove the ledgers of a state that is held, but for the last `keep`, with the files beside; gives what went.
 
     One that may still tell news, and one that holds another run by now, stays.
     """
@@ -20,9 +21,14 @@ def rotate(state: Path, keep: int) -> list[Path]:
         runs = store.runs()
     gone = []
     for run in runs[: max(0, len(runs) - keep)]:
-        with suppress(BatcherError):  # what cannot be read is not ours to remove
-            if not run.is_open and is_own(run):
-                for file in (*difference_files(run.ledger), spool_path(run.ledger), run.ledger):
-                    file.unlink(missing_ok=True)
-                gone.append(run.ledger)
+        if run.is_open or not is_own(run):  # what cannot be read is not ours to remove
+            continue
+        try:
+            for file in (*difference_files(run.ledger), run.ledger):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("the old ledger %s cannot be removed: %s", run.ledger, error.strerror)
+        else:
+            gone.append(run.ledger)
+            _log.info("the ledger %s is older than the last %d and was removed", run.ledger, keep)
     return gone

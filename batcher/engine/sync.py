@@ -24,8 +24,9 @@ from batcher.engine.apply import Occasion, apply
 from batcher.engine.drafting import Draft, Propose, draft, from_feed, take_snapshot
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, on_record
 from batcher.engine.held_state import HeldState, passing_state
-from batcher.engine.job import check_new, difference_files, for_difference
+from batcher.engine.job import STATE, check_new, difference_files, for_difference
 from batcher.engine.observing import Observer
+from batcher.engine.rotation import rotate
 from batcher.engine.session import Surroundings, check_credentials, make_target
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
@@ -82,7 +83,7 @@ async def sync(
     check_new(ledger)
     with Comparison(goal, target, settings, is_simulated=is_simulated) as comparison:
         propose = from_feed(goal.feed, settings, target, today(surroundings), is_passing=goal.state is None)
-        return await send(
+        report = await send(
             comparison,
             propose,
             settings,
@@ -95,6 +96,9 @@ async def sync(
             is_simulated=is_simulated,
             window_rows=window_rows,
         )
+        if goal.state is not None and settings.job.keep:
+            rotate(goal.state, settings.job.keep)
+        return report
 
 
 class Comparison:
@@ -160,9 +164,11 @@ async def send(
         def begun(run: str) -> None:
             nonlocal has_begun
             if held is not None:
-                held.begun()
+                held.take_over(surroundings.clock.utc())
                 made.proposal.difference.accept(run, ledger)
             comparison.close_store()
+            if held is not None:
+                held.keep()
             has_begun = True
 
         facts = {**on_record(rulings, terms.override), "in_turn": "yes"}
@@ -171,8 +177,8 @@ async def send(
             told = {"lines": feed.lines, "rejected": feed.rejected, "pairs": feed.pairs}
             facts["feed"] = orjson.dumps(told).decode()
         if held is not None:
-            facts["state"] = str(held.path.absolute())
-        earlier = held.earlier.ledger if held is not None and held.earlier is not None else None
+            facts[STATE] = str(held.path.absolute())
+        earlier = [run.ledger for run in held.runs] if held is not None else []
         return await apply(
             made.files,
             for_difference(settings),

@@ -75,9 +75,10 @@ def compile_undo(
             f"{ledger} is of {facts.get('target')} at {facts.get('url')}, not of {target.name} at {target.url}"
         )
     known = state or (Path(facts["state"]) if "state" in facts else None)
-    others, unread = _later(facts, later, state_folder)
     with ExitStack() as stack:
         store, number = _store(stack, known, settings, facts, is_simulated=is_simulated)
+        own = {run.ledger for run in store.runs()} if known else set()
+        others, unread = _later(facts, [path.absolute() for path in later], state_folder, own)
         inverse = invert(store, ledger, others, number=number)
         changes = (stem.with_name(f"{stem.name}.adds.csv"), stem.with_name(f"{stem.name}.removals.csv"))
         left_out = stem.with_name(f"{stem.name}.left-out.csv")
@@ -107,14 +108,16 @@ def _store(
     return comparison.store, numbers[0]
 
 
-def _later(facts: Mapping[str, str], given: Sequence[Path], folder: Path | None) -> tuple[list[Path], list[Path]]:
-    """Ledgers of later runs: those that can be read, and those that are gone."""
+def _later(
+    facts: Mapping[str, str], given: Sequence[Path], folder: Path | None, own: set[Path]
+) -> tuple[list[Path], list[Path]]:
+    """Ledgers of later runs of which the state does not know: those that can be read, and those that are gone."""
     known = list(given)
     if folder is not None and "simulated" not in facts:
         register = Register(folder, facts["target"], facts["url"], facts["env"])
         known += [Path(path) for path in register.later_than(facts["run"], float(facts["started"]))]
-    there = [path for path in dict.fromkeys(known) if path.is_file()]
-    return there, [path for path in dict.fromkeys(known) if not path.is_file()]
+    known = [path for path in dict.fromkeys(known) if path not in own]
+    return [path for path in known if path.is_file()], [path for path in known if not path.is_file()]
 
 
 async def undo_changes(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batcher.core.errors import ConfigurationError, InputError
-from batcher.source.refine import PLAIN, Refinement
+from batcher.source.refine import DEFAULT_VALIDITY, PLAIN, Refinement
 from batcher.source.rules import Form
 
 MOST_COLUMNS = 10_000
@@ -143,7 +143,7 @@ class Layout:
 
 
 def _others(names: Sequence[str], refinement: Refinement, where: str) -> dict[str, int]:
-    """Where the columns stand of which a record's worth depends; those of validity may be missing."""
+    """Where the columns stand of which a record's worth depends; those of validity may be missing, unless named."""
     places: dict[str, int] = {}
     validity = refinement.validity
     for column in [condition.column for condition in refinement.where]:
@@ -153,6 +153,8 @@ def _others(names: Sequence[str], refinement: Refinement, where: str) -> dict[st
     for column in (validity.starts, validity.ends) if validity else ():
         if column.lower() in names:
             places[column] = names.index(column.lower())
+        elif column not in DEFAULT_VALIDITY:
+            raise InputError(f"{where}: there is no column {column!r} for dates; the header has {_shown(names)}")
     return places
 
 

@@ -10,6 +10,9 @@ from fnmatch import fnmatchcase
 from batcher.core.errors import ConfigurationError
 from batcher.source.rules import Invalid, shown
 
+DEFAULT_VALIDITY = ("valid_from", "valid_to")
+"""Columns that are honoured where they are there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from batcher.core.guardrails import Feed, GroupLoss
 from batcher.core.model import Key
+from batcher.core.patterns import Patterns
 from batcher.state.pairs import Loaded
-from batcher.state.store import Known, StateStore, Wish
+from batcher.state.store import Known, StateStore, Wish, make_private
 
 _IN_FORCE = f"((known <> {Known.OUT:d} OR wish = {Wish.IN:d}) AND wish <> {Wish.OUT:d})"
 """What is in, may be in, or was asked for and is still to come."""
@@ -19,6 +19,7 @@ _NAMED = '("group" IN (SELECT "group" FROM named UNION ALL SELECT "group" FROM f
 
 
 _MOST_GROUPS = 100_000
+_FETCHED = 10_000
 _FED, _IS_KNOWN = 16, 32
 """Bits above the two of `Known` and the two of `Wish`."""
 
@@ -44,18 +45,14 @@ class Sample:
 class Difference:
     """The tables `adds` and `removals`, which hold what is to be sent.
 
-    `known` is the table that they are judged by; `in_scope` a condition on its columns `user` and `group`, with
-    `patterns` in it: from whom may be removed.
+    `known` is the table that they are judged by, `in_scope` a condition on it: from whom may be removed.
     """
 
-    def __init__(
-        self, store: StateStore, known: str = "pair", in_scope: str = "true", patterns: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, store: StateStore, known: str = "pair", in_scope: str = "true") -> None:
         self._connection = store.connection
         self._store = store
         self._known = known
         self._in_scope = in_scope
-        self._patterns = patterns
 
     def counts(self) -> tuple[int, int]:
         """Additions and removals."""
@@ -71,7 +68,7 @@ class Difference:
         asked_out = self._number(f"SELECT count(*) FROM removals WHERE wish = {Wish.OUT:d}")
         last_pairs = self._number(f"SELECT count(*) FROM {self._known} WHERE wish = {Wish.IN:d}")
         in_scope = f"{_IN_FORCE} AND {self._in_scope}"
-        in_force = self._number(f"SELECT count(*) FROM {self._known} WHERE {in_scope}", self._patterns)
+        in_force = self._number(f"SELECT count(*) FROM {self._known} WHERE {in_scope}")
         return Feed(
             lines=0,
             rejected=0,
@@ -94,6 +91,22 @@ class Difference:
         )
         return [GroupLoss(group, lost, members) for group, lost, members in rows.fetchall()]
 
+    def fresh(self, label: str) -> Iterator[list[Key]]:
+        """The users or the groups (`label`) that are touched by what no earlier feed has asked for."""
+        asked = f'SELECT "user", "group" FROM {self._known} WHERE wish = {Wish.IN:d} AND known <> {Known.IN:d}'
+        yield from self._distinct(
+            f"""SELECT DISTINCT "{label}" FROM (SELECT "user", "group" FROM adds ANTI JOIN ({asked})
+            USING ("user", "group") UNION ALL SELECT "user", "group" FROM removals WHERE wish <> {Wish.OUT:d})"""
+        )
+
+    def _distinct(self, query: str) -> Iterator[list[Key]]:
+        """The keys that a query gives, some at a time; whoever takes them may ask something else in between."""
+        run = self._connection.execute
+        run(f"CREATE OR REPLACE TEMP TABLE distinct_key AS {query}")
+        for start in range(0, self._number("SELECT count(*) FROM distinct_key"), _FETCHED):
+            page = run("FROM distinct_key WHERE rowid >= ? AND rowid < ?", (start, start + _FETCHED))
+            yield [key for (key,) in page.fetchall()]
+
     def sample(self, count: int) -> Sample:
         """The largest groups and some pairs, always the same ones."""
         run = self._connection.execute
@@ -111,7 +124,7 @@ class Difference:
         user, group = self._store.facts()["forms"].split(",")
         heads = f'"user" AS user_{user}, "group" AS group_{group}'
         for path, table, op in ((adds, "adds", "add"), (removals, "removals", "remove")):
-            path.touch(mode=0o600)
+            make_private(path)
             self._connection.execute(
                 f"""COPY (SELECT '{op}' AS op, {heads} FROM {table} ORDER BY "user", "group")
                 TO '{str(path).replace("'", "''")}' (FORMAT csv, HEADER true)"""
@@ -144,8 +157,8 @@ class Difference:
             WHERE pair.wish <> {wish:d} AND pair."user" = t."user" AND pair."group" = t."group" """
         )
 
-    def _number(self, query: str, values: Sequence[Any] = ()) -> int:
-        (number,) = self._connection.execute(query, values).fetchone() or (0,)
+    def _number(self, query: str) -> int:
+        (number,) = self._connection.execute(query).fetchone() or (0,)
         return int(number)
 
 
@@ -159,12 +172,18 @@ class FeedDifference(Difference):
     def __init__(
         self, store: StateStore, scope: Scope, *, adds: bool = True, removals: bool = True, is_passing: bool = False
     ) -> None:
-        in_scope, patterns = _condition(scope)
-        super().__init__(store, "merged", in_scope, patterns)
+        super().__init__(store, "merged")
         self._merge("snapshot" if is_passing else "pair", "0" if is_passing else "(wish << 2)")
-        for table, is_wanted in (("adds", adds), ("removals", removals)):
-            if not is_wanted:
-                self._connection.execute(f"DELETE FROM {table}")
+        self._in_scope = self._condition(scope)
+        self._connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE adds AS
+            SELECT "user", "group" FROM merged WHERE {adds} AND fed AND known <> {Known.IN:d}"""
+        )
+        self._connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", wish FROM merged
+            WHERE {removals} AND NOT fed AND known <> {Known.OUT:d} AND {self._in_scope}"""
+        )
+        self._adds_too = adds
 
     def _merge(self, known: str, wish: str) -> None:
         """One byte per pair is aggregated, because each further column costs as much as the first."""
@@ -179,34 +198,42 @@ class FeedDifference(Difference):
             (mark >> 2) & 3 AS wish, (mark & {_FED}) <> 0 AS fed, (mark & {_IS_KNOWN}) <> 0 AS is_known FROM marked"""
         )
         run('CREATE OR REPLACE TEMP TABLE feed_group AS SELECT DISTINCT "group" FROM merged WHERE fed')
-        run(
-            f"""CREATE OR REPLACE TEMP TABLE adds AS
-            SELECT "user", "group" FROM merged WHERE fed AND known <> {Known.IN:d}"""
-        )
-        run(
-            f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", wish FROM merged
-            WHERE NOT fed AND known <> {Known.OUT:d} AND {self._in_scope}""",
-            self._patterns,
-        )
+
+    def _condition(self, scope: Scope) -> str:
+        """Of whose memberships the feed is master."""
+        groups = _NAMED if not scope.groups else self._matching("group", scope.groups)
+        return f"({groups} AND {self._matching('user', scope.users)})" if scope.users else groups
+
+    def _matching(self, column: str, patterns: Sequence[str]) -> str:
+        """A condition that a user or a group is meant by patterns; what they mean is decided in one place for all."""
+        meant = Patterns(patterns)
+        run = self._connection.execute
+        run(f'CREATE OR REPLACE TEMP TABLE meant_{column} AS SELECT "{column}" FROM pair LIMIT 0')
+        for keys in self._distinct(f'SELECT DISTINCT "{column}" FROM merged'):
+            found = list(meant.among(keys))
+            if found:
+                run(f"INSERT INTO meant_{column} SELECT unnest(?)", (found,))
+        return f'"{column}" IN (FROM meant_{column})'
 
     def judged(self, loaded: Loaded) -> Feed:
         """The figures of a feed that was read like this."""
         in_any_scope = f"SELECT count(*) FROM merged WHERE {_IN_FORCE} AND (({self._in_scope}) OR {_NAMED})"
         return replace(
             self.figures(),
-            lines=loaded.rows,
+            lines=loaded.lines,
             rejected=loaded.rejected,
             pairs=self._number("SELECT count(*) FROM merged WHERE fed"),
-            additions_to=self._number(in_any_scope, self._patterns),
+            additions_to=self._number(in_any_scope),
         )
 
     def _wish(self) -> None:
-        fed = f'(SELECT "user", "group" FROM merged WHERE fed AND wish <> {Wish.IN:d})'
+        is_asked = f"fed AND ({self._adds_too} OR known = {Known.IN:d})"
+        fed = f'(SELECT "user", "group" FROM merged WHERE {is_asked} AND wish <> {Wish.IN:d})'
         gone = f'(SELECT "user", "group" FROM merged WHERE NOT fed AND wish = {Wish.IN:d})'
         self._set_wish(fed, Wish.IN)
         self._connection.execute(
             f"""INSERT INTO pair SELECT "user", "group", {Known.OUT:d}, {Wish.IN:d}, 0 FROM merged
-            WHERE fed AND NOT is_known"""
+            WHERE {is_asked} AND NOT is_known"""
         )
         self._set_wish(gone, Wish.NONE)
         self._set_wish("removals", Wish.OUT)
@@ -224,18 +251,3 @@ class GivenDifference(Difference):
             f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", coalesce(wish, {Wish.NONE:d}) AS wish
             FROM given LEFT JOIN pair USING ("user", "group") WHERE given.known = {Known.OUT:d}"""
         )
-
-
-def _condition(scope: Scope) -> tuple[str, list[str]]:
-    """A condition on the columns `user` and `group`, and the patterns that stand in it."""
-    parts: list[str] = []
-    values: list[str] = []
-    if scope.groups:
-        parts.append(" OR ".join('"group"::VARCHAR GLOB ?' for _ in scope.groups))
-        values += scope.groups
-    else:
-        parts.append(_NAMED)
-    if scope.users:
-        parts.append(" OR ".join('"user"::VARCHAR GLOB ?' for _ in scope.users))
-        values += scope.users
-    return " AND ".join(f"({part})" for part in parts), values

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
 
+from batcher.core.errors import LedgerError
 from batcher.core.model import REJECTED_ROW, Action, Status
 from batcher.ledger.reader import LedgerReader
 from batcher.state.pairs import Stretch, load
 from batcher.state.store import Known, KnownRun, StateStore, Wish
 
+_log = logging.getLogger(__name__)
 _GONE = -2
 """How much was taken in of a ledger that is not there."""
 
@@ -18,31 +21,14 @@ _GONE = -2
 def fold(store: StateStore, run: KnownRun) -> None:
     """Take in what the ledger of a run tells.
 
-    A change that is applied or unchanged makes its pair in or out; one that failed changes nothing. What is unknown,
-    and what was opened for sending and has no outcome, may have taken effect: its pair is uncertain. Where the ledger
-    is gone, so is every pair that the run was to change.
-
-    Raises:
-        LedgerError: When the ledger is damaged.
-
+    A change that is applied or unchanged makes its pair in or out; one that was refused, and never lost on the way,
+    changes nothing. What is unknown, and what was opened for sending and has no outcome, may have taken effect: its
+    pair is uncertain. Where the ledger is gone, or damaged, so is every pair that the run was to change.
     """
-    connection = store.connection
-    progress = run.settled
-    if is_own(run):
-        with LedgerReader(run.ledger) as reader:
-            progress = reader.progress()
-            if progress == run.settled:
-                return
-            load(store, "news", outcomes(reader))
-    elif run.settled == _GONE:
+    progress = _load_news(store, run)
+    if progress is None:
         return
-    else:
-        progress = _GONE
-        connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE news AS SELECT "user", "group", {Known.UNCERTAIN:d}::UTINYINT AS known
-            FROM pair WHERE (wish = {Wish.IN:d} AND known <> {Known.IN:d})
-            OR (wish = {Wish.OUT:d} AND known <> {Known.OUT:d})"""
-        )
+    connection = store.connection
     connection.begin()
     connection.execute(
         """UPDATE pair SET known = news.known, run = ? FROM news
@@ -59,12 +45,38 @@ def fold(store: StateStore, run: KnownRun) -> None:
     connection.commit()
 
 
+def _load_news(store: StateStore, run: KnownRun) -> int | None:
+    """Fill the table `news`; gives how much was taken in then, None when there is nothing new."""
+    if is_own(run):
+        try:
+            with LedgerReader(run.ledger) as reader:
+                progress = reader.progress()
+                if progress == run.settled:
+                    return None
+                load(store, "news", outcomes(reader))
+                return progress
+        except LedgerError as error:
+            _log.warning("%s; what its run was to change is uncertain", error)
+    if run.settled == _GONE:
+        return None
+    store.connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE news AS SELECT "user", "group", {Known.UNCERTAIN:d}::UTINYINT AS known
+        FROM pair WHERE (wish = {Wish.IN:d} AND known <> {Known.IN:d})
+        OR (wish = {Wish.OUT:d} AND known <> {Known.OUT:d})"""
+    )
+    return _GONE
+
+
 def is_own(run: KnownRun) -> bool:
-    """Whether the ledger is there, and still the run's."""
+    """Whether the ledger is there, can be read, and is still the run's."""
     if not run.ledger.is_file():
         return False
-    with LedgerReader(run.ledger) as reader:
-        return reader.facts().get("run") == run.run
+    try:
+        with LedgerReader(run.ledger) as reader:
+            return reader.facts().get("run") == run.run
+    except LedgerError as error:
+        _log.warning("%s", error)
+        return False
 
 
 def outcomes(reader: LedgerReader) -> Iterator[Stretch]:
@@ -74,6 +86,11 @@ def outcomes(reader: LedgerReader) -> Iterator[Stretch]:
         is_settled = (status == Status.APPLIED) | (status == Status.UNCHANGED)
         outcome = np.where(columns.action == Action.ADD, Known.IN, Known.OUT)
         known = np.where(is_settled, outcome, -1)
-        known[(status == Status.UNKNOWN) | (status == Status.PENDING)] = Known.UNCERTAIN
+        was_lost = np.zeros(len(status), bool)
+        for settlement in state.settlements:
+            if any(attempt.lost for attempt in settlement.history):
+                was_lost[settlement.rows] = True
+        is_open = (status == Status.UNKNOWN) | (status == Status.PENDING)
+        known[is_open | ((status == Status.FAILED) & was_lost)] = Known.UNCERTAIN
         known[columns.action == REJECTED_ROW] = -1
         yield columns, known.astype(np.int8)

@@ -9,7 +9,7 @@ from pathlib import Path
 from batcher.ledger.reader import LedgerReader
 from batcher.state.folding import outcomes
 from batcher.state.pairs import load
-from batcher.state.store import Known, StateStore
+from batcher.state.store import Known, StateStore, make_private
 
 _UNCERTAIN, _DOUBTFUL, _LATER, _NOTHING = (
     "its outcome is not known",
@@ -88,7 +88,7 @@ def _count(store: StateStore, table: str) -> int:
 
 def write_left_out(store: StateStore, path: Path) -> None:
     """As CSV: who, where, and why."""
-    path.touch(mode=0o600)
+    make_private(path)
     store.connection.execute(
         f"""COPY (SELECT * FROM left_out ORDER BY "user", "group") TO '{str(path).replace("'", "''")}'
         (FORMAT csv, HEADER true)"""

@@ -20,13 +20,16 @@ _TYPES = {"id": "BIGINT", "name": "VARCHAR"}
 
 @dataclass(slots=True)
 class Loaded:
-    """What was read. `rejects` are the first invalid lines: source, line, reason."""
+    """What was read: lines that say anything, and how many of them are invalid.
 
-    rows: int = 0
+    `rejects` are the first of these: source, line, reason.
+    """
+
+    lines: int = 0
     rejected: int = 0
     rejects: list[tuple[int, int, str]] = field(default_factory=list)
     sources: set[int] = field(default_factory=set)
-    """Those that hold anything."""
+    """Those with a valid line."""
 
 
 Stretch: TypeAlias = tuple[Columns, Bytes]
@@ -100,12 +103,14 @@ def prepare(store: StateStore, forms: Sequence[str]) -> None:
         )
     user, group = (_TYPES[form] for form in forms)
     connection = store.connection
+    connection.begin()
     connection.execute(
         f'CREATE OR REPLACE TABLE pair ("user" {user}, "group" {group}, known UTINYINT, wish UTINYINT, run INTEGER)'
     )
     connection.execute(f'CREATE OR REPLACE TABLE named ("group" {group})')
     connection.execute(f'CREATE OR REPLACE TABLE doubt ("user" {user}, "group" {group}, run INTEGER)')
     store.set_fact("forms", mine)
+    connection.commit()
 
 
 class _Loading:
@@ -129,7 +134,7 @@ class _Loading:
 
     def _batch(self, columns: Columns, known: Bytes) -> pa.RecordBatch | None:
         valid = known >= 0
-        self._count(columns)
+        self._count(columns, valid)
         if not valid.any():
             return None
         forms = (_form(columns.user.take(valid)), _form(columns.group.take(valid)))
@@ -150,10 +155,10 @@ class _Loading:
         ]
         return pa.RecordBatch.from_arrays(arrays, names=["user", "group", "known", "stretch"])
 
-    def _count(self, columns: Columns) -> None:
+    def _count(self, columns: Columns, valid: Mask) -> None:
         loaded = self.loaded
-        loaded.rows += len(columns)
-        loaded.sources.update(np.unique(columns.source).tolist())
+        loaded.lines += 1 + int(np.count_nonzero(np.diff(columns.line))) if len(columns) else 0
+        loaded.sources.update(np.unique(columns.source[valid]).tolist())
         loaded.rejected += len(columns.rejects)
         for reject in columns.rejects[: _MOST_REASONS - len(loaded.rejects)]:
             place = reject.index

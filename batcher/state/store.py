@@ -102,15 +102,27 @@ class StateStore:
             StateError: When the file exists, or cannot be written.
 
         """
-        if path.exists():
-            raise StateError(f"{path} exists already, and a state is never overwritten; leave out --bootstrap")
+        cls.check_new(path)
         store = cls._open(path)
+        store.connection.begin()
         store.connection.execute(_TABLES)
         facts = {"format": _FORMAT, "kind": binding.kind, "url": binding.url, "env": binding.env}
         for key, value in (facts | {"forms": "id,id", "state": uuid.uuid4().hex[:12], "serial": "0"}).items():
             store.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+        store.connection.commit()
         path.chmod(0o600)
         return store
+
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """See that no state is overwritten.
+
+        Raises:
+            StateError: When the file exists.
+
+        """
+        if path.exists():
+            raise StateError(f"{path} exists already, and a state is never overwritten; leave out --bootstrap")
 
     @classmethod
     def open(cls, path: Path, binding: Binding | None = None) -> StateStore:
@@ -180,9 +192,8 @@ class StateStore:
         return dict(self.connection.execute("SELECT key, value FROM meta").fetchall())
 
     def set_fact(self, key: str, value: str) -> None:
-        """Remember it."""
-        self.connection.execute("DELETE FROM meta WHERE key = ?", (key,))
-        self.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+        """Remember it; the key is one of those that a state is made with."""
+        self.connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
     def fingerprint(self) -> str:
         """Changes whenever the state does; that of one with which no run has begun is empty."""
@@ -208,6 +219,20 @@ class StateStore:
         return int(number)
 
 
+def make_private(path: Path) -> None:
+    """Have a file that is readable by its owner only, whatever it held before.
+
+    Raises:
+        StateError: When it cannot be written.
+
+    """
+    try:
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise StateError(f"{path} cannot be written: {error.strerror}") from None
+
+
 def hold(path: Path) -> int:
     """Keep other runs from this state, also while its file is closed; returns the descriptor that does.
 
@@ -215,4 +240,12 @@ def hold(path: Path) -> int:
         LedgerHeldError: When another run has it.
 
     """
-    return lock(path.with_name(path.name + ".lock"), create=True)
+    try:
+        return lock(lock_file(path), create=True)
+    except OSError as error:
+        raise StateError(f"{path} cannot be used as a state: {error.strerror}") from None
+
+
+def lock_file(path: Path) -> Path:
+    """What is locked instead of the state's own file, which DuckDB locks while it is open."""
+    return path.with_name(path.name + ".lock")

@@ -156,7 +156,7 @@ def test_undo(synced):
     assert journal(synced).splitlines()[-1] == "[false,[99],[10]]"
     again = synced.run("undo", "n2.ledger", "--simulate")
     assert b"left out: 1 pairs: it was changed since" in again.stdout
-    assert (synced.folder / "n2.ledger.undo.left-out.csv").read_text("utf-8") == (
+    assert (synced.folder / "n2.ledger.undo.json.left-out.csv").read_text("utf-8") == (
         "user,group,reason\n99,10,it was changed since\n"
     )
     refused = synced.run("undo", "n1.ledger", "--simulate")
