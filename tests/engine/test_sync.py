@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import anyio
 import pytest
 from harness import Target, settings_for, surroundings
 from nights import Nights
@@ -403,3 +404,204 @@ def test_names_for_scrutinizer(tmp_path):
     assert nights.target.members() == {*people}
     assert nights.sync(text).total == 0
     assert replace(nights).known(Known.IN) == {*people}
+
+
+def test_a_change_that_was_lost_and_then_refused_is_uncertain(nights):
+    """The remove was applied, its reply lost, and the repeat refused: nobody knows."""
+    nights.sync(ALL)
+    first = len(nights.target.sends)
+    handle = nights.target.world.handle
+
+    def lose_then_refuse(arrival, now):
+        if len(nights.target.sends) == first + 1:
+            handle(arrival, now)
+            return replace(handle(arrival, now), status=None)
+        nights.target.world.behave(Behaviour(bad_users=frozenset({1})))
+        return handle(arrival, now)
+
+    nights.target.world.handle = lose_then_refuse
+    report = nights.sync(ALL[1:])
+    nights.target.world.handle = handle
+    assert report.changes[Status.FAILED] == 1
+    assert nights.known(Known.UNCERTAIN) == {ALL[0]}
+    nights.target.world.behave(Behaviour())
+    assert nights.sync(ALL).changes[Status.APPLIED] == 1
+    assert nights.target.members() == {*ALL}
+
+
+def test_a_run_that_the_state_does_not_know_of_is_not_resumed(nights, monkeypatch):
+    nights.sync(ALL)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    monkeypatch.setattr("batcher.state.difference.FeedDifference.accept", die)
+    with pytest.raises(Killed):
+        nights.sync(ALL[5:])
+    monkeypatch.undo()
+    if nights.ledger.exists():
+        with pytest.raises(LedgerError, match="was not begun, and nothing was sent"):
+            nights.play(lambda world: resume(nights.ledger, credentials(), world))
+    assert nights.sync(ALL[5:]).changes[Status.APPLIED] == 5
+    assert nights.target.members() == {*ALL[5:]}
+
+
+@pytest.mark.parametrize("between", ["adds only", "interrupted", "interrupted and resumed"])
+def test_a_late_request_is_waited_for_across_runs(nights, between):
+    nights.sync(ALL)
+    nights.target.world.behave(Behaviour(faults=(Fault.parse("late=1"),), late_seconds=25.0))
+    come_back = nights.crash_at(1)
+    nights.sync([*ALL, (50, 1)], retry_max_wait="1m", retry_max_attempts=1)
+    come_back()
+    nights.target.world.behave(Behaviour())
+    lost = nights.seconds = nights.target.sends[-1][0]
+    if between == "adds only":
+        nights.sync(ALL, day=False, sync_changes="add")
+    else:
+        stopping = Stopping()
+
+        async def stopped(world):
+            async with anyio.create_task_group() as group:
+                group.start_soon(stop_later, stopping)
+                report = await night(world)
+                group.cancel_scope.cancel()
+            return report
+
+        async def stop_later(stopping):
+            await anyio.sleep(3)
+            stopping.stop(Cause.TERMINATED, "SIGTERM")
+
+        nights.number += 1
+        feed = nights.write("between.csv", ALL)
+
+        def night(world):
+            goal = Goal([feed], nights.state)
+            return sync(goal, nights.settings, credentials(), nights.ledger, world, Terms(), stopping=stopping)
+
+        assert nights.play(stopped).exit_code == 143
+        if between == "interrupted and resumed":
+            nights.play(lambda world: resume(nights.ledger, credentials(), world))
+    if between != "interrupted and resumed":
+        nights.sync(ALL, day=False)
+    removed = [at for at, _, body in nights.target.sends if at > lost and b'"remove"' in body]
+    assert min(removed) >= lost + 30
+    nights.target.world.catch_up(nights.seconds + 100)
+    assert nights.target.members() == {*ALL}
+    assert not nights.lies()
+
+
+def test_additions_that_were_not_sent_are_judged_when_they_are(nights):
+    nights.sync(ALL)
+    crowd = [*ALL, *[(user, 1) for user in range(100, 200)]]
+    with pytest.raises(GuardrailError, match="addition-share"):
+        nights.sync(crowd)
+    assert nights.sync(crowd, sync_changes="remove").total == 0
+    with pytest.raises(GuardrailError, match="addition-share"):
+        nights.sync(crowd)
+
+
+def test_the_share_of_invalid_lines_is_of_lines(nights):
+    good = "".join(f"{user},1;2;3;4;5\n" for user in range(1, 97))
+    with pytest.raises(GuardrailError, match="rejected-share: 4 of 100 lines"):
+        nights.sync("user,group\n" + good + "x,1\n" * 4, feed_group_separator=";")
+
+
+def test_a_file_with_nothing_but_invalid_lines_is_as_good_as_empty(nights):
+    nights.sync(ALL)
+    good = nights.write("good.csv", ALL * 30)
+    bad = nights.write("bad.csv", "user,group\nx,1\ny,1\n")
+    nights.number += 1
+
+    def night(world):
+        goal = Goal([good, bad], nights.state)
+        return sync(goal, nights.settings, credentials(), nights.ledger, world, Terms())
+
+    with pytest.raises(GuardrailError, match=r"empty-feed: .*there is nothing in .*bad\.csv"):
+        nights.play(night)
+
+
+def test_what_was_allowed_once_heals_without_being_asked_again(nights):
+    """Absolute bounds and protected ones, too; also when a night of additions only comes between."""
+    nights.options = {"limits_max_changes": 10, "retry_max_wait": "1m", "sync_order": "removals-first"}
+    nights.sync(ALL)
+    bounds = {"guard_max_removals": 20, "guard_protected_groups": ["2"]}
+    sends = len(nights.target.sends)
+    nights.target.refuse_connections = lambda _: len(nights.target.sends) > sends
+    names = ["removals", "protected", "removal-share", "shrink"]
+    assert nights.sync(ALL[30:], override=names, **bounds).exit_code == 6
+    nights.target.refuse_connections = lambda _: False
+    assert nights.sync([*ALL[30:], (90, 1)], sync_changes="add", **bounds).exit_code == 0
+    assert nights.sync([*ALL[30:], (90, 1)], **bounds).exit_code == 0
+    assert nights.target.members() == {*ALL[30:], (90, 1)}
+
+
+def test_patterns_of_the_scope_are_those_of_the_guardrails(tmp_path):
+    people = ["CORP\\eve", "CORP\\bob", "é", "x[1]"]
+    nights = Nights(tmp_path, kind="scrutinizer", options=FREE | {"sync_master_users": ["CORP\\*", "?"]})
+    head = "user_name,group_name\n"
+    nights.sync(head + "".join(f"{user},g\n" for user in people))
+    assert nights.sync(head + "new,g\n").changes[Status.APPLIED] == 4
+    assert nights.target.members() == {("new", "g"), ("x[1]", "g")}
+
+
+def test_a_column_of_dates_that_was_named_must_be_there(nights):
+    with pytest.raises(InputError, match="there is no column 'Autritt' for dates"):
+        nights.sync("user,group,Austritt\n1,2,2020-01-01\n", feed_valid_to="Autritt")
+
+
+def test_a_canary_is_not_forgotten_by_a_resumption(nights):
+    nights.options = {"guard_canary": 10, "limits_max_changes": 2, "retry_max_wait": "1m"}
+    nights.target.refuse_connections = lambda _: len(nights.target.sends) > 1
+    assert nights.sync(ALL).stopped is Cause.MAX_WAIT
+    nights.target.refuse_connections = lambda _: False
+    nights.target.world.behave(Behaviour(bad_users=frozenset(range(1, 41))))
+    report = nights.play(lambda world: resume(nights.ledger, credentials(), world))
+    assert report.stopped is Cause.CANARY
+    assert report.total == 10
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_a_damaged_ledger_is_as_good_as_gone(nights, damage):
+    nights.options = {"limits_max_changes": 10, "retry_max_wait": "1m"}
+    nights.target.refuse_connections = lambda _: len(nights.target.sends) > 2
+    nights.sync(ALL)
+    nights.target.refuse_connections = lambda _: False
+    content = nights.ledger.read_bytes()
+    nights.ledger.write_bytes(content[: len(content) // 2] if damage is None else damage)
+    assert nights.sync(ALL).exit_code == 0
+    assert nights.target.members() == {*ALL}
+    assert not nights.lies()
+
+
+def test_a_bootstrap_that_dies_leaves_no_state(tmp_path, monkeypatch):
+    nights = Nights(tmp_path, snapshot=ALL)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("batcher.engine.sync.adopt", die)
+    with pytest.raises(KeyboardInterrupt):
+        nights.sync(ALL)
+    monkeypatch.undo()
+    assert not nights.state.exists()
+    assert nights.sync(ALL).total == 0
+
+
+def test_where_nothing_can_be_written(nights):
+    nights.sync(ALL)
+    settings = nights.settings
+    feed = nights.write("feed.csv", ALL)
+    for state, ledger in (
+        (nights.state, nights.folder / "no" / "x"),
+        (nights.folder / "no" / "s", nights.folder / "x"),
+    ):
+        is_first = state != nights.state
+        with pytest.raises(StateError, match="No such file"):
+            nights.play(
+                lambda world, state=state, ledger=ledger, is_first=is_first: sync(
+                    Goal([feed], state, (), is_first), settings, credentials(), ledger, world, Terms()
+                )
+            )
