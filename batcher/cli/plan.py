@@ -78,7 +78,7 @@ def plan(
         if flags["state"] or current or bootstrap:
             with as_files(files) as paths:
                 goal = opt.goal_of(paths, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
-                content = _of_sync(goal, settings, given, is_simulated=simulate)
+                content = _of_sync(goal, settings, given, is_simulated=simulate, is_bound=output is not None)
         else:
             content = _of_changes(files, settings, given, is_bound=output is not None)
         if output is not None:
@@ -112,7 +112,7 @@ def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is
     return content | described(settings, target, seen, override(judge(seen, guard), given.guardrails))
 
 
-def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bool) -> dict[str, Any]:
+def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bool, is_bound: bool) -> dict[str, Any]:
     import tempfile
     from datetime import datetime
 
@@ -130,7 +130,9 @@ def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: b
             )
             made = draft(comparison.store, propose, settings, target, Path(folder) / "plan", with_requests=True)
         rulings = override(made.rulings, given.guardrails)
-        content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, basis=Basis.of(made))
+        content = {}
+        if is_bound:
+            content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, basis=Basis.of(made))
         content |= described(settings, target, made.seen, rulings, draft=made)
     loaded = made.proposal.loaded
     content["rejects"] = [

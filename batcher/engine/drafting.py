@@ -72,7 +72,7 @@ def from_feed(
             store, scope, adds=sync.changes != "remove", removals=sync.changes != "add", is_passing=is_passing
         )
         empty = [str(file) for number, file in enumerate(feed) if number not in loaded.sources]
-        figures = replace(difference.judged(loaded), empty=empty)
+        figures = replace(difference.figures(), lines=loaded.lines, rejected=loaded.rejected, empty=empty)
         return Proposal(difference, figures, settings.guard.bounds(), loaded, feed, is_of_feed=True)
 
     return propose

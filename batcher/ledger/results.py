@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import BinaryIO, Protocol
 
@@ -15,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from batcher.core.model import REJECTED_ROW, Action, Ints, Keys, Mask, Status
+from batcher.ledger.ahead import ahead
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
 
@@ -52,7 +52,7 @@ def write_results(
     sources = [source.name for source in reader.sources()]
     sink = _sink(kind, out, columns.schema())
     count = 0
-    for state in _ahead(reader.windows()):
+    for state in ahead(reader.windows()):
         rows = np.arange(len(state.status))
         if statuses:
             rows = rows[np.isin(state.status, [int(status) for status in statuses])]
@@ -62,15 +62,6 @@ def write_results(
             count += len(rows)
     sink.close()
     return count
-
-
-def _ahead(windows: Iterator[WindowState]) -> Iterator[WindowState]:
-    """The same; the next one is read while this one is written."""
-    with ThreadPoolExecutor(1) as reading:
-        coming = reading.submit(next, windows, None)
-        while (state := coming.result()) is not None:
-            coming = reading.submit(next, windows, None)
-            yield state
 
 
 class _Columns:

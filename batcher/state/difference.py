@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from batcher.core.guardrails import Feed, GroupLoss
 from batcher.core.model import Key
 from batcher.core.patterns import Patterns
-from batcher.state.pairs import Loaded
 from batcher.state.store import Known, StateStore, Wish, make_private
 
 _IN_FORCE = f"((known <> {Known.OUT:d} OR wish = {Wish.IN:d}) AND wish <> {Wish.OUT:d})"
 """What is in, may be in, or was asked for and is still to come."""
+_ASKED = f'SELECT "user", "group" FROM {{}} WHERE wish = {Wish.IN:d} AND known <> {Known.IN:d}'
+"""Pairs of a table that an earlier feed has asked for, and that are not known to be in."""
 _NAMED = '("group" IN (SELECT "group" FROM named UNION ALL SELECT "group" FROM feed_group))'
 """Groups of which this feed or an earlier one has spoken."""
 
@@ -43,16 +44,19 @@ class Sample:
 
 
 class Difference:
-    """The tables `adds` and `removals`, which hold what is to be sent.
+    """The tables `adds` and `removals`: what is to be sent. It is judged by the table `pair`, or what stands for it."""
 
-    `known` is the table that they are judged by, `in_scope` a condition on it: from whom may be removed.
-    """
+    _known = "pair"
+    _in_scope = "true"
+    """From whom may be removed."""
+    _also = "false"
+    """Who is in force besides, when additions are judged."""
+    _pairs = "NULL"
+    """How many pairs a feed names."""
 
-    def __init__(self, store: StateStore, known: str = "pair", in_scope: str = "true") -> None:
+    def __init__(self, store: StateStore) -> None:
         self._connection = store.connection
         self._store = store
-        self._known = known
-        self._in_scope = in_scope
 
     def counts(self) -> tuple[int, int]:
         """Additions and removals."""
@@ -61,23 +65,24 @@ class Difference:
     def figures(self) -> Feed:
         """What the guardrails judge. What an earlier feed asked for, and is still to come, was judged then."""
         adds, removals = self.counts()
-        asked = self._number(
-            f"""SELECT count(*) FROM adds SEMI JOIN (SELECT "user", "group" FROM {self._known}
-            WHERE wish = {Wish.IN:d} AND known <> {Known.IN:d}) USING ("user", "group")"""
-        )
         asked_out = self._number(f"SELECT count(*) FROM removals WHERE wish = {Wish.OUT:d}")
-        last_pairs = self._number(f"SELECT count(*) FROM {self._known} WHERE wish = {Wish.IN:d}")
-        in_scope = f"{_IN_FORCE} AND {self._in_scope}"
-        in_force = self._number(f"SELECT count(*) FROM {self._known} WHERE {in_scope}")
+        asked = self._number(
+            f'SELECT count(*) FROM adds SEMI JOIN ({_ASKED.format(self._known)}) USING ("user", "group")'
+        )
+        row = self._connection.execute(
+            f"""SELECT count(*) FILTER (wish = {Wish.IN:d}), count(*) FILTER ({_IN_FORCE} AND {self._in_scope}),
+            count(*) FILTER ({_IN_FORCE} AND ({self._in_scope} OR {self._also})), {self._pairs} FROM {self._known}"""
+        ).fetchone() or (0, 0, 0, 0)
+        last_pairs, removals_from, additions_to, pairs = row
         return Feed(
             lines=0,
             rejected=0,
-            pairs=last_pairs,
+            pairs=last_pairs if pairs is None else pairs,
             last_pairs=last_pairs,
             additions=adds - asked,
-            additions_to=in_force,
+            additions_to=additions_to,
             removals=removals - asked_out,
-            removals_from=in_force,
+            removals_from=removals_from,
             groups=self._losses(),
         )
 
@@ -93,10 +98,9 @@ class Difference:
 
     def fresh(self, label: str) -> Iterator[list[Key]]:
         """The users or the groups (`label`) that are touched by what no earlier feed has asked for."""
-        asked = f'SELECT "user", "group" FROM {self._known} WHERE wish = {Wish.IN:d} AND known <> {Known.IN:d}'
         yield from self._distinct(
-            f"""SELECT DISTINCT "{label}" FROM (SELECT "user", "group" FROM adds ANTI JOIN ({asked})
-            USING ("user", "group") UNION ALL SELECT "user", "group" FROM removals WHERE wish <> {Wish.OUT:d})"""
+            f"""SELECT DISTINCT "{label}" FROM
+            (SELECT "user", "group" FROM adds ANTI JOIN ({_ASKED.format(self._known)}) USING ("user", "group") UNION ALL SELECT "user", "group" FROM removals WHERE wish <> {Wish.OUT:d})"""
         )
 
     def _distinct(self, query: str) -> Iterator[list[Key]]:
@@ -169,10 +173,14 @@ class FeedDifference(Difference):
     whether anything was known of it.
     """
 
+    _known = "merged"
+    _also = _NAMED
+    _pairs = "count(*) FILTER (fed)"
+
     def __init__(
         self, store: StateStore, scope: Scope, *, adds: bool = True, removals: bool = True, is_passing: bool = False
     ) -> None:
-        super().__init__(store, "merged")
+        super().__init__(store)
         self._merge("snapshot" if is_passing else "pair", "0" if is_passing else "(wish << 2)")
         self._in_scope = self._condition(scope)
         self._connection.execute(
@@ -214,17 +222,6 @@ class FeedDifference(Difference):
             if found:
                 run(f"INSERT INTO meant_{column} SELECT unnest(?)", (found,))
         return f'"{column}" IN (FROM meant_{column})'
-
-    def judged(self, loaded: Loaded) -> Feed:
-        """The figures of a feed that was read like this."""
-        in_any_scope = f"SELECT count(*) FROM merged WHERE {_IN_FORCE} AND (({self._in_scope}) OR {_NAMED})"
-        return replace(
-            self.figures(),
-            lines=loaded.lines,
-            rejected=loaded.rejected,
-            pairs=self._number("SELECT count(*) FROM merged WHERE fed"),
-            additions_to=self._number(in_any_scope),
-        )
 
     def _wish(self) -> None:
         is_asked = f"fed AND ({self._adds_too} OR known = {Known.IN:d})"

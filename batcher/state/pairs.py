@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from batcher.core.errors import InputError
 from batcher.core.model import REJECTED_ROW, Action, Bytes, Columns, Keys, Mask
+from batcher.ledger.ahead import ahead
 from batcher.state.store import Known, StateStore, Wish
 
 _MOST_REASONS = 10
@@ -66,7 +67,7 @@ def load(store: StateStore, table: str, stretches: Iterable[Stretch], *, is_orde
 
     """
     loading = _Loading()
-    batches = loading.batches(stretches)
+    batches = ahead(loading.batches(stretches))
     first = next(batches, None)
     connection = store.connection
     if first is not None and loading.forms is not None:

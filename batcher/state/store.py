@@ -23,7 +23,7 @@ from batcher.core.errors import LedgerHeldError, StateError
 from batcher.ledger.lock import lock
 
 _FORMAT = "1"
-_MEMORY = "600MB"
+_MEMORY = "700MB"
 """What DuckDB may use before it spills to the disk."""
 
 

@@ -53,7 +53,7 @@ def test_the_difference_is_that_of_sets(tmp_path_factory, state, feed, named, gr
             store.connection.execute("INSERT INTO pair VALUES (?, ?, ?, ?, 0)", (user, group, int(known), int(wish)))
         for group in named:
             store.connection.execute("INSERT INTO named VALUES (?)", (group,))
-        loaded = load(store, "feed", fed(feed))
+        load(store, "feed", fed(feed))
         difference = FeedDifference(store, Scope(groups, users))
         known = {pair: known for pair, (known, _) in state.items()}
         wish = {pair: wish for pair, (_, wish) in state.items()}
@@ -72,7 +72,7 @@ def test_the_difference_is_that_of_sets(tmp_path_factory, state, feed, named, gr
         removals = {p for p in state if p not in feed and known[p] is not OUT and in_scope(p)}
         assert of(store, "adds") == sorted(adds)
         assert of(store, "removals") == sorted(removals)
-        figures = difference.judged(loaded)
+        figures = difference.figures()
         in_force = {p for p in state if (known[p] is not OUT or wish[p] is Wish.IN) and wish[p] is not Wish.OUT}
         assert figures.pairs == len(set(feed))
         assert figures.last_pairs == sum(w is Wish.IN for w in wish.values())
