@@ -99,8 +99,9 @@ class Difference:
     def fresh(self, label: str) -> Iterator[list[Key]]:
         """The users or the groups (`label`) that are touched by what no earlier feed has asked for."""
         yield from self._distinct(
-            f"""SELECT DISTINCT "{label}" FROM
-            (SELECT "user", "group" FROM adds ANTI JOIN ({_ASKED.format(self._known)}) USING ("user", "group") UNION ALL SELECT "user", "group" FROM removals WHERE wish <> {Wish.OUT:d})"""
+            f"""SELECT DISTINCT "{label}" FROM (SELECT "user", "group" FROM adds
+            ANTI JOIN ({_ASKED.format(self._known)}) USING ("user", "group")
+            UNION ALL SELECT "user", "group" FROM removals WHERE wish <> {Wish.OUT:d})"""
         )
 
     def _distinct(self, query: str) -> Iterator[list[Key]]:
