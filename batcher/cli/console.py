@@ -29,8 +29,8 @@ _log = logging.getLogger("batcher")
 class _Handler(logging.Handler):
     """One line per record on standard error, and never a stack trace unless asked for."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -53,9 +53,10 @@ def set_up(*, quiet: bool, verbose: bool = False, no_color: bool = False) -> Non
     """Where and how the command speaks: logs of our own go to standard error."""
     if no_color:
         _NO_COLOR.add(True)
-    _log.handlers = [_Handler()]
+    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
+    _log.handlers = [_Handler(level)]
     _log.propagate = False
-    _log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
+    _log.setLevel(level)
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -145,7 +146,7 @@ def describe(report: Report, *, in_one_line: bool = False) -> str:
     waited = ", ".join(f"{name.replace('_', '-')} {value:.1f} s" for name, value in waits if value >= _WORTH_SAYING)
     noun = "request" if requests.sent == 1 else "requests"
     lines = [
-        f"{report.total:,} changes: {changes}",
+        f"{report.total:,} changes: {changes}" if report.total or report.feed is None else "nothing to change",
         f"{requests.sent:,} {noun} ({requests.retried} retried, {requests.split} split) in {report.seconds:.1f} s"
         + (f", waited for {waited}" if waited else ""),
         f"ledger: {report.ledger}",

@@ -121,8 +121,8 @@ meaning = together(
 scope = together(
     click.option("--master-group", multiple=True, metavar="PATTERN", help="Remove from these groups only."),
     click.option("--master-user", multiple=True, metavar="PATTERN", help="Remove these users only."),
-    click.option("--add-only", "changes", flag_value="add", help="Remove nobody."),
-    click.option("--remove-only", "changes", flag_value="remove", help="Add nobody."),
+    click.option("--add-only", is_flag=True, help="Remove nobody."),
+    click.option("--remove-only", is_flag=True, help="Add nobody."),
     click.option("--order", type=click.Choice(["adds-first", "removals-first"]), help="Default adds-first."),
 )
 despite_later_runs = click.option(
@@ -248,6 +248,13 @@ def overrides(flags: Mapping[str, Any]) -> dict[str, Any]:
     given |= {name: list(value) for name, value in given.items() if isinstance(value, tuple)}
     if str(given.get("max_in_flight", "")).isdecimal():
         given["max_in_flight"] = int(given["max_in_flight"])
+    only = [name.removesuffix("_only") for name in ("add_only", "remove_only") if given.pop(name, False)]
+    if len(only) > 1:
+        from batcher.core.errors import ConfigurationError
+
+        raise ConfigurationError("--add-only and --remove-only together leave nothing to do; give one of them")
+    if only:
+        given["changes"] = only[0]
     if "map_" in given:
         given["map_"] = _mapping(given["map_"])
     return {_KEYS[name]: value for name, value in given.items()}

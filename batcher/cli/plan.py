@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DIFFERENT = 8
 _SHOWN_PAIRS = 5
 _SHOWN_GROUPS = 10
+_SHOWN_REJECTS = 10
 
 
 @click.command()
@@ -135,8 +136,10 @@ def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: b
             content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, basis=Basis.of(made))
         content |= described(settings, target, made.seen, rulings, draft=made)
     loaded = made.proposal.loaded
+    content["changes"]["rejected"] = loaded.rejected
     content["rejects"] = [
-        {"source": str(goal.feed[source]), "line": line, "reason": reason} for source, line, reason in loaded.rejects
+        {"source": str(goal.feed[source]), "line": line, "reason": reason}
+        for source, line, reason in loaded.rejects[:_SHOWN_REJECTS]
     ]
     return content
 

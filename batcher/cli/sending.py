@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace as replace_struct
+
 from batcher.api import ledger_path
 from batcher.cli.memory import be_frugal
 from batcher.cli.runner import Output, embedded, given_credentials, journal_of, run_async, run_job
@@ -23,7 +25,7 @@ from batcher.engine.apply import apply as apply_changes
 from batcher.engine.guarding import Override
 from batcher.engine.job import check_new, for_difference, settings_of
 from batcher.engine.observing import Observer
-from batcher.engine.planning import check_unchanged, fingerprints, read_plan
+from batcher.engine.planning import Bound, check_unchanged, fingerprints, read_plan
 from batcher.engine.register import state_folder
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
@@ -61,6 +63,8 @@ def apply(
         check_unchanged(
             bound, fingerprints([item for item in inputs if isinstance(item, Path)], as_planned(settings, output))
         )
+    if bound is not None and bound.undone and not bound.state:
+        check_no_later_runs(bound, Path(bound.undone))
     if bound is not None and bound.state:
         from batcher.cli import syncing
 
@@ -82,6 +86,14 @@ def apply(
         )
 
     return new_run(work, path, path, settings, sizes_of(inputs), output, job)
+
+
+def check_no_later_runs(bound: Bound, ledger: Path) -> None:
+    """See that an undo without a state still knows of every run that came after what it undoes."""
+    from batcher.engine.undo import later_runs
+
+    now = later_runs(ledger, state_folder(os.environ))
+    check_unchanged(bound, replace_struct(bound.fingerprints, state=now))
 
 
 def as_planned(settings: Settings, output: Output) -> Settings:

@@ -48,7 +48,9 @@ class Job:
         """
         if self.settings.log_file:
             self.log = LogFile(Path(self.settings.log_file))
-            logging.getLogger("batcher").addHandler(self.log)
+            logger = logging.getLogger("batcher")
+            logger.addHandler(self.log)
+            logger.setLevel(min(logger.level, logging.INFO))
         try:
             code = work(self)
         except Exception as error:
@@ -72,9 +74,7 @@ class Job:
         now = datetime.now(UTC)
         if self.log:
             level = "info" if code == 0 else "error"
-            self.log.write(
-                level, f"{self.command} ended with {code}", now, **({"summary": summary} | {"reason": reason})
-            )
+            self.log.write(level, f"{self.command} ended with {code}", now, summary=summary)
             self.log.close()
         if self.settings.metrics_file:
             write_metrics(Path(self.settings.metrics_file), summary, now.timestamp())
@@ -87,8 +87,10 @@ class LogFile(logging.Handler):
 
     def __init__(self, path: Path) -> None:
         self._run = ""
+        self._is_dead = False
         try:
-            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
         super().__init__(logging.INFO)
@@ -101,7 +103,12 @@ class LogFile(logging.Handler):
     def write(self, level: str, message: str, at: datetime, **more: object) -> None:
         """One line."""
         event = {"time": at.isoformat(timespec="milliseconds"), "level": level, "message": message, "run": self._run}
-        self._file.write(orjson.dumps(event | more, option=orjson.OPT_APPEND_NEWLINE))
+        try:
+            self._file.write(orjson.dumps(event | more, option=orjson.OPT_APPEND_NEWLINE))
+        except OSError as error:
+            if not self._is_dead:
+                self._is_dead = True
+                say(f"batcher: the log {self._file.name} cannot be written: {error.strerror}; the run goes on")
 
     def close(self) -> None:
         """No more."""
@@ -165,8 +172,12 @@ def write_metrics(path: Path, summary: Mapping[str, Any], now: float) -> None:
         gauge(_LAST_SUCCESS, "When a run last ended with 0.", success)
     if "seconds" in summary:
         gauge("batcher_duration_seconds", "Of the last run.", summary["seconds"])
-    for name, text in (("changes", "Changes by status."), ("requests", "Requests."), ("waited", "Seconds waited.")):
-        label = {"changes": "status", "requests": "kind", "waited": "reason"}[name]
+    for name, text, label in (
+        ("changes", "Changes by status.", "status"),
+        ("requests", "Requests.", "kind"),
+        ("waited", "Seconds waited.", "reason"),
+        ("feed", "Lines of the feed, those that are invalid, and the pairs that it names.", "kind"),
+    ):
         for kind, value in summary.get(name, {}).items():
             if kind != "total":
                 suffix = "_seconds" if name == "waited" else ""

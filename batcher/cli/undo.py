@@ -61,13 +61,14 @@ def undo(
             settings = settings.for_simulation()
         plan = output or ledger.with_name(f"{ledger.name}.undo.json")
         made = compile_undo(ledger, later, settings, plan, state=state, state_folder=state_folder(os.environ))
-        content = bind("undo", made.changes, settings, state=made.state, basis=made.basis)
+        content = bind("undo", made.changes, settings, state=made.state, basis=made.basis, undone=ledger)
         content |= described(settings, make_target(settings), made.seen, made.rulings)
         content["undo"] = _content(made, ledger)
         write_plan(plan, content)
         told = orjson.dumps(content).decode() if json else "\n".join(_told(content))
         sys.stdout.write(told + "\n")
         if not quiet:
+            say("batcher: with the same options:")
             say(f"batcher apply --plan {shlex.quote(str(plan))}")
         return 0
 
@@ -88,6 +89,7 @@ def _content(made: Undo, ledger: Path) -> dict[str, Any]:
             " say: they are added"
         )
     unknown += [f"what the run of {path} changed, whose ledger is gone" for path in made.unread]
+    unknown += [f"whether the run of {path} changed the same ones, which it names otherwise" for path in inverse.unlike]
     return {
         "ledger": str(ledger),
         "pairs": inverse.applied,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from functools import cached_property
 from typing import TypeAlias
@@ -122,10 +122,11 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Why the row at `index` of its columns is no valid change."""
+    """Why the row at `index` of its columns is no valid change; `users` is whose it would be, where it can be read."""
 
     index: int
     reason: str
+    users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +146,7 @@ class Columns:
     def take(self, start: int, stop: int) -> Columns:
         """Rows `start` to `stop`."""
         cut = slice(start, stop)
-        rejects = tuple(Reject(r.index - start, r.reason) for r in self.rejects if start <= r.index < stop)
+        rejects = tuple(replace(r, index=r.index - start) for r in self.rejects if start <= r.index < stop)
         return Columns(
             self.action[cut],
             self.user.take(cut),
@@ -163,7 +164,7 @@ class Columns:
         rejects: list[Reject] = []
         start = 0
         for part in parts:
-            rejects += [Reject(start + r.index, r.reason) for r in part.rejects]
+            rejects += [replace(r, index=start + r.index) for r in part.rejects]
             start += len(part)
         return Columns(
             np.concatenate([p.action for p in parts]),

@@ -21,7 +21,7 @@ class Cause(Enum):
     OUTAGE = (6, "wait until the target is back")
     SUSPICION = (6, "find out why the target refuses everything")
     FAILURES = (6, "look at the failures")
-    CANARY = (6, "look at the first failures")
+    CANARY = (6, "look at the first failures; to go on sends all the others")
     DEADLINE = (6, "go on when there is time again")
     MAX_WAIT = (6, "wait until the target accepts requests again")
     INPUT = (6, "repair the input")

@@ -69,7 +69,12 @@ def from_feed(
             raise _invalid("--strict", feed, loaded)
         scope = Scope(tuple(sync.master_groups), tuple(sync.master_users))
         difference = FeedDifference(
-            store, scope, adds=sync.changes != "remove", removals=sync.changes != "add", is_passing=is_passing
+            store,
+            scope,
+            unread=loaded.users,
+            adds=sync.changes != "remove",
+            removals=sync.changes != "add",
+            is_passing=is_passing,
         )
         empty = [str(file) for number, file in enumerate(feed) if number not in loaded.sources]
         figures = replace(difference.figures(), lines=loaded.lines, rejected=loaded.rejected, empty=empty)
@@ -127,7 +132,7 @@ def draft(
     else:
         seen = Survey(*proposal.difference.counts())
     feed = proposal.feed
-    changes = Changes(feed.additions, feed.removals, _protected(proposal.difference, settings.guard))
+    changes = Changes(*proposal.difference.counts(), _protected(proposal.difference, settings.guard))
     rulings = [*judge_feed(feed, proposal.bounds), *judge_changes(changes, proposal.bounds)]
     return Draft(files, proposal, rulings, seen, proposal.difference.sample(_SAMPLE), store.fingerprint())
 
@@ -137,7 +142,7 @@ def _protected(difference: Difference, guard: GuardSettings) -> set[str]:
     found: set[str] = set()
     for label, patterns in (("user", guard.protected_users), ("group", guard.protected_groups)):
         meant = Patterns(patterns)
-        for keys in difference.fresh(label) if meant else ():
+        for keys in difference.touched(label) if meant else ():
             found |= {f"{label} {key}" for key in meant.among(keys)}
             if len(found) > _MOST_PROTECTED:
                 break

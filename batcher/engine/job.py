@@ -83,6 +83,7 @@ def feed_reading(settings: Settings, ids_only: bool, today: date) -> Reading:  #
         tuple(feed.groups),
         read_mapping(Path(feed.user_map), is_single=True) if feed.user_map else None,
         read_mapping(Path(feed.group_map), is_single=False) if feed.group_map else None,
+        is_feed=True,
     )
     return _reading(settings, Fields.of(settings.input.map, ids_only=ids_only, is_feed=True), refinement)
 
@@ -96,6 +97,11 @@ def _reading(settings: Settings, fields: Fields, refinement: Refinement) -> Read
 def difference_files(ledger: Path) -> tuple[Path, Path]:
     """Where the changes of a sync stand: beside its ledger."""
     return ledger.with_name(f"{ledger.name}.adds.csv"), ledger.with_name(f"{ledger.name}.removals.csv")
+
+
+def rejects_file(ledger: Path) -> Path:
+    """Where the invalid lines of a feed are listed."""
+    return ledger.with_name(f"{ledger.name}.rejected.csv")
 
 
 def for_difference(settings: Settings) -> Settings:

@@ -50,6 +50,8 @@ class Bound(msgspec.Struct, frozen=True):
     state: str
     current: list[str]
     fingerprints: Fingerprints
+    undone: str = ""
+    """Of an undo: the ledger."""
 
 
 def read_plan(path: Path) -> Bound:
@@ -78,6 +80,7 @@ def bind(
     state: Path | None = None,
     current: Sequence[Path] = (),
     basis: Basis | None = None,
+    undone: Path | None = None,
 ) -> dict[str, Any]:
     """The part of a plan that binds.
 
@@ -92,6 +95,7 @@ def bind(
         str(state.absolute()) if state else "",
         [str(file.absolute()) for file in current],
         fingerprints([*files, *current], settings, basis),
+        str(undone.absolute()) if undone else "",
     )
     return msgspec.to_builtins(plan)  # type: ignore[no-any-return]  # a dict, as of any struct
 
@@ -143,7 +147,10 @@ def check_unchanged(plan: Bound, now: Fingerprints) -> None:
     elif now.changes and now.changes != then.changes:
         changed.append("what differs is something else (dates of validity?)")
     if changed:
-        raise GuardrailError(f"since the plan was made: {'; '.join(changed)}; nothing was sent, plan anew")
+        raise GuardrailError(
+            f"since the plan was made: {'; '.join(changed)}; nothing was sent; make the plan anew, and give the same"
+            " options"
+        )
 
 
 def described(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from batcher.engine.job import difference_files
+from batcher.engine.job import difference_files, rejects_file
 from batcher.state.folding import is_own
 from batcher.state.store import StateStore
 
@@ -24,7 +24,7 @@ def rotate(state: Path, keep: int) -> list[Path]:
         if run.is_open or not is_own(run):  # what cannot be read is not ours to remove
             continue
         try:
-            for file in (*difference_files(run.ledger), run.ledger):
+            for file in (*difference_files(run.ledger), rejects_file(run.ledger), run.ledger):
                 file.unlink(missing_ok=True)
         except OSError as error:
             _log.warning("the old ledger %s cannot be removed: %s", run.ledger, error.strerror)

@@ -6,6 +6,7 @@ What came of it is folded into the state.
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,16 +25,17 @@ from batcher.engine.apply import Occasion, apply
 from batcher.engine.drafting import Draft, Propose, draft, from_feed, take_snapshot
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, on_record
 from batcher.engine.held_state import HeldState, passing_state
-from batcher.engine.job import STATE, check_new, difference_files, for_difference
+from batcher.engine.job import STATE, check_new, difference_files, for_difference, rejects_file
 from batcher.engine.observing import Observer
 from batcher.engine.rotation import rotate
 from batcher.engine.session import Surroundings, check_credentials, make_target
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
 from batcher.state.pairs import adopt
-from batcher.state.store import Binding, StateStore
+from batcher.state.store import Binding, StateStore, make_private
 
 _log = logging.getLogger(__name__)
+_TOLD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ async def send(
     try:
         target = make_target(settings)
         made = await executor(lambda: draft(store, propose, settings, target, ledger, with_requests=False))
-        _tell_rejects(made)
+        _tell_rejects(made, ledger)
         terms.agreed(made)
         rulings = enforce(made.rulings, terms.override)
 
@@ -195,18 +197,25 @@ async def send(
         if has_begun and held is not None:
             await executor(lambda: _fold(held))
         if not has_begun:
-            for file in difference_files(ledger):
+            for file in (*difference_files(ledger), rejects_file(ledger)):
                 file.unlink(missing_ok=True)
 
 
-def _tell_rejects(made: Draft) -> None:
-    """The lines of a feed that say nothing are in no ledger."""
+def _tell_rejects(made: Draft, ledger: Path) -> None:
+    """The lines of a feed that say nothing are in no ledger: they go into a file beside it, the first are told."""
     loaded = made.proposal.loaded
-    for source, line, reason in loaded.rejects:
-        _log.warning("%s, line %d: %s", made.proposal.sources[source], line, reason, extra={"row": line})
-    more = loaded.rejected - len(loaded.rejects)
-    if more:
-        _log.warning("and %d more invalid lines", more)
+    if not loaded.rejected:
+        return
+    file = rejects_file(ledger)
+    make_private(file)
+    with file.open("w", encoding="utf-8", newline="") as out:
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(("source", "line", "reason"))
+        for number, (source, line, reason) in enumerate(loaded.rejects):
+            rows.writerow((made.proposal.sources[source], line, reason))
+            level = logging.WARNING if number < _TOLD else logging.INFO
+            _log.log(level, "%s, line %d: %s", made.proposal.sources[source], line, reason, extra={"row": line})
+    _log.warning("the feed has %d invalid lines; they are listed in %s", loaded.rejected, file)
 
 
 def _fold(held: HeldState) -> None:

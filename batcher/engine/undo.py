@@ -78,21 +78,28 @@ def compile_undo(
     with ExitStack() as stack:
         store, number = _store(stack, known, settings, facts, is_simulated=is_simulated)
         own = {run.ledger for run in store.runs()} if known else set()
-        others, unread = _later(facts, [path.absolute() for path in later], state_folder, own)
-        inverse = invert(store, ledger, others, number=number)
+        others = _later(facts, later, state_folder, own)
+        unread = [path for path in others if not path.is_file()]
+        inverse = invert(store, ledger, [path for path in others if path.is_file()], number=number)
         changes = (stem.with_name(f"{stem.name}.adds.csv"), stem.with_name(f"{stem.name}.removals.csv"))
         left_out = stem.with_name(f"{stem.name}.left-out.csv")
         difference = Difference(store)
         difference.write(*changes)
         write_left_out(store, left_out)
         rulings = judge_feed(difference.figures(), settings.guard.bounds().for_changes()) if known else []
-        basis = Basis(store.fingerprint() if known else "")
+        basis = Basis(store.fingerprint() if known else later_runs(ledger, state_folder))
     guard = settings.guard
     packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
     protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
     inputs = [Input(file.name, file) for file in changes]
     seen = survey(inputs, reading(settings, target.ids_only), packing, protected)
     return Undo(inverse, changes, left_out, unread, known, basis, seen, [*rulings, *judge(seen, guard)])
+
+
+def later_runs(ledger: Path, state_folder: Path | None) -> str:
+    """What an undo without a state rests on: the runs of this host that came after it."""
+    with LedgerReader(ledger) as reader:
+        return " ".join(map(str, _later(reader.facts(), (), state_folder, set())))
 
 
 def _store(
@@ -108,16 +115,13 @@ def _store(
     return comparison.store, numbers[0]
 
 
-def _later(
-    facts: Mapping[str, str], given: Sequence[Path], folder: Path | None, own: set[Path]
-) -> tuple[list[Path], list[Path]]:
-    """Ledgers of later runs of which the state does not know: those that can be read, and those that are gone."""
-    known = list(given)
+def _later(facts: Mapping[str, str], given: Sequence[Path], folder: Path | None, own: set[Path]) -> list[Path]:
+    """Ledgers of later runs of which the state does not know."""
+    known = [path.absolute() for path in given]
     if folder is not None and "simulated" not in facts:
         register = Register(folder, facts["target"], facts["url"], facts["env"])
         known += [Path(path) for path in register.later_than(facts["run"], float(facts["started"]))]
-    known = [path for path in dict.fromkeys(known) if path not in own]
-    return [path for path in known if path.is_file()], [path for path in known if not path.is_file()]
+    return [path for path in dict.fromkeys(known) if path not in own]
 
 
 async def undo_changes(

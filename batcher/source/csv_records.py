@@ -78,24 +78,36 @@ def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Fo
     if not record:
         return forms
     refinement = layout.refinement
+    users: Sequence[str] = ()
     try:
         _check_width(record, layout.width)
-        if layout.others and not refinement.counts(lambda column: _other(record, layout, column)):
-            return forms
+        if layout.others:
+            users = _readable(layout, record)
+            if not refinement.counts(lambda column: _other(record, layout, column)):
+                return forms
         user, user_form = _filled(layout.user, record)
         group, group_form = _filled(layout.group, record)
-        users, groups = refinement.user([user]), refinement.group([group])
+        users = refinement.user([user])
+        groups = refinement.group([group])
         forms = Forms(_decide(forms.user, user_form, users), _decide(forms.group, group_form, groups))
         action = Action.ADD if layout.op is None else action_of(_text(record[layout.op], "op"))
         user_keys = _keys(layout.user, users, user_form, forms.user, ids_only=layout.ids_only)
         group_keys = _keys(layout.group, groups, group_form, forms.group, ids_only=layout.ids_only)
     except Invalid as invalid:
-        rows.reject(line, str(invalid))
+        rows.reject(line, str(invalid), users)
         return forms
     for one in user_keys:
         for other in group_keys:
             rows.add(line, action, one, other)
     return forms
+
+
+def _readable(layout: Layout, record: Sequence[str]) -> Sequence[str]:
+    """Whose a record is, even if it turns out to be of no use."""
+    try:
+        return layout.refinement.user([_filled(layout.user, record)[0]])
+    except Invalid:
+        return ()
 
 
 def _check_width(record: Sequence[str], width: int) -> None:

@@ -91,6 +91,15 @@ class Entries:
         groups = self._side(entry, self._fields.group, "group", in_document=in_document)
         return action, users, groups
 
+    def users_of(self, part: Part) -> Sequence[str]:
+        """Whose an entry is, where that can be read although the entry is invalid."""
+        if not self._refinement.is_feed or not isinstance(part.entry, dict):
+            return ()
+        try:
+            return [str(key) for key in self._side(part.entry, self._fields.user, "user", in_document=False)]
+        except Invalid:
+            return ()
+
     def _action(self, entry: dict[str, object]) -> Action:
         if not self._fields.op:
             return Action.ADD
@@ -105,7 +114,9 @@ class Entries:
         """The users or the groups of an entry."""
         plural = f"{label}s"
         beside = [field.name for field in fields if entry.get(field.name) is not None]
-        if plural in entry:
+        if not self._fields.op and len(beside) == 1 and isinstance(entry[beside[0]], list):
+            keys = self._list(entry[beside[0]], label)
+        elif plural in entry:
             if beside:
                 raise Invalid(f"both {beside[0]} and the list {plural}; give one of them")
             keys = self._list(entry[plural], label)

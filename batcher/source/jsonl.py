@@ -167,7 +167,7 @@ def _collect(
         try:
             action, users, groups = entries.read(part, in_document=in_document)
         except Invalid as invalid:
-            rows.reject(line, str(invalid))
+            rows.reject(line, str(invalid), entries.users_of(part))
         else:
             if len(users) * len(groups) <= _SMALL_OP:
                 for user in users:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batcher.core.errors import ConfigurationError, InputError
-from batcher.source.refine import DEFAULT_VALIDITY, PLAIN, Refinement
+from batcher.source.refine import DEFAULT_VALIDITY, OPS, PLAIN, Refinement
 from batcher.source.rules import Form
 
 MOST_COLUMNS = 10_000
@@ -155,6 +155,9 @@ def _others(names: Sequence[str], refinement: Refinement, where: str) -> dict[st
             places[column] = names.index(column.lower())
         elif column not in DEFAULT_VALIDITY:
             raise InputError(f"{where}: there is no column {column!r} for dates; the header has {_shown(names)}")
+    for column in OPS if refinement.is_feed else ():
+        if column in names:
+            places[column] = names.index(column)
     return places
 
 

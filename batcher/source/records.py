@@ -33,9 +33,9 @@ class Rows:
         self._group.append(group)
         self._line.append(line)
 
-    def reject(self, line: int, reason: str) -> None:
+    def reject(self, line: int, reason: str, users: Sequence[str] = ()) -> None:
         """One line that is none. Its key columns hold the previous row's form, so that ids stay plain numbers."""
-        self._rejects.append(Reject(len(self._action), reason))
+        self._rejects.append(Reject(len(self._action), reason, tuple(users)))
         self._action.append(REJECTED_ROW)
         self._user.append(0)
         self._group.append(0)

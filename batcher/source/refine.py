@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from batcher.core.errors import ConfigurationError
 from batcher.source.rules import Invalid, shown
 
+OPS = ("op", "action")
+"""Columns of changes, which a feed does not have."""
 DEFAULT_VALIDITY = ("valid_from", "valid_to")
 """Columns that are honoured where they are there."""
 
@@ -85,6 +87,8 @@ class Refinement:
     """Groups of every user."""
     users: Mapping[str, Sequence[str]] | None = None
     groups: Mapping[str, Sequence[str]] | None = None
+    is_feed: bool = False
+    """Records say who is to be a member; none of them is a removal."""
 
     @property
     def reshapes(self) -> bool:
@@ -98,6 +102,8 @@ class Refinement:
             Invalid: When a date of validity cannot be read.
 
         """
+        if self.is_feed and any(value(column).strip().lower() == "remove" for column in OPS):
+            raise Invalid("the op is remove; a feed says who is to be a member (files of changes: batcher apply)")
         if not all(condition.holds(value(condition.column)) for condition in self.where):
             return False
         validity = self.validity

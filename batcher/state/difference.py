@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,10 +70,11 @@ class Difference:
             f'SELECT count(*) FROM adds SEMI JOIN ({_ASKED.format(self._known)}) USING ("user", "group")'
         )
         row = self._connection.execute(
-            f"""SELECT count(*) FILTER (wish = {Wish.IN:d}), count(*) FILTER ({_IN_FORCE} AND {self._in_scope}),
+            f"""SELECT count(*) FILTER ({_IN_FORCE} AND {self._in_scope}),
             count(*) FILTER ({_IN_FORCE} AND ({self._in_scope} OR {self._also})), {self._pairs} FROM {self._known}"""
-        ).fetchone() or (0, 0, 0, 0)
-        last_pairs, removals_from, additions_to, pairs = row
+        ).fetchone() or (0, 0, 0)
+        removals_from, additions_to, pairs = row
+        last_pairs = int(self._store.facts()["last_pairs"])
         return Feed(
             lines=0,
             rejected=0,
@@ -96,12 +97,10 @@ class Difference:
         )
         return [GroupLoss(group, lost, members) for group, lost, members in rows.fetchall()]
 
-    def fresh(self, label: str) -> Iterator[list[Key]]:
-        """The users or the groups (`label`) that are touched by what no earlier feed has asked for."""
+    def touched(self, label: str) -> Iterator[list[Key]]:
+        """The users or the groups (`label`) that are touched."""
         yield from self._distinct(
-            f"""SELECT DISTINCT "{label}" FROM (SELECT "user", "group" FROM adds
-            ANTI JOIN ({_ASKED.format(self._known)}) USING ("user", "group")
-            UNION ALL SELECT "user", "group" FROM removals WHERE wish <> {Wish.OUT:d})"""
+            f"""SELECT DISTINCT "{label}" FROM (SELECT "{label}" FROM adds UNION ALL SELECT "{label}" FROM removals)"""
         )
 
     def _distinct(self, query: str) -> Iterator[list[Key]]:
@@ -171,7 +170,7 @@ class FeedDifference(Difference):
     """Between the table `feed` and what is known: the state, or a `snapshot` that was loaded.
 
     The table `merged` has each pair of both once: what is known, what was wished, whether it is in the feed (`fed`) and
-    whether anything was known of it.
+    whether anything was known of it. The users `unread`, of whom invalid lines of the feed speak, lose nothing.
     """
 
     _known = "merged"
@@ -179,7 +178,14 @@ class FeedDifference(Difference):
     _pairs = "count(*) FILTER (fed)"
 
     def __init__(
-        self, store: StateStore, scope: Scope, *, adds: bool = True, removals: bool = True, is_passing: bool = False
+        self,
+        store: StateStore,
+        scope: Scope,
+        *,
+        adds: bool = True,
+        removals: bool = True,
+        is_passing: bool = False,
+        unread: Collection[str] = (),
     ) -> None:
         super().__init__(store)
         self._merge("snapshot" if is_passing else "pair", "0" if is_passing else "(wish << 2)")
@@ -190,7 +196,9 @@ class FeedDifference(Difference):
         )
         self._connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", wish FROM merged
-            WHERE {removals} AND NOT fed AND known <> {Known.OUT:d} AND {self._in_scope}"""
+            WHERE {removals} AND NOT fed AND known <> {Known.OUT:d} AND {self._in_scope}
+            AND "user"::VARCHAR NOT IN (SELECT unnest(?::VARCHAR[]))""",
+            (list(unread),),
         )
         self._adds_too = adds
 
@@ -235,6 +243,7 @@ class FeedDifference(Difference):
         )
         self._set_wish(gone, Wish.NONE)
         self._set_wish("removals", Wish.OUT)
+        self._store.set_fact("last_pairs", str(self._number("SELECT count(*) FROM merged WHERE fed")))
         self._connection.execute('INSERT INTO named SELECT "group" FROM feed_group ANTI JOIN named USING ("group")')
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from batcher.core.errors import InputError
 from batcher.ledger.reader import LedgerReader
 from batcher.state.folding import outcomes
 from batcher.state.pairs import load
@@ -27,6 +28,8 @@ class Inverse:
     adds: int
     removals: int
     left_out: dict[str, int]
+    unlike: list[Path]
+    """Later ledgers that name users or groups in another form."""
 
 
 def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: int | None) -> Inverse:
@@ -40,6 +43,7 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
 
     """
     run = store.connection.execute
+    unlike: list[Path] = []
     with LedgerReader(ledger) as reader:
         load(store, "told", outcomes(reader), is_ordered=True)
     run(
@@ -49,8 +53,12 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
         FROM told GROUP BY ALL"""
     )
     for other in later:
-        with LedgerReader(other) as reader:
-            load(store, "others", outcomes(reader))
+        try:
+            with LedgerReader(other) as reader:
+                load(store, "others", outcomes(reader))
+        except InputError:  # by ids here, by names there: nobody can tell whether they are the same
+            unlike.append(other)
+            continue
         run(
             """UPDATE mine SET is_later = true FROM others
             WHERE mine."user" = others."user" AND mine."group" = others."group" """
@@ -78,7 +86,7 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
         )
     left_out = run("SELECT reason, count(*) FROM left_out GROUP BY reason ORDER BY reason").fetchall()
     applied, adds, removals = (_count(store, table) for table in ("mine", "adds", "removals"))
-    return Inverse(applied, adds, removals, dict(left_out))
+    return Inverse(applied, adds, removals, dict(left_out), unlike)
 
 
 def _count(store: StateStore, table: str) -> int:

@@ -14,7 +14,7 @@ from batcher.core.model import REJECTED_ROW, Action, Bytes, Columns, Keys, Mask
 from batcher.ledger.ahead import ahead
 from batcher.state.store import Known, StateStore, Wish
 
-_MOST_REASONS = 10
+_MOST_REASONS = 100_000
 _NAMES = 2
 _TYPES = {"id": "BIGINT", "name": "VARCHAR"}
 
@@ -31,6 +31,8 @@ class Loaded:
     rejects: list[tuple[int, int, str]] = field(default_factory=list)
     sources: set[int] = field(default_factory=set)
     """Those with a valid line."""
+    users: set[str] = field(default_factory=set)
+    """Whose the invalid lines are, where that can be read."""
 
 
 Stretch: TypeAlias = tuple[Columns, Bytes]
@@ -95,12 +97,14 @@ def prepare(store: StateStore, forms: Sequence[str]) -> None:
     """
     known, mine = store.facts()["forms"], ",".join(forms)
     if known == mine:
+        store.is_decided = True
         return
-    if store.connection.execute("SELECT 1 FROM pair LIMIT 1").fetchone():
+    if store.is_decided or store.connection.execute("SELECT 1 FROM pair LIMIT 1").fetchone():
         user, group = known.split(",")
         raise InputError(
-            f"the input names users by {forms[0]} and groups by {forms[1]}, the state knows users by {user} and groups"
-            f" by {group}: the same ones under both cannot be recognised; name the columns (user_{user}, group_{group})"
+            f"the input names users by {forms[0]} and groups by {forms[1]}, what it is compared with names users by"
+            f" {user} and groups by {group}: the same ones cannot be recognised; name the columns (user_{user},"
+            f" group_{group})"
         )
     user, group = (_TYPES[form] for form in forms)
     connection = store.connection
@@ -112,6 +116,7 @@ def prepare(store: StateStore, forms: Sequence[str]) -> None:
     connection.execute(f'CREATE OR REPLACE TABLE doubt ("user" {user}, "group" {group}, run INTEGER)')
     store.set_fact("forms", mine)
     connection.commit()
+    store.is_decided = True
 
 
 class _Loading:
@@ -164,6 +169,8 @@ class _Loading:
         for reject in columns.rejects[: _MOST_REASONS - len(loaded.rejects)]:
             place = reject.index
             loaded.rejects.append((int(columns.source[place]), int(columns.line[place]), reject.reason))
+        for reject in columns.rejects:
+            loaded.users.update(reject.users)
 
 
 def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -83,6 +83,8 @@ class StateStore:
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
         self.path = path
         self.connection = connection
+        self.is_decided = False
+        """Whether something was loaded since it was opened, so that ids stay ids and names names."""
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +109,9 @@ class StateStore:
         store.connection.begin()
         store.connection.execute(_TABLES)
         facts = {"format": _FORMAT, "kind": binding.kind, "url": binding.url, "env": binding.env}
-        for key, value in (facts | {"forms": "id,id", "state": uuid.uuid4().hex[:12], "serial": "0"}).items():
+        for key, value in (
+            facts | {"forms": "id,id", "state": uuid.uuid4().hex[:12], "serial": "0", "last_pairs": "0"}
+        ).items():
             store.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
         store.connection.commit()
         path.chmod(0o600)

@@ -180,6 +180,22 @@ def test_undo_of_changes_without_a_state(shell):
         assert state_of(url)["groups"] == {"4": [3]}
         (shell.folder / "b.ledger").unlink()
         assert b"b.ledger changed, whose ledger is gone" in shell.run("undo", "a.ledger", **target).stdout
+        # Somebody else works on the same ones after the plan was made.
+        assert shell.run("undo", "a.ledger", "-o", "late.json", **target).returncode == 0
+        assert shell.run("apply", "b.csv", "--ledger", "c.ledger", **target).returncode == 0
+        late = shell.run("apply", "--plan", "late.json", "--ledger", "v.ledger", **target)
+        assert late.returncode == 5
+        assert b"the state has changed" in late.stderr
+        # By names: whether they are the same ones cannot be known.
+        scrutinizer = target | {"BATCHER_TARGET": "scrutinizer"}
+        shell.write("ids.csv", "op,user_id,group_id\nadd,910,87\n")
+        shell.write("names.csv", "op,user_name,group_name\nadd,zoe,87\n")
+        assert shell.run("apply", "ids.csv", "--ledger", "ids.ledger", **scrutinizer).returncode == 0
+        assert shell.run("apply", "names.csv", "--ledger", "names.ledger", **scrutinizer).returncode == 0
+        compiled = shell.run("undo", "ids.ledger", **scrutinizer)
+        assert b"names.ledger changed the same ones, which it names otherwise" in compiled.stdout
+        removals = (shell.folder / "ids.ledger.undo.json.removals.csv").read_text("utf-8")
+        assert removals == "op,user_id,group_id\nremove,910,87\n"
         other = shell.run("undo", "a.ledger", **(target | {"BATCHER_URL": "http://127.0.0.1:1"}))
         assert other.returncode == 2
         assert b"a.ledger is of minapp at" in other.stderr
@@ -207,9 +223,11 @@ def test_what_an_unattended_job_leaves_behind(synced):
     run = json.loads(said[0])["run"]
     assert any(event.get("batch") == 1 and event["run"] == run for event in events)
     assert any(event.get("row") == 63 and "x" in event["message"] for event in events)
+    assert b"the feed has 1 invalid lines; they are listed in n2.ledger.rejected.csv" in good.stderr
     assert events[-1]["message"] == "sync ended with 3"
     metrics = (synced.folder / "job.prom").read_text("utf-8")
     assert 'batcher_changes{status="applied"} 1.0' in metrics
+    assert 'batcher_feed{kind="rejected"} 1.0' in metrics
     assert "batcher_last_success" not in metrics
     synced.write("feed.csv", MORE)
     assert synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--ledger", "n3.ledger", *job).returncode == 0
@@ -234,6 +252,21 @@ def test_a_feed_from_standard_input(synced):
     assert [path.name[:6] for path in synced.folder.glob("stdin.*.ledger")] == ["stdin."]
     planned = synced.run("plan", "-", "--state", "s", "--simulate", "-o", "p.json", stdin=MORE.encode())
     assert planned.returncode == 2
+
+
+def test_a_log_that_cannot_be_written_costs_the_log_and_nothing_else(synced):
+    job = ("--log-file", "/dev/full", "--metrics-file", "job.prom", "--run-after", "cat > said")
+    done = synced.run("sync", "feed.csv", "--state", "s", "--simulate", *job)
+    assert done.returncode == 0
+    assert done.stderr.count(b"/dev/full cannot be written") == 1
+    assert (synced.folder / "job.prom").exists()
+    assert (synced.folder / "said").exists()
+
+
+def test_nothing_is_left_to_do(synced):
+    both = synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--add-only", "--remove-only")
+    assert both.returncode == 2
+    assert b"--add-only and --remove-only together" in both.stderr
 
 
 def test_keep(synced):

@@ -524,17 +524,16 @@ def test_a_file_with_nothing_but_invalid_lines_is_as_good_as_empty(nights):
 
 
 def test_what_was_allowed_once_heals_without_being_asked_again(nights):
-    """Absolute bounds and protected ones, too; also when a night of additions only comes between."""
+    """By the shares; also when a night of additions only comes between."""
     nights.options = {"limits_max_changes": 10, "retry_max_wait": "1m", "sync_order": "removals-first"}
     nights.sync(ALL)
-    bounds = {"guard_max_removals": 20, "guard_protected_groups": ["2"]}
     sends = len(nights.target.sends)
     nights.target.refuse_connections = lambda _: len(nights.target.sends) > sends
-    names = ["removals", "protected", "removal-share", "shrink"]
-    assert nights.sync(ALL[30:], override=names, **bounds).exit_code == 6
+    names = ["removal-share", "shrink"]
+    assert nights.sync(ALL[30:], override=names).exit_code == 6
     nights.target.refuse_connections = lambda _: False
-    assert nights.sync([*ALL[30:], (90, 1)], sync_changes="add", **bounds).exit_code == 0
-    assert nights.sync([*ALL[30:], (90, 1)], **bounds).exit_code == 0
+    assert nights.sync([*ALL[30:], (90, 1)], sync_changes="add").exit_code == 0
+    assert nights.sync([*ALL[30:], (90, 1)]).exit_code == 0
     assert nights.target.members() == {*ALL[30:], (90, 1)}
 
 
@@ -605,3 +604,68 @@ def test_where_nothing_can_be_written(nights):
                     Goal([feed], state, (), is_first), settings, credentials(), ledger, world, Terms()
                 )
             )
+
+
+@pytest.mark.parametrize("bounds", [{"guard_max_removals": 0}, {"guard_protected_users": ["1"]}])
+def test_absolute_bounds_and_protected_ones_judge_everything_that_would_be_sent(nights, bounds):
+    nights.sync(ALL)
+    nights.target.world.behave(Behaviour(bad_users=frozenset({1})))
+    assert nights.sync(ALL[1:]).changes[Status.FAILED] == 1
+    nights.target.world.behave(Behaviour())
+    with pytest.raises(GuardrailError, match=r"removals: 1 removal|protected: it would change user 1"):
+        nights.sync(ALL[1:], **bounds)
+
+
+LONG = [(user, 1) for user in range(1, 301)]
+
+
+def feed_with(*lines):
+    rows = [f"{user},{group},2020-01-01\n" for user, group in LONG]
+    for number, line in lines:
+        rows[number] = line
+    return "user,group,valid_from\n" + "".join(rows)
+
+
+def test_whoever_an_invalid_line_speaks_of_loses_nothing(nights):
+    nights.sync(LONG)
+    report = nights.sync(feed_with((6, "7,1,01.01.2020\n"), (7, "8,x,2020-01-01\n"), (8, "9,1,2099-01-01\n")))
+    assert report.exit_code == 3
+    assert nights.target.members() == {*LONG} - {(9, 1)}
+    listed = nights.ledger.with_name(f"{nights.ledger.name}.rejected.csv").read_text("utf-8").splitlines()
+    assert [line.split(",")[1] for line in listed] == ["line", "8", "9"]
+    assert not nights.lies()
+
+
+def test_an_invalid_entry_of_json_lines_takes_nothing_away_either(nights):
+    nights.sync(LONG)
+    lines = [f'{{"user":{user},"group":[{group}]}}' for user, group in LONG]
+    lines[6] = '{"user":7,"group":"x"}'
+    nights.number += 1
+    feed = nights.write("feed.jsonl", "\n".join(lines) + "\n")
+
+    def night(world):
+        return sync(Goal([feed], nights.state), nights.settings, credentials(), nights.ledger, world, Terms())
+
+    assert nights.play(night).exit_code == 3
+    assert nights.target.members() == {*LONG}
+
+
+def test_a_removal_is_no_line_of_a_feed(nights):
+    text = "op,user,group\n" + "".join(f"add,{user},{group}\n" for user, group in ALL) + "remove,50,1\n"
+    with pytest.raises(GuardrailError, match="rejected-share: 1 of 81 lines"):
+        nights.sync(text)
+    assert nights.sync(text, guard_max_rejected_share="5%").exit_code == 3
+    assert nights.target.members() == {*ALL}
+
+
+def test_ids_and_names_are_not_compared(tmp_path):
+    nights = Nights(tmp_path, kind="scrutinizer")
+    feed = nights.write("feed.csv", "user_name,group_name\nann,staff\nbob,staff\n")
+    current = nights.write("now.csv", "user_id,group_name\n1,staff\n2,staff\n")
+
+    def night(world):
+        goal = Goal([feed], None, [current])
+        return sync(goal, nights.settings, credentials(), tmp_path / "l", world, Terms())
+
+    with pytest.raises(InputError, match="the same ones cannot be recognised"):
+        nights.play(night)
