@@ -121,7 +121,7 @@ def test_a_plan_of_changes_binds(shell):
     shell.write("c.csv", "op,user,group\nadd,1,2\nremove,3,5\n")
     changed = shell.run("apply", "--plan", "p.json", "--simulate")
     assert changed.returncode == 5
-    assert b"c.csv was changed; nothing was sent, plan anew" in changed.stderr
+    assert b"c.csv was changed; nothing was sent; make the plan anew" in changed.stderr
     shell.write("c.csv", "op,user,group\nadd,1,2\nremove,3,4\n")
     assert shell.run("apply", "--plan", "p.json", "--simulate", "--ordered").returncode == 5
     assert shell.run("apply", "--plan", "p.json", "--simulate", "--ledger", "x.ledger").returncode == 0
