@@ -197,8 +197,8 @@ async def send(
         if has_begun and held is not None:
             await executor(lambda: _fold(held))
         if not has_begun:
-            for file in (*difference_files(ledger), rejects_file(ledger)):
-                file.unlink(missing_ok=True)
+            for file in difference_files(ledger):
+                file.unlink(missing_ok=True)  # the list of invalid lines stays: it may be why nothing was begun
 
 
 def _tell_rejects(made: Draft, ledger: Path) -> None:

@@ -17,8 +17,6 @@ _ASKED = f'SELECT "user", "group" FROM {{}} WHERE wish = {Wish.IN:d} AND known <
 """Pairs of a table that an earlier feed has asked for, and that are not known to be in."""
 _NAMED = '("group" IN (SELECT "group" FROM named UNION ALL SELECT "group" FROM feed_group))'
 """Groups of which this feed or an earlier one has spoken."""
-
-
 _MOST_GROUPS = 100_000
 _FETCHED = 10_000
 _FED, _IS_KNOWN = 16, 32
