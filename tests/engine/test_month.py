@@ -16,6 +16,7 @@ from batcher.core.model import Status
 from batcher.core.verdict import Cause
 from batcher.simulator.behaviour import Behaviour, Fault
 
+pytestmark = pytest.mark.timeout(600)
 DEPARTMENTS, PLACES, EVERYBODY = range(100, 300), range(1_000, 1_020), 1
 
 
