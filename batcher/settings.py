@@ -221,6 +221,7 @@ class Settings(_Section, frozen=True):
                 "client_secret_file": _absolute(settings.auth.client_secret_file),
             },
             feed={name: _absolute(getattr(settings.feed, name)) for name in ("user_map", "group_map")},
+            job={name: _absolute(getattr(settings.job, name)) for name in ("log_file", "metrics_file")},
         )
 
     @classmethod
