@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.target import Credentials
-from batcher.settings import AuthSettings
+from batcher.sections import AuthSettings
 
 
 def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentials:

@@ -23,7 +23,7 @@ from batcher.engine.books import OpenWindow
 from batcher.engine.observing import Observer
 from batcher.engine.outcomes import of_rejects, of_settlement
 from batcher.engine.session import Session
-from batcher.settings import JobSettings
+from batcher.sections import JobSettings
 
 _LONGEST_AFTER = 60.0
 """Seconds. A mail program that hangs must not hold up tomorrow's run."""

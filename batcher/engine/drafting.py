@@ -15,7 +15,8 @@ from batcher.core.patterns import Patterns
 from batcher.core.target import Target
 from batcher.engine.job import difference_files, feed_reading, for_difference, reading
 from batcher.engine.survey import Packing, Survey, survey
-from batcher.settings import GuardSettings, Settings
+from batcher.sections import GuardSettings
+from batcher.settings import Settings
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
 from batcher.source.reader import Input, Reading, read

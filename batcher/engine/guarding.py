@@ -10,7 +10,7 @@ import orjson
 from batcher.core.errors import ConfigurationError, GuardrailError
 from batcher.core.guardrails import Changes, Guardrail, Ruling, judge_changes, override
 from batcher.engine.survey import Survey
-from batcher.settings import GuardSettings
+from batcher.sections import GuardSettings
 
 
 @dataclass(frozen=True, slots=True)

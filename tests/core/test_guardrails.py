@@ -17,7 +17,7 @@ from batcher.core.guardrails import (
     override,
 )
 from batcher.core.patterns import Patterns
-from batcher.settings import GuardSettings
+from batcher.sections import GuardSettings
 
 BOUNDS = GuardSettings().bounds()
 QUIET = Feed(

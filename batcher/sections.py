@@ -1,0 +1,158 @@
+"""The sections of the configuration, each key with its default."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from batcher.core.guardrails import Bounds
+from batcher.core.units import parse_share
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the configuration; unknown keys are errors."""
+
+
+class TargetSettings(Section, frozen=True):
+    """Where the changes go."""
+
+    kind: str = ""
+    url: str = ""
+    env: str = ""
+    repeats: Literal["accepted", "refused"] = "accepted"
+    order_by: Literal["pair", "group"] = "pair"
+    ca_file: str = ""
+    tls_fingerprint: str = ""
+    insecure: bool = False
+    timeout_seconds: float = 60.0
+
+
+class AuthSettings(Section, frozen=True):
+    """Where the credentials are; the secrets themselves never stand here."""
+
+    token_file: str = ""
+    client_id: str = ""
+    client_secret_file: str = ""
+
+
+class InputSettings(Section, frozen=True):
+    """How files are understood, and in which order changes are sent."""
+
+    format: Literal["", "csv", "jsonl", "json"] = ""
+    delimiter: str = ""
+    encoding: str = ""
+    sheet: str = ""
+    skip_rows: int = 0
+    where: list[str] = []
+    map: dict[str, str] = {}
+    strict: bool = False
+    ordered: bool = False
+
+
+class FeedSettings(Section, frozen=True):
+    """What the records of a feed mean."""
+
+    groups: list[str] = []
+    group_separator: str = ""
+    user_map: str = ""
+    group_map: str = ""
+    valid_from: str = "valid_from"
+    valid_to: str = "valid_to"
+    date_format: str = ""
+    as_of: str = ""
+
+
+class SyncSettings(Section, frozen=True):
+    """How a target is brought to what a feed says."""
+
+    state: str = ""
+    master_groups: list[str] = []
+    master_users: list[str] = []
+    changes: Literal["both", "add", "remove"] = "both"
+    order: Literal["adds-first", "removals-first"] = "adds-first"
+
+
+class LimitSettings(Section, frozen=True):
+    """Bounds of one request; what is not given is the target's cautious default."""
+
+    max_users: int | None = None
+    max_groups: int | None = None
+    max_ops: int | None = None
+    max_changes: int | None = None
+    max_bytes: int | None = None
+
+
+class RateSettings(Section, frozen=True):
+    """How fast; an empty `requests` is the target's cautious default."""
+
+    requests: str = ""
+    changes: str = "none"
+    burst: int = 1
+    margin: float = 0.03
+    max_in_flight: int | Literal["auto"] = "auto"
+
+
+class RetrySettings(Section, frozen=True):
+    """How long to insist."""
+
+    max_attempts: int = 8
+    base_seconds: float = 0.5
+    max_seconds: float = 60.0
+    grace_seconds: float = 30.0
+    max_wait: str = "15m"
+
+
+class GuardSettings(Section, frozen=True):
+    """When to refuse or to stop."""
+
+    max_failures: str = ""
+    deadline: str = ""
+    canary: int = 0
+    max_removals: int | None = None
+    max_additions: int | None = None
+    protected_users: list[str] = []
+    protected_groups: list[str] = []
+    empty_feed: Literal["refuse", "allow"] = "refuse"
+    max_shrink: str = "20%"
+    max_removal_share: str = "10%"
+    removals_judged_from: int = 20
+    max_group_share: str = "50%"
+    groups_judged_from: int = 20
+    max_addition_share: str = "50%"
+    max_rejected_share: str = "1%"
+
+    def bounds(self) -> Bounds:
+        """What the guardrails allow.
+
+        Raises:
+            ConfigurationError: When a share is none.
+
+        """
+        return Bounds(
+            empty_feed=self.empty_feed == "allow",
+            shrink=parse_share(self.max_shrink),
+            removal_share=parse_share(self.max_removal_share),
+            removals_from=self.removals_judged_from,
+            group_share=parse_share(self.max_group_share),
+            groups_from=self.groups_judged_from,
+            addition_share=parse_share(self.max_addition_share),
+            rejected_share=parse_share(self.max_rejected_share),
+            removals=self.max_removals,
+            additions=self.max_additions,
+        )
+
+
+class LedgerSettings(Section, frozen=True):
+    """Where the ledger goes."""
+
+    path: str = ""
+
+
+class JobSettings(Section, frozen=True):
+    """What belongs to a job that nobody watches."""
+
+    log_file: str = ""
+    metrics_file: str = ""
+    run_after: str = ""
+    keep: int = 0
