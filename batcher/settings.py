@@ -1,4 +1,4 @@
-"""TOML, environment and flags as one frozen value. Defaults are stated here and nowhere else."""
+"""TOML, environment and flags as one frozen value; the defaults stand in `sections`."""
 
 from __future__ import annotations
 
