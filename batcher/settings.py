@@ -34,7 +34,8 @@ from batcher.sections import (
 _LEAST_BYTES = 16 * 1024
 """A single pair of the longest names always fits."""
 _GREATEST = 2**53
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+"""Hosts that are this machine."""
 
 
 class Settings(Section, frozen=True):
@@ -183,7 +184,7 @@ class Settings(Section, frozen=True):
             raise ConfigurationError(f"target.url {self.target.url!r} is no address: {error}") from None
         if not has_host:
             raise ConfigurationError(f"target.url {self.target.url!r} names no host; write https://host")
-        if url.scheme == "http" and url.hostname not in _LOOPBACK and not self.target.insecure:
+        if url.scheme == "http" and url.hostname not in LOOPBACK and not self.target.insecure:
             raise ConfigurationError(
                 f"target.url {self.target.url} would send the credentials unencrypted; use https"
                 " (or set target.insecure = true)"

@@ -7,7 +7,7 @@ import os
 
 import click
 
-from batcher.cli import apply, check, explain, plan, results, resume, simulate, sync, undo, verify
+from batcher.cli import apply, check, explain, load, plan, results, resume, simulate, sync, undo, verify
 
 _COLLECT_AFTER = 100_000
 """Objects. Python's own 700 cost a tenth of the start, which makes many and drops none."""
@@ -37,6 +37,7 @@ for command in (
     verify.verify,
     check.check,
     simulate.simulate,
+    load.load,
 ):
     app.add_command(command)
 

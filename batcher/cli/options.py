@@ -49,9 +49,10 @@ ledger_path = click.option(
 rate = click.option(
     "--rate", envvar="BATCHER_RATE", metavar="RATE", help="Requests per unit: 50/min, 5/s, 1000/h, none."
 )
+max_in_flight = click.option("--max-in-flight", envvar="BATCHER_MAX_IN_FLIGHT", metavar="N", help="A number, or auto.")
 sending = together(
     rate,
-    click.option("--max-in-flight", envvar="BATCHER_MAX_IN_FLIGHT", metavar="N", help="A number, or auto."),
+    max_in_flight,
     click.option(
         "--max-failures",
         envvar="BATCHER_MAX_FAILURES",

@@ -50,6 +50,18 @@ def run_async(main: Callable[[], Awaitable[int]]) -> int:
     return anyio.run(main, backend_options={"use_uvloop": True})
 
 
+async def watch_signals(stopping: Stopping, scope: anyio.CancelScope) -> None:
+    """The first signal drains, the second ends at once."""
+    with anyio.open_signal_receiver(*_SIGNALS) as signals:
+        async for number in signals:
+            if stopping.cause is not None and stopping.cause.is_signal:
+                scope.cancel()
+                return
+            name = signal.Signals(number).name
+            say(f"batcher: {name}: ending in good order; once more ends at once")
+            stopping.stop(_SIGNALS[signal.Signals(number)], f"{name} was received")
+
+
 async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int], output: Output, job: Job) -> int:
     """Run it to its end; the first signal drains it, the second stops it at once."""
     stopping = Stopping()
@@ -57,7 +69,7 @@ async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int]
     observer = together([progress.observer(), *job.observers()])
     result: Report | None = None
     async with anyio.create_task_group() as group:
-        group.start_soon(_watch_signals, stopping, group.cancel_scope)
+        group.start_soon(watch_signals, stopping, group.cancel_scope)
         group.start_soon(_end_at_last, stopping, ledger)
         if not output.quiet:
             group.start_soon(progress.show)
@@ -85,17 +97,6 @@ async def _end_at_last(stopping: Stopping, ledger: Path) -> None:
     say("batcher: it does not end in good order; leaving now, what was recorded is safe")
     say(command("resume", ledger))
     os._exit(stopping.cause.exit_code if stopping.cause else 1)
-
-
-async def _watch_signals(stopping: Stopping, scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(*_SIGNALS) as signals:
-        async for number in signals:
-            if stopping.cause is not None and stopping.cause.is_signal:
-                scope.cancel()
-                return
-            name = signal.Signals(number).name
-            say(f"batcher: {name}: ending in good order; once more ends at once")
-            stopping.stop(_SIGNALS[signal.Signals(number)], f"{name} was received")
 
 
 def journal_of(keeper: Path) -> Path:

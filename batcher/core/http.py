@@ -24,6 +24,8 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     cookies: tuple[str, ...] = field(default=(), repr=False)
+    received_at: float | None = None
+    """When the last of it came (monotonic seconds), where the transport can tell."""
 
     def text(self, limit: int = 200) -> str:
         """The body's beginning as one printable line, for people."""

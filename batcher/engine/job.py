@@ -16,7 +16,7 @@ from batcher.core.units import parse_day
 from batcher.delivery.stopping import Stopping
 from batcher.engine.admission import Turns
 from batcher.engine.session import Session, Surroundings
-from batcher.engine.summary import report
+from batcher.engine.summary import LOAD, report
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
@@ -140,6 +140,8 @@ def reopen(
         facts, sources = reader.facts(), reader.sources()
     if not facts:
         raise LedgerError(f"{ledger.path} holds no run yet; start one with batcher apply --ledger {ledger.path}")
+    if facts.get("kind") == LOAD:
+        raise LedgerError(f"{ledger.path} is of a load run, which is not gone on with; make a new one")
     if STATE in facts and BEGUN not in facts:
         raise LedgerError(f"{ledger.path}: the run was not begun, and nothing was sent; run its command again")
     if CLOSED in facts:

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +74,17 @@ def _http(settings: Settings, secrets: Secrets) -> AbstractAsyncContextManager[T
         _log.warning("target.insecure: nobody verifies who answers at %s, and whoever does gets the token", target.url)
     trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
     return HttpTransport(target.timeout_seconds, trust, secrets)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a session works with."""
+
+    turnstile: Turnstile
+    courier: Courier
+    books: Books
+    next_batch: int
+    """The first number that no batch of the ledger has."""
 
 
 @dataclass(slots=True, eq=False)
@@ -150,23 +161,59 @@ class Session:
         turns: Turns = Turns(),  # noqa: B008 — frozen
     ) -> Run:
         """Run until everything is settled or the run is stopped; the session is then recorded in the ledger."""
-        clock, executor = self.surroundings.clock, self.surroundings.executor
+        blame = Blame()
+
+        def told(window: OpenWindow, settlement: Settlement) -> None:
+            run.told(window, settlement)
+            observer.settled(window, settlement)
+
+        async with self.at_work(kind, credentials, told, lambda: blame.accepted_once) as parts:
+            run = Run(
+                works,
+                parts.books,
+                parts.courier,
+                Schedule(self.order_by, self.late, blame),
+                blame,
+                self.health,
+                parts.turnstile,
+                self.stopping,
+                self.surroundings.clock,
+                self.surroundings.executor,
+                limits=self.limits,
+                wire=self.target.wire,
+                order_by=self.order_by,
+                workers=parts.turnstile.limit.ceiling + 1,  # one more has its request ready when a place becomes free
+                first_batch=parts.next_batch,
+                budget=self._budget(),
+                request_seconds=self.settings.target.timeout_seconds,
+                opened=observer.opened,
+                turns=turns,
+            )
+            observer.started(self)
+            await run.run()
+        return run
+
+    @asynccontextmanager
+    async def at_work(
+        self,
+        kind: str,
+        credentials: Credentials,
+        told: Callable[[OpenWindow, Settlement], None],
+        has_succeeded: Callable[[], bool],
+    ) -> AsyncIterator[Parts]:
+        """The parts that reach the target, and the books; the ledger knows of the session while the body runs."""
+        clock, settings = self.surroundings.clock, self.settings
         self.started = clock.now()
         self.ledger.begin_session(kind, clock.utc())
         with LedgerReader(self.ledger.path) as reader:
             tally = reader.tally()
             _, _, next_batch = reader.next_ids()
-        settings = self.settings
         async with self.surroundings.transport(settings, self.secrets) as transport:
-            limit = self._limit()
-            turnstile = Turnstile(
-                transport, make_pacer(settings, self.target, self.surroundings), limit, clock, self.stopping
-            )
-            access = Access(self.target, credentials, turnstile, self.secrets)
-            blame = Blame()
+            pacer = make_pacer(settings, self.target, self.surroundings)
+            turnstile = Turnstile(transport, pacer, self._limit(), clock, self.stopping)
             courier = Courier(
                 self.target,
-                access,
+                Access(self.target, credentials, turnstile, self.secrets),
                 turnstile,
                 self.health,
                 self.late,
@@ -176,46 +223,18 @@ class Session:
                 self.surroundings.dice,
                 self.stopping,
                 repeats_accepted=settings.target.repeats == "accepted",
-                has_succeeded=lambda: blame.accepted_once,
+                has_succeeded=has_succeeded,
                 touched=self.touched,
             )
-
-            def told(window: OpenWindow, settlement: Settlement) -> None:
-                run.told(window, settlement)
-                observer.settled(window, settlement)
-
-            books = Books(self.ledger, tally, executor, self.figures, told)
+            books = Books(self.ledger, tally, self.surroundings.executor, self.figures, told)
             self.turnstile, self.courier, self.books = turnstile, courier, books
-            run = Run(
-                works,
-                books,
-                courier,
-                Schedule(self.order_by, self.late, blame),
-                blame,
-                self.health,
-                turnstile,
-                self.stopping,
-                clock,
-                executor,
-                limits=self.limits,
-                wire=self.target.wire,
-                order_by=self.order_by,
-                workers=limit.ceiling + 1,  # one more has its request ready when a place becomes free
-                first_batch=next_batch,
-                budget=self._budget(),
-                request_seconds=settings.target.timeout_seconds,
-                opened=observer.opened,
-                turns=turns,
-            )
-            observer.started(self)
             try:
-                await run.run()
+                yield Parts(turnstile, courier, books, next_batch)
             finally:
-                turnstile.pacer.close()
+                pacer.close()
                 stopping = self.stopping
                 with _ignoring_a_dead_ledger(stopping):
                     self.ledger.end_session(self.figures(), clock.utc(), stopping.cause, stopping.reason)
-        return run
 
     def figures(self) -> Figures:
         """What this invocation has done so far."""

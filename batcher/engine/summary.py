@@ -12,6 +12,9 @@ from batcher.core.report import Report, Requests, Waited, command
 from batcher.core.verdict import Cause
 from batcher.ledger.reader import LedgerReader
 
+LOAD = "load"
+"""The fact `kind` of a ledger that a load run wrote: it is not gone on with."""
+
 
 def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Report:
     """The summary of a ledger as it stands on the disk.
@@ -31,7 +34,9 @@ def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Repo
         for name, seconds in session.waited.items():
             setattr(waited, name, getattr(waited, name) + seconds)
     following = None
-    if changes[Status.PENDING] or (not complete and facts.get("spool") != "cut"):
+    if facts.get("kind") == LOAD:
+        complete = True  # it ends when its time is over
+    elif changes[Status.PENDING] or (not complete and facts.get("spool") != "cut"):
         following = command("resume", ledger)
     elif changes[Status.FAILED] or changes[Status.UNKNOWN]:
         following = command("retry", ledger)

@@ -1,0 +1,128 @@
+"""When requests are due, by the clock: constant, rising or falling, stage by stage."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.units import parse_duration
+
+_UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_NUMBER = r"(\d{1,7}(?:\.\d{1,6})?)"
+_STAGE = re.compile(rf"{_NUMBER}(?:\s*\.\.\s*{_NUMBER})?\s*/\s*(s|min|m|h)(?:\s+for\s+(\S+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """From `first` to `last` requests per second, changing evenly, for so many seconds."""
+
+    first: float
+    last: float
+    seconds: float
+
+    @property
+    def count(self) -> float:
+        """Requests that are due in it, in parts of one."""
+        return (self.first + self.last) / 2 * self.seconds
+
+    def at(self, count: float) -> float:
+        """Seconds after the stage's start at which `count` requests were due: the inverse of the rate's integral."""
+        slope = (self.last - self.first) / self.seconds
+        if slope == 0:
+            return count / self.first
+        root = math.sqrt(max(0.0, self.first**2 + 2 * slope * count))
+        return 2 * count / (self.first + root)  # the form that loses no digits where the slope is small
+
+
+class Arrivals:
+    """A schedule. The first request is due at once, each further one when the integral of the rate has grown by one."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = tuple(stages)
+        self._starts = list(accumulate((stage.seconds for stage in stages), initial=0.0))
+        self._counts = list(accumulate((stage.count for stage in stages), initial=0.0))
+        self._stage = 0
+
+    def __repr__(self) -> str:
+        return f"<Arrivals {len(self)} in {self.seconds:g} s>"
+
+    def __len__(self) -> int:
+        return math.ceil(self._counts[-1] - 1e-9)
+
+    @property
+    def seconds(self) -> float:
+        """How long the schedule lasts."""
+        return self._starts[-1]
+
+    def due(self, number: int) -> float:
+        """Seconds after the start at which this request (from 0) is due. Fast when asked in order."""
+        if number < self._counts[self._stage]:
+            self._stage = 0
+        while number >= self._counts[self._stage + 1] and self._stage + 1 < len(self.stages):
+            self._stage += 1
+        stage = self.stages[self._stage]
+        return self._starts[self._stage] + stage.at(number - self._counts[self._stage])
+
+    def after_warm_up(self, seconds: float) -> Arrivals:
+        """The same, after so many seconds at its first rate (at its last, where it starts from nothing)."""
+        first = self.stages[0].first or self.stages[0].last
+        return Arrivals([Stage(first, first, seconds), *self.stages])
+
+    def share(self, part: int, parts: int) -> Arrivals:
+        """What one of several generators has to send of it.
+
+        The rates are divided; the parts are shifted against each other by as much of a request, so that all of them
+        together arrive as evenly as the whole.
+        """
+        divided = [replace(stage, first=stage.first / parts, last=stage.last / parts) for stage in self.stages]
+        return _Shifted(divided, part / parts)
+
+
+class _Shifted(Arrivals):
+    """The same, later by a part of a request."""
+
+    def __init__(self, stages: Sequence[Stage], shift: float) -> None:
+        super().__init__(stages)
+        self._shift = shift
+
+    def __len__(self) -> int:
+        return max(0, math.ceil(self._counts[-1] - self._shift - 1e-9))
+
+    def due(self, number: int) -> float:
+        return super().due(number + self._shift)  # type: ignore[arg-type]  # parts of a request are due as well
+
+
+def parse_arrivals(text: str, seconds: float) -> Arrivals:
+    """`200/s`, `200/s for 30s`, `100..500/s for 1m`; several with commas or on lines of their own, `#` for comments.
+
+    Args:
+        text: The schedule; rates per `s`, `min` or `h`.
+        seconds: How long a stage lasts that does not say.
+
+    Raises:
+        ConfigurationError: When it is none.
+
+    """
+    lines = (line.partition("#")[0] for line in text.splitlines())
+    parts = [part.strip() for line in lines for part in line.split(",") if part.strip()]
+    stages = [_stage(part, seconds) for part in parts]
+    if not stages or all(stage.count == 0 for stage in stages):
+        raise ConfigurationError(f"{text!r} lets no request arrive; write it as 200/s for 30s, 200..500/s for 1m")
+    return Arrivals(stages)
+
+
+def _stage(text: str, seconds: float) -> Stage:
+    match = _STAGE.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(f"{text!r} is no stage of arrivals; write it as 200/s for 30s, or 200..500/s for 1m")
+    unit = _UNITS[match[3]]
+    first = float(match[1]) / unit
+    last = float(match[2]) / unit if match[2] else first
+    lasts = parse_duration(match[4]) if match[4] else seconds
+    if lasts <= 0:
+        raise ConfigurationError(f"{text!r}: a stage lasts longer than nothing")
+    return Stage(first, last, lasts)

@@ -1,0 +1,218 @@
+"""One load run of one process: from what is wished for to what was found."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batcher.core.arrivals import Arrivals, parse_arrivals
+from batcher.core.model import Position, Settlement, Status
+from batcher.core.target import Credentials
+from batcher.delivery.stopping import Stopping
+from batcher.engine.books import OpenWindow
+from batcher.engine.feed import Work, feed
+from batcher.engine.job import reading
+from batcher.engine.session import Session, Surroundings, check_credentials
+from batcher.engine.summary import LOAD
+from batcher.ledger.facts import SourceFacts
+from batcher.ledger.writer import LedgerWriter
+from batcher.load.generator import Finding, Generator, Plan, Watch
+from batcher.load.latencies import Latencies, Summary
+from batcher.load.measurement import Generator as GeneratorFacts
+from batcher.load.measurement import Measurement, rates
+from batcher.load.supply import synthetic_windows
+from batcher.load.synthetic import Synthetic
+from batcher.settings import Settings
+from batcher.source.reader import Input
+from batcher.source.windows import Windower
+
+_BUSY = 0.9
+"""From this share of a core on, what is measured may be the generator's own slowness."""
+_LAG_SECONDS = 0.001
+_LAG_SHARE = 0.1
+"""Of the latency that was found."""
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What a generator is to do; all of it plain values, so that another process can be told."""
+
+    settings: Settings
+    ledger: str
+    files: tuple[str, ...] = ()
+    """Instead of synthetic changes."""
+    synthetic: dict[str, Any] = {}
+    """Fields of `Synthetic` that are not the default."""
+    arrivals: str = "10/s"
+    """Empty for a closed loop."""
+    seconds: float = 30.0
+    """Of a closed loop, or of a stage that does not say."""
+    most: float = float("inf")
+    """Requests."""
+    warm_up: float = 0.0
+    part: int = 0
+    parts: int = 1
+    starts: float = 0.0
+    """When (UTC seconds)."""
+    is_simulated: bool = False
+
+    def schedule(self) -> Arrivals | None:
+        """This generator's share of the arrivals, the warm-up before them at the first rate; None in a closed loop.
+
+        Raises:
+            ConfigurationError: When they cannot be understood.
+
+        """
+        if not self.arrivals:
+            return None
+        whole = parse_arrivals(self.arrivals, self.seconds)
+        if self.warm_up:
+            whole = whole.after_warm_up(self.warm_up)
+        return whole if self.parts == 1 else whole.share(self.part, self.parts)
+
+    def plan(self) -> Plan:
+        """When this generator sends."""
+        each, more = divmod(self.most, self.parts) if self.most != float("inf") else (self.most, 0)
+        return Plan(self.schedule(), each + (self.part < more), self.seconds, self.warm_up, in_order=bool(self.files))
+
+
+async def measure(
+    wish: Wish, credentials: Credentials, surroundings: Surroundings, watch: Watch, stopping: Stopping, look: Looking
+) -> Measurement:
+    """Make the load and tell what was found.
+
+    Raises:
+        UsageError: When settings, files or the ledger cannot be used; nothing was sent.
+
+    """
+    changes, plan = Synthetic(**wish.synthetic), wish.plan()
+    changes.check()
+    ledger = LedgerWriter.create(Path(wish.ledger))
+    try:
+        session = Session.of(wish.settings, ledger, surroundings, stopping)
+        check_credentials(session.target, credentials)
+        inputs = [Input(name, Path(name), wish.settings.input.format) for name in wish.files]
+        how = reading(wish.settings, session.target.ids_only)
+        ledger.begin_run(_facts(wish, session), _sources(wish))
+        session.register_at_first_send({"run": ledger.run, "started": repr(surroundings.clock.utc())} | _mark(wish))
+
+        def told(window: OpenWindow, _: Settlement) -> None:
+            generator.told(window)
+
+        async with session.at_work(LOAD, credentials, told, lambda: session.health.accepted > 0) as parts:
+            generator = Generator(session, parts, plan, watch)
+            look.generator = generator
+            works: AsyncIterator[Work] = (
+                feed(inputs, how, Position(), Windower(), surroundings.executor)
+                if inputs
+                else synthetic_windows(changes, session.limits.max_changes, generator.missing, wish.part)
+            )
+            clock = surroundings.clock
+            finding = await generator.run(works, clock.now() + wish.starts - clock.utc())
+        tally = dict(parts.books.tally)
+    finally:
+        ledger.close()
+    began = clock.utc() - (clock.now() - finding.recorder.begin)
+    return _measurement(wish, session, finding, tally, began)
+
+
+class Looking:
+    """Where whoever shows what happens finds the generator."""
+
+    def __init__(self) -> None:
+        self.generator: Generator | None = None
+
+    def __repr__(self) -> str:
+        return f"<Looking at {self.generator!r}>"
+
+
+def _facts(wish: Wish, session: Session) -> dict[str, str]:
+    return {
+        "run": uuid.uuid4().hex[:12],
+        "kind": LOAD,
+        "target": session.target.name,
+        "url": session.target.url,
+        "env": session.settings.target.env,
+        "settings": session.settings.to_json(),
+        "started": repr(session.surroundings.clock.utc()),
+        "load": msgspec.json.encode(_described(wish)).decode(),
+    } | _mark(wish)
+
+
+def _mark(wish: Wish) -> dict[str, str]:
+    return {"simulated": "yes"} if wish.is_simulated else {}
+
+
+def _sources(wish: Wish) -> list[SourceFacts]:
+    if not wish.files:
+        return [SourceFacts("synthetic", "", "synthetic", is_spool=False, size=0)]
+    paths = [Path(name) for name in wish.files]
+    return [SourceFacts(str(p), str(p.absolute()), wish.settings.input.format, False, p.stat().st_size) for p in paths]
+
+
+def _described(wish: Wish) -> dict[str, Any]:
+    if wish.files:
+        return {"files": list(wish.files)}
+    return {"synthetic": msgspec.to_builtins(Synthetic(**wish.synthetic))}
+
+
+def _measurement(
+    wish: Wish, session: Session, finding: Finding, tally: Mapping[Status, int], began: float
+) -> Measurement:
+    recorder = finding.recorder
+    intervals = finding.intervals
+    counted = recorder.requests
+    sizes = {"sent": counted["bytes_sent"], "received": counted["bytes_received"]}
+    requests = {name: counted[name] for name in ("sent", "ok", "failed", "late", "dropped")}
+    requests |= {"retried": finding.requests.retried, "split": finding.requests.split}
+    intended, actual = recorder.latencies("intended"), recorder.latencies("actual")
+    stopping = session.stopping
+    return Measurement(
+        started=datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds"),
+        target=session.target.name,
+        url=session.target.url,
+        loop="open" if wish.arrivals else "closed",
+        arrivals=" ".join(wish.arrivals.split()),
+        input=_described(wish),
+        seconds=round(finding.seconds, 6),
+        warm_up_seconds=wish.warm_up,
+        interval_seconds=recorder.length,
+        requests=requests,
+        changes={status.label: tally.get(status, 0) for status in Status},
+        accepted=counted["changes"],
+        bytes=sizes,
+        per_second=rates(requests, counted["changes"], sizes, finding.seconds),
+        latency={"intended": Summary.of(intended), "actual": Summary.of(actual)},
+        errors=dict(recorder.errors.most_common()),
+        waited={name: round(sum(i.waited.get(name, 0.0) for i in intervals), 6) for name in _REASONS},
+        server_seconds=round(recorder.server_seconds, 6),
+        generator=_judged(finding, intended),
+        intervals=intervals,
+        ledgers=[wish.ledger],
+        settings={
+            "limits": msgspec.structs.asdict(session.settings.limits),
+            "rate": msgspec.structs.asdict(session.settings.rate),
+            "retry": msgspec.structs.asdict(session.settings.retry),
+        },
+        stopped=stopping.cause.name.lower() if stopping.cause else "",
+        reason=stopping.reason,
+    )
+
+
+_REASONS = ("rate", "retry_after", "backoff", "concurrency")
+
+
+def _judged(finding: Finding, intended: Latencies) -> GeneratorFacts:
+    """Whether what was measured may have been the generator itself."""
+    reasons = []
+    if finding.cpu_share >= _BUSY:
+        reasons.append(f"it used {finding.cpu_share:.0%} of a core")
+    if finding.lag > max(_LAG_SECONDS, _LAG_SHARE * intended.percentile(99)):
+        reasons.append(f"requests were ready up to {finding.lag * 1000:.1f} ms after they were due (99 %)")
+    return GeneratorFacts(
+        round(finding.cpu_share, 3), round(finding.lag * 1000, 3), bool(reasons), " and ".join(reasons)
+    )

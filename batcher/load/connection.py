@@ -1,0 +1,212 @@
+"""HTTP/1.1 on kept connections with a stop-watch on each: the transport of load runs.
+
+A general client spends more on a request than the request itself, and takes the time when its task gets to run, after
+all others whose replies came at the same moment. Here a reply's time is taken when its last byte has been parsed. One
+connection carries one request at a time; nothing is followed, remembered or repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import httptools
+
+from batcher.core.errors import NotSentError, ReplyLostError, UntrustedError
+from batcher.core.http import Request, Response
+from batcher.core.secrets import Secrets
+from batcher.transport import Trust
+
+_LARGEST_BODY = 8 << 20
+_CONNECT_SECONDS = 30.0
+_PORTS = {"http": 80, "https": 443}
+
+
+class Connections:
+    """Use as an async context manager; see `batcher.transport.Transport`."""
+
+    def __init__(self, timeout_seconds: float, trust: Trust, secrets: Secrets, now: Callable[[], float]) -> None:
+        self._timeout = timeout_seconds
+        self._trust = trust
+        self._secrets = secrets
+        self._now = now
+        self._idle: dict[str, list[_Connection]] = {}
+        self._open: set[_Connection] = set()
+
+    def __repr__(self) -> str:
+        return f"<Connections {len(self._open)} open>"
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for connection in list(self._open):
+            connection.transport.abort()
+
+    async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
+        """See `Transport`. Secrets that the server echoes are masked in the reply's headers and body."""
+        scheme, _, rest = request.url.partition("://")
+        host, slash, path = rest.partition("/")
+        origin = f"{scheme}://{host}"
+        idle = self._idle.setdefault(origin, [])
+        while True:
+            connection = idle.pop() if idle else await self._connect(origin)
+            await turn()
+            if not connection.transport.is_closing():
+                break
+        head = _head(request, host, slash + path)
+        try:
+            status, headers, body = await connection.ask(head, request.body, self._timeout)
+        except BaseException:
+            connection.transport.abort()
+            raise
+        if connection.is_reusable:
+            idle.append(connection)
+        else:
+            connection.transport.close()
+        cookies = tuple(value for name, value in headers if name == "set-cookie")
+        named = {name: self._secrets.scrub(value) for name, value in headers}
+        return Response(status, named, self._secrets.scrub_bytes(body), cookies, connection.received_at)
+
+    async def _connect(self, origin: str) -> _Connection:
+        url = urlsplit(origin)
+        host = url.hostname or ""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                _, connection = await self._loop.create_connection(
+                    lambda: _Connection(self._loop, self._now, self._open.discard),
+                    host,
+                    url.port or _PORTS[url.scheme],
+                    ssl=_context(self._trust) if url.scheme == "https" else None,
+                )
+        except ssl.SSLCertVerificationError as error:
+            raise UntrustedError(
+                f"the server's certificate is not trusted ({error.verify_message}); for a self-signed one set"
+                " target.ca_file or target.tls_fingerprint"
+            ) from None
+        except (OSError, TimeoutError) as error:
+            raise NotSentError(f"no connection: {host}: {error}") from None
+        self._open.add(connection)
+        _check_fingerprint(self._trust, connection)
+        return connection
+
+
+class _Connection(asyncio.Protocol):
+    """One connection. `ask` is called when no other request is under way on it."""
+
+    transport: asyncio.Transport
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, now: Callable[[], float], lost: Callable[[_Connection], None]
+    ) -> None:
+        self.received_at = 0.0
+        self.is_reusable = True
+        self._loop = loop
+        self._now = now
+        self._lost = lost
+        self._reply: asyncio.Future[None] | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: list[tuple[str, str]] = []
+        self._body = bytearray()
+        self._status = 0
+
+    async def ask(self, head: bytes, body: bytes, patience: float) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Send it; gives status, headers (names in lower case) and body of the reply.
+
+        Raises:
+            ReplyLostError: When no whole reply came back in time.
+
+        """
+        self._headers, self._body = [], bytearray()
+        self._reply = self._loop.create_future()
+        watch = self._loop.call_later(patience, self._fail, f"no whole reply within {patience:g} s")
+        try:
+            self.transport.writelines([head, body]) if body else self.transport.write(head)
+            await self._reply
+        finally:
+            watch.cancel()
+            self._reply = None
+        return self._status, self._headers, bytes(self._body)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what to write to."""
+        self.transport = transport  # type: ignore[assignment]  # of a connection it is one that can write, too
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whoever waits for a reply waits in vain."""
+        self._lost(self)
+        self._fail(f"no whole reply: {exc or 'the server closed the connection'}")
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; it calls the methods below."""
+        if self._reply is None:
+            self.transport.abort()  # nobody asked
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(f"no whole reply: {error}")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header line."""
+        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._body += body
+        if len(self._body) > _LARGEST_BODY:
+            self._fail("the body is larger than 8 MiB")
+
+    def on_message_complete(self) -> None:
+        """The reply is whole, unless it only said that another one follows (1xx)."""
+        self._status = self._parser.get_status_code()
+        if self._status < 200:  # noqa: PLR2004 — RFC 9110 §15.2
+            self._headers = []
+            return
+        self.received_at = self._now()
+        self.is_reusable = self._parser.should_keep_alive()
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_result(None)
+
+    def _fail(self, reason: str) -> None:
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(ReplyLostError(reason))
+
+
+def _head(request: Request, host: str, path: str) -> bytes:
+    lines = [f"{request.method} {path or '/'} HTTP/1.1", f"Host: {host}"]
+    lines += ["User-Agent: batcher", "Accept: application/json"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    if request.body or request.method != "GET":
+        lines.append(f"Content-Length: {len(request.body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _context(trust: Trust) -> ssl.SSLContext:
+    verifier = trust.verifier()
+    if isinstance(verifier, ssl.SSLContext):
+        return verifier
+    context = ssl.create_default_context()
+    if verifier is not True:  # nobody is to be verified, or by the fingerprint
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _check_fingerprint(trust: Trust, connection: _Connection) -> None:
+    tls = connection.transport.get_extra_info("ssl_object")
+    if not trust.fingerprint or trust.insecure or tls is None:
+        return
+    found = hashlib.sha256(tls.getpeercert(binary_form=True)).hexdigest()
+    if found != trust.fingerprint.replace(":", "").lower():
+        with suppress(OSError):
+            connection.transport.abort()
+        raise UntrustedError("the server's certificate is not trusted: it has another fingerprint")

@@ -1,0 +1,124 @@
+"""Batches, ready before they are due: windows are made or read, coalesced, written down and packed ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from functools import partial
+
+from batcher.core.errors import InputError, LedgerError
+from batcher.core.lanes import OrderBy, common
+from batcher.core.model import Batch, Limits
+from batcher.core.verdict import Cause
+from batcher.core.wire import Wire
+from batcher.delivery.stopping import Stopping
+from batcher.engine.books import Books, Executor
+from batcher.engine.feed import Work
+from batcher.engine.intake import Intake, batches, take_in
+from batcher.engine.signal import Signal
+from batcher.load.synthetic import Synthetic
+from batcher.source.windows import WINDOW_ROWS
+
+_FIRST_BATCHES, _MOST_BATCHES = 16, 512
+_WINDOWS_AHEAD = 2
+
+
+async def synthetic_windows(
+    changes: Synthetic, per_request: int, missing: Callable[[], float], part: int
+) -> AsyncIterator[Work]:
+    """Windows as long as `missing` tells how many requests are; short at first, so that little is made in vain."""
+    first_row = number = 0
+    count = _FIRST_BATCHES
+    while missing() > 0:
+        most = min(count, max(1, WINDOW_ROWS // per_request))
+        rows = int(min(most, missing())) * per_request
+        yield Work(changes.window(number, first_row, rows, part))
+        number, first_row = number + 1, first_row + rows
+        count = min(2 * count, _MOST_BATCHES)
+
+
+class Supply:
+    """The batches in order. `is_over` says that there are no more.
+
+    With `in_order`, a window that shares pairs with earlier ones is given out when those are settled, so that the last
+    word wins; without, windows follow each other without a gap, and whichever of two changes arrives last, wins.
+    """
+
+    def __init__(
+        self,
+        works: AsyncIterator[Work],
+        books: Books,
+        stopping: Stopping,
+        executor: Executor,
+        *,
+        limits: Limits,
+        wire: Wire,
+        next_id: Callable[[], int],
+        in_order: bool,
+    ) -> None:
+        self.is_over = False
+        self.settled = Signal()
+        """To be woken when a window is closed."""
+        self._works = works
+        self._books = books
+        self._stopping = stopping
+        self._executor = executor
+        self._limits = limits
+        self._wire = wire
+        self._next_id = next_id
+        self._in_order = in_order
+        self.made = 0
+        """Batches so far."""
+        self._ready: deque[list[Batch]] = deque()
+        self._changed = Signal()
+
+    def __repr__(self) -> str:
+        return f"<Supply {sum(map(len, self._ready))} batches ready>"
+
+    async def run(self) -> None:
+        """Prepare until there is nothing more."""
+        try:
+            async with aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
+                async for work in works:
+                    await self._prepare(work)
+                    while len(self._ready) >= _WINDOWS_AHEAD:
+                        await self._changed.wait()
+        except InputError as error:
+            self._stopping.stop(Cause.INPUT, str(error))
+        except LedgerError as error:
+            self._stopping.stop(Cause.LEDGER, str(error))
+        self.is_over = True
+        self._changed.wake()
+
+    async def ready(self) -> None:
+        """Until there is something to send, or nothing more to come."""
+        while not self._ready and not self.is_over:
+            await self._changed.wait()
+
+    async def next(self) -> Batch | None:
+        """The next batch; None when there are no more."""
+        await self.ready()
+        if not self._ready:
+            return None
+        batch = self._ready[0].pop()
+        if not self._ready[0]:
+            self._ready.popleft()
+            self._changed.wake()
+        return batch
+
+    async def _prepare(self, work: Work) -> None:
+        intake = await self._executor(partial(take_in, work, OrderBy.PAIR))
+        while self._in_order and self._clashes(intake):
+            await self.settled.wait()
+        await self._books.open_window(intake.window, is_new=True)
+        made = await self._executor(
+            lambda: batches(intake.window, intake.rows, self._limits, self._wire, OrderBy.PAIR, self._next_id)
+        )
+        self.made += len(made)
+        if made:
+            self._ready.append(made[::-1])
+            self._changed.wake()
+
+    def _clashes(self, intake: Intake) -> bool:
+        return any(len(common(intake.window.lanes, window.lanes)) for window in self._books.open.values())

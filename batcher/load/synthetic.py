@@ -1,0 +1,89 @@
+"""Changes that nobody asked for: seeded, so that the same run can be made again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.model import Action, Columns, Ints, Keys, Position, Window
+
+_PROFILES, _FEWEST, _MOST = 400, 4, 12
+BAD_USERS = 100
+"""Pairs that are meant to be refused name one of so many users after the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """What the changes are like. Users and groups are ids from `first_user` and `first_group` on."""
+
+    users: int = 10_000
+    groups: int = 100
+    first_user: int = 1
+    first_group: int = 1
+    skew: float = 0.0
+    """Exponent of Zipf's law over the groups: 0 for all alike, 1 for the second half as often as the first."""
+    remove_share: float = 0.1
+    profiles: bool = False
+    """Whether each user comes with all groups of one of 400 profiles, as in an onboarding, or alone."""
+    bad_share: float = 0.0
+    seed: int = 0
+
+    def check(self) -> None:
+        """See that all of it can be.
+
+        Raises:
+            ConfigurationError: When it cannot.
+
+        """
+        if self.users < 1 or self.groups < 1:
+            raise ConfigurationError("a load run needs at least one user and one group")
+        for name, share in (("--remove-share", self.remove_share), ("--bad-share", self.bad_share)):
+            if not 0 <= share <= 1:
+                raise ConfigurationError(f"{name} {share} is no share; write it as 10%")
+        if not 0 <= self.skew <= 10:  # noqa: PLR2004 — beyond that there is one group
+            raise ConfigurationError(f"--skew {self.skew} is out of range; it goes from 0 to 10")
+
+    def window(self, number: int, first_row: int, rows: int, part: int = 0) -> Window:
+        """The window of this number, of one of several generators; always the same."""
+        dice = np.random.default_rng((self.seed, part, number))
+        user, group = self._profiles(dice, rows) if self.profiles else self._pairs(dice, rows)
+        action = np.where(dice.random(rows) < self.remove_share, Action.REMOVE, Action.ADD).astype(np.int8)
+        bad = dice.random(rows) < self.bad_share
+        user[bad] = self.users + dice.integers(0, BAD_USERS, int(bad.sum()))
+        columns = Columns(
+            action,
+            Keys(self.first_user + user),
+            Keys(self.first_group + group),
+            np.arange(first_row + 1, first_row + rows + 1, dtype=np.int64),
+            np.zeros(rows, np.int32),
+        )
+        return Window(number, first_row, columns, Position(offset=first_row + rows))
+
+    def _pairs(self, dice: np.random.Generator, rows: int) -> tuple[Ints, Ints]:
+        return dice.integers(0, self.users, rows), dice.choice(self.groups, rows, p=self._weights())
+
+    def _profiles(self, dice: np.random.Generator, rows: int) -> tuple[Ints, Ints]:
+        shapes = self._shapes()
+        chosen = dice.integers(0, len(shapes), rows)
+        sizes = np.array([len(shape) for shape in shapes])[chosen]
+        needed = int(np.searchsorted(np.cumsum(sizes), rows)) + 1
+        user = np.repeat(dice.integers(0, self.users, needed), sizes[:needed])
+        group = np.concatenate([shapes[kind] for kind in chosen[:needed].tolist()])
+        return user[:rows], group[:rows]
+
+    def _shapes(self) -> list[Ints]:
+        """The same in every window."""
+        dice = np.random.default_rng(self.seed)
+        most = min(_MOST, self.groups)
+        fewest = min(_FEWEST, most)
+        weights = self._weights()
+        return [
+            dice.choice(self.groups, dice.integers(fewest, most + 1), replace=False, p=weights).astype(np.int64)
+            for _ in range(_PROFILES)
+        ]
+
+    def _weights(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        weights = 1.0 / np.arange(1, self.groups + 1, dtype=np.float64) ** self.skew
+        return np.asarray(weights / weights.sum(), np.float64)
