@@ -6,6 +6,7 @@ import os
 import sys
 
 import anyio
+import click
 import msgspec
 
 from batcher.cli.console import guarded, set_up
@@ -33,4 +34,8 @@ async def _main(order: Order) -> int:
 
 if __name__ == "__main__":
     set_up(quiet=True)
-    guarded(lambda: run_async(lambda: _main(msgspec.json.decode(sys.stdin.buffer.read(), type=Order))))
+    told = sys.stdin.buffer.read()
+    try:
+        guarded(lambda: run_async(lambda: _main(msgspec.json.decode(told, type=Order))))
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)

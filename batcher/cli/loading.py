@@ -59,7 +59,7 @@ class Order:
     arrivals: str
     is_closed: bool
     seconds: float
-    most: float
+    most: int | None
     warm_up: float
     synthetic: dict[str, Any]
     changes_per_request: int | None
@@ -102,7 +102,7 @@ class Order:
             _schedule(flags.pop("arrivals")),
             flags.pop("closed"),
             parse_duration(flags.pop("duration")),
-            flags.pop("requests") or float("inf"),
+            flags.pop("requests"),
             parse_duration(flags.pop("warm_up")),
             given,
             flags.pop("changes_per_request"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ class Wish(msgspec.Struct, frozen=True):
     """Empty for a closed loop."""
     seconds: float = 30.0
     """Of a closed loop, or of a stage that does not say."""
-    most: float = float("inf")
+    most: int | None = None
     """Requests."""
     warm_up: float = 0.0
     part: int = 0
@@ -76,8 +77,11 @@ class Wish(msgspec.Struct, frozen=True):
 
     def plan(self) -> Plan:
         """When this generator sends."""
-        each, more = divmod(self.most, self.parts) if self.most != float("inf") else (self.most, 0)
-        return Plan(self.schedule(), each + (self.part < more), self.seconds, self.warm_up, in_order=bool(self.files))
+        most = math.inf
+        if self.most is not None:
+            each, more = divmod(self.most, self.parts)
+            most = each + (self.part < more)
+        return Plan(self.schedule(), most, self.seconds, self.warm_up, in_order=bool(self.files))
 
 
 async def measure(

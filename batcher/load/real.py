@@ -23,7 +23,7 @@ from batcher.transport import Transport, Trust
 
 _SPIN_SECONDS = 0.0015
 """Timers of event loops have steps of a millisecond; the rest of the way the loop turns without sleeping."""
-_SWITCH_SECONDS = 0.0001
+_SWITCH_SECONDS = 0.0005
 """So long the thread that writes the ledger may keep the interpreter from a reply; Python's own figure is 5 ms."""
 
 
