@@ -72,7 +72,7 @@ def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, flo
     ledger.begin_run({"run": "x"}, [])
     ledger.begin_session("apply", 0.0)
     ids = iter(range(1 << 40))
-    figures = Figures(0.0, Requests(), Waited())
+    figures = Figures(0.0, Requests(), Waited(), 0, 0, {})
     windows = []
     while True:
         with clock("read"):

@@ -7,7 +7,21 @@ import os
 
 import click
 
-from batcher.cli import apply, check, explain, load, plan, results, resume, simulate, sync, undo, verify
+from batcher.cli import (
+    apply,
+    check,
+    compare,
+    explain,
+    load,
+    plan,
+    report,
+    results,
+    resume,
+    simulate,
+    sync,
+    undo,
+    verify,
+)
 
 _COLLECT_AFTER = 100_000
 """Objects. Python's own 700 cost a tenth of the start, which makes many and drops none."""
@@ -33,11 +47,13 @@ for command in (
     resume.retry,
     undo.undo,
     results.results,
+    report.report,
     explain.explain,
     verify.verify,
     check.check,
     simulate.simulate,
     load.load,
+    compare.compare,
 ):
     app.add_command(command)
 

@@ -11,6 +11,7 @@ import anyio
 import tenacity
 
 from batcher.core.clock import Clock
+from batcher.core.durations import Durations
 from batcher.core.errors import NotSentError, ReplyLostError, TransportError, UntrustedError
 from batcher.core.health import Health
 from batcher.core.http import Response
@@ -64,6 +65,8 @@ class Courier:
         touched: Callable[[], None],
     ) -> None:
         self.requests = Requests()
+        self.took = Durations()
+        """From departure to reply."""
         self._conclusion = Conclusion(self.requests, health, clock, repeats_accepted=repeats_accepted)
         self._target = target
         self._access = access
@@ -269,6 +272,8 @@ class Courier:
         reason = "" if isinstance(verdict, Settled) else verdict.reason
         status = response.status if response else None
         lost = flight.has_left and isinstance(verdict, Retry) and verdict.lost
+        if flight.has_left and response is not None:
+            self.took.add(now - flight.started)
         if flight.has_left:
             attempt = Attempt(self._clock.utc(), delivery.batch.id, len(delivery.batch), status, reason, lost)
             delivery.remember(attempt)

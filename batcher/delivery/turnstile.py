@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -20,6 +21,14 @@ from batcher.transport import Transport
 
 _REFUSED = 400
 """From this status on a reply's `Retry-After` is meant for us all, whatever else it means."""
+
+
+@dataclass(slots=True)
+class _Together:
+    """How many wait for the same, and since when anybody does."""
+
+    count: int = 0
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +61,7 @@ class Turnstile:
         self._stopping = stopping
         self._gate = anyio.Lock()
         self._permits = anyio.CapacityLimiter(limit.limit)
-        self._queueing = 0
-        self._queueing_since = 0.0
+        self._together: dict[str, _Together] = {}
 
     def __repr__(self) -> str:
         return f"<Turnstile {self.in_flight} in flight, {self.limit!r}, {self.pacer!r}>"
@@ -81,16 +89,25 @@ class Turnstile:
 
     async def _queue(self, permit: object) -> None:
         """Wait for a place; the time in which anybody does counts once, unless the places wait for a rate."""
-        counts = not self._gate.locked()
-        if counts and not self._queueing:
-            self._queueing_since = self.clock.now()
-        self._queueing += counts
-        try:
+        if self._gate.locked():
             await self._permits.acquire_on_behalf_of(permit)
+            return
+        with self._waiting_for("concurrency"):
+            await self._permits.acquire_on_behalf_of(permit)
+
+    @contextmanager
+    def _waiting_for(self, reason: str) -> Iterator[None]:
+        """Count the time; that in which several wait for the same counts once."""
+        together = self._together.setdefault(reason, _Together())
+        if not together.count:
+            together.since = self.clock.now()
+        together.count += 1
+        try:
+            yield
         finally:
-            self._queueing -= counts
-            if counts and not self._queueing:
-                self.waited.concurrency += self.clock.now() - self._queueing_since
+            together.count -= 1
+            if not together.count:
+                setattr(self.waited, reason, getattr(self.waited, reason) + self.clock.now() - together.since)
 
     async def _exchange(self, request: Request, changes: int, departed: Callable[[], None] | None) -> Response:
         gated = self.pacer.is_limited
@@ -123,15 +140,12 @@ class Turnstile:
     async def _await_turn(self, ask: Callable[[float, int], Turn], changes: int) -> None:
         self._stopping.check()
         while (turn := ask(self.clock.now(), changes)).seconds > 0:
-            started = self.clock.now()
-            self.waiting = Wait(turn.because, started + turn.seconds)
+            self.waiting = Wait(turn.because, self.clock.now() + turn.seconds)
             try:
-                await self._stopping.pause(turn.seconds)
+                with self._waiting_for(turn.because.value):
+                    await self._stopping.pause(turn.seconds)
             finally:
                 self.waiting = None
-                passed = self.clock.now() - started
-                name = turn.because.value
-                setattr(self.waited, name, getattr(self.waited, name) + passed)
 
     def succeeded(self, took: float, changes: int) -> None:
         """A request with so many changes came back in good order after so many seconds."""

@@ -239,8 +239,11 @@ class Session:
     def figures(self) -> Figures:
         """What this invocation has done so far."""
         requests = self.courier.requests if self.courier else Requests()
-        waited = self.turnstile.waited if self.turnstile else Waited()
-        return Figures(self.surroundings.clock.now() - self.started, requests, waited)
+        seconds = self.surroundings.clock.now() - self.started
+        if self.turnstile is None:
+            return Figures(seconds, requests, Waited(), 0, 0, {})
+        turnstile, took = self.turnstile, self.courier.took if self.courier else {}
+        return Figures(seconds, requests, turnstile.waited, turnstile.in_flight, turnstile.limit.limit, took)
 
     def _limit(self) -> AdaptiveLimit:
         if self.order_by is OrderBy.INPUT:

@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
 from batcher.core.model import Bytes, Ints, Position, Settlement, Window
 from batcher.ledger.schema import APPLICATION_ID, VERSION
@@ -33,6 +34,20 @@ class SessionFacts:
     cause: str | None
     reason: str | None
     seconds: float
+    requests: dict[str, int]
+    waited: dict[str, float]
+    took: Durations
+    """Of its replies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The figures of a session so many seconds after it started; requests and waits are sums."""
+
+    session: int
+    seconds: float
+    in_flight: int
+    limit: int
     requests: dict[str, int]
     waited: dict[str, float]
 

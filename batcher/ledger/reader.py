@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import numpy as np
 import orjson
 
 from batcher.core.coalesce import coalesce
+from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
 from batcher.core.model import (
     REJECTED_ROW,
@@ -28,7 +29,7 @@ from batcher.core.model import (
     Window,
 )
 from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
-from batcher.ledger.facts import SessionFacts, SourceFacts, WindowState, check_format
+from batcher.ledger.facts import Sample, SessionFacts, SourceFacts, WindowState, check_format
 
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, IndexError, struct.error)
 """What unpacking a blob that is not what it was may raise."""
@@ -105,12 +106,19 @@ class LedgerReader:
     def sessions(self) -> list[SessionFacts]:
         """The invocations in order."""
         rows = self._connection.execute(
-            "SELECT kind, started, ended, cause, reason, seconds, requests, waited FROM session ORDER BY id"
+            "SELECT kind, started, ended, cause, reason, seconds, requests, waited, took FROM session ORDER BY id"
         )
         return [
-            SessionFacts(k, s, e, c, r, sec or 0.0, orjson.loads(q or "{}"), orjson.loads(w or "{}"))
-            for k, s, e, c, r, sec, q, w in rows
+            SessionFacts(k, s, e, c, r, sec or 0.0, _loads(q), _loads(w), Durations.of(_loads(t)))
+            for k, s, e, c, r, sec, q, w, t in rows
         ]
+
+    def samples(self) -> list[Sample]:
+        """How the figures of each session grew; `session` is its place among `sessions`."""
+        rows = self._connection.execute(
+            'SELECT session - 1, seconds, in_flight, "limit", requests, waited FROM sample ORDER BY session, seconds'
+        )
+        return [Sample(s, sec, f, lim, orjson.loads(q), orjson.loads(w)) for s, sec, f, lim, q, w in rows]
 
     def tally(self) -> dict[Status, int]:
         """Changes per status; what is read and not settled is pending."""
@@ -252,6 +260,11 @@ class LedgerReader:
     def integrity(self) -> str:
         """SQLite's own word on the file; `ok` when it is whole."""
         return str(self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+
+
+def _loads(text: str | None) -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads(text or "{}")
+    return content
 
 
 def _position(text: str) -> Position:

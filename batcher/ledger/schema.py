@@ -2,14 +2,15 @@
 
 `window` holds the input as it was read, `settlement` the final word on rows of a window (later ones win),
 `unsettled` how much of a window is left to do (apart from it, because SQLite writes a row anew as a whole), `tally` the
-counts of both, updated in the same transactions, so that a summary never needs to read the rest.
+counts of both, updated in the same transactions, so that a summary never needs to read the rest. `sample` tells how a
+session's figures grew: one row per second at first, fewer in a long run.
 """
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x62746368
 """`btch`, in SQLite's `application_id`."""
-VERSION = 2
+VERSION = 3
 
 TABLES = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -32,6 +33,10 @@ CREATE INDEX settlement_of_window ON settlement (window);
 CREATE TABLE tally (status INTEGER PRIMARY KEY, changes INTEGER NOT NULL);
 CREATE TABLE session (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, started REAL NOT NULL, ended REAL, cause TEXT, reason TEXT,
-    seconds REAL, requests TEXT, waited TEXT
+    seconds REAL, requests TEXT, waited TEXT, took TEXT
+);
+CREATE TABLE sample (
+    session INTEGER NOT NULL, seconds REAL NOT NULL, in_flight INTEGER NOT NULL, "limit" INTEGER NOT NULL,
+    requests TEXT NOT NULL, waited TEXT NOT NULL
 );
 """

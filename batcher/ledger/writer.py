@@ -22,6 +22,10 @@ from batcher.ledger.lock import lock
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.schema import APPLICATION_ID, TABLES, VERSION
 
+_SAMPLE_SECONDS = 1.0
+_SAMPLES = 600
+"""From so many seconds on, samples are further apart: by this part of what has passed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -30,6 +34,12 @@ class Figures:
     seconds: float
     requests: Requests
     waited: Waited
+    in_flight: int
+    """Requests at this moment."""
+    limit: int
+    """As many may be."""
+    took: Mapping[int, int]
+    """Replies per bucket of `Durations`."""
 
 
 class LedgerWriter:
@@ -40,6 +50,7 @@ class LedgerWriter:
         self._connection = connection
         self._descriptor = descriptor
         self._session = 0
+        self._sampled = 0.0
 
     @classmethod
     def create(cls, path: Path) -> LedgerWriter:
@@ -122,7 +133,7 @@ class LedgerWriter:
         """Record that an invocation starts to work on the run."""
         with self._transaction():
             cursor = self._connection.execute("INSERT INTO session (kind, started) VALUES (?, ?)", (kind, started))
-            self._session = cursor.lastrowid or 0
+            self._session, self._sampled = cursor.lastrowid or 0, 0.0
 
     def end_session(self, figures: Figures, ended: float, cause: Cause | None, reason: str) -> None:
         """Record how the invocation ended."""
@@ -134,15 +145,24 @@ class LedgerWriter:
             )
 
     def _save(self, figures: Figures) -> None:
+        seconds = figures.seconds
+        requests, waited = (orjson.dumps(asdict(part)).decode() for part in (figures.requests, figures.waited))
         self._connection.execute(
-            "UPDATE session SET seconds = ?, requests = ?, waited = ? WHERE id = ?",
+            "UPDATE session SET seconds = ?, requests = ?, waited = ?, took = ? WHERE id = ?",
             (
-                figures.seconds,
-                orjson.dumps(asdict(figures.requests)).decode(),
-                orjson.dumps(asdict(figures.waited)).decode(),
+                seconds,
+                requests,
+                waited,
+                orjson.dumps(figures.took, option=orjson.OPT_NON_STR_KEYS).decode(),
                 self._session,
             ),
         )
+        if seconds - self._sampled >= max(_SAMPLE_SECONDS, seconds / _SAMPLES):
+            self._sampled = seconds
+            self._connection.execute(
+                "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?)",
+                (self._session, seconds, figures.in_flight, figures.limit, requests, waited),
+            )
 
     def add_window(self, window: Window, unsettled: int) -> None:
         """Record a stretch of input before anything of it is sent; `unsettled` counts the rows that will be."""

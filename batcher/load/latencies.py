@@ -84,16 +84,15 @@ class Latencies:
         from hdrh.histogram import HdrHistogram  # noqa: PLC0415 — only load runs need it
 
         try:
-            found = [
-                (item.value_iterated_to, item.count_added_in_this_iter_step)
-                for item in HdrHistogram.decode(text).get_recorded_iterator()
-            ]
+            every: Ints = np.ctypeslib.as_array(HdrHistogram.decode(text).counts).astype(np.int64)
         except Exception as error:  # noqa: BLE001 — the library raises whatever its decoder meets
             msg = f"no HDR histogram: {error}"
             raise ValueError(msg) from None
-        highest = np.array([value for value, _ in found], np.int64)
-        shift = np.maximum(np.frexp(highest)[1] - _SUB_BUCKET_BITS, 0)
-        return Latencies((highest >> shift) << shift, np.array([count for _, count in found], np.int64))
+        index = np.flatnonzero(every)
+        half = 1 << (_SUB_BUCKET_BITS - 1)  # the lower half of all buckets but the first is the bucket before
+        bucket = np.maximum(index // half - 1, 0)
+        place = np.where(index < half, index, index % half + half)
+        return Latencies((place << bucket).astype(np.int64), every[index])
 
     def _histogram(self) -> HdrHistogram:
         from hdrh.histogram import HdrHistogram  # noqa: PLC0415 — as above

@@ -1,0 +1,55 @@
+"""`batcher report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batcher.cli import options as opt
+from batcher.cli.console import guarded, say, set_up
+
+
+@click.command()
+@click.argument("source", type=opt.FILE, metavar="LEDGER|LOAD.json")
+@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="Default: beside it, with .html at its end.")
+@opt.quiet
+def report(source: Path, output: Path | None, *, quiet: bool) -> None:
+    """Show a run, or a load run, as one HTML page.
+
+    The page needs nothing else, and nobody: it can be mailed, kept, printed and read offline. It holds users, groups
+    and reasons of what was not applied, and no secrets.
+    """
+    set_up(quiet=quiet)
+
+    def work() -> int:
+        from datetime import UTC, datetime
+
+        from batcher.core.errors import ConfigurationError
+        from batcher.ledger.facts import is_ledger
+        from batcher.report.page import render
+
+        if not source.is_file():
+            raise ConfigurationError(f"{source}: there is no such file")
+        file = output or source.with_name(source.name + ".html")
+        if file.exists() and (file.samefile(source) or is_ledger(file)):
+            raise ConfigurationError(f"{file} is what the report is of, or a ledger; choose another file")
+        now = datetime.now(UTC).timestamp()
+        if is_ledger(source):
+            from batcher.report.of_ledger import of_ledger
+
+            content = of_ledger(source, now)
+        else:
+            from batcher.load.measurement import read_measurement
+            from batcher.report.of_load import of_load
+
+            content = of_load(read_measurement(source), now)
+        try:
+            file.write_bytes(render(content).encode())
+        except OSError as error:
+            raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from None
+        if not quiet:
+            say(f"{file}: open it in a browser")
+        return 0
+
+    guarded(work)

@@ -1,0 +1,100 @@
+"""Whether one series of measurements is slower than another, beyond what chance explains.
+
+Both series are cut into stretches of time. The bootstrap (Efron, 1979) draws as many stretches as there are, with
+replacement, again and again; how the ratio of the two figures scatters over the draws is its confidence interval.
+Whole stretches are drawn, not single requests: requests that are neighbours in time share their luck, and the scatter
+of single ones would promise too much (the block bootstrap; Künsch, 1989).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batcher.core.model import Ints
+
+Floats: TypeAlias = NDArray[np.float64]
+Counts: TypeAlias = tuple[Ints, Ints]
+"""Values, ascending, and how often each was seen."""
+_DRAWS = 2000
+_SURE = (2.5, 97.5)
+LEAST_STRETCHES = 8
+"""With fewer there is no telling chance from change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A figure before and after; the change of it as a share of before, and the bounds of its 95 % confidence."""
+
+    before: float
+    after: float
+    change: float
+    low: float
+    high: float
+
+    def is_rise(self, threshold: float) -> bool:
+        """Whether it surely rose by more than so much."""
+        return self.low > threshold
+
+    def is_fall(self, threshold: float) -> bool:
+        """Whether it surely fell by more than so much."""
+        return self.high < -threshold
+
+
+def compare_percentiles(
+    before: Sequence[Counts], after: Sequence[Counts], percents: Sequence[float], seed: int = 0
+) -> list[Change]:
+    """Each percentile of two series of stretches."""
+    dice = np.random.default_rng(seed)
+    first, second = _drawn(before, percents, dice), _drawn(after, percents, dice)
+    return [_change(first[:, index], second[:, index]) for index in range(len(percents))]
+
+
+def compare_means(before: Sequence[float], after: Sequence[float], seed: int = 0) -> Change:
+    """The mean over stretches of the same length."""
+    dice = np.random.default_rng(seed)
+    drawn = []
+    for series in (before, after):
+        values = np.asarray(series, np.float64)
+        drawn.append((_weights(len(values), dice) @ values) / max(1, len(values)))
+    return _change(*drawn)
+
+
+def _change(before: Floats, after: Floats) -> Change:
+    """Of figures of which the first is that of the series as it is, the others those of the draws."""
+    if not len(before) or not len(after) or before[0] <= 0:
+        return Change(_first(before), _first(after), 0.0, -np.inf, np.inf)
+    ratios = after[1:] / np.where(before[1:] > 0, before[1:], np.nan) - 1
+    low, high = np.nanpercentile(ratios, _SURE)
+    return Change(float(before[0]), float(after[0]), float(after[0] / before[0] - 1), float(low), float(high))
+
+
+def _first(figures: Floats) -> float:
+    return float(figures[0]) if len(figures) else 0.0
+
+
+def _weights(stretches: int, dice: np.random.Generator) -> Floats:
+    """How often each stretch counts: once in the first row, as drawn in the others."""
+    drawn = dice.multinomial(stretches, np.full(stretches, 1 / stretches), _DRAWS)
+    return np.vstack([np.ones(stretches), drawn]).astype(np.float64)
+
+
+def _drawn(series: Sequence[Counts], percents: Sequence[float], dice: np.random.Generator) -> Floats:
+    """A row of percentiles for each draw."""
+    known = [counts for counts in series if len(counts[0])]
+    if len(known) < LEAST_STRETCHES:
+        return np.empty((0, len(percents)))
+    values = np.unique(np.concatenate([found for found, _ in known]))
+    matrix = np.zeros((len(known), len(values)))
+    for row, (found, counts) in enumerate(known):
+        matrix[row, np.searchsorted(values, found)] = counts
+    figures = np.empty((_DRAWS + 1, len(percents)))
+    for row, weights in enumerate(_weights(len(known), dice)):
+        below = np.cumsum(weights @ matrix)
+        ranks = np.ceil(np.asarray(percents) / 100 * below[-1] - 1e-9)
+        figures[row] = values[np.searchsorted(below, np.maximum(ranks, 1))]
+    return figures

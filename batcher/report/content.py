@@ -1,0 +1,83 @@
+"""The parts of a page's content, as `page.render` takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+POINTS = 300
+"""Of a chart, at most."""
+WAITS = {
+    "rate": "the rate",
+    "retry_after": "Retry-After",
+    "backoff": "back-off",
+    "concurrency": "a place in flight",
+    "grace": "late requests",
+}
+
+
+def chart(
+    name: str,
+    title: str,
+    summary: str,
+    x: Mapping[str, Any],
+    unit: str,
+    series: Mapping[str, Sequence[float | None]],
+    style: str,
+) -> dict[str, Any]:
+    """One chart. `x` is made by `times` or `numbers`."""
+    return {
+        "id": name,
+        "title": title,
+        "summary": summary,
+        "x": x,
+        "y": {"label": unit},
+        "series": [{"label": label, "values": list(values)} for label, values in series.items()],
+        "style": style,
+    }
+
+
+def times(moments: Iterable[float]) -> dict[str, Any]:
+    """An axis of UTC seconds."""
+    return {"label": "time", "kind": "time", "values": list(moments)}
+
+
+def numbers(label: str, values: Iterable[float], kind: str = "number") -> dict[str, Any]:
+    """An axis of numbers, or of percentiles."""
+    return {"label": label, "kind": kind, "values": list(values)}
+
+
+def settings(content: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[list[str]]:
+    """What differs from the defaults, section by section; there are no secrets among the settings."""
+    return [
+        [f"{section}.{key}", _plain(value)]
+        for section, values in content.items()
+        for key, value in values.items()
+        if value != defaults.get(section, {}).get(key)
+    ]
+
+
+def utc(seconds: float) -> str:
+    """For people."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def made(now: float) -> str:
+    """The page's last line."""
+    return f"batcher {version('batcher')}, {utc(now)}"
+
+
+def milliseconds(seconds: float) -> str:
+    """With as many digits as mean something."""
+    value = seconds * 1000
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 — three digits
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    return str(value)

@@ -1,0 +1,123 @@
+"""When things happened in a run: from the settlements, which say when each try ended, and the sampled figures."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from batcher.core.model import Settlement, Status
+from batcher.ledger.facts import Sample, SessionFacts
+from batcher.report.content import POINTS, WAITS, chart, times
+
+_LEAST_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Counts per stretch of `width` seconds from `start` (UTC seconds) on."""
+
+    start: float
+    width: float
+    settled: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    tries: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    _seen: set[tuple[int, float]] = field(default_factory=set)
+
+    @staticmethod
+    def of(sessions: Sequence[SessionFacts]) -> Timeline:
+        """For a run whose sessions are known."""
+        start = sessions[0].started if sessions else 0.0
+        end = max((session.ended or session.started + session.seconds for session in sessions), default=start)
+        return Timeline(start, max(_LEAST_SECONDS, (end - start) / POINTS))
+
+    def add(self, settlements: Sequence[Settlement]) -> None:
+        """Those of a window."""
+        for settlement in settlements:
+            place = self._place(settlement.at)
+            for status, count in enumerate(np.bincount(settlement.status, minlength=len(Status)).tolist()):
+                if count:
+                    self.settled[Status(status).label][place] += count
+            for attempt in settlement.history:
+                if attempt.batch != settlement.batch:  # a batch's pieces all remember its tries
+                    if (attempt.batch, attempt.at) in self._seen:
+                        continue
+                    self._seen.add((attempt.batch, attempt.at))
+                kind = "accepted" if not attempt.said else str(attempt.http_status or "no reply")
+                self.tries[kind][self._place(attempt.at)] += attempt.times
+
+    def charts(self, sessions: Sequence[SessionFacts], samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        """What there is to see, if anything happened."""
+        return [*self._of_changes(), *self._of_tries(), *_of_places(sessions, samples), *_of_waits(sessions, samples)]
+
+    def _place(self, at: float) -> int:
+        return max(0, int((at - self.start) / self.width))
+
+    def _axis(self, counts: dict[str, Counter[int]]) -> list[float]:
+        last = max(max(counter) for counter in counts.values())
+        return [self.start + place * self.width for place in range(last + 1)]
+
+    def _of_changes(self) -> list[dict[str, Any]]:
+        if not self.settled:
+            return []
+        axis = self._axis(self.settled)
+        series = {label: self._per_second(counter, len(axis)) for label, counter in self.settled.items()}
+        total = sum(counter.total() for counter in self.settled.values())
+        most = max(map(sum, zip(*series.values(), strict=True)))
+        summary = f"{total:,} changes were settled, at most {most:,.0f} per second in a stretch of {self.width:.3g} s."
+        return [chart("changes", "Changes settled", summary, times(axis), "changes per second", series, "stacked")]
+
+    def _of_tries(self) -> list[dict[str, Any]]:
+        if not self.tries:
+            return []
+        axis = self._axis(self.tries)
+        totals = {kind: counter.total() for kind, counter in self.tries.items()}
+        kinds = sorted(totals, key=lambda kind: (kind != "accepted", -totals[kind]))
+        series = {kind: self._per_second(self.tries[kind], len(axis)) for kind in kinds[:4]}
+        if rest := kinds[4:]:
+            others: Counter[int] = sum((self.tries[kind] for kind in rest), Counter())
+            series["other errors"] = self._per_second(others, len(axis))
+        errors = sum(count for kind, count in totals.items() if kind != "accepted")
+        told = ", ".join(f"{totals[kind]:,} × {kind}" for kind in kinds if kind != "accepted") or "none"
+        summary = f"{sum(totals.values()):,} requests were answered or lost; {errors:,} errors: {told}."
+        return [chart("tries", "Requests and errors", summary, times(axis), "per second", series, "stacked")]
+
+    def _per_second(self, counter: Counter[int], places: int) -> list[float | None]:
+        return [counter[place] / self.width for place in range(places)]
+
+
+def _of_places(sessions: Sequence[SessionFacts], samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    if not samples:
+        return []
+    shown = samples[:: -(-len(samples) // POINTS)]
+    series: dict[str, list[float | None]] = {
+        "in flight": [float(sample.in_flight) for sample in shown],
+        "limit": [float(sample.limit) for sample in shown],
+    }
+    most, limits = max(s.in_flight for s in samples), [s.limit for s in samples]
+    summary = f"At most {most} requests were in flight; {min(limits)} to {max(limits)} might have been."
+    axis = times(sessions[sample.session].started + sample.seconds for sample in shown)
+    return [chart("places", "Requests in flight", summary, axis, "requests", series, "steps")]
+
+
+def _of_waits(sessions: Sequence[SessionFacts], samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Which share of the time between two samples was waited, for each reason."""
+    steps = [(a, b) for a, b in pairwise(samples) if a.session == b.session]
+    totals = {name: sum(session.waited.get(name, 0.0) for session in sessions) for name in WAITS}
+    waited = {name: seconds for name, seconds in totals.items() if seconds >= 0.1}  # noqa: PLR2004 — worth showing
+    if not steps or not waited:
+        return []
+    shown = steps[:: -(-len(steps) // POINTS)]
+    series: dict[str, list[float | None]] = {
+        WAITS[name]: [
+            round(100 * min(1.0, (b.waited.get(name, 0.0) - a.waited.get(name, 0.0)) / (b.seconds - a.seconds)), 1)
+            for a, b in shown
+        ]
+        for name in waited
+    }
+    summary = "Waited for " + ", ".join(f"{WAITS[name]} {seconds:,.1f} s" for name, seconds in waited.items()) + "."
+    axis = times(sessions[b.session].started + b.seconds for _, b in shown)
+    return [chart("waits", "What was waited for", summary, axis, "% of the time", series, "line")]
