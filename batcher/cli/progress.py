@@ -1,21 +1,71 @@
-"""What a run looks like while it works: a line that is redrawn on a terminal, a line now and then elsewhere."""
+"""What a run looks like while it works: two lines that are redrawn on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import anyio
 
 from batcher.cli.console import say, standard_error
+from batcher.core.limit import Waiting
 from batcher.core.model import Status
 from batcher.core.units import spoken
 from batcher.engine.books import OpenWindow
 from batcher.engine.observing import Observer
 from batcher.engine.session import Session
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 _REDRAW_SECONDS = 0.2
-_LINE_SECONDS = 10.0
-_SMOOTH = 0.3
+_FIRST_LINE_SECONDS, _LAST_LINE_SECONDS = 10.0, 600.0
+_LINES = 20
+"""Lines in a row that are equally far apart, roughly."""
+_SMOOTH = 0.05
+_WORTH_SAYING = 1.0
+"""Seconds."""
+_REASONS = {
+    Waiting.RATE: "the rate",
+    Waiting.RETRY_AFTER: "Retry-After",
+    Waiting.BACKOFF: "the target to come back",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What there is to say at one moment."""
+
+    phase: str
+    settled: int = 0
+    total: int = 0
+    """An estimate; 0 when nothing can be said."""
+    pending: int = 0
+    rate: float = 0.0
+    """Changes per second."""
+    in_flight: int = 0
+    limit: int = 0
+    bad: int = 0
+    waiting: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """Of what is to be done."""
+        return min(1.0, self.settled / self.total) if self.total else None
+
+    def parts(self) -> list[str]:
+        """All of it but phase and share, the most important first."""
+        if not self.limit:
+            return []
+        eta = (
+            [f"ETA {spoken((self.total - self.settled) / self.rate)}"]
+            if self.total > self.settled and self.rate
+            else []
+        )
+        waiting = [f"waiting for {self.waiting}"] if self.waiting else []
+        bad = [f"{self.bad:,} not applied"] if self.bad else []
+        return [*waiting, *bad, f"{self.rate:,.0f}/s", *eta, f"{self.in_flight} of {self.limit} in flight"]
 
 
 @dataclass(slots=True)
@@ -37,51 +87,63 @@ class Progress:
         """Until cancelled."""
         console = standard_error()
         if not console.is_terminal:
+            passed, pause = 0.0, _FIRST_LINE_SECONDS
             while True:
-                await anyio.sleep(_LINE_SECONDS)
+                await anyio.sleep(pause)
                 say(self.line())
+                passed += pause
+                pause = min(_LAST_LINE_SECONDS, max(_FIRST_LINE_SECONDS, passed / _LINES))
 
         from rich.live import Live
-        from rich.text import Text
 
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while True:
                 await anyio.sleep(_REDRAW_SECONDS)
-                live.update(Text(self.line(), no_wrap=True, overflow="ellipsis"), refresh=True)
+                live.update(drawn(self.view()), refresh=True)
 
     def line(self) -> str:
         """The state in one line."""
+        view = self.view()
+        share = f"{view.settled:,}"
+        if view.share is not None:
+            share += f" of about {view.total:,} ({view.share:.0%})"
+        elif view.pending:
+            share += f", {view.pending:,} read and waiting"
+        return " · ".join([view.phase, *([f"{share} settled", *view.parts()] if view.limit else [])])
+
+    def view(self) -> View:
+        """The state."""
         session = self.session
-        if session is None or session.books is None or session.turnstile is None:
-            return "starting"
+        if session is None or session.books is None or session.turnstile is None or session.run is None:
+            return View("reading the input")
         tally, now = session.books.tally, session.surroundings.clock.now()
         pending = tally[Status.PENDING]
         settled = sum(tally.values()) - pending
         self._measure(now, settled)
-        total = self._total(sum(tally.values()))
-        failed = tally[Status.FAILED] + tally[Status.UNKNOWN] + tally[Status.REJECTED]
-        share = f" of {total:,} ({settled / total:.0%})" if total else f", {pending:,} read and waiting"
-        eta = f", ETA {spoken((total - settled) / self._rate)}" if total > settled and self._rate else ""
-        parts = [f"{settled:,}{share} settled", f"{self._rate:,.0f}/s{eta}"]
-        parts += [f"{session.turnstile.in_flight} in flight"]
-        parts += [f"{failed:,} not applied"] if failed else []
-        waiting = session.turnstile.waiting
-        if session.stopping.is_set:
-            parts.append(f"stopping: {session.stopping.reason}")
-        elif waiting is not None and waiting.until - now > 1:
-            reason = {"rate": "the rate", "retry_after": "Retry-After", "backoff": "the target to come back"}
-            parts.append(f"waiting for {reason[waiting.because.value]}, {spoken(waiting.until - now)} more")
-        return " · ".join(parts)
+        return View(
+            _phase(session),
+            settled,
+            self._total(sum(tally.values()), all_read=session.run.admission.all_read),
+            pending,
+            self._rate,
+            session.turnstile.in_flight,
+            session.turnstile.limit.limit,
+            tally[Status.FAILED] + tally[Status.UNKNOWN] + tally[Status.REJECTED],
+            _waiting(session, now),
+        )
 
     def _measure(self, now: float, settled: int) -> None:
         then, before = self._last
         if now > then and then:
             current = (settled - before) / (now - then)
-            self._rate = current if not self._rate else self._rate + _SMOOTH * (current - self._rate)
+            weight = min(1.0, (now - then) / _REDRAW_SECONDS * _SMOOTH)
+            self._rate = current if not self._rate else self._rate + weight * (current - self._rate)
         self._last = (now, settled)
 
-    def _total(self, rows: int) -> int:
+    def _total(self, rows: int, *, all_read: bool) -> int:
         """All rows, estimated from the bytes read so far; 0 when nothing can be said."""
+        if all_read:
+            return rows
         size = sum(self.sizes)
         if not size or not self._read_bytes:
             return 0
@@ -94,3 +156,53 @@ class Progress:
         position = window.window.position
         self._read_rows = window.window.first_row + len(window.window.columns)
         self._read_bytes = sum(self.sizes[: position.source]) + position.offset
+
+
+def drawn(view: View) -> RenderableType:
+    """For a terminal of any width: a bar that takes what room there is, and what is cut off at last is the least."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    head = Table.grid(padding=(0, 1), expand=True)
+    head.add_column(no_wrap=True, max_width=40, overflow="ellipsis")
+    head.add_column(ratio=1)
+    head.add_column(no_wrap=True, justify="right")
+    share = view.share
+    bar = ProgressBar(total=1.0 if share is not None else None, completed=share or 0.0, pulse=share is None)
+    of = f"{view.settled:,} of {view.total:,}" if share is not None else f"{view.settled:,} settled"
+    head.add_row(Text(view.phase), bar, Text(f"{of} {share:4.0%}" if share is not None else of))
+    return Group(head, Text(" · ".join(view.parts()), no_wrap=True, overflow="ellipsis"))
+
+
+def _phase(session: Session) -> str:
+    if session.stopping.is_set:
+        return f"stopping: {session.stopping.reason}"
+    run = session.run
+    if run is not None and run.admission.all_read and not run.is_sending:
+        return "writing down"
+    return "sending" if run is not None and run.admission.all_read else "reading and sending"
+
+
+def _waiting(session: Session, now: float) -> str:
+    """What is waited for, and until when."""
+    turnstile, run = session.turnstile, session.run
+    if turnstile is None or run is None or session.stopping.is_set:
+        return ""
+    if turnstile.waiting is not None:
+        left = turnstile.waiting.until - now
+        is_long = left >= _WORTH_SAYING
+        return f"{_REASONS[turnstile.waiting.because]}, {_until(session, left)}" if is_long else ""
+    if run.held_until is not None and run.held_until - now >= _WORTH_SAYING:
+        return f"requests that may still arrive late, {_until(session, run.held_until - now)}"
+    if session.courier is not None and session.courier.is_backing_off and not turnstile.in_flight:
+        return "its next try"
+    if not turnstile.in_flight and not run.is_sending:
+        return "" if run.admission.all_read else "the input"
+    return ""
+
+
+def _until(session: Session, seconds: float) -> str:
+    moment = datetime.fromtimestamp(session.surroundings.clock.utc() + seconds, UTC)
+    return f"{spoken(seconds)} more, until {moment:%H:%M:%S} UTC"

@@ -90,12 +90,18 @@ class Run:
         )
         self._digest = Digest(books, schedule, blame, stopping, turnstile.notices, next_id)
         self._choosing = anyio.Lock(fast_acquire=True)
-        self._held_until: float | None = None
+        self.held_until: float | None = None
+        """Until when (monotonic seconds) nothing may leave, for requests that may still arrive late."""
         self._flushing = anyio.CancelScope(shield=True)
         self._working: TaskGroup | None = None
 
     def __repr__(self) -> str:
         return f"<Run {self._schedule!r} {self._books!r} {self._stopping!r}>"
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether there is anything to be sent that was read."""
+        return not self._schedule.is_idle or self.admission.is_at_work
 
     async def run(self) -> None:
         """Work until everything is settled, or the run is stopped. What was sent and answered is on disk then."""
@@ -198,10 +204,10 @@ class Run:
 
     async def _wait_for_change(self, at: float | None) -> None:
         started = self._clock.now()
-        self._held_until = at
+        self.held_until = at
         with anyio.move_on_after(math.inf if at is None else at - started):
             await self._changed.wait()
-        self._held_until = None
+        self.held_until = None
         if at is not None and not self._schedule.in_flight:
             self._turnstile.waited.grace += self._clock.now() - started
 
@@ -224,7 +230,7 @@ class Run:
         """For its turn, for a late request, for a back-off, or for input: all of that is meant."""
         is_idle = self._schedule.is_idle and self._books.is_clear and not self.admission.is_at_work
         is_sending_later = self._turnstile.waiting is not None or self._courier.is_backing_off
-        return is_idle or is_sending_later or self._held_until is not None
+        return is_idle or is_sending_later or self.held_until is not None
 
     async def _end_when_stopped(self) -> None:
         await self._stopping.wait()

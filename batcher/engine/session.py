@@ -102,6 +102,7 @@ class Session:
     turnstile: Turnstile | None = None
     books: Books | None = None
     courier: Courier | None = None
+    run: Run | None = None
     late: LateRequests = field(init=False)
     health: Health = field(default_factory=Health)
     started: float = 0.0
@@ -189,6 +190,7 @@ class Session:
                 opened=observer.opened,
                 turns=turns,
             )
+            self.run = run
             observer.started(self)
             await run.run()
         return run

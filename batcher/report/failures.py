@@ -17,7 +17,7 @@ _BAD = (Status.REJECTED, Status.FAILED, Status.UNKNOWN)
 _SHOWN, _EXAMPLES = 20, 5
 _MOST = 10_000
 """Reasons that are told apart."""
-_NUMBER = re.compile(r"\d+")
+_NUMBER, _STATUS = re.compile(r"\d+"), re.compile(r"\d{3}: ")
 
 
 @dataclass(slots=True)
@@ -87,4 +87,6 @@ def _general(text: str, user: str, group: str) -> str:
     for name in sorted({user, group}, key=len, reverse=True):
         if name and not name.isdecimal():
             text = text.replace(name, "…")
-    return _NUMBER.sub("#", text)
+    status = _STATUS.match(text)
+    start = status.end() if status else 0
+    return text[:start] + _NUMBER.sub("#", text[start:])

@@ -11,7 +11,7 @@ import msgspec
 from batcher.load.judging import figures
 from batcher.load.latencies import Latencies
 from batcher.load.measurement import Interval, Measurement, in_a_row
-from batcher.report.content import POINTS, WAITS, chart, made, numbers, settings, times, utc
+from batcher.report.content import POINTS, WAITS, chart, made, milliseconds, numbers, settings, times, utc
 from batcher.sections import LimitSettings, RateSettings, RetrySettings
 
 _MEANINGS = {
@@ -54,10 +54,11 @@ _DEFAULTS = {
 
 def _sentence(measurement: Measurement) -> str:
     found, intended = figures(measurement), measurement.latency["intended"].percentiles
+    half, most = milliseconds(intended["p50"] / 1000), milliseconds(intended["p99"] / 1000)
     told = (
         f"{measurement.per_second['requests']:,.1f} requests and {measurement.per_second['changes']:,.0f} changes per"
-        f" second for {measurement.seconds:,.1f} s; half of the requests were answered within {intended['p50']:,.3g} ms"
-        f" of when they were due, 99 of 100 within {intended['p99']:,.3g} ms; {found['errors']:.2%} failed."
+        f" second for {measurement.seconds:,.1f} s; half of the requests were answered within {half} ms of when they"
+        f" were due, 99 of 100 within {most} ms; {found['errors']:.2%} failed."
     )
     if measurement.stopped:
         told += f" It was stopped: {measurement.reason}."
@@ -69,7 +70,8 @@ def _sentence(measurement: Measurement) -> str:
 def _outcome(measurement: Measurement) -> str:
     if measurement.stopped:
         return "stopped"
-    is_bad = measurement.generator.is_bottleneck or not all(item["holds"] for item in measurement.expectations)
+    broken = not all(item["holds"] for item in measurement.expectations)
+    is_bad = measurement.generator.is_bottleneck or broken or (measurement.errors and not measurement.expectations)
     return "attention" if is_bad else "good"
 
 
@@ -137,7 +139,7 @@ def _over_time(parts: Sequence[Interval], axis: dict[str, Any]) -> dict[str, Any
         for percent in (50, 90, 99)
     }
     worst = max((value for value in series["p99"] if value is not None), default=0.0)
-    summary = f"From the intended start; p99 was at worst {worst:,.3g} ms in one stretch."
+    summary = f"From the intended start; p99 was at worst {milliseconds(worst / 1000)} ms in one stretch."
     return chart("latency", "Latency over time", summary, axis, "ms", series, "line")
 
 
@@ -148,8 +150,8 @@ def _distribution(measurement: Measurement) -> dict[str, Any]:
         series[label] = [1000 * whole.percentile(percent) for percent in _DISTRIBUTION]
     intended, actual = measurement.latency["intended"].percentiles, measurement.latency["actual"].percentiles
     summary = (
-        f"99 of 100 requests took at most {intended['p99']:,.3g} ms from the intended start,"
-        f" {actual['p99']:,.3g} ms from the actual one."
+        f"99 of 100 requests took at most {milliseconds(intended['p99'] / 1000)} ms from the intended start,"
+        f" {milliseconds(actual['p99'] / 1000)} ms from the actual one."
     )
     axis = numbers("percentile", _DISTRIBUTION, "percentile")
     return chart("distribution", "Latency distribution", summary, axis, "ms", series, "line")
