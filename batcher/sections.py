@@ -154,5 +154,6 @@ class JobSettings(Section, frozen=True):
 
     log_file: str = ""
     metrics_file: str = ""
+    metrics_port: int = 0
     run_after: str = ""
     keep: int = 0

@@ -34,6 +34,7 @@ from batcher.sections import (
 _LEAST_BYTES = 16 * 1024
 """A single pair of the longest names always fits."""
 _GREATEST = 2**53
+_LAST_PORT = 65_535
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 """Hosts that are this machine."""
 
@@ -137,11 +138,14 @@ class Settings(Section, frozen=True):
             "guard.canary": (self.guard.canary, 0),
             "input.skip_rows": (self.input.skip_rows, 0),
             "job.keep": (self.job.keep, 0),
+            "job.metrics_port": (self.job.metrics_port, 0),
             "target.timeout_seconds": (self.target.timeout_seconds, 0.001),
         }
         for key, (value, bound) in least.items():
             if value is not None and not bound <= value <= _GREATEST:  # not a number is neither
                 raise ConfigurationError(f"{key} = {value} is out of range; the least is {bound}")
+        if self.job.metrics_port > _LAST_PORT:
+            raise ConfigurationError(f"job.metrics_port = {self.job.metrics_port} is no port; the last is {_LAST_PORT}")
         if self.rate.margin >= 1:
             raise ConfigurationError("rate.margin is a share, such as 0.03")
         if self.rate.max_in_flight != "auto" and self.rate.max_in_flight < 1:

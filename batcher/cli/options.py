@@ -132,6 +132,9 @@ despite_later_runs = click.option(
 unattended = together(
     click.option("--log-file", metavar="FILE", help="JSON lines of what happened, batch by batch; is added to."),
     click.option("--metrics-file", metavar="FILE", help="For Prometheus' textfile collector: a name ending in .prom."),
+    click.option(
+        "--metrics-port", type=click.IntRange(1, 65535), metavar="N", help="Serve them meanwhile, on 127.0.0.1."
+    ),
     click.option("--run-after", metavar="COMMAND", help="Run at the end, with the summary on its standard input."),
 )
 plan_file = click.option("--plan", type=FILE, metavar="FILE", help="Refuse if anything has changed since this plan.")
@@ -177,6 +180,7 @@ _KEYS = {
     "as_of": "feed.as_of",
     "log_file": "job.log_file",
     "metrics_file": "job.metrics_file",
+    "metrics_port": "job.metrics_port",
     "run_after": "job.run_after",
     "keep": "job.keep",
     "max_wait": "retry.max_wait",

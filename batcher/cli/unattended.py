@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -24,6 +25,9 @@ from batcher.engine.observing import Observer
 from batcher.engine.outcomes import of_rejects, of_settlement
 from batcher.engine.session import Session
 from batcher.sections import JobSettings
+
+if TYPE_CHECKING:
+    from batcher.cli.metrics_port import Exporter
 
 _LONGEST_AFTER = 60.0
 """Seconds. A mail program that hangs must not hold up tomorrow's run."""
@@ -38,6 +42,7 @@ class Job:
     settings: JobSettings
     command: str
     log: LogFile | None = None
+    exporter: Exporter | None = field(default=None, init=False)
     report: Report | None = field(default=None, init=False)
 
     def run(self, work: Callable[[Job], int]) -> int:
@@ -52,7 +57,8 @@ class Job:
             logger.addHandler(self.log)
             logger.setLevel(min(logger.level, logging.INFO))
         try:
-            code = work(self)
+            with self._exporting():
+                code = work(self)
         except Exception as error:
             known = first_of(error, BatcherError)
             self._end(known.exit_code if known else BatcherError.exit_code, str(known or error))
@@ -66,7 +72,18 @@ class Job:
 
     def observers(self) -> list[Observer]:
         """Who looks on meanwhile."""
-        return [self.log.observer()] if self.log else []
+        return [part.observer() for part in (self.log, self.exporter) if part is not None]
+
+    @contextmanager
+    def _exporting(self) -> Iterator[None]:
+        if not self.settings.metrics_port:
+            yield
+            return
+        from batcher.cli.metrics_port import Exporter
+
+        self.exporter = Exporter()
+        with self.exporter.served(self.settings.metrics_port):
+            yield
 
     def _end(self, code: int, reason: str) -> None:
         summary: dict[str, Any] = self.report.as_dict() if self.report else {"exit_code": code}

@@ -30,6 +30,10 @@ class Durations(Counter[int]):
                 return bound
         return 0.0
 
+    def copy(self) -> Durations:
+        """As it is now."""
+        return Durations(self)
+
     @staticmethod
     def of(counts: Mapping[str, int]) -> Durations:
         """From JSON, where keys are texts."""

@@ -1,0 +1,107 @@
+"""What a run does, while it does it, for a Prometheus on this machine to fetch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from batcher.core.durations import Durations
+from batcher.core.errors import ConfigurationError
+from batcher.core.limit import Waiting
+from batcher.core.report import SUMMARY_ORDER
+from batcher.engine.observing import Observer
+from batcher.engine.session import Session
+
+_WAITS = ("rate", "retry_after", "backoff", "concurrency", "grace")
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds."""
+
+
+class Exporter(Collector):
+    """Looks at the session whenever it is asked, from the server's thread."""
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+
+    def __repr__(self) -> str:
+        return f"<Exporter of {self._session!r}>"
+
+    def observer(self) -> Observer:
+        """To be told when a run starts."""
+        return Observer(started=self._started)
+
+    @contextmanager
+    def served(self, port: int) -> Iterator[None]:
+        """Serve on loopback while the body runs.
+
+        Raises:
+            ConfigurationError: When the port is taken.
+
+        """
+        registry = CollectorRegistry()
+        registry.register(self)
+        try:
+            server, thread = start_http_server(port, "127.0.0.1", registry)
+        except OSError as error:
+            raise ConfigurationError(f"--metrics-port {port} cannot be used: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def collect(self) -> Iterator[Metric]:
+        """All figures; none before a run has started."""
+        session = self._session
+        if session is None or session.books is None or session.turnstile is None or session.courier is None:
+            return
+        turnstile, tally = session.turnstile, dict(session.books.tally)
+        changes = GaugeMetricFamily("batcher_changes", "Changes of the run by status.", labels=["status"])
+        for status in SUMMARY_ORDER:
+            changes.add_metric([status.label], tally.get(status, 0))
+        yield changes
+        figures = session.figures()
+        requests = CounterMetricFamily("batcher_requests", "Requests of this invocation.", labels=["kind"])
+        for kind in ("sent", "ok", "retried", "split"):
+            requests.add_metric([kind], getattr(figures.requests, kind))
+        yield requests
+        waited = CounterMetricFamily("batcher_waited_seconds", "Seconds waited, by reason.", labels=["reason"])
+        for reason in _WAITS:
+            waited.add_metric([reason], getattr(figures.waited, reason))
+        yield waited
+        yield GaugeMetricFamily("batcher_in_flight", "Requests in flight.", turnstile.in_flight)
+        yield GaugeMetricFamily("batcher_in_flight_limit", "Requests that may be in flight.", turnstile.limit.limit)
+        yield from _waiting(session)
+        yield _reply_seconds(session.courier.took.copy())
+        yield GaugeMetricFamily("batcher_seconds", "Since this invocation started to work.", figures.seconds)
+
+    def _started(self, session: Session) -> None:
+        self._session = session
+
+
+def _waiting(session: Session) -> Iterator[Metric]:
+    """For what nobody sends at the moment, and until when."""
+    wait = session.turnstile.waiting if session.turnstile else None
+    waiting = GaugeMetricFamily("batcher_waiting", "1 while sends wait for this.", labels=["reason"])
+    for reason in (Waiting.RATE, Waiting.RETRY_AFTER, Waiting.BACKOFF):
+        waiting.add_metric([reason.value], float(wait is not None and wait.because is reason))
+    yield waiting
+    if wait is not None:
+        clock = session.surroundings.clock
+        until = clock.utc() + wait.until - clock.now()
+        yield GaugeMetricFamily("batcher_waiting_until_timestamp_seconds", "When the next send may leave.", until)
+
+
+def _reply_seconds(took: Durations) -> Metric:
+    bounds = took.bounds()
+    buckets = [(str(most), float(sum(n for bound, n in bounds.items() if bound <= most))) for most in _BUCKETS]
+    total = sum(bound * count for bound, count in bounds.items())
+    family = HistogramMetricFamily("batcher_reply_seconds", "From departure to reply, at most a tenth too long.")
+    family.add_metric([], [*buckets, ("+Inf", float(took.total()))], total)
+    return family
