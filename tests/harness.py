@@ -12,10 +12,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import orjson
-from virtual_time import run_virtual
 
 from batcher.core.clock import Clock
-from batcher.core.errors import NotSentError, ReplyLostError
+from batcher.core.errors import NotSentError
 from batcher.core.http import Request, Response
 from batcher.core.model import Action, Status
 from batcher.core.report import Report
@@ -30,7 +29,8 @@ from batcher.engine.session import Surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
 from batcher.simulator.behaviour import Behaviour, Stage
-from batcher.simulator.messages import Arrival
+from batcher.simulator.in_memory import InMemory
+from batcher.simulator.virtual_time import run_virtual
 from batcher.simulator.world import World
 from batcher.source.windows import WINDOW_ROWS
 
@@ -67,26 +67,16 @@ class Target:
         self.in_flight += 1
         self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
         try:
-            return await self._reply(request, now)
+            return await self._reply(request)
         finally:
             self.in_flight -= 1
 
-    async def _reply(self, request: Request, now: float) -> Response:
+    async def _reply(self, request: Request) -> Response:
         instead = self.answer(len(self.sends), request)
         if instead is not None:
             await anyio.lowlevel.checkpoint()
             return instead
-        path = "/" + request.url.split("/", 3)[3]
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        reply = self.world.handle(Arrival(request.method, path, headers, request.body), now)
-        if reply.delay > self.timeout:
-            await anyio.sleep(self.timeout)
-            raise ReplyLostError("no whole reply in time")
-        await anyio.sleep(reply.delay)
-        if reply.status is None or reply.is_cut:
-            raise ReplyLostError("connection reset")
-        cookies = tuple(value for name, value in reply.headers if name == "Set-Cookie")
-        return Response(reply.status, {n.lower(): v for n, v in reply.headers}, reply.body, cookies)
+        return await InMemory(self.world, self.timeout).reply(request)
 
     def members(self) -> set[tuple[int | str, int | str]]:
         return {(user, group) for group, users in self.world.membership.groups.items() for user in users}

@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 from harness import Target, settings_for, surroundings
-from virtual_time import run_virtual
 
 from batcher.core.report import Report
 from batcher.core.target import Credentials
@@ -20,6 +19,7 @@ from batcher.engine.job import for_difference
 from batcher.engine.sync import Goal, Terms, sync
 from batcher.engine.undo import Undo, compile_undo, undo_changes
 from batcher.settings import Settings
+from batcher.simulator.virtual_time import run_virtual
 from batcher.source.windows import WINDOW_ROWS
 from batcher.state.store import Known, StateStore
 

@@ -27,7 +27,6 @@ import anyio
 import harness
 import numpy as np
 from harness import Change, Target, final_state, settings_for, write_changes
-from virtual_time import run_virtual
 
 from batcher.core.errors import BatcherError, LedgerError
 from batcher.core.http import Request, Response
@@ -47,6 +46,7 @@ from batcher.ledger.verify import differences
 from batcher.simulator import minapp, scrutinizer
 from batcher.simulator.behaviour import KINDS, Behaviour, Fault, Insists, Stage
 from batcher.simulator.messages import Arrival
+from batcher.simulator.virtual_time import run_virtual
 
 _MOST_INVOCATIONS = 40
 _LONGEST = 100_000.0

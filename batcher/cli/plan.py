@@ -36,12 +36,19 @@ _SHOWN_REJECTS = 10
 @opt.feed_guarding
 @opt.scope
 @click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="Write a plan that apply or sync can be bound to.")
+@click.option(
+    "--simulate-target",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Play the run on virtual time against the server that this scenario describes.",
+)
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 8 when there is anything to send.")
 @opt.speaking
 def plan(
     files: tuple[str, ...],
     config: Path | None,
     output: Path | None,
+    simulate_target: Path | None,
     current: tuple[Path, ...],
     override: tuple[str, ...],
     reason: str,
@@ -76,12 +83,17 @@ def plan(
         settings = opt.load_settings(config, flags)
         if simulate:
             settings = settings.for_simulation()
-        if flags["state"] or current or bootstrap:
+        is_sync = bool(flags["state"] or current or bootstrap)
+        if simulate_target is not None and (is_sync or "-" in files):
+            raise InputError("--simulate-target plays files of changes; not a feed, and not standard input")
+        if is_sync:
             with as_files(files) as paths:
                 goal = opt.goal_of(paths, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
                 content = _of_sync(goal, settings, given, is_simulated=simulate, is_bound=output is not None)
         else:
             content = _of_changes(files, settings, given, is_bound=output is not None)
+        if simulate_target is not None:
+            content["prediction"] = _prediction(files, settings, simulate_target)
         if output is not None:
             write_plan(output, content)
         sys.stdout.write(orjson.dumps(content).decode() + "\n" if json else "\n".join(_told(content)) + "\n")
@@ -111,6 +123,28 @@ def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is
         seen = survey(inputs, reading(settings, target.ids_only), packing, protected)
         content = bind("apply", paths, settings) if is_bound else {}
     return content | described(settings, target, seen, override(judge(seen, guard), given.guardrails))
+
+
+def _prediction(files: Sequence[str], settings: Settings, described: Path) -> dict[str, Any]:
+    from batcher.engine.prediction import predict
+    from batcher.simulator.behaviour import Behaviour
+    from batcher.simulator.scenario import read_scenario
+
+    found = predict([Path(file) for file in files], settings, read_scenario(described, Behaviour()))
+    summary = found.report.as_dict()
+    return {
+        "scenario": str(described),
+        "requests": found.requests,
+        "seconds": round(found.seconds, 3),
+        "statuses": dict(sorted(found.statuses.items())),
+        "highest_in_flight": found.highest_in_flight,
+        "exit_code": summary["exit_code"],
+        "stopped": found.report.reason,
+        "changes": summary["changes"],
+        "retried": found.report.requests.retried,
+        "split": found.report.requests.split,
+        "waited": summary["waited"],
+    }
 
 
 def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bool, is_bound: bool) -> dict[str, Any]:
@@ -190,7 +224,23 @@ def _told(content: dict[str, Any]) -> list[str]:
         if r["overridden"] or not r["refuses"]
     ]
     lines += [f"would be refused: {why}" for why in content["refused_by"]]
+    if "prediction" in content:
+        lines += _told_prediction(content["prediction"])
     return [*lines, "nothing was sent"]
+
+
+def _told_prediction(found: dict[str, Any]) -> list[str]:
+    from batcher.core.units import spoken
+
+    statuses = ", ".join(f"{count:,} × {status}" for status, count in found["statuses"].items())
+    waited = ", ".join(f"{name.replace('_', '-')} {value:,.1f} s" for name, value in found["waited"].items() if value)
+    changes = ", ".join(f"{count:,} {name}" for name, count in found["changes"].items() if count and name != "total")
+    return [
+        f"against {found['scenario']}: {found['requests']:,} requests ({statuses}) in {spoken(found['seconds'])},"
+        f" exit {found['exit_code']}",
+        f"  {changes}; at most {found['highest_in_flight']} in flight; waited for {waited or 'nothing'}",
+        *([f"  it would stop: {found['stopped']}"] if found["stopped"] else []),
+    ]
 
 
 def _told_difference(content: dict[str, Any]) -> list[str]:

@@ -9,7 +9,6 @@ import anyio
 import pytest
 from harness import Target, settings_for, surroundings
 from nights import Nights
-from virtual_time import run_virtual
 
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError, LedgerError, LedgerHeldError, StateError
 from batcher.core.http import Response
@@ -24,6 +23,7 @@ from batcher.engine.sync import Goal, Terms, check_goal, sync
 from batcher.ledger.lock import lock
 from batcher.ledger.reader import LedgerReader
 from batcher.simulator.behaviour import Behaviour, Fault
+from batcher.simulator.virtual_time import run_virtual
 from batcher.state.store import Known
 
 ALL = [(user, group) for user in range(1, 41) for group in (1, 2)]

@@ -18,6 +18,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
+        """Seconds since the loop began, as far as it has jumped."""
         return self.now
 
 
@@ -29,8 +30,9 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready and timeout is None:
-            raise RuntimeError("deadlock: every task waits and no timer is set")
-        if not ready:
+            msg = "deadlock: every task waits and no timer is set"
+            raise RuntimeError(msg)
+        if not ready and timeout is not None:
             self._loop.now += timeout
         return ready
 
