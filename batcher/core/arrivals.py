@@ -31,6 +31,8 @@ class Stage:
 
     def at(self, count: float) -> float:
         """Seconds after the stage's start at which `count` requests were due: the inverse of the rate's integral."""
+        if count <= 0:
+            return 0.0
         slope = (self.last - self.first) / self.seconds
         if slope == 0:
             return count / self.first

@@ -21,6 +21,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Counts: TypeAlias = tuple[Ints, Ints]
 """Values, ascending, and how often each was seen."""
 _DRAWS = 2000
+_AT_ONCE = 100
 _SURE = (2.5, 97.5)
 LEAST_STRETCHES = 8
 """With fewer there is no telling chance from change."""
@@ -92,9 +93,9 @@ def _drawn(series: Sequence[Counts], percents: Sequence[float], dice: np.random.
     matrix = np.zeros((len(known), len(values)))
     for row, (found, counts) in enumerate(known):
         matrix[row, np.searchsorted(values, found)] = counts
-    figures = np.empty((_DRAWS + 1, len(percents)))
-    for row, weights in enumerate(_weights(len(known), dice)):
-        below = np.cumsum(weights @ matrix)
-        ranks = np.ceil(np.asarray(percents) / 100 * below[-1] - 1e-9)
-        figures[row] = values[np.searchsorted(below, np.maximum(ranks, 1))]
-    return figures
+    parts = []
+    for weights in np.array_split(_weights(len(known), dice), _DRAWS // _AT_ONCE):
+        below = np.cumsum(weights @ matrix, axis=1)
+        ranks = np.maximum(1, np.ceil(np.outer(below[:, -1], np.asarray(percents) / 100) - 1e-9))
+        parts.append(np.stack([values[(below >= rank[:, None]).argmax(axis=1)] for rank in ranks.T], axis=1))
+    return np.concatenate(parts)

@@ -179,12 +179,12 @@ class Generator:
                 return None
             await self._watch.until(due)
             self._session.stopping.check()
+            if self._now() > self._ends + _OVERTIME_SECONDS:
+                return None
             batch = await supply.next()
             now = self._now()
             if batch is None:
                 self._most = self._launched
-                return None
-            if now > self._ends + _OVERTIME_SECONDS:
                 return None
             if self._before is None and due >= self.recorder.begin:
                 self._before = replace(self._parts.courier.requests)

@@ -1,0 +1,122 @@
+"""Closed loops, files, bad pairs, stops, and what becomes of it all in the ledger."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from harness import Target, write_changes
+from play import Server, play
+
+from batcher.core.errors import ConfigurationError, LedgerError
+from batcher.core.verdict import Cause
+from batcher.engine.job import reopen
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.verify import differences
+from batcher.ledger.writer import LedgerWriter
+from batcher.load.synthetic import Synthetic
+from batcher.simulator.behaviour import Behaviour, Fault
+
+
+@pytest.mark.parametrize("places", [1, 2, 7])
+def test_a_closed_loop_sends_as_soon_as_a_place_is_free(tmp_path, places):
+    server = Server(lambda _: 0.1)
+    found = play(tmp_path, server, arrivals="", seconds=10.0, settings={"rate_max_in_flight": places})
+    assert found.loop == "closed"
+    assert found.per_second["requests"] == pytest.approx(10 * places, rel=0.03)
+    assert found.latency["actual"].max == pytest.approx(100, rel=0.001)
+    assert found.intervals[3].in_flight == places
+    assert found.requests["dropped"] == 0
+
+
+def test_bad_pairs_are_refused_one_by_one(tmp_path):
+    target = Target(Behaviour(bad_users=frozenset(range(11, 111)), latency_seconds=0.01))
+    changes = {"users": 10, "groups": 50, "bad_share": 0.05, "remove_share": 0.0, "seed": 3}
+    settings = {"limits_max_changes": 40}
+    found = play(tmp_path, target, arrivals="5/s for 10s", synthetic=changes, settings=settings)
+    assert found.changes["failed"] > 0
+    assert found.requests["split"] > 0
+    assert found.errors == {"400": found.requests["failed"]}
+    assert found.accepted == found.changes["applied"]
+    with LedgerReader(tmp_path / "load.ledger") as reader:
+        assert differences(reader) == []
+        for state in reader.windows():
+            bad = (state.status == 5).nonzero()[0]
+            assert set(state.window.columns.user.codes[bad].tolist()) <= set(range(11, 111))
+    assert all(user <= 10 for user, _ in target.members())
+
+
+def test_a_file_keeps_the_last_word(tmp_path):
+    changes = [("add" if row % 3 else "remove", row % 7, row % 5) for row in range(400)]
+    files = [str(write_changes(tmp_path / f"{n}.jsonl", changes[n : n + 100])) for n in range(0, 400, 100)]
+    target = Target(Behaviour(latency_seconds=0.05, jitter_seconds=0.2, seed=4))
+    found = play(tmp_path, target, arrivals="200/s for 60s", files=tuple(files), settings={"limits_max_changes": 3})
+    wishes = {(user, group): op for op, user, group in changes}
+    assert target.members() == {pair for pair, op in wishes.items() if op == "add"}
+    assert sum(found.changes.values()) == 400
+    assert found.changes["pending"] == 0
+    assert found.requests["dropped"] == 0  # the file was over before the schedule
+
+
+def test_an_outage_stops_the_load(tmp_path):
+    found = play(tmp_path, Server(status=lambda number: 503 if number > 20 else 204), arrivals="10/s for 1h")
+    assert found.stopped == "outage"
+    assert found.requests["ok"] == 21
+    assert found.seconds < 1800
+
+
+def test_a_signal_ends_it_in_good_order(tmp_path):
+    async def stop(stopping):
+        await anyio.sleep(2.005)
+        stopping.stop(Cause.INTERRUPT, "SIGINT was received")
+
+    found = play(tmp_path, Server(lambda _: 0.5), arrivals="10/s for 1h", stop=stop)
+    assert found.stopped == "interrupt"
+    assert found.requests["sent"] == found.requests["ok"] == 21  # what was in flight came back
+    assert found.seconds == pytest.approx(2.5, abs=0.1)
+    assert found.requests["dropped"] == 0
+
+
+def test_lost_replies_and_refusals_inside_a_200_are_errors(tmp_path):
+    found = play(tmp_path, Server(status=lambda n: None if n == 3 else 204), arrivals="10/s for 2s", name="a.ledger")
+    assert found.errors == {"no reply": 1}
+    assert found.requests["failed"] == 1
+    target = Target(Behaviour(faults=(Fault("html", 0.3),), seed=2))
+    found = play(tmp_path, target, kind="scrutinizer", arrivals="10/s for 2s", name="b.ledger")
+    assert found.errors["refused inside a 200"] == found.requests["failed"] > 0
+    assert found.requests["sent"] == found.requests["ok"] + found.requests["failed"] == len(target.sends)
+
+
+def test_the_same_seed_sends_the_same(tmp_path):
+    bodies = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        server = Server()
+        play(
+            tmp_path, server, arrivals="20/s for 2s", synthetic={"seed": seed, "profiles": True}, name=f"{name}.ledger"
+        )
+        bodies.append(server.bodies)
+    assert bodies[0] == bodies[1] != bodies[2]
+
+
+def test_skew_and_shares():
+    plain = Synthetic(groups=50, remove_share=0.3, bad_share=0.2, users=100, seed=1).window(0, 0, 20_000).columns
+    assert (plain.action == 1).mean() == pytest.approx(0.3, abs=0.02)
+    assert (plain.user.codes > 100).mean() == pytest.approx(0.2, abs=0.02)
+    assert plain.user.codes.max() <= 200
+    assert (plain.group.codes == 1).mean() == pytest.approx(1 / 50, abs=0.01)
+    skewed = Synthetic(groups=50, skew=1.0, seed=1).window(0, 0, 20_000).columns.group.codes
+    assert (skewed == 1).mean() == pytest.approx(2 * (skewed == 2).mean(), rel=0.2)
+    with pytest.raises(ConfigurationError, match="skew"):
+        Synthetic(skew=float("nan")).check()
+
+
+def test_a_load_ledger_is_not_gone_on_with(tmp_path):
+    play(tmp_path, Server(), arrivals="10/s for 1s")
+    ledger = LedgerWriter.open(tmp_path / "load.ledger")
+    try:
+        with pytest.raises(LedgerError, match="load run"):
+            reopen(ledger, None, None, None, despite=False)
+    finally:
+        ledger.close()
+    with pytest.raises(ExceptionGroup) as error:
+        play(tmp_path, Server(), arrivals="10/s for 1s")
+    assert "holds a run already" in str(error.value.exceptions[0])
