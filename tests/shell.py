@@ -59,6 +59,9 @@ class Shell:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=10)
 
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
     def write(self, name: str, content: str | bytes) -> str:
         path = self.folder / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from batcher.core.arrivals import Arrivals, parse_arrivals
+from batcher.core.errors import InputError
 from batcher.core.model import Position, Settlement, Status
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
@@ -95,13 +96,18 @@ async def measure(
     """
     changes, plan = Synthetic(**wish.synthetic), wish.plan()
     changes.check()
+    for name in wish.files:
+        if not Path(name).is_file():
+            raise InputError(f"{name}: there is no such file")
     ledger = LedgerWriter.create(Path(wish.ledger))
+    is_kept = False
     try:
         session = Session.of(wish.settings, ledger, surroundings, stopping)
         check_credentials(session.target, credentials)
         inputs = [Input(name, Path(name), wish.settings.input.format) for name in wish.files]
         how = reading(wish.settings, session.target.ids_only)
         ledger.begin_run(_facts(wish, session), _sources(wish))
+        is_kept = True
         session.register_at_first_send({"run": ledger.run, "started": repr(surroundings.clock.utc())} | _mark(wish))
 
         def told(window: OpenWindow, _: Settlement) -> None:
@@ -120,6 +126,8 @@ async def measure(
         tally = dict(parts.books.tally)
     finally:
         ledger.close()
+        if not is_kept:
+            Path(wish.ledger).unlink(missing_ok=True)
     began = clock.utc() - (clock.now() - finding.recorder.begin)
     return _measurement(wish, session, finding, tally, began)
 

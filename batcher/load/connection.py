@@ -23,7 +23,7 @@ from batcher.core.http import Request, Response
 from batcher.core.secrets import Secrets
 from batcher.transport import Trust
 
-_LARGEST_BODY = 8 << 20
+_LARGEST_BODY, _LARGEST_HEAD = 8 << 20, 64 << 10
 _CONNECT_SECONDS = 30.0
 _PORTS = {"http": 80, "https": 443}
 
@@ -118,6 +118,8 @@ class _Connection(asyncio.Protocol):
         self._headers: list[tuple[str, str]] = []
         self._body = bytearray()
         self._status = 0
+        self._head = 0
+        """Bytes so far that may belong to it; -1 when it is over."""
 
     async def ask(self, head: bytes, body: bytes, patience: float) -> tuple[int, list[tuple[str, str]], bytes]:
         """Send it; gives status, headers (names in lower case) and body of the reply.
@@ -126,7 +128,7 @@ class _Connection(asyncio.Protocol):
             ReplyLostError: When no whole reply came back in time.
 
         """
-        self._headers, self._body = [], bytearray()
+        self._headers, self._body, self._head = [], bytearray(), 0
         self._reply = self._loop.create_future()
         watch = self._loop.call_later(patience, self._fail, f"no whole reply within {patience:g} s")
         try:
@@ -144,6 +146,9 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Whoever waits for a reply waits in vain."""
         self._lost(self)
+        if exc is None and self._ends_with_the_connection():
+            self.is_reusable = False
+            self._end()
         self._fail(f"no whole reply: {exc or 'the server closed the connection'}")
 
     def data_received(self, data: bytes) -> None:
@@ -151,14 +156,22 @@ class _Connection(asyncio.Protocol):
         if self._reply is None:
             self.transport.abort()  # nobody asked
             return
+        if self._head >= 0:
+            self._head += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._fail(f"no whole reply: {error}")
+        if self._head > _LARGEST_HEAD:
+            self._fail("no whole reply: its head is larger than 64 KiB")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line."""
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        """What follows is the body."""
+        self._head = -1
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -170,12 +183,23 @@ class _Connection(asyncio.Protocol):
         """The reply is whole, unless it only said that another one follows (1xx)."""
         self._status = self._parser.get_status_code()
         if self._status < 200:  # noqa: PLR2004 — RFC 9110 §15.2
-            self._headers = []
+            self._headers, self._head = [], 0
             return
-        self.received_at = self._now()
         self.is_reusable = self._parser.should_keep_alive()
+        self._end()
+
+    def _end(self) -> None:
+        self.received_at = self._now()
         if self._reply is not None and not self._reply.done():
             self._reply.set_result(None)
+
+    def _ends_with_the_connection(self) -> bool:
+        """Whether the reply has begun and only its end tells how long it is (RFC 9112 §6.3)."""
+        if self._reply is None or self._head >= 0:
+            return False
+        self._status = self._parser.get_status_code()
+        names = {name for name, _ in self._headers}
+        return self._status >= 200 and not names & {"content-length", "transfer-encoding"}  # noqa: PLR2004 — as below
 
     def _fail(self, reason: str) -> None:
         if self._reply is not None and not self._reply.done():
@@ -209,4 +233,4 @@ def _check_fingerprint(trust: Trust, connection: _Connection) -> None:
     if found != trust.fingerprint.replace(":", "").lower():
         with suppress(OSError):
             connection.transport.abort()
-        raise UntrustedError("the server's certificate is not trusted: it has another fingerprint")
+        raise UntrustedError("the server's certificate is not that of target.tls_fingerprint; see also target.ca_file")
