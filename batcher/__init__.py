@@ -13,8 +13,9 @@ The tour. Data goes one way, from file to ledger:
 - `state` knows a target from night to night: what is in, out or uncertain, and how that differs from a feed.
 - `engine` wires the stages into one task group, and holds the jobs: `apply`, `resume`, `retry`, and `sync` and `undo`,
   whose changes come from a state (`drafting`) and pass the guardrails (`guarding`) before they are applied as any.
+- `load` is a run with arrivals by the clock and a stop-watch on every request; `report` shows runs and load runs.
 - `cli` turns arguments into settings, and reports into text and exit codes.
-- `simulator` is the other side, for trying and testing.
+- `simulator` is the other side, for trying, testing, and playing a run ahead on virtual time (`engine.prediction`).
 """
 
 from __future__ import annotations

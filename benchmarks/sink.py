@@ -1,19 +1,23 @@
 """A target in its own process that does as little as it can: counts, and answers what each dialect expects.
 
-    python benchmarks/sink.py [--refused SHARE] [--latency MILLISECONDS] [--port PORT]
+    python benchmarks/sink.py [--refused SHARE] [--latency MILLISECONDS] [--spread SIGMA] [--port PORT]
 
-It speaks just enough HTTP/1.1 for one client. `GET /` answers what it counted. SHARE of the requests, half of them
-each, is refused with 429 and with 503. It ends when its standard input does.
+It speaks just enough HTTP/1.1 for one client. `GET /` answers what it counted, and the percentiles of how long it
+took itself from a request's last byte to the reply's (and forgets those). SHARE of the requests, half of them each, is
+refused with 429 and with 503. With SIGMA the latency is the median of a log-normal distribution. It ends when its
+standard input does.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import random
 import re
 import sys
 import time
+from typing import ClassVar
 
 import orjson
 import uvloop
@@ -23,6 +27,7 @@ REFUSALS = [
     b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
 ]
+SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 END = b"\r\n\r\n"
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 VERBS = (("add", "added", "added to"), ("remove", "removed", "removed from"))
@@ -37,6 +42,8 @@ class Sink(asyncio.Protocol):
     """When the first request with changes came, in the seconds of `time.time()`."""
     refused = 0.0
     latency = 0.0
+    spread = 0.0
+    took: ClassVar[list[float]] = []
     dice = random.Random(1)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -64,13 +71,21 @@ class Sink(asyncio.Protocol):
 
     def answer(self, method: bytes, body: bytes) -> None:
         if Sink.latency and method != b"GET ":
-            self.loop.call_later(Sink.latency, self.transport.write, self.reply(method, body))
+            seconds = Sink.latency * math.exp(Sink.dice.gauss(0, Sink.spread)) if Sink.spread else Sink.latency
+            self.loop.call_later(seconds, self.send, time.monotonic(), self.reply(method, body))
         else:
             self.transport.write(self.reply(method, body))
 
+    def send(self, began: float, reply: bytes) -> None:
+        Sink.took.append(time.monotonic() - began)
+        self.transport.write(reply)
+
     def reply(self, method: bytes, body: bytes) -> bytes:
         if method == b"GET ":
-            return ok(orjson.dumps({"requests": Sink.requests, "bytes": Sink.bytes, "first": Sink.first}))
+            took, Sink.took = sorted(Sink.took), []
+            percentiles = {name: took[int(share * len(took))] for name, share in SHARES.items()} if took else {}
+            counted = {"requests": Sink.requests, "bytes": Sink.bytes, "first": Sink.first}
+            return ok(orjson.dumps(counted | {"took": percentiles}))
         if Sink.refused and Sink.dice.random() < Sink.refused:
             return Sink.dice.choice(REFUSALS)
         Sink.first = Sink.first or time.time()  # noqa: TID251 — a stop-watch across processes
@@ -100,9 +115,11 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--refused", type=float, default=0.0)
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--spread", type=float, default=0.0)
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     Sink.refused, Sink.latency = options.refused, options.latency / 1000
+    Sink.spread = options.spread
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Sink, "127.0.0.1", options.port)
     print(server.sockets[0].getsockname()[1], flush=True)

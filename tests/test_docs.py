@@ -15,13 +15,15 @@ from shell import Shell, state_of
 
 from batcher.core.guardrails import Guardrail
 from batcher.core.verdict import Cause
+from batcher.load.latencies import Summary
+from batcher.load.measurement import Generator, Measurement
 from batcher.settings import Settings
 from batcher.targets.minapp import MinApp
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, re.DOTALL)
-TRY, TESTS, MINAPP, SCRUTINIZER, AFTER, NIGHTLY, RESUME = [text for kind, text in BLOCKS if kind == "bash"]
+TRY, TESTS, MINAPP, SCRUTINIZER, AFTER, NIGHTLY, REHEARSE, RESUME = [text for kind, text in BLOCKS if kind == "bash"]
 (LIBRARY,) = [text for kind, text in BLOCKS if kind == "python"]
 
 
@@ -120,6 +122,33 @@ def test_the_guide_and_the_guardrails_name_each_other():
     assert all(f"`{guardrail}`" in text for guardrail in Guardrail)
     keys = set(re.findall(r"`(max_\w+|empty_feed|protected_\w+|\w+_judged_from)`", text))
     assert keys <= set(Settings().guard.__struct_fields__)
+
+
+def test_rehearse_measure_look(bash):
+    result = bash(REHEARSE)
+    assert result.returncode == 0, result.stderr
+    assert (bash.shell.folder / "load.json.html").exists()
+
+
+def test_the_guide_to_load_runs(bash):
+    """Block by block, in order; only the address leads to the simulator."""
+    text = (ROOT / "docs" / "load.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 5
+    with bash.shell.simulator("--token", "your-token") as url:
+        for block in blocks:
+            result = bash(block.replace("https://test.example.org", url))
+            assert result.returncode == 0, (block, result.stderr)
+    assert b"5 applied, 1 superseded, 1 failed; at most 2 in flight" in result.stdout
+    assert (bash.shell.folder / "own.hlog").exists()
+
+
+def test_the_guide_names_every_key_of_the_json():
+    text = (ROOT / "docs" / "load.md").read_text(encoding="utf-8")
+    described = text.split("## The JSON")[1].split("## Reports")[0]
+    for kind in (Measurement, Generator, Summary):
+        for name in kind.__struct_fields__:
+            assert f"`{name}`" in described, name
 
 
 def test_the_library_example(bash):
