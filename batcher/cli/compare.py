@@ -29,8 +29,8 @@ _WORSE = 8
 def compare(before: Path, after: Path, threshold: str, *, actual: bool, json: bool, quiet: bool) -> None:
     """Compare two load runs, as batcher load -o wrote them.
 
-    Tells how each figure changed and between which bounds that is 95 % sure. Judged are p50, p90 and p99, the share of
-    errors, and in closed loops the throughput.
+    Tells how each figure changed and between which bounds that is 95 % sure. Judged are p50, p90 and p99, the
+    throughput, and the share of errors.
     """
     set_up(quiet=quiet)
 
@@ -54,7 +54,7 @@ def compare(before: Path, after: Path, threshold: str, *, actual: bool, json: bo
             for note in found.notes:
                 say(f"note: {note}")
             worse = ", ".join(line.name for line in found.lines if line.is_worse)
-            say(f"batcher: worse by more than {threshold}: {worse}" if worse else "nothing is surely worse")
+            say(f"batcher: surely worse: {worse}" if worse else "nothing is surely worse")
         return code
 
     guarded(work)
@@ -72,7 +72,8 @@ def _plain(line: Line) -> dict[str, Any]:
 def _told(line: Line) -> str:
     change = line.change
     if line.name == "errors":
-        return f"{line.name:>9} {change.before:>11.3%}    {change.after:>11.3%}"
+        mark = "  worse" if line.is_worse else ""
+        return f"{line.name:>9} {change.before:>11.3%} → {change.after:>11.3%}{mark}"
     bounds = f"{change.low:+.1%} … {change.high:+.1%}" if math.isfinite(change.low) else "not known"
     mark = "  worse" if line.is_worse else ""
     return (

@@ -19,7 +19,9 @@ from batcher.cli.console import guarded, set_up
 @click.option("--arrivals", metavar="SCHEDULE", help="200/s; 50..500/s for 1m, 500/s for 30s; @FILE. Default 10/s.")
 @click.option("--closed", is_flag=True, help="No schedule: send as soon as a place is free (--max-in-flight).")
 @click.option("--duration", default="30s", metavar="TIME", help="Of a closed loop, or a stage that does not say.")
-@click.option("--requests", type=click.IntRange(min=1), metavar="N", help="End after so many.")
+@click.option(
+    "--requests", type=click.IntRange(1, 1_000_000_000), metavar="N", help="End after so many, warm-up not counted."
+)
 @click.option("--warm-up", default="0s", metavar="TIME", help="At first, not counted.")
 @click.option("--users", type=click.IntRange(min=1), metavar="N", help="Synthetic users; default 10,000.")
 @click.option("--groups", type=click.IntRange(min=1), metavar="N", help="Synthetic groups; default 100.")
@@ -30,7 +32,9 @@ from batcher.cli.console import guarded, set_up
 @click.option("--bad-share", metavar="N%", help="Changes of one of the 100 users after the last; default 0%.")
 @click.option("--profiles", is_flag=True, help="Users come with all groups of a profile, as in an onboarding.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the changes; default 0.")
-@click.option("--changes-per-request", type=click.IntRange(min=1), metavar="N", help="At most; limits.max_changes.")
+@click.option(
+    "--changes-per-request", type=click.IntRange(1, 1_000_000), metavar="N", help="At most; limits.max_changes."
+)
 @opt.rate
 @opt.max_in_flight
 @opt.reading

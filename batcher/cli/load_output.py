@@ -115,6 +115,10 @@ def describe(measurement: Measurement) -> list[str]:
     if measurement.cleaned_up:
         changes = measurement.cleaned_up["changes"]
         lines.append(f"cleaned up: {changes['applied']:,} of {changes['total']:,} removals applied")
+    if measurement.limit is not None:
+        good = measurement.limit["last_good"]
+        told = "not even the first step went well" if good is None else f"{good:,.1f} requests/s went well"
+        lines.append(f"the limit: {told}; then: {measurement.limit['why']}")
     lines += [
         f"{item['text']}: {'yes' if item['holds'] else 'no'}, {item['found']:g}" for item in measurement.expectations
     ]

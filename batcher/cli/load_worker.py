@@ -1,4 +1,7 @@
-"""One of several generators: told what to do on standard input, tells what it found on standard output."""
+"""One of several generators: told what to do on standard input, tells what it found on standard output.
+
+It works as long as its standard input is open.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +13,42 @@ import click
 import msgspec
 
 from batcher.cli.console import guarded, set_up
-from batcher.cli.runner import run_async, watch_signals
+from batcher.cli.runner import run_async
 from batcher.core.target import Credentials
+from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.register import state_folder
 from batcher.load.bench import Looking, measure
 from batcher.load.crew import Order
-from batcher.load.real import load_surroundings, quietly, real_watch
+from batcher.load.real import Spinning, load_surroundings, quietly
 
 
 async def _main(order: Order) -> int:
-    stopping = Stopping()
+    stopping, spinning = Stopping(), Spinning()
     given = Credentials(order.token, order.client_id, order.client_secret)
     async with anyio.create_task_group() as group:
-        group.start_soon(watch_signals, stopping, group.cancel_scope)
-        surroundings = load_surroundings(None if order.wish.is_simulated else state_folder(os.environ))
+        group.start_soon(_end_with_the_input, stopping)
+        surroundings = load_surroundings(None if order.wish.is_simulated else state_folder(os.environ), spinning)
         with quietly():
-            found = await measure(order.wish, given, surroundings, real_watch(), stopping, Looking())
+            found = await measure(order.wish, given, surroundings, spinning.watch(), stopping, Looking())
         group.cancel_scope.cancel()
-    sys.stdout.buffer.write(msgspec.json.encode(found))
+        sys.stdout.buffer.write(msgspec.json.encode(found))
     return 0
+
+
+async def _end_with_the_input(stopping: Stopping) -> None:
+    descriptor = sys.stdin.fileno()
+    while True:
+        await anyio.wait_readable(descriptor)
+        if not os.read(descriptor, 1024):
+            break
+    stopping.stop(Cause.INTERRUPT, "the run was ended")
 
 
 if __name__ == "__main__":
     set_up(quiet=True)
-    told = sys.stdin.buffer.read()
+    with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: its end is waited for later
+        told = stdin.readline()
     try:
         guarded(lambda: run_async(lambda: _main(msgspec.json.decode(told, type=Order))))
     except click.exceptions.Exit as end:

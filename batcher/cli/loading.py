@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,30 +13,28 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
+from batcher.cli.console import say
 from batcher.cli.load_output import Live, tell
+from batcher.cli.load_work import LoadWork
 from batcher.cli.runner import Output, given_credentials, watch_signals
 from batcher.cli.sending import new_ledger
 from batcher.cli.simulated import simulator
 from batcher.core.arrivals import parse_arrivals
-from batcher.core.errors import ConfigurationError, GuardrailError, InputError
+from batcher.core.errors import BatcherError, ConfigurationError, GuardrailError, InputError
 from batcher.core.expectations import Expectation
-from batcher.core.report import Report
-from batcher.core.target import Credentials
 from batcher.core.units import parse_duration, parse_share
+from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
-from batcher.engine.register import state_folder
-from batcher.load.bench import Looking, Wish, measure
-from batcher.load.clean_up import clean_up, write_removals
-from batcher.load.crew import START_SECONDS, measure_together
+from batcher.ledger.facts import is_ledger
+from batcher.load.crew import LOST
 from batcher.load.judging import judged
-from batcher.load.limit_search import search
 from batcher.load.measurement import Measurement, write_log, write_measurement
-from batcher.load.real import load_surroundings, quietly, real_watch
 from batcher.load.synthetic import Synthetic
 from batcher.settings import LOOPBACK, Settings
 
 _PLACES = 256
 """In an open loop; a target that is slower than the schedule must be able to get behind."""
+_MOST_PLACES = 10_000
 _DIFFERENT = 8
 _LIMIT = ("p99<=500ms", "errors<=0.1%")
 """What a limit is, unless something else is expected."""
@@ -50,13 +47,46 @@ class Outputs:
     json: Path | None
     hdr_log: Path | None
 
+    def check(self, taken: Sequence[Path]) -> None:
+        """See that it can be written, and that nothing is overwritten that is needed.
+
+        Raises:
+            ConfigurationError: When it cannot.
+
+        """
+        wanted = [path for path in (self.json, self.hdr_log) if path is not None]
+        if len(wanted) > 1 and wanted[0].absolute() == wanted[1].absolute():
+            raise ConfigurationError(f"{wanted[0]} cannot be both the JSON and the log")
+        for path in wanted:
+            if is_ledger(path) or path.absolute() in {other.absolute() for other in taken}:
+                raise ConfigurationError(f"{path} is a ledger or an input of this run; choose another file")
+            is_new = not path.exists()
+            try:
+                path.open("ab").close()
+            except OSError as error:
+                raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
+            if is_new:
+                path.unlink()
+
+    def write(self, measurement: Measurement) -> None:
+        """Where it is wanted.
+
+        Raises:
+            ConfigurationError: When it cannot be written after all.
+
+        """
+        if self.json:
+            write_measurement(self.json, measurement)
+        if self.hdr_log:
+            write_log(self.hdr_log, measurement, datetime.fromisoformat(measurement.started).timestamp())
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """The load's own flags."""
 
     files: tuple[str, ...]
-    arrivals: str
+    arrivals: str | None
     is_closed: bool
     seconds: float
     most: int | None
@@ -116,7 +146,7 @@ class Order:
         return order
 
     def _check(self) -> None:
-        if self.arrivals and self.is_closed:
+        if self.arrivals is not None and self.is_closed:
             raise ConfigurationError("--closed has no schedule; leave out --arrivals, or --closed")
         if self.files and self.processes > 1:
             raise ConfigurationError("--processes shares synthetic changes out, not files")
@@ -132,7 +162,7 @@ class Order:
     @property
     def schedule(self) -> str:
         """Of an open loop; empty for a closed one."""
-        return "" if self.is_closed else self.arrivals or "10/s"
+        return "" if self.is_closed else "10/s" if self.arrivals is None else self.arrivals
 
 
 def settings_for_load(settings: Settings, order: Order, *, is_simulated: bool) -> Settings:
@@ -150,6 +180,10 @@ def settings_for_load(settings: Settings, order: Order, *, is_simulated: bool) -
             f"{settings.target.url or 'the target'} is not this machine, and a load run is no way to treat somebody"
             " else's; nothing was sent. If it is yours: --i-own-this-target"
         )
+    if settings.input.ordered:
+        raise ConfigurationError("--ordered has one request in flight, in the order of the input: nothing to measure")
+    if settings.rate.max_in_flight != "auto" and settings.rate.max_in_flight > _MOST_PLACES:
+        raise ConfigurationError(f"--max-in-flight: a load run has at most {_MOST_PLACES:,} places")
     rate: dict[str, Any] = {} if settings.rate.requests else {"requests": "none"}
     if settings.rate.max_in_flight == "auto" and not order.is_closed:
         rate["max_in_flight"] = _PLACES
@@ -160,135 +194,63 @@ def settings_for_load(settings: Settings, order: Order, *, is_simulated: bool) -
 async def load(order: Order, settings: Settings, outputs: Outputs, output: Output) -> int:
     """Make the run and tell what it found; returns the exit code."""
     ledger = new_ledger([Path(file) for file in order.files] or [Path("load")], settings)
+    outputs.check([ledger, *map(Path, order.files)])
     stopping, live = Stopping(), Live()
+    measurement: Measurement | None = None
+    failure: BaseException | None = None
     async with AsyncExitStack() as stack:
         if output.is_simulated:
             settings = settings.for_simulation(await stack.enter_async_context(simulator()))
         given = given_credentials(settings, simulated=output.is_simulated)
-        work = _Work(order, settings, given, ledger, stopping, live, output)
+        work = LoadWork(order, settings, given, ledger, stopping, live, output.is_simulated)
+        work.check()
         async with anyio.create_task_group() as group:
             group.start_soon(watch_signals, stopping, group.cancel_scope)
             if not output.quiet:
                 group.start_soon(live.show)
-            measurement = await (work.find_limit() if order.is_search else work.measure(ledger, order.schedule))
-            cleaned = await work.clean_up(measurement) if order.cleans_up else None
+            try:
+                measurement = await (work.find_limit() if order.is_search else work.measure(ledger, order.schedule))
+            except (BatcherError, BaseExceptionGroup) as error:
+                failure = error
+            if order.cleans_up:
+                await work.clean_up()
             group.cancel_scope.cancel()
-    if not order.is_search:
-        measurement = msgspec.structs.replace(measurement, expectations=judged(measurement, order.expectations))
-    if cleaned is not None:
-        measurement = msgspec.structs.replace(measurement, cleaned_up=cleaned.as_dict())
-    if outputs.json:
-        write_measurement(outputs.json, measurement)
-    if outputs.hdr_log:
-        write_log(outputs.hdr_log, measurement, datetime.fromisoformat(measurement.started).timestamp())
-    tell(measurement, output)
+        left = work.left_to_remove() if order.cleans_up else None
+    if measurement is not None:
+        if not order.is_search:
+            measurement = msgspec.structs.replace(measurement, expectations=judged(measurement, order.expectations))
+        if work.cleaned is not None:
+            measurement = msgspec.structs.replace(measurement, cleaned_up=work.cleaned.as_dict())
+        tell(measurement, output)
+        outputs.write(measurement)
+    if left is not None:
+        say("batcher: what it has added is still there; this removes it:")
+        say(left)
+    if failure is not None:
+        raise failure
     return _exit_code(measurement, stopping, order)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Work:
-    """What every part of the command needs."""
-
-    order: Order
-    settings: Settings
-    credentials: Credentials
-    ledger: Path
-    stopping: Stopping
-    live: Live
-    output: Output
-
-    async def measure(self, ledger: Path, arrivals: str) -> Measurement:
-        """One run with this schedule."""
-        order = self.order
-        wish = Wish(
-            self.settings,
-            str(ledger),
-            order.files,
-            order.synthetic,
-            arrivals,
-            order.seconds,
-            order.most,
-            order.warm_up,
-            is_simulated=self.output.is_simulated,
-        )
-        self.live.begin(wish)
-        if order.processes > 1:
-            return await self._together(wish)
-        looking = Looking()
-        self.live.looking = looking
-        surroundings = load_surroundings(None if self.output.is_simulated else state_folder(os.environ))
-        with quietly():
-            return await measure(wish, self.credentials, surroundings, real_watch(), self.stopping, looking)
-
-    async def _together(self, wish: Wish) -> Measurement:
-        starts = time.time() + START_SECONDS  # noqa: TID251 — a moment that several processes can agree on
-        wishes = [
-            msgspec.structs.replace(
-                wish, part=part, parts=self.order.processes, starts=starts, ledger=f"{wish.ledger}.{part + 1}"
-            )
-            for part in range(self.order.processes)
-        ]
-        return await measure_together(wishes, self.credentials, ["-m", "batcher.cli.load_worker"], self.stopping)
-
-    async def find_limit(self) -> Measurement:
-        """Steps, each with a ledger of its own; what the last one found, with all of them in it."""
-        stage = parse_arrivals(self.order.schedule, self.order.seconds).stages[0]
-        ledgers: list[str] = []
-
-        async def step(number: int, rate: float) -> Measurement:
-            ledger = self.ledger.with_name(f"{self.ledger.name}.step{number + 1}")
-            made = await self.measure(ledger, f"{rate:.6f}/s for {stage.seconds:g}s")
-            ledgers.extend(made.ledgers)
-            return made
-
-        found = await search(stage.first, self.order.expectations, step)
-        verdict = {"text": found.why, "found": found.last_good or 0.0, "holds": found.last_good is not None}
-        return msgspec.structs.replace(found.last, steps=found.steps, expectations=[verdict], ledgers=ledgers)
-
-    async def clean_up(self, measurement: Measurement) -> Report | None:
-        """Remove what was added, unless a signal wants an end; then the file of removals is left, to be applied."""
-        file = self.ledger.with_name(f"{self.ledger.name}.clean-up.csv")
-        ledgers = [Path(ledger) for ledger in measurement.ledgers]
-        if not write_removals(ledgers, file):
-            file.unlink()
-            return None
-        cause = self.stopping.cause
-        if cause is not None and cause.is_signal:
-            return None
-        self.live.clean_up()
-        surroundings = load_surroundings(None if self.output.is_simulated else state_folder(os.environ))
-        target = self.ledger.with_name(f"{self.ledger.name}.clean-up")
-        settings = self.settings.replace(rate={"max_in_flight": "auto"}, guard={"max_removals": None})
-        report = await clean_up(
-            file,
-            ledgers,
-            settings,
-            self.credentials,
-            target,
-            surroundings,
-            Stopping(),
-            is_simulated=self.output.is_simulated,
-        )
-        if report.exit_code == 0:
-            file.unlink()
-        return report
-
-
-def _exit_code(measurement: Measurement, stopping: Stopping, order: Order) -> int:
+def _exit_code(measurement: Measurement | None, stopping: Stopping, order: Order) -> int:
     """A stop beats an expectation, that beats what was not applied; who expects something has judged that."""
     if stopping.cause is not None:
         return stopping.cause.exit_code
+    if measurement is None:
+        return 1
+    if measurement.stopped:
+        return 1 if measurement.stopped == LOST else Cause[measurement.stopped.upper()].exit_code
     if measurement.cleaned_up and measurement.cleaned_up["exit_code"]:
         return int(measurement.cleaned_up["exit_code"])
-    if not all(item["holds"] for item in measurement.expectations):
+    is_found = measurement.limit is None or measurement.limit["last_good"] is not None
+    if not is_found or not all(item["holds"] for item in measurement.expectations):
         return _DIFFERENT
     bad = sum(measurement.changes.get(name, 0) for name in ("rejected", "failed", "unknown"))
     return 3 if bad and not order.expectations else 0
 
 
-def _schedule(text: str | None) -> str:
-    if not text or not text.startswith("@"):
-        return text or ""
+def _schedule(text: str | None) -> str | None:
+    if text is None or not text.startswith("@"):
+        return text
     try:
         return Path(text[1:]).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

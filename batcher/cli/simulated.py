@@ -1,8 +1,10 @@
-"""The simulator in a process of its own: one that shares ours would be measured with it."""
+"""The simulator in a process of its own: one that shares ours would be measured with it.
+
+As a program: it serves as long as its standard input is open.
+"""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,18 +18,35 @@ from batcher.core.errors import ConfigurationError
 @asynccontextmanager
 async def simulator() -> AsyncIterator[str]:
     """Serve while the body runs; gives the address."""
-    command = [sys.executable, "-m", "batcher", "simulate", "--port", "0"]
-    # A group of its own: a signal from the terminal is for the run, which ends the simulator at its end.
-    async with await anyio.open_process(
-        command, stdin=subprocess.DEVNULL, stderr=None, start_new_session=True
-    ) as process:
-        line = await process.stdout.receive() if process.stdout else b""
-        address = line.decode().split()[-1]
-        if not address.startswith("http"):
-            raise ConfigurationError(f"the simulator did not start: {line.decode()!r}")
+    command = [sys.executable, "-m", "batcher.cli.simulated"]
+    # A session of its own: a signal from the terminal is for the run, which ends the simulator at its end.
+    process = await anyio.open_process(command, stdin=subprocess.PIPE, stderr=None, start_new_session=True)
+    async with process:
         try:
-            yield address
+            line = await process.stdout.receive() if process.stdout else b""
+        except anyio.EndOfStream:
+            raise ConfigurationError("the simulator did not start") from None
+        try:
+            yield line.decode().strip()
         finally:
             with anyio.CancelScope(shield=True):
-                process.send_signal(signal.SIGTERM)
+                if process.stdin is not None:
+                    await process.stdin.aclose()
                 await process.wait()
+
+
+async def _serve() -> int:
+    from batcher.simulator.behaviour import Behaviour
+    from batcher.simulator.server import serve
+
+    async with serve(Behaviour()) as url:
+        sys.stdout.write(url + "\n")
+        sys.stdout.flush()
+        await anyio.to_thread.run_sync(sys.stdin.buffer.read)
+    return 0
+
+
+if __name__ == "__main__":
+    from batcher.cli.runner import run_async
+
+    sys.exit(run_async(_serve))

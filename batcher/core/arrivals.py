@@ -12,6 +12,8 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.units import parse_duration
 
 _UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_MOST = 1_000_000_000
+"""Requests of a stage."""
 _NUMBER = r"(\d{1,7}(?:\.\d{1,6})?)"
 _STAGE = re.compile(rf"{_NUMBER}(?:\s*\.\.\s*{_NUMBER})?\s*/\s*(s|min|m|h)(?:\s+for\s+(\S+))?")
 
@@ -23,6 +25,10 @@ class Stage:
     first: float
     last: float
     seconds: float
+
+    def __str__(self) -> str:
+        rate = f"{self.first:.10g}" if self.first == self.last else f"{self.first:.10g}..{self.last:.10g}"
+        return f"{rate}/s for {self.seconds:.10g}s"
 
     @property
     def count(self) -> float:
@@ -51,6 +57,9 @@ class Arrivals:
 
     def __repr__(self) -> str:
         return f"<Arrivals {len(self)} in {self.seconds:g} s>"
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.stages))
 
     def __len__(self) -> int:
         return math.ceil(self._counts[-1] - 1e-9)
@@ -125,6 +134,7 @@ def _stage(text: str, seconds: float) -> Stage:
     first = float(match[1]) / unit
     last = float(match[2]) / unit if match[2] else first
     lasts = parse_duration(match[4]) if match[4] else seconds
-    if lasts <= 0:
-        raise ConfigurationError(f"{text!r}: a stage lasts longer than nothing")
-    return Stage(first, last, lasts)
+    stage = Stage(first, last, lasts)
+    if lasts <= 0 or stage.count > _MOST:
+        raise ConfigurationError(f"{text!r}: a stage lasts longer than nothing, and has at most {_MOST:,} requests")
+    return stage

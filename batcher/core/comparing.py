@@ -55,14 +55,34 @@ def compare_percentiles(
     return [_change(first[:, index], second[:, index]) for index in range(len(percents))]
 
 
+Parts: TypeAlias = Sequence[tuple[float, float]]
+"""Of each stretch, something, and what it is a part of."""
+
+
+def compare_shares(before: Parts, after: Parts, seed: int = 0) -> Change:
+    """What of all it is; the share itself, and the difference of the two instead of their ratio."""
+    first, second = _shares(before, after, seed)
+    if len(before) < LEAST_STRETCHES or len(after) < LEAST_STRETCHES:
+        return Change(_first(first), _first(second), 0.0, -np.inf, np.inf)
+    low, high = np.percentile(second[1:] - first[1:], _SURE)
+    return Change(float(first[0]), float(second[0]), float(second[0] - first[0]), float(low), float(high))
+
+
 def compare_means(before: Sequence[float], after: Sequence[float], seed: int = 0) -> Change:
     """The mean over stretches of the same length."""
+    return _change(*_shares([(value, 1.0) for value in before], [(value, 1.0) for value in after], seed))
+
+
+def _shares(before: Parts, after: Parts, seed: int) -> list[Floats]:
     dice = np.random.default_rng(seed)
     drawn = []
     for series in (before, after):
-        values = np.asarray(series, np.float64)
-        drawn.append((_weights(len(values), dice) @ values) / max(1, len(values)))
-    return _change(*drawn)
+        if not series:
+            drawn.append(np.empty(0))
+            continue
+        part, whole = (_weights(len(series), dice) @ np.asarray(series, np.float64)).T
+        drawn.append(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
+    return drawn
 
 
 def _change(before: Floats, after: Floats) -> Change:

@@ -26,11 +26,13 @@ from batcher.core.target import LoginRefusedError, Target
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.access import Access
 from batcher.delivery.conclusion import Conclusion
-from batcher.delivery.delivery import Delivered, Delivery
+from batcher.delivery.delivery import Delivered, Delivery, Exchange
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 
 _RENEWED = "the token was renewed"
+NO_CONNECTION, NO_REPLY = "no connection", "no reply"
+"""What an exchange ended in, in place of a status."""
 _REFUSALS_AFTER_SUCCESS = {403, 404, 405}
 """They stop a run until some request has succeeded; afterwards they speak of the changes."""
 
@@ -42,6 +44,8 @@ class _Flight:
     started: float
     has_left: bool
     is_probe: bool
+    size: int
+    error: str
 
 
 class Courier:
@@ -63,6 +67,7 @@ class Courier:
         repeats_accepted: bool,
         has_succeeded: Callable[[], bool],
         touched: Callable[[], None],
+        exchanged: Callable[[Batch, Exchange], None],
     ) -> None:
         self.requests = Requests()
         self.took = Durations()
@@ -80,6 +85,7 @@ class Courier:
         self._stopping = stopping
         self._has_succeeded = has_succeeded
         self._touched = touched
+        self._exchanged = exchanged
         self._probing = anyio.Lock()
         self._asking = anyio.Lock()
         self._backing_off = 0
@@ -222,24 +228,26 @@ class Courier:
             self.requests.sent += 1
 
         response: Response | None = None
+        error, size = "", 0
         generation = self._access.generation
         try:
             token = await self._access.token()
             generation = self._access.generation
             request = self._target.encode(batch, token)
+            size = len(request.body)
             response = await self._turnstile.send(request, len(batch), depart)
             verdict = self._target.interpret(batch, response, self._clock.utc())
             verdict = self._access.secrets.scrub_verdict(verdict)
         except LoginRefusedError as refused:
             verdict = refused.verdict
-        except UntrustedError as error:
-            verdict = Stop(Cause.ENDPOINT, str(error))
-        except NotSentError as error:
-            verdict = Retry(str(error), lost=False, counted=False)
-        except ReplyLostError as error:
-            verdict = Retry(str(error))
+        except UntrustedError as untrusted:
+            error, verdict = NO_CONNECTION, Stop(Cause.ENDPOINT, str(untrusted))
+        except NotSentError as unsent:
+            error, verdict = NO_CONNECTION, Retry(str(unsent), lost=False, counted=False)
+        except ReplyLostError as lost:
+            error, verdict = NO_REPLY, Retry(str(lost))
         verdict = await self._judge(delivery, verdict, response, generation)
-        flight = _Flight(departed[0] if departed else started, has_left=bool(departed), is_probe=is_probe)
+        flight = _Flight(departed[0] if departed else started, bool(departed), is_probe, size, error)
         self._observe(delivery, verdict, response, flight)
         return verdict
 
@@ -269,6 +277,8 @@ class Courier:
     def _observe(self, delivery: Delivery, verdict: Verdict, response: Response | None, flight: _Flight) -> None:
         """Tell history, health, limiter, late requests and counters."""
         now = self._clock.now()
+        if flight.has_left or flight.error:
+            self._exchanged(delivery.batch, _seen(flight, response, now))
         reason = "" if isinstance(verdict, Settled) else verdict.reason
         status = response.status if response else None
         lost = flight.has_left and isinstance(verdict, Retry) and verdict.lost
@@ -311,6 +321,14 @@ class Courier:
                 self._turnstile.notices.say(said, verdict.reason)
         if flight.has_left and (verdict.back_pressure or not has_reply):
             self._turnstile.pushed_back(now - flight.started)
+
+
+def _seen(flight: _Flight, response: Response | None, now: float) -> Exchange:
+    departed = flight.started if flight.has_left else None
+    if response is None:
+        return Exchange(departed, now, None, flight.error, flight.size, 0)
+    ended = now if response.received_at is None else response.received_at
+    return Exchange(departed, ended, response.status, "", flight.size, len(response.body))
 
 
 def _last_verdict(state: tenacity.RetryCallState) -> Verdict:

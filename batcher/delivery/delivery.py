@@ -29,6 +29,21 @@ class Delivered:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request with changes, as a stop-watch saw it. Times are monotonic seconds."""
+
+    departed: float | None
+    """None when it never left."""
+    ended: float
+    """When the last of the reply came, or it was clear that none would."""
+    status: int | None
+    error: str
+    """What came instead of a reply."""
+    bytes_sent: int
+    bytes_received: int
+
+
 @dataclass(slots=True, eq=False)
 class Delivery:
     """All tries of one batch."""

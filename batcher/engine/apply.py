@@ -101,7 +101,7 @@ async def apply(
             how = reading(settings, session.target.ids_only)
             rulings: list[Ruling] = []
             if not occasion.is_judged:
-                rulings = await _look_first(inputs, how, settings, spool, surroundings, stopping, override)
+                rulings = await look_first(inputs, how, settings, spool, surroundings, stopping, override)
             facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
             facts |= {**on_record(rulings, override), **occasion.facts}
             facts |= {"canary": str(settings.guard.canary), **remember_runs(session, occasion.earlier)}
@@ -126,7 +126,7 @@ async def apply(
     return ending(ledger_path, stopping)
 
 
-async def _look_first(
+async def look_first(
     inputs: Sequence[Input],
     how: Reading,
     settings: Settings,
@@ -135,7 +135,13 @@ async def _look_first(
     stopping: Stopping,
     override: Override,
 ) -> list[Ruling]:
-    """The pass over the whole input that `strict` and the guardrails ask for, before anything is sent."""
+    """The pass over the whole input that `strict` and the guardrails ask for, before anything is sent.
+
+    Raises:
+        InputError: When `strict` refuses.
+        GuardrailError: When a guardrail does.
+
+    """
     if not settings.input.strict and not looks_first(settings.guard):
         return []
     while spool is not None and not spool.is_whole:

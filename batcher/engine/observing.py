@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batcher.core.model import Settlement
+from batcher.core.model import Batch, Settlement
+from batcher.delivery.delivery import Exchange
 from batcher.engine.books import OpenWindow
 
 if TYPE_CHECKING:
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Observer:
-    """Who looks on while a run works. Both are called on the event loop and must not take long."""
+    """Who looks on while a run works. All are called on the event loop and must not take long."""
 
     started: Callable[[Session], None] = lambda _: None
     opened: Callable[[OpenWindow], None] = lambda _: None
     settled: Callable[[OpenWindow, Settlement], None] = lambda *_: None
+    exchanged: Callable[[Batch, Exchange], None] = lambda *_: None
 
 
 def together(observers: Sequence[Observer]) -> Observer:
@@ -37,4 +39,8 @@ def together(observers: Sequence[Observer]) -> Observer:
         for observer in observers:
             observer.settled(window, settlement)
 
-    return Observer(started, opened, settled)
+    def exchanged(batch: Batch, exchange: Exchange) -> None:
+        for observer in observers:
+            observer.exchanged(batch, exchange)
+
+    return Observer(started, opened, settled, exchanged)

@@ -19,7 +19,7 @@ from batcher.core.health import Health
 from batcher.core.lanes import OrderBy, lane_keys
 from batcher.core.late import LateRequests
 from batcher.core.limit import Meter, Pacer
-from batcher.core.model import Limits, Settlement, Window
+from batcher.core.model import Batch, Limits, Settlement, Window
 from batcher.core.report import Requests, Waited
 from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import Schedule
@@ -28,6 +28,7 @@ from batcher.core.target import Credentials, Target
 from batcher.core.units import parse_duration, parse_failures, parse_rate
 from batcher.delivery.access import Access
 from batcher.delivery.courier import Courier
+from batcher.delivery.delivery import Exchange
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 from batcher.engine.admission import Turns
@@ -168,7 +169,10 @@ class Session:
             run.told(window, settlement)
             observer.settled(window, settlement)
 
-        async with self.at_work(kind, credentials, told, lambda: blame.accepted_once) as parts:
+        def accepted_once() -> bool:
+            return blame.accepted_once
+
+        async with self.at_work(kind, credentials, told, accepted_once, observer.exchanged) as parts:
             run = Run(
                 works,
                 parts.books,
@@ -202,6 +206,7 @@ class Session:
         credentials: Credentials,
         told: Callable[[OpenWindow, Settlement], None],
         has_succeeded: Callable[[], bool],
+        exchanged: Callable[[Batch, Exchange], None],
     ) -> AsyncIterator[Parts]:
         """The parts that reach the target, and the books; the ledger knows of the session while the body runs."""
         clock, settings = self.surroundings.clock, self.settings
@@ -227,6 +232,7 @@ class Session:
                 repeats_accepted=settings.target.repeats == "accepted",
                 has_succeeded=has_succeeded,
                 touched=self.touched,
+                exchanged=exchanged,
             )
             books = Books(self.ledger, tally, self.surroundings.executor, self.figures, told)
             self.turnstile, self.courier, self.books = turnstile, courier, books

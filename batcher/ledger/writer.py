@@ -72,19 +72,21 @@ class LedgerWriter:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
                 connection.executescript(f"BEGIN; {TABLES} COMMIT;")
-            (runs,) = connection.execute("SELECT count(*) FROM run").fetchone()
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that the file itself tells what it is
+            facts = dict(connection.execute("SELECT key, value FROM run"))
         except sqlite3.DatabaseError as error:
             os.close(descriptor)
             raise LedgerError(f"{path} is not a ledger, or cannot be written: {error}") from error
         except BaseException:
             os.close(descriptor)
             raise
-        if runs:
+        if facts:
             connection.close()
             os.close(descriptor)
+            going_on = "" if "kind" in facts else f", to go on with it: {command('resume', path)}"
             raise LedgerError(
-                f"{path} holds a run already, and a ledger is never overwritten; for a new run name another file,"
-                f" to go on with it: {command('resume', path)}"
+                f"{path} holds a run already, and a ledger is never overwritten; for a new run name another file"
+                + going_on
             )
         return cls(path, connection, descriptor)
 

@@ -13,11 +13,14 @@ import msgspec
 
 from batcher.core.arrivals import Arrivals, parse_arrivals
 from batcher.core.errors import InputError
-from batcher.core.model import Position, Settlement, Status
+from batcher.core.model import Batch, Position, Settlement, Status
 from batcher.core.target import Credentials
+from batcher.delivery.delivery import Exchange
 from batcher.delivery.stopping import Stopping
+from batcher.engine.apply import look_first
 from batcher.engine.books import OpenWindow
 from batcher.engine.feed import Work, feed
+from batcher.engine.guarding import NOTHING_OVERRIDDEN
 from batcher.engine.job import reading
 from batcher.engine.session import Session, Surroundings, check_credentials
 from batcher.engine.summary import LOAD
@@ -106,6 +109,7 @@ async def measure(
         check_credentials(session.target, credentials)
         inputs = [Input(name, Path(name), wish.settings.input.format) for name in wish.files]
         how = reading(wish.settings, session.target.ids_only)
+        await look_first(inputs, how, wish.settings, None, surroundings, stopping, NOTHING_OVERRIDDEN)
         ledger.begin_run(_facts(wish, session), _sources(wish))
         is_kept = True
         session.register_at_first_send({"run": ledger.run, "started": repr(surroundings.clock.utc())} | _mark(wish))
@@ -113,7 +117,13 @@ async def measure(
         def told(window: OpenWindow, _: Settlement) -> None:
             generator.told(window)
 
-        async with session.at_work(LOAD, credentials, told, lambda: session.health.accepted > 0) as parts:
+        def exchanged(batch: Batch, exchange: Exchange) -> None:
+            generator.exchanged(batch, exchange)
+
+        def has_succeeded() -> bool:
+            return session.health.accepted > 0
+
+        async with session.at_work(LOAD, credentials, told, has_succeeded, exchanged) as parts:
             generator = Generator(session, parts, plan, watch)
             look.generator = generator
             works: AsyncIterator[Work] = (
@@ -181,14 +191,14 @@ def _measurement(
     sizes = {"sent": counted["bytes_sent"], "received": counted["bytes_received"]}
     requests = {name: counted[name] for name in ("sent", "ok", "failed", "late", "dropped")}
     requests |= {"retried": finding.requests.retried, "split": finding.requests.split}
-    intended, actual = recorder.latencies("intended"), recorder.latencies("actual")
+    intended, actual = recorder.intended, recorder.actual
     stopping = session.stopping
     return Measurement(
         started=datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds"),
         target=session.target.name,
         url=session.target.url,
         loop="open" if wish.arrivals else "closed",
-        arrivals=" ".join(wish.arrivals.split()),
+        arrivals=str(parse_arrivals(wish.arrivals, wish.seconds)) if wish.arrivals else "",
         input=_described(wish),
         seconds=round(finding.seconds, 6),
         warm_up_seconds=wish.warm_up,

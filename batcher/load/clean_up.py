@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
+import orjson
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.model import Action, Keys, Status
+from batcher.core.model import Action, Key, Status
 from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
@@ -27,24 +27,21 @@ def write_removals(ledgers: Iterable[Path], file: Path) -> int:
     """A file of removals of all pairs that these load runs have added, or may have; returns how many there are.
 
     A pair that the run itself removed again in another window is among them all the same: two windows may have been
-    under way together.
+    under way together. Only the owner can read the file.
 
     Raises:
         UsageError: When a ledger cannot be read or the file not be written.
 
     """
-    count, options = 0, pa.csv.WriteOptions(include_header=False)
+    count = 0
     try:
-        with file.open("xb") as out:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             for ledger in ledgers:
                 with LedgerReader(ledger) as reader:
                     for state in reader.windows():
-                        table = _removals(state)
-                        if not count and len(table):
-                            out.write(",".join(table.schema.names).encode() + b"\n")
-                        count += len(table)
-                        if len(table):
-                            pa.csv.write_csv(table, out, options)
+                        lines = list(_removals(state))
+                        out.writelines(lines)
+                        count += len(lines)
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from None
     return count
@@ -80,17 +77,15 @@ async def clean_up(
     )
 
 
-def _removals(state: WindowState) -> pa.Table:
+def _removals(state: WindowState) -> Iterator[bytes]:
+    """JSON Lines, in which an id is never taken for a name."""
     columns = state.window.columns
     is_add = columns.action == Action.ADD
     rows = np.flatnonzero(is_add & np.isin(state.status, [int(status) for status in _MAY_BE_IN]))
-    user, group = _column("user", columns.user.take(rows)), _column("group", columns.group.take(rows))
-    return pa.table({"op": pa.array(["remove"] * len(rows), pa.string()), user[0]: user[1], group[0]: group[1]})
+    user, group = columns.user.take(rows), columns.group.take(rows)
+    for one, other in zip(user.values(user.codes), group.values(group.codes), strict=True):
+        yield orjson.dumps({"op": "remove", _key("user", one): one, _key("group", other): other}) + b"\n"
 
 
-def _column(name: str, keys: Keys) -> tuple[str, pa.Array]:
-    if keys.entries is None:
-        return f"{name}_id", pa.array(keys.codes)
-    values = keys.values(keys.codes)
-    is_name = any(isinstance(value, str) for value in values)
-    return f"{name}_{'name' if is_name else 'id'}", pa.array([str(value) for value in values])
+def _key(part: str, value: Key) -> str:
+    return f"{part}_{'name' if isinstance(value, str) else 'id'}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from batcher.core.comparing import LEAST_STRETCHES, Change, Counts, compare_means, compare_percentiles
+from batcher.core.comparing import LEAST_STRETCHES, Change, Counts, compare_means, compare_percentiles, compare_shares
+from batcher.core.errors import ConfigurationError
 from batcher.load.latencies import PERCENTILES
 from batcher.load.measurement import Measurement
 
@@ -40,7 +41,7 @@ class Comparison:
 
 
 def compare(before: Measurement, after: Measurement, threshold: float, kind: str = "intended") -> Comparison:
-    """Percentiles of latency, throughput, errors.
+    """Percentiles of latency, throughput, errors; what was due and never left is among the errors.
 
     Args:
         before: The one that is known.
@@ -48,7 +49,13 @@ def compare(before: Measurement, after: Measurement, threshold: float, kind: str
         threshold: By what share a figure must surely be worse.
         kind: Which latencies: `intended` or `actual`.
 
+    Raises:
+        ConfigurationError: When one of them has measured nothing.
+
     """
+    for side, word in ((before, "first"), (after, "second")):
+        if not side.latency[kind].count:
+            raise ConfigurationError(f"the {word} run has measured nothing: {side.reason or 'no request was answered'}")
     lines = []
     changes = compare_percentiles(_series(before, kind), _series(after, kind), PERCENTILES)
     for percent, change in zip(PERCENTILES, changes, strict=True):
@@ -57,11 +64,10 @@ def compare(before: Measurement, after: Measurement, threshold: float, kind: str
         is_worse = is_judged and change.is_rise(threshold) and shown.after - shown.before > _OWN_ERROR
         lines.append(Line(f"p{percent:g}", "ms", shown, is_judged, is_worse))
     rates = compare_means(_rates(before), _rates(after))
-    is_closed = before.loop == after.loop == "closed"
-    lines.append(Line("requests", "/s", rates, is_closed, is_closed and rates.is_fall(threshold)))
-    first, second = _errors(before), _errors(after)
-    rise = second - first
-    lines.append(Line("errors", "share", Change(first, second, rise, rise, rise), True, rise > _ERRORS))
+    is_alike = (before.loop, before.arrivals) == (after.loop, after.arrivals)
+    lines.append(Line("requests", "/s", rates, is_alike, is_alike and rates.is_fall(threshold)))
+    errors = compare_shares(_errors(before), _errors(after))
+    lines.append(Line("errors", "share", errors, True, errors.is_rise(_ERRORS)))
     return Comparison(tuple(lines), tuple(_notes(before, after, kind)))
 
 
@@ -73,9 +79,9 @@ def _rates(side: Measurement) -> list[float]:
     return [(interval.ok + interval.failed) / side.interval_seconds for interval in side.intervals[:-1]]
 
 
-def _errors(side: Measurement) -> float:
-    answered = side.requests["ok"] + side.requests["failed"]
-    return side.requests["failed"] / answered if answered else 0.0
+def _errors(side: Measurement) -> list[tuple[float, float]]:
+    """Of each stretch: what failed or never left, and all that was due."""
+    return [(i.failed + i.dropped, i.ok + i.failed + i.dropped) for i in side.intervals]
 
 
 def _notes(before: Measurement, after: Measurement, kind: str) -> list[str]:

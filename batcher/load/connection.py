@@ -34,6 +34,7 @@ class Connections:
     def __init__(self, timeout_seconds: float, trust: Trust, secrets: Secrets, now: Callable[[], float]) -> None:
         self._timeout = timeout_seconds
         self._trust = trust
+        self._context = _context(trust)
         self._secrets = secrets
         self._now = now
         self._idle: dict[str, list[_Connection]] = {}
@@ -86,7 +87,7 @@ class Connections:
                     lambda: _Connection(self._loop, self._now, self._open.discard),
                     host,
                     url.port or _PORTS[url.scheme],
-                    ssl=_context(self._trust) if url.scheme == "https" else None,
+                    ssl=self._context if url.scheme == "https" else None,
                 )
         except ssl.SSLCertVerificationError as error:
             raise UntrustedError(
@@ -167,6 +168,8 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line."""
+        if self._is_over():
+            return
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
@@ -175,12 +178,17 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        if self._is_over():
+            return
         self._body += body
         if len(self._body) > _LARGEST_BODY:
             self._fail("the body is larger than 8 MiB")
 
     def on_message_complete(self) -> None:
         """The reply is whole, unless it only said that another one follows (1xx)."""
+        if self._is_over():
+            self.is_reusable = False  # nobody asked for a second one
+            return
         self._status = self._parser.get_status_code()
         if self._status < 200:  # noqa: PLR2004 — RFC 9110 §15.2
             self._headers, self._head = [], 0
@@ -188,9 +196,12 @@ class _Connection(asyncio.Protocol):
         self.is_reusable = self._parser.should_keep_alive()
         self._end()
 
+    def _is_over(self) -> bool:
+        return self._reply is None or self._reply.done()
+
     def _end(self) -> None:
         self.received_at = self._now()
-        if self._reply is not None and not self._reply.done():
+        if self._reply is not None:
             self._reply.set_result(None)
 
     def _ends_with_the_connection(self) -> bool:
@@ -219,9 +230,10 @@ def _context(trust: Trust) -> ssl.SSLContext:
     verifier = trust.verifier()
     if isinstance(verifier, ssl.SSLContext):
         return verifier
-    context = ssl.create_default_context()
-    if verifier is not True:  # nobody is to be verified, or by the fingerprint
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if verifier is True:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nobody is to be verified, or by the fingerprint
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from typing import cast
 
 import anyio
 import msgspec
-from anyio.abc import Process
+from anyio.abc import ByteReceiveStream, ByteSendStream
 
 from batcher.core.errors import BatcherError
 from batcher.core.target import Credentials
@@ -20,6 +19,8 @@ from batcher.load.measurement import Measurement, merged
 
 START_SECONDS = 2.0
 """Until all generators have been started and have something to send."""
+LOST = "lost"
+"""Why a measurement of several was stopped when one of them has ended without a word."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -44,36 +45,45 @@ async def measure_together(
 ) -> Measurement:
     """Run `command` once for each wish, and merge what they find.
 
+    A generator works as long as its standard input is open: it ends with whoever started it, however that ends. When
+    one ends without a finding, what the others found is given, and said to be stopped.
+
     Raises:
-        BatcherError: When one of them ends without a finding; it has said why on standard error.
+        BatcherError: When all of them end without a finding; they have said why on standard error.
 
     """
     orders = [Order(wish, credentials.token, credentials.client_id, credentials.client_secret) for wish in wishes]
     found: list[Measurement] = []
-    processes: list[Process] = []
+    codes: list[int] = []
 
     async def run(order: Order) -> None:
-        async with await anyio.open_process([sys.executable, *command], stdin=subprocess.PIPE, stderr=None) as process:
-            processes.append(process)
-            if process.stdin is not None:
-                await process.stdin.send(msgspec.json.encode(order))
-                await process.stdin.aclose()
-            answer = b"".join([part async for part in process.stdout]) if process.stdout is not None else b""
+        # In a session of its own: a signal from the terminal is for the one who started it, which passes it on.
+        process = await anyio.open_process(
+            [sys.executable, *command], stdin=subprocess.PIPE, stderr=None, start_new_session=True
+        )
+        async with process, anyio.create_task_group() as around:
+            stdin, stdout = cast("ByteSendStream", process.stdin), cast("ByteReceiveStream", process.stdout)
+            await stdin.send(msgspec.json.encode(order) + b"\n")
+            around.start_soon(_close_when_stopped, stdin, stopping)
+            answer = b"".join([part async for part in stdout])
             await process.wait()
-            if not answer:
-                raise _GeneratorError(process.returncode or 1)
+            around.cancel_scope.cancel()
+        if answer:
             found.append(msgspec.json.decode(answer, type=Measurement))
+        else:
+            codes.append(process.returncode or 1)
 
-    async def end_when_stopped() -> None:
-        await stopping.wait()
-        for process in processes:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
+    async with anyio.create_task_group() as group:
+        for order in orders:
+            group.start_soon(run, order)
+    if not found:
+        raise _GeneratorError(codes[0])
+    whole = merged(sorted(found, key=lambda part: part.ledgers))
+    if codes and not whole.stopped:
+        return msgspec.structs.replace(whole, stopped=LOST, reason=f"{len(codes)} of the generators ended early")
+    return whole
 
-    async with anyio.create_task_group() as around:
-        around.start_soon(end_when_stopped)
-        async with anyio.create_task_group() as group:
-            for order in orders:
-                group.start_soon(run, order)
-        around.cancel_scope.cancel()
-    return merged(sorted(found, key=lambda part: part.ledgers))
+
+async def _close_when_stopped(stdin: ByteSendStream, stopping: Stopping) -> None:
+    await stopping.wait()
+    await stdin.aclose()

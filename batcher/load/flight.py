@@ -1,4 +1,4 @@
-"""One arrival on its way, and the stop-watch that every request of it passes."""
+"""One arrival on its way, and the transport that lets it leave when it is due."""
 
 from __future__ import annotations
 
@@ -6,72 +6,68 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from batcher.core.errors import NotSentError, ReplyLostError
 from batcher.core.http import Request, Response
+from batcher.delivery.delivery import Exchange
 from batcher.transport import Transport
-
-NOT_SENT, LOST = "no connection", "no reply"
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One request with changes. Times are monotonic seconds; `departed` is None when it never left."""
-
-    departed: float | None
-    ended: float
-    status: int | None
-    error: str
-    """What came instead of a reply."""
-    bytes_sent: int
-    bytes_received: int
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """An arrival: when it was due, and its exchanges so far."""
+    """An arrival. Times are monotonic seconds.
 
-    due: float
+    In an open loop it is `due` by the clock; in a closed one (None) its intended start is the actual one.
+    """
+
+    due: float | None
+    free: float
+    """When there was somebody to care for it."""
+    is_counted: bool
+    """Not part of the warm-up."""
+    ready: float | None = None
+    """When its first request could have left."""
     exchanges: list[Exchange] = field(default_factory=list)
+
+    @property
+    def intended(self) -> float | None:
+        """Its intended start; None while a closed loop's has not left."""
+        if self.due is not None:
+            return self.due
+        return next((e.departed for e in self.exchanges if e.departed is not None), None)
+
+    @property
+    def lag(self) -> float:
+        """Seconds from when it could have been ready to when it was."""
+        if self.ready is None or self.due is None:
+            return 0.0
+        return max(0.0, self.ready - max(self.due, self.free))
 
 
 CURRENT: ContextVar[Flight] = ContextVar("flight")
 """Whose requests the running task sends."""
 
 
-class Watched:
-    """A transport whose exchanges are noted in the current flight."""
+class Punctual:
+    """A transport that holds an arrival's first request, ready to be sent, until it is due."""
 
-    def __init__(self, transport: Transport, now: Callable[[], float]) -> None:
+    def __init__(
+        self, transport: Transport, now: Callable[[], float], until: Callable[[float], Awaitable[None]]
+    ) -> None:
         self._transport = transport
         self._now = now
+        self._until = until
 
     def __repr__(self) -> str:
-        return f"<Watched {self._transport!r}>"
+        return f"<Punctual {self._transport!r}>"
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
         """See `Transport`."""
-        departed: float | None = None
+        flight = CURRENT.get(None)
 
         async def depart() -> None:
-            nonlocal departed
+            if flight is not None and flight.ready is None:
+                flight.ready = self._now()
+                if flight.due is not None:
+                    await self._until(flight.due)
             await turn()
-            departed = self._now()
 
-        try:
-            response = await self._transport.exchange(request, depart)
-        except NotSentError:
-            self._note(departed, self._now(), None, NOT_SENT, request, 0)
-            raise
-        except ReplyLostError:
-            self._note(departed, self._now(), None, LOST, request, 0)
-            raise
-        ended = self._now() if response.received_at is None else response.received_at
-        self._note(departed, ended, response.status, "", request, len(response.body))
-        return response
-
-    def _note(
-        self, departed: float | None, ended: float, status: int | None, error: str, request: Request, received: int
-    ) -> None:
-        flight = CURRENT.get(None)
-        if flight is not None:
-            flight.exchanges.append(Exchange(departed, ended, status, error, len(request.body), received))
+        return await self._transport.exchange(request, depart)

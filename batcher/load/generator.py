@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from itertools import count
 from operator import attrgetter
@@ -15,12 +16,13 @@ from batcher.core.errors import LedgerError
 from batcher.core.model import Batch, Status
 from batcher.core.report import Requests
 from batcher.core.verdict import Cause
+from batcher.delivery.delivery import Exchange
 from batcher.delivery.stopping import Abandoned
 from batcher.engine.books import OpenWindow
 from batcher.engine.feed import Work
 from batcher.engine.session import Parts, Session
+from batcher.engine.signal import Signal
 from batcher.load.flight import CURRENT, Flight
-from batcher.load.latencies import Latencies
 from batcher.load.measurement import Interval
 from batcher.load.recorder import Gauges, Recorder
 from batcher.load.supply import Supply
@@ -29,16 +31,18 @@ _OVERTIME_SECONDS = 5.0
 """Requests that are overdue at the end of the schedule may still leave for so long; then they are dropped."""
 _LOOK_SECONDS = 0.05
 _DRAIN_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
+"""After the end of the schedule; then what is still tried again is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Time as a generator needs it."""
 
-    until: Callable[[float], Awaitable[None]]
-    """Waits until a moment of the session's clock, to some microseconds where that can be had."""
+    lead: float
+    """So many seconds before it is due a request is made ready."""
     cpu: Callable[[], float]
-    """Seconds of processor that this process has used."""
+    """Seconds of processor that the generator has used, waiting for the clock left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +50,24 @@ class Plan:
     """When to send. Without arrivals it is a closed loop: as much as the places allow, each as soon as one is free."""
 
     arrivals: Arrivals | None
+    """The warm-up included."""
     most: float = math.inf
-    """Requests."""
+    """Requests, the warm-up's left out."""
     seconds: float = math.inf
-    """How long, after the warm-up; of a closed loop."""
+    """How long a closed loop lasts, the warm-up left out."""
     warm_up: float = 0.0
     in_order: bool = False
     """Whether no window is sent before everything before it is settled."""
 
     @property
     def planned(self) -> float:
-        """How many requests at most."""
-        return min(self.most, math.inf if self.arrivals is None else len(self.arrivals))
+        """Requests of an open loop, the warm-up's included."""
+        if self.arrivals is None:
+            return math.inf
+        if self.most == math.inf:
+            return len(self.arrivals)
+        warming = bisect_left(range(len(self.arrivals)), self.warm_up, key=self.arrivals.due)
+        return min(len(self.arrivals), warming + self.most)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +80,7 @@ class Finding:
     seconds: float
     cpu_share: float
     lag: float
-    """Seconds within which 99 % of the requests were ready after they were due and a place was free."""
+    """Seconds within which 99 % of the requests were ready after they were due and somebody was free."""
 
 
 class Generator:
@@ -84,19 +94,26 @@ class Generator:
         self._now = session.surroundings.clock.now
         self._next_id = count(parts.next_batch).__next__
         self._start = self._ends = 0.0
-        self._launched = 0
-        self._most = plan.planned
+        self._stopped_at = math.inf
+        self._launched = self._counted = self._flying = 0
+        self._is_over = False
         self._choosing = anyio.Lock(fast_acquire=True)
+        self._landed = Signal()
         self._before: Requests | None = None
         self.recorder = Recorder(0.0, self._gauges)
         self.supply: Supply | None = None
 
     def __repr__(self) -> str:
-        return f"<Generator {self._launched} of {self._most:g} launched, {self.recorder!r}>"
+        return f"<Generator {self._launched} launched, {self._flying} in the air, {self.recorder!r}>"
 
     def missing(self) -> float:
-        """How many requests have not been made yet of those that will be sent."""
-        return self._most - (self.supply.made if self.supply else 0)
+        """How many batches are still to be made; of a closed loop nobody knows before the warm-up is over."""
+        made = self.supply.made if self.supply else 0
+        if self._plan.arrivals is not None:
+            return self._plan.planned - made
+        if self._plan.warm_up and not self._counted:
+            return math.inf
+        return self._plan.most + self._launched - self._counted - made
 
     async def run(self, works: AsyncIterator[Work], start: float) -> Finding:
         """Until everything that was due has its final word, or the run is stopped.
@@ -121,23 +138,23 @@ class Generator:
             around.start_soon(self.supply.run)
             await self.supply.ready()
             self._begin(max(start, self._now()))
-            await self._watch.until(self._start)
+            await anyio.sleep(max(0.0, self._start - self._watch.lead - self._now()))
             cpu = self._watch.cpu()
             around.start_soon(self._look)
+            around.start_soon(self._end_when_nothing_comes)
             async with anyio.create_task_group() as writing:
                 writing.start_soon(self._write)
                 try:
                     async with anyio.create_task_group() as working:
                         around.start_soon(self._end_when_stopped, working.cancel_scope)
-                        for _ in range(self._parts.turnstile.limit.ceiling + 1):  # one more waits for a place
+                        for _ in range(self._workers()):
                             working.start_soon(self._work, self.supply)
                 finally:
                     cpu, ended = self._watch.cpu() - cpu, self._now()
                     with anyio.CancelScope(shield=True):
                         await self._parts.books.close()
             around.cancel_scope.cancel()
-        if not session.stopping.is_set:
-            self._drop_the_rest(ended)
+        self._drop_the_rest(ended)
         return self._finding(ended, cpu)
 
     def told(self, window: OpenWindow) -> None:
@@ -147,19 +164,27 @@ class Generator:
             if self.supply is not None:
                 self.supply.settled.wake()
 
+    def exchanged(self, _: Batch, exchange: Exchange) -> None:
+        """The running task's arrival had a request answered, or not."""
+        CURRENT.get().exchanges.append(exchange)
+
+    def told_so_far(self) -> list[str]:
+        """For a line that people watch."""
+        intended = self.recorder.intended
+        told = [f"{self._launched:,} requests", f"{self._parts.turnstile.in_flight} in flight"]
+        told += [f"p99 {intended.percentile(99) * 1000:.1f} ms"] if len(intended) else ["warming up"]
+        errors = sum(self.recorder.errors.values())
+        return told + ([f"{errors:,} errors"] if errors else [])
+
     def _begin(self, start: float) -> None:
         self._start = start
         arrivals, plan = self._plan.arrivals, self._plan
         self._ends = start + (plan.warm_up + plan.seconds if arrivals is None else arrivals.seconds)
         self.recorder = Recorder(start + plan.warm_up, self._gauges)
 
-    def told_so_far(self) -> list[str]:
-        """For a line that people watch."""
-        intended = self.recorder.latencies("intended")
-        told = [f"{self._launched:,} requests", f"{self._parts.turnstile.in_flight} in flight"]
-        told += [f"p99 {intended.percentile(99) * 1000:.1f} ms"] if len(intended) else ["warming up"]
-        errors = sum(self.recorder.errors.values())
-        return told + ([f"{errors:,} errors"] if errors else [])
+    def _workers(self) -> int:
+        """In an open loop one more than there are places, so that it is known what waits for a place."""
+        return self._parts.turnstile.limit.ceiling + (self._plan.arrivals is not None)
 
     # Out.
 
@@ -171,27 +196,38 @@ class Generator:
             return
 
     async def _next_flight(self, supply: Supply) -> tuple[Flight, Batch] | None:
-        """What is due next, when it is due; None when there is nothing more to send."""
+        """What is due next, shortly before it is; None when there is nothing more to send."""
         async with self._choosing:
+            if self._plan.arrivals is None:
+                await self._place()
             free = self._now()
             due = self._due(free)
-            if due > self._ends or self._launched >= self._most:
+            if self._is_over or due > self._ends:
                 return None
-            await self._watch.until(due)
+            await anyio.sleep(max(0.0, due - self._watch.lead - free))
             self._session.stopping.check()
             if self._now() > self._ends + _OVERTIME_SECONDS:
                 return None
             batch = await supply.next()
-            now = self._now()
             if batch is None:
-                self._most = self._launched
+                self._is_over = True
                 return None
-            if self._before is None and due >= self.recorder.begin:
-                self._before = replace(self._parts.courier.requests)
-            self._launched += 1
-            flight = Flight(due)
-            self.recorder.launched(flight, now - max(due, free))
-            return flight, batch
+            return self._launch(due, free), batch
+
+    def _launch(self, due: float, free: float) -> Flight:
+        is_counted = due >= self.recorder.begin
+        if is_counted and self._before is None:
+            self._before = replace(self._parts.courier.requests)
+        self._launched += 1
+        self._flying += 1
+        self._counted += is_counted
+        self._is_over = self._counted >= self._plan.most
+        return Flight(None if self._plan.arrivals is None else due, free, is_counted)
+
+    async def _place(self) -> None:
+        """In a closed loop nothing is due before there is a place for it."""
+        while self._flying >= self._parts.turnstile.limit.limit and not self._session.stopping.is_set:
+            await self._landed.wait()
 
     def _due(self, now: float) -> float:
         arrivals = self._plan.arrivals
@@ -202,33 +238,42 @@ class Generator:
     async def _fly(self, flight: Flight, batch: Batch) -> None:
         """Deliver it and every piece of it."""
         CURRENT.set(flight)
-        waiting, accepted, refused = [batch], 0, 0
-        while waiting:
-            current = waiting.pop()
-            delivered = await self._parts.courier.deliver(current)
-            if delivered.stop is not None:
-                self._session.stopping.stop(delivered.stop.cause, delivered.stop.reason)
-            words = (*delivered.settled, *(refusal.settlement for refusal in delivered.refused))
-            for word in words:
-                accepted += int((word.status <= Status.UNCHANGED).sum())
-                await self._parts.books.settle(word)
-            refused += sum(
-                attempt.times
-                for attempt in delivered.history[len(current.history) :]
-                if attempt.said and attempt.http_status is not None and attempt.http_status < 400  # noqa: PLR2004
-            )
-            waiting += [
-                Batch(self._next_id(), current.window, ops, current.user, current.group, delivered.history)
-                for ops in reversed(delivered.pieces)
-            ]
-        self.recorder.landed(flight, self._now(), changes=accepted, refused=refused)
+        waiting, accepted, refused, is_whole = [batch], 0, 0, False
+        try:
+            while waiting:
+                current = waiting.pop()
+                delivered = await self._parts.courier.deliver(current)
+                refused += sum(
+                    attempt.times
+                    for attempt in delivered.history[len(current.history) :]
+                    if attempt.said and attempt.http_status is not None and attempt.http_status < 400  # noqa: PLR2004
+                )
+                if delivered.stop is not None:
+                    self._session.stopping.stop(delivered.stop.cause, delivered.stop.reason)
+                    return
+                for word in (*delivered.settled, *(refusal.settlement for refusal in delivered.refused)):
+                    accepted += int((word.status <= Status.UNCHANGED).sum())
+                    await self._parts.books.settle(word)
+                waiting += [
+                    Batch(self._next_id(), current.window, ops, current.user, current.group, delivered.history)
+                    for ops in reversed(delivered.pieces)
+                ]
+            is_whole = True
+        finally:
+            self._flying -= 1
+            self._landed.wake()
+            self.recorder.ended(flight, self._now(), changes=accepted, refused=refused, is_whole=is_whole)
 
     def _drop_the_rest(self, now: float) -> None:
         """What was due and never left is not forgotten: it would have been the slowest."""
         arrivals = self._plan.arrivals
-        if arrivals is not None:
-            for number in range(self._launched, int(self._most)):
-                self.recorder.dropped(self._start + arrivals.due(number), now)
+        if arrivals is None or self._is_over:
+            return
+        now = min(now, self._stopped_at)
+        for number in range(self._launched, len(arrivals)):
+            if (due := self._start + arrivals.due(number)) > now:
+                break
+            self.recorder.dropped(due, now)
 
     # Around.
 
@@ -246,8 +291,16 @@ class Generator:
 
     async def _end_when_stopped(self, scope: anyio.CancelScope) -> None:
         await self._session.stopping.wait()
+        self._stopped_at = self._now()
+        self._landed.wake()
         await anyio.sleep(_DRAIN_SECONDS)
         scope.cancel()
+
+    async def _end_when_nothing_comes(self) -> None:
+        """Retries may not go on for ever after the end."""
+        await anyio.sleep(max(0.0, self._ends + _PATIENCE_SECONDS - self._now()))
+        said = f"not everything was answered {_PATIENCE_SECONDS:g} s after the end of the schedule"
+        self._session.stopping.stop(Cause.DEADLINE, said)
 
     def _gauges(self) -> Gauges:
         turnstile = self._parts.turnstile
@@ -258,7 +311,11 @@ class Generator:
         names = ("sent", "ok", "retried", "split")
         requests = Requests(*(attrgetter(name)(after) - attrgetter(name)(before) for name in names))
         elapsed = ended - self._start
-        seconds = max(0.0, max(self.recorder.last, min(ended, self._ends)) - self.recorder.begin)
-        intervals = self.recorder.finish(ended)
-        lag = Latencies.merged(self.recorder.lags).percentile(99)
-        return Finding(self.recorder, intervals, requests, seconds, cpu / elapsed if elapsed > 0 else 0.0, lag)
+        recorder = self.recorder
+        intervals = recorder.finish(ended)
+        last = max(recorder.last, recorder.begin)
+        if not self._is_over:  # the time was up, or it was stopped: also when nothing came, that time has passed
+            last = max(last, min(ended, self._ends) if self._session.stopping.is_set else self._ends)
+        lag = recorder.lags.fold().percentile(99)
+        share = cpu / elapsed if elapsed > 0 else 0.0
+        return Finding(recorder, intervals, requests, max(0.0, last - recorder.begin), share, lag)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from batcher.core.expectations import Expectation
-from batcher.load.flight import NOT_SENT
+from batcher.delivery.courier import NO_CONNECTION
 from batcher.load.measurement import Measurement
 
 
 def figures(measurement: Measurement) -> dict[str, float]:
     """By the names of `Expectation`: latencies in milliseconds, shares of 1, rates per second."""
     requests = measurement.requests
-    unsent = measurement.errors.get(NOT_SENT, 0)
+    unsent = measurement.errors.get(NO_CONNECTION, 0)
     tried = requests["ok"] + requests["failed"] + unsent
     due = requests["sent"] + requests["dropped"]
     found = {
@@ -28,8 +28,9 @@ def figures(measurement: Measurement) -> dict[str, float]:
 
 
 def judged(measurement: Measurement, expectations: Sequence[Expectation]) -> list[dict[str, Any]]:
-    """Each expectation, the figure that was found, and whether it holds."""
-    found = figures(measurement)
+    """Each expectation, the figure that was found, and whether it holds; of nothing nothing holds."""
+    found, is_anything = figures(measurement), measurement.latency["intended"].count > 0
     return [
-        {"text": wish.text, "found": round(found[wish.name], 6), "holds": wish.holds(found)} for wish in expectations
+        {"text": wish.text, "found": round(found[wish.name], 6), "holds": is_anything and wish.holds(found)}
+        for wish in expectations
     ]

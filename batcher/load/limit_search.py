@@ -20,6 +20,7 @@ class Search:
     """The last step at which all was well, if any, the measurement of the last one, and all of them in short."""
 
     last_good: float | None
+    """Requests per second."""
     last: Measurement
     steps: list[dict[str, Any]]
     why: str

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from batcher.core.errors import ConfigurationError
-from batcher.load.latencies import Latencies, Summary
+from batcher.core.verdict import Cause
+from batcher.load.latencies import PERCENTILES, Latencies, Summary
 
 FORMAT, VERSION = "batcher-load", 1
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _COUNTS = ("sent", "ok", "failed", "changes", "bytes_sent", "bytes_received", "late", "dropped")
 
 
 class Interval(msgspec.Struct, frozen=True):
     """A stretch of the run. Requests count where they left, replies and latencies where they ended."""
 
-    sent: int = 0
-    ok: int = 0
-    failed: int = 0
-    changes: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    late: int = 0
-    dropped: int = 0
-    in_flight: int = 0
+    sent: Count = 0
+    ok: Count = 0
+    failed: Count = 0
+    changes: Count = 0
+    bytes_sent: Count = 0
+    bytes_received: Count = 0
+    late: Count = 0
+    dropped: Count = 0
+    in_flight: Count = 0
     """The most."""
-    limit: int = 0
+    limit: Count = 0
     """As many might have been at the end."""
-    waited: dict[str, float] = {}
+    waited: dict[str, Seconds] = {}
     intended: str = ""
     """HDR histograms of latency from the intended and from the actual start."""
     actual: str = ""
@@ -58,31 +63,33 @@ class Measurement(msgspec.Struct, frozen=True):
     loop: str
     arrivals: str
     input: dict[str, Any]
-    seconds: float
-    warm_up_seconds: float
-    interval_seconds: float
-    requests: dict[str, int]
-    changes: dict[str, int]
+    seconds: Seconds
+    warm_up_seconds: Seconds
+    interval_seconds: Seconds
+    requests: dict[str, Count]
+    changes: dict[str, Count]
     """Of the whole run, the warm-up too, as the ledger has them."""
-    accepted: int
+    accepted: Count
     """Changes."""
-    bytes: dict[str, int]
-    per_second: dict[str, float]
+    bytes: dict[str, Count]
+    per_second: dict[str, Seconds]
     latency: dict[str, Summary]
-    errors: dict[str, int]
-    waited: dict[str, float]
+    errors: dict[str, Count]
+    waited: dict[str, Seconds]
     server_seconds: float
     """Of all requests together."""
     generator: Generator
     intervals: list[Interval]
     ledgers: list[str]
-    settings: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
     processes: int = 1
     stopped: str = ""
     reason: str = ""
     expectations: list[dict[str, Any]] = []
     steps: list[dict[str, Any]] = []
     """Of a search for the limit."""
+    limit: dict[str, Any] | None = None
+    """What the search found: the `last_good` rate per second, if any, and `why` the next one was not."""
     cleaned_up: dict[str, Any] | None = None
     format: str = FORMAT
     version: int = VERSION
@@ -115,6 +122,7 @@ def merged(parts: Sequence[Measurement]) -> Measurement:
     seconds = max(part.seconds for part in parts)
     requests, sizes = _sum([p.requests for p in parts]), _sum([p.bytes for p in parts])
     accepted = sum(part.accepted for part in parts)
+    worst = max(parts, key=lambda part: Cause[part.stopped.upper()].exit_code if part.stopped else 0)
     busiest = max(parts, key=lambda part: (part.generator.is_bottleneck, part.generator.cpu_share))
     return msgspec.structs.replace(
         first,
@@ -134,8 +142,8 @@ def merged(parts: Sequence[Measurement]) -> Measurement:
         intervals=[together(row) for row in rows],
         ledgers=[ledger for part in parts for ledger in part.ledgers],
         processes=len(parts),
-        stopped=next((part.stopped for part in parts if part.stopped), ""),
-        reason=next((part.reason for part in parts if part.stopped), ""),
+        stopped=worst.stopped,
+        reason=worst.reason,
     )
 
 
@@ -205,7 +213,7 @@ def read_measurement(path: Path) -> Measurement:
         content = msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path} is no measurement of batcher load: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ConfigurationError(f"{path} is no measurement of batcher load; it is written by batcher load -o FILE")
@@ -213,11 +221,46 @@ def read_measurement(path: Path) -> Measurement:
         raise ConfigurationError(f"{path} has format {content.get('version')}, this batcher reads {VERSION}")
     try:
         measurement = msgspec.convert(content, Measurement)
-        for name in ("intended", "actual"):
-            measurement.latencies(name)
-    except (msgspec.ValidationError, ValueError) as error:
+        _check(measurement)
+    except (msgspec.ValidationError, ValueError, OverflowError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{path} is damaged: {error}") from None
     return measurement
+
+
+def _check(measurement: Measurement) -> None:
+    """See that everything is there that is looked at later.
+
+    Raises:
+        ValueError: When it is not.
+
+    """
+    wanted = {
+        "requests": {"sent", "ok", "failed", "late", "dropped", "retried", "split"},
+        "bytes": {"sent", "received"},
+        "per_second": {"requests", "changes", "bytes"},
+        "latency": {"intended", "actual"},
+    }
+    for name, keys in wanted.items():
+        if missing := keys - getattr(measurement, name).keys():
+            raise ValueError(f"{name} lacks {min(missing)}")
+    for name, summary in measurement.latency.items():
+        if summary.percentiles.keys() != {f"p{percent:g}" for percent in PERCENTILES}:
+            raise ValueError(f"latency.{name} has other percentiles")
+        Latencies.decoded(summary.histogram)
+        measurement.latencies(name)
+    if not {"files", "synthetic"} & measurement.input.keys() or measurement.interval_seconds <= 0:
+        raise ValueError("input or interval_seconds says nothing")
+    for items, keys in (
+        (measurement.expectations, {"text", "found", "holds"}),
+        (measurement.steps, {"requests_per_second", "why", "errors", "intended.p50", "intended.p99"}),
+        ([measurement.limit] if measurement.limit is not None else [], {"last_good", "why"}),
+    ):
+        if any(keys - item.keys() for item in items):
+            raise ValueError("expectations, steps or limit lack something")
+    if measurement.cleaned_up is not None and "changes" not in measurement.cleaned_up:
+        raise ValueError("cleaned_up lacks changes")
+    if not math.isfinite(datetime.fromisoformat(measurement.started).timestamp()):
+        raise ValueError("started is no time")
 
 
 def write_log(path: Path, measurement: Measurement, started: float) -> None:

@@ -11,32 +11,63 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 
 from batcher.core.clock import Clock
 from batcher.core.secrets import Secrets
 from batcher.engine.session import Surroundings, real_surroundings
 from batcher.load.connection import Connections
-from batcher.load.flight import Watched
+from batcher.load.flight import Punctual
 from batcher.load.generator import Watch
 from batcher.settings import Settings
 from batcher.transport import Transport, Trust
 
 _SPIN_SECONDS = 0.0015
 """Timers of event loops have steps of a millisecond; the rest of the way the loop turns without sleeping."""
+_NOTHING_SECONDS = 0.00005
+"""A turn of the loop that takes longer has done something."""
 _SWITCH_SECONDS = 0.0005
 """So long the thread that writes the ledger may keep the interpreter from a reply; Python's own figure is 5 ms."""
 
 
-def load_surroundings(state_folder: Path | None) -> Surroundings:
+def load_surroundings(state_folder: Path | None, spinning: Spinning) -> Surroundings:
     """As those of any run, but for clock and transport. Call it within a running event loop."""
+
+    def connections(settings: Settings, secrets: Secrets) -> AbstractAsyncContextManager[Transport]:
+        target = settings.target
+        trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
+        return _Punctual(Connections(target.timeout_seconds, trust, secrets, time.monotonic), spinning)
+
     base = real_surroundings(state_folder)
     offset = base.clock.utc() - base.clock.now() + (base.clock.now() - time.monotonic())
-    return replace(base, clock=Clock(time.monotonic, lambda: time.monotonic() + offset), transport=_connections)
+    return replace(base, clock=Clock(time.monotonic, lambda: time.monotonic() + offset), transport=connections)
 
 
-def real_watch() -> Watch:
-    """The machine's clocks."""
-    return Watch(_until, time.process_time)
+class Spinning:
+    """Waits for the clock to some microseconds, and knows what that has cost."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        """Of processor, spent on nothing else."""
+
+    def __repr__(self) -> str:
+        return f"<Spinning {self.seconds:.3f} s>"
+
+    async def until(self, moment: float) -> None:
+        """Until a moment of the monotonic clock."""
+        while (left := moment - time.monotonic()) > 0:  # the clock is what is waited for
+            if left > _SPIN_SECONDS:
+                await anyio.sleep(left - _SPIN_SECONDS)
+                continue
+            before = time.thread_time()
+            await anyio.lowlevel.checkpoint()
+            used = time.thread_time() - before
+            if used < _NOTHING_SECONDS:
+                self.seconds += used
+
+    def watch(self) -> Watch:
+        """For a generator in this thread."""
+        return Watch(_SPIN_SECONDS, lambda: time.thread_time() - self.seconds)
 
 
 @contextmanager
@@ -53,23 +84,13 @@ def quietly() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-async def _until(moment: float) -> None:
-    while (left := moment - time.monotonic()) > 0:  # noqa: ASYNC110 — the clock is what is waited for
-        await anyio.sleep(max(0.0, left - _SPIN_SECONDS))
-
-
-class _Watched(AbstractAsyncContextManager[Transport]):
-    def __init__(self, connections: Connections) -> None:
+class _Punctual(AbstractAsyncContextManager[Transport]):
+    def __init__(self, connections: Connections, spinning: Spinning) -> None:
         self._connections = connections
+        self._spinning = spinning
 
     async def __aenter__(self) -> Transport:
-        return Watched(await self._connections.__aenter__(), time.monotonic)
+        return Punctual(await self._connections.__aenter__(), time.monotonic, self._spinning.until)
 
     async def __aexit__(self, *error: object) -> None:
         await self._connections.__aexit__(None, None, None)
-
-
-def _connections(settings: Settings, secrets: Secrets) -> AbstractAsyncContextManager[Transport]:
-    target = settings.target
-    trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
-    return _Watched(Connections(target.timeout_seconds, trust, secrets, time.monotonic))

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
 from batcher.core.report import Waited
-from batcher.load.flight import Exchange, Flight
+from batcher.delivery.delivery import Exchange
+from batcher.load.flight import Flight
 from batcher.load.latencies import Latencies
 from batcher.load.measurement import Interval
 
 LATE_SECONDS = 0.001
 """A request that leaves later than so after it was due is late."""
+REFUSED = "refused inside a 200"
 _SHORTEST = 0.25
 _MOST_INTERVALS = 240
+_LOOSE = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,31 @@ class Gauges:
 
 
 @dataclass(slots=True, eq=False)
+class _Filling:
+    """Latencies that come one by one; folded now and then, so that they stay few and no fold takes long."""
+
+    folded: Latencies = field(default_factory=Latencies)
+    loose: list[float] = field(default_factory=list)
+
+    def add(self, seconds: float) -> None:
+        self.loose.append(seconds)
+        if len(self.loose) == _LOOSE:
+            self.fold()
+
+    def fold(self) -> Latencies:
+        if self.loose:
+            self.folded, self.loose = Latencies.merged([self.folded, Latencies.of(self.loose)]), []
+        return self.folded
+
+
+@dataclass(slots=True, eq=False)
 class _Open:
     """The interval that is being filled."""
 
     counts: Counter[str] = field(default_factory=Counter)
     in_flight: int = 0
-    intended: list[float] = field(default_factory=list)
-    actual: list[float] = field(default_factory=list)
+    intended: _Filling = field(default_factory=_Filling)
+    actual: _Filling = field(default_factory=_Filling)
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +89,7 @@ class _Closed:
 
 
 class Recorder:
-    """Counts from `begin` (monotonic seconds) on; what was due before is warm-up and not counted."""
+    """Counts from `begin` (monotonic seconds) on; what belongs to the warm-up is not counted."""
 
     def __init__(self, begin: float, gauges: Callable[[], Gauges]) -> None:
         self.begin = begin
@@ -76,10 +97,12 @@ class Recorder:
         self.requests: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.server_seconds = 0.0
-        self.lags: list[Latencies] = []
         self.last = begin
         """When the last reply came."""
-        self._lags: list[float] = []
+        self.lags = _Filling()
+        self.intended = Latencies()
+        """Of all intervals that have ended."""
+        self.actual = Latencies()
         self._gauges = gauges
         self._before: Waited | None = None
         self._open = _Open()
@@ -87,47 +110,43 @@ class Recorder:
         self._ends = begin + self.length
 
     def __repr__(self) -> str:
-        return f"<Recorder {self.requests} in {len(self._closed)} intervals>"
+        return f"<Recorder {len(self._closed)} intervals of {self.length:g} s>"
 
-    def launched(self, flight: Flight, ready_after: float) -> None:
-        """An arrival was ready so many seconds after it could have been."""
-        if flight.due >= self.begin:
-            self._lags.append(ready_after)
-
-    def landed(self, flight: Flight, now: float, *, changes: int, refused: int) -> None:
-        """Everything of an arrival has its final word.
+    def ended(self, flight: Flight, now: float, *, changes: int, refused: int, is_whole: bool) -> None:
+        """Nobody cares for an arrival any more.
 
         Args:
             flight: The arrival.
             now: Monotonic seconds.
             changes: How many of its changes the target accepted.
             refused: How many of its exchanges brought a refusal inside a reply of success.
+            is_whole: Whether all of its changes have their final word; else the run ended first.
 
         """
-        if flight.due < self.begin:
+        if not flight.is_counted:
             return
         self._catch_up(now)
-        counts, first = self._open.counts, True
+        counts, intended = self._open.counts, flight.intended
         for exchange in flight.exchanges:
             self._count(exchange, counts)
-            if first and exchange.departed is not None:
-                counts["late"] += exchange.departed - flight.due > LATE_SECONDS
-                first = False
+        left = next((e.departed for e in flight.exchanges if e.departed is not None), None)
+        if flight.due is not None and left is not None:
+            counts["late"] += left - flight.due > LATE_SECONDS
+            self.lags.add(flight.lag)
         if refused:
             counts["ok"] -= refused
             counts["failed"] += refused
-            self.errors["refused inside a 200"] += refused
+            self.errors[REFUSED] += refused
         counts["changes"] += changes
-        if flight.exchanges:
-            self._open.intended.append(flight.exchanges[-1].ended - flight.due)
-            self.last = max(self.last, flight.exchanges[-1].ended)
+        if is_whole and flight.exchanges and intended is not None:
+            self._open.intended.add(flight.exchanges[-1].ended - intended)
 
     def dropped(self, due: float, now: float) -> None:
         """An arrival never left: it took at least as long as it has waited by now."""
         if due >= self.begin:
             self._catch_up(now)
             self._open.counts["dropped"] += 1
-            self._open.intended.append(now - due)
+            self._open.intended.add(now - due)
 
     def look(self, now: float) -> None:
         """Note how many are in flight; close intervals that have ended."""
@@ -137,27 +156,22 @@ class Recorder:
     def finish(self, now: float) -> list[Interval]:
         """No more; all intervals."""
         self._catch_up(now)
-        if self._open.counts or self._open.intended:
+        if self._open.counts or self._open.intended.fold().counts.size or not self._closed:
             self._close()
-        self.lags.append(Latencies.of(self._lags))
-        self._lags = []
         for closed in self._closed:
             self.requests.update(closed.counts)
         return [closed.as_interval() for closed in self._closed]
-
-    def latencies(self, name: str) -> Latencies:
-        """Of all intervals that have ended; `intended` or `actual`."""
-        return Latencies.merged(getattr(closed, name) for closed in self._closed)
 
     def _count(self, exchange: Exchange, counts: Counter[str]) -> None:
         if exchange.departed is None:
             self.errors[exchange.error] += 1
             return
+        self.last = max(self.last, exchange.ended)
         counts["sent"] += 1
         counts["bytes_sent"] += exchange.bytes_sent
         counts["bytes_received"] += exchange.bytes_received
         took = exchange.ended - exchange.departed
-        self._open.actual.append(took)
+        self._open.actual.add(took)
         self.server_seconds += took
         if exchange.status is not None and exchange.status < 400:  # noqa: PLR2004 — RFC 9110 §15.5
             counts["ok"] += 1
@@ -179,11 +193,10 @@ class Recorder:
         waited = {name: value - getattr(before, name) for name, value in asdict(gauges.waited).items()}
         self._before = replace(gauges.waited)
         most = max(ended.in_flight, gauges.in_flight)
-        intended, actual = Latencies.of(ended.intended), Latencies.of(ended.actual)
+        intended, actual = ended.intended.fold(), ended.actual.fold()
         self._closed.append(_Closed(ended.counts, most, gauges.limit, waited, intended, actual))
-        self.lags.append(Latencies.of(self._lags))
-        self._lags = []
+        self.intended = Latencies.merged([self.intended, intended])
+        self.actual = Latencies.merged([self.actual, actual])
         if len(self._closed) == _MOST_INTERVALS:
             self._closed = [a.followed_by(b) for a, b in zip(self._closed[::2], self._closed[1::2], strict=True)]
-            self.lags = [Latencies.merged(self.lags)]
             self.length *= 2

@@ -10,6 +10,7 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.model import Action, Columns, Ints, Keys, Position, Window
 
 _PROFILES, _FEWEST, _MOST = 400, 4, 12
+_MOST_USERS, _MOST_GROUPS, _LAST_ID = 1_000_000_000, 1_000_000, 2**53
 BAD_USERS = 100
 """Pairs that are meant to be refused name one of so many users after the last."""
 
@@ -37,8 +38,15 @@ class Synthetic:
             ConfigurationError: When it cannot.
 
         """
-        if self.users < 1 or self.groups < 1:
-            raise ConfigurationError("a load run needs at least one user and one group")
+        for name, value, least, most in (
+            ("--users", self.users, 1, _MOST_USERS),
+            ("--groups", self.groups, 1, _MOST_GROUPS),
+            ("--first-user", self.first_user, 0, _LAST_ID),
+            ("--first-group", self.first_group, 0, _LAST_ID),
+            ("--seed", self.seed, 0, _LAST_ID),
+        ):
+            if not least <= value <= most:
+                raise ConfigurationError(f"{name} {value} is out of range; it goes from {least} to {most:,}")
         for name, share in (("--remove-share", self.remove_share), ("--bad-share", self.bad_share)):
             if not 0 <= share <= 1:
                 raise ConfigurationError(f"{name} {share} is no share; write it as 10%")

@@ -102,6 +102,9 @@ class _Groups:
                 counter[key] += count
         if len(self.total) > _MOST_GROUPS:
             self.total = Counter(dict(self.total.most_common(_MOST_GROUPS // 2)))
+            for counter in (self.applied, self.bad):
+                for key in counter.keys() - self.total.keys():
+                    del counter[key]
 
     def listed(self) -> list[dict[str, Any]]:
         return [

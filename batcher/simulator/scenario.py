@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
@@ -20,6 +20,7 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.units import parse_rate
 from batcher.simulator.behaviour import Behaviour, Fault, Stage
 
+T = TypeVar("T")
 _TYPES = get_type_hints(Behaviour)
 
 
@@ -39,12 +40,14 @@ def scenario_of(table: Mapping[str, Any], base: Behaviour) -> Scenario:
 
     """
     content = dict(table)
-    later = content.pop("then", [])
+    later = _converted("then", content.pop("then", []), list[dict[str, Any]])
     first = current = _changed(base, content)
     stages = []
     for part in later:
         rest = dict(part)
-        seconds, requests = rest.pop("after_seconds", math.inf), rest.pop("after_requests", math.inf)
+        seconds, requests = (
+            _converted(name, rest.pop(name, math.inf), float) for name in ("after_seconds", "after_requests")
+        )
         if seconds == requests == math.inf:
             raise ConfigurationError("scenario: each `then` needs after_seconds or after_requests")
         current = _changed(current, rest)
@@ -71,14 +74,27 @@ def _changed(base: Behaviour, table: Mapping[str, Any]) -> Behaviour:
         if key not in _TYPES:
             near = difflib.get_close_matches(key, _TYPES, 1)
             raise ConfigurationError(f"scenario: unknown key {key}{f'; did you mean {near[0]}?' if near else ''}")
-        try:
-            if key == "limits":
-                rates = (parse_rate(text) for text in msgspec.convert(value, list[str]))
-                values[key] = tuple(rate for rate in rates if rate is not None)
-            elif key == "faults":
-                values[key] = tuple(Fault.parse(text) for text in msgspec.convert(value, list[str]))
-            else:
-                values[key] = msgspec.convert(value, _TYPES[key])
-        except msgspec.ValidationError as error:
-            raise ConfigurationError(f"scenario: {key}: {error}") from None
+        if key == "limits":
+            rates = (parse_rate(text) for text in _converted(key, value, list[str]))
+            values[key] = tuple(rate for rate in rates if rate is not None)
+        elif key == "faults":
+            values[key] = tuple(Fault.parse(text) for text in _converted(key, value, list[str]))
+        else:
+            values[key] = _converted(key, value, _TYPES[key])
     return replace(base, **values)
+
+
+def _converted(key: str, value: object, kind: type[T]) -> T:
+    """The value as it must be; numbers are finite and not negative, but for infinity as never.
+
+    Raises:
+        ConfigurationError: When it is something else.
+
+    """
+    try:
+        converted = msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"scenario: {key}: {error}") from None
+    if isinstance(converted, int | float) and not (converted >= 0 and (converted < math.inf or value == math.inf)):
+        raise ConfigurationError(f"scenario: {key} = {value}: a number from 0 on")
+    return converted

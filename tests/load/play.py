@@ -19,7 +19,7 @@ from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.session import Surroundings
 from batcher.load.bench import Looking, Wish, measure
-from batcher.load.flight import Watched
+from batcher.load.flight import Punctual
 from batcher.load.generator import Watch
 from batcher.load.measurement import Measurement
 from batcher.simulator.virtual_time import run_virtual
@@ -66,11 +66,11 @@ def play(
     async def main() -> Measurement:
         @asynccontextmanager
         async def transport(*_: object):
-            yield Watched(server, anyio.current_time)
+            yield Punctual(server, anyio.current_time, anyio.sleep_until)
 
         clock = Clock(anyio.current_time, lambda: EPOCH + anyio.current_time())
         surroundings = Surroundings(clock, lambda: 0.5, inline, transport)
-        watch = Watch(anyio.sleep_until, lambda: 0.0)
+        watch = Watch(0.0, lambda: 0.0)
         stopping = Stopping()
         async with anyio.create_task_group() as group:
             if stop is not None:

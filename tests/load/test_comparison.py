@@ -13,7 +13,10 @@ from play import Server, play
 
 from batcher.core.comparing import LEAST_STRETCHES, compare_means, compare_percentiles
 from batcher.core.errors import ConfigurationError
+from batcher.core.expectations import Expectation
+from batcher.core.verdict import Cause
 from batcher.load.comparison import compare
+from batcher.load.judging import judged
 from batcher.load.latencies import LONGEST, Latencies, Summary
 from batcher.load.measurement import Interval, merged, read_measurement, write_log, write_measurement
 
@@ -52,12 +55,40 @@ def test_two_runs_of_the_same_server_are_not_different(seed):
     assert median.change.low < median.change.change < median.change.high
 
 
-def test_more_errors_are_worse():
+def test_more_errors_are_worse_and_what_never_left_is_an_error():
     with TemporaryDirectory() as folder:
         bad = Server(status=lambda number: 503 if number % 50 == 7 else 204)
         failing = play(Path(folder), bad, arrivals="100/s for 20s")
     found = compare(measured(1.0, 0), failing, 0.05)
     assert [line.name for line in found.lines if line.is_worse][-1] == "errors"
+    assert not compare(failing, failing, 0.0).is_worse
+    fewer = [msgspec.structs.replace(part, dropped=part.dropped + 2) for part in played().intervals]
+    assert compare(played(), msgspec.structs.replace(played(), intervals=fewer), 0.05).lines[-1].is_worse
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_chance_in_the_errors_is_no_change(seed):
+    def failing(dice):
+        parts = [int(dice.binomial(25, 0.03)) for _ in range(40)]
+        return msgspec.structs.replace(
+            played(), intervals=[msgspec.structs.replace(played().intervals[0], ok=25 - n, failed=n) for n in parts]
+        )
+
+    dice = np.random.default_rng(seed)
+    assert not compare(failing(dice), failing(dice), 0.05).lines[-1].is_worse
+
+
+def test_a_run_that_measured_nothing_is_not_compared(tmp_path):
+    nothing = play(tmp_path, Server(), arrivals="10/s for 1s", warm_up=1.0, most=1, stop=at_once)
+    assert nothing.latency["intended"].count == 0
+    assert not any(item["holds"] for item in judged(nothing, [Expectation.parse("p99<9s")]))
+    for pair in ((nothing, played()), (played(), nothing)):
+        with pytest.raises(ConfigurationError, match="measured nothing"):
+            compare(*pair, 0.05)
+
+
+async def at_once(stopping):
+    stopping.stop(Cause.INTERRUPT, "SIGINT was received")
 
 
 def test_what_is_not_alike_or_too_short_is_said():
