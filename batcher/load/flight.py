@@ -20,11 +20,11 @@ class Flight:
 
     due: float | None
     free: float
-    """When there was somebody to care for it."""
+    """Until when there was no place for it, or no leave to send; infinity when there was none at its start."""
     is_counted: bool
     """Not part of the warm-up."""
-    ready: float | None = None
-    """When its first request could have left."""
+    released: float | None = None
+    """When its first request was let go, neither early nor held up by the target."""
     exchanges: list[Exchange] = field(default_factory=list)
 
     @property
@@ -36,10 +36,10 @@ class Flight:
 
     @property
     def lag(self) -> float:
-        """Seconds from when it could have been ready to when it was."""
-        if self.ready is None or self.due is None:
+        """Seconds by which it left too late although nothing was against it."""
+        if self.released is None or self.due is None:
             return 0.0
-        return max(0.0, self.ready - max(self.due, self.free))
+        return max(0.0, self.released - max(self.due, self.free))
 
 
 CURRENT: ContextVar[Flight] = ContextVar("flight")
@@ -64,10 +64,10 @@ class Punctual:
         flight = CURRENT.get(None)
 
         async def depart() -> None:
-            if flight is not None and flight.ready is None:
-                flight.ready = self._now()
+            if flight is not None and flight.released is None:
                 if flight.due is not None:
                     await self._until(flight.due)
+                flight.released = self._now()
             await turn()
 
         return await self._transport.exchange(request, depart)

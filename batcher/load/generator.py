@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from operator import attrgetter
@@ -13,7 +14,7 @@ import anyio
 
 from batcher.core.arrivals import Arrivals
 from batcher.core.errors import LedgerError
-from batcher.core.model import Batch, Status
+from batcher.core.model import Batch, Settlement, Status
 from batcher.core.report import Requests
 from batcher.core.verdict import Cause
 from batcher.delivery.delivery import Exchange
@@ -25,12 +26,16 @@ from batcher.engine.signal import Signal
 from batcher.load.flight import CURRENT, Flight
 from batcher.load.measurement import Interval
 from batcher.load.recorder import Gauges, Recorder
-from batcher.load.supply import Supply
+from batcher.load.supply import Ahead, Supply
 
 _OVERTIME_SECONDS = 5.0
 """Requests that are overdue at the end of the schedule may still leave for so long; then they are dropped."""
 _LOOK_SECONDS = 0.05
 _DRAIN_SECONDS = 10.0
+_MOST_WORDS = 10_000
+"""Final words that are kept until they are written down; those of a whole run of ordinary length."""
+_FAR_AHEAD, _NEAR_AHEAD = Ahead(20_000, 500_000), Ahead(1_000, 250_000)
+"""In a closed loop nobody knows how much will be sent, and little should be made in vain."""
 _PATIENCE_SECONDS = 30.0
 """After the end of the schedule; then what is still tried again is given up."""
 
@@ -96,6 +101,9 @@ class Generator:
         self._start = self._ends = 0.0
         self._stopped_at = math.inf
         self._launched = self._counted = self._flying = 0
+        self._full_until = -math.inf
+        """When the last place became free that was needed."""
+        self._words: list[Settlement] = []
         self._is_over = False
         self._choosing = anyio.Lock(fast_acquire=True)
         self._landed = Signal()
@@ -133,10 +141,11 @@ class Generator:
             wire=session.target.wire,
             next_id=self._next_id,
             in_order=self._plan.in_order,
+            ahead=_FAR_AHEAD if self._plan.arrivals is not None else _NEAR_AHEAD,
         )
         async with anyio.create_task_group() as around:
             around.start_soon(self.supply.run)
-            await self.supply.ready()
+            await self.supply.filled()
             self._begin(max(start, self._now()))
             await anyio.sleep(max(0.0, self._start - self._watch.lead - self._now()))
             cpu = self._watch.cpu()
@@ -151,6 +160,8 @@ class Generator:
                             working.start_soon(self._work, self.supply)
                 finally:
                     cpu, ended = self._watch.cpu() - cpu, self._now()
+                    with anyio.CancelScope(shield=True), suppress(Abandoned):
+                        await self._settle_all()
                     with anyio.CancelScope(shield=True):
                         await self._parts.books.close()
             around.cancel_scope.cancel()
@@ -200,11 +211,11 @@ class Generator:
         async with self._choosing:
             if self._plan.arrivals is None:
                 await self._place()
-            free = self._now()
-            due = self._due(free)
+            now = self._now()
+            due = self._due(now)
             if self._is_over or due > self._ends:
                 return None
-            await anyio.sleep(max(0.0, due - self._watch.lead - free))
+            await anyio.sleep(max(0.0, due - self._watch.lead - now))
             self._session.stopping.check()
             if self._now() > self._ends + _OVERTIME_SECONDS:
                 return None
@@ -212,9 +223,12 @@ class Generator:
             if batch is None:
                 self._is_over = True
                 return None
-            return self._launch(due, free), batch
+            return self._launch(due), batch
 
-    def _launch(self, due: float, free: float) -> Flight:
+    def _launch(self, due: float) -> Flight:
+        turnstile = self._parts.turnstile
+        is_free = self._flying < turnstile.limit.limit and not turnstile.pacer.is_limited and not turnstile.waiting
+        free = self._full_until if is_free else math.inf
         is_counted = due >= self.recorder.begin
         if is_counted and self._before is None:
             self._before = replace(self._parts.courier.requests)
@@ -253,16 +267,29 @@ class Generator:
                     return
                 for word in (*delivered.settled, *(refusal.settlement for refusal in delivered.refused)):
                     accepted += int((word.status <= Status.UNCHANGED).sum())
-                    await self._parts.books.settle(word)
+                    await self._settle(word)
                 waiting += [
                     Batch(self._next_id(), current.window, ops, current.user, current.group, delivered.history)
                     for ops in reversed(delivered.pieces)
                 ]
             is_whole = True
         finally:
+            if self._flying >= self._parts.turnstile.limit.limit:
+                self._full_until = self._now()
             self._flying -= 1
             self._landed.wake()
             self.recorder.ended(flight, self._now(), changes=accepted, refused=refused, is_whole=is_whole)
+
+    async def _settle(self, word: Settlement) -> None:
+        """Keep it for later, where that may be: the ledger's thread and the clock would be in each other's way."""
+        self._words.append(word)
+        if self._plan.in_order or len(self._words) >= _MOST_WORDS:
+            await self._settle_all()
+
+    async def _settle_all(self) -> None:
+        words, self._words = self._words, []
+        for word in words:
+            await self._parts.books.settle(word)
 
     def _drop_the_rest(self, now: float) -> None:
         """What was due and never left is not forgotten: it would have been the slowest."""

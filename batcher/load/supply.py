@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 
 from batcher.core.errors import InputError, LedgerError
@@ -21,7 +22,6 @@ from batcher.load.synthetic import Synthetic
 from batcher.source.windows import WINDOW_ROWS
 
 _FIRST_BATCHES, _MOST_BATCHES = 16, 512
-_WINDOWS_AHEAD = 2
 
 
 async def synthetic_windows(
@@ -36,6 +36,14 @@ async def synthetic_windows(
         yield Work(changes.window(number, first_row, rows, part))
         number, first_row = number + 1, first_row + rows
         count = min(2 * count, _MOST_BATCHES)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """How much is made before it is needed: until there are so many batches, or so many changes in them."""
+
+    batches: int
+    changes: int
 
 
 class Supply:
@@ -56,6 +64,7 @@ class Supply:
         wire: Wire,
         next_id: Callable[[], int],
         in_order: bool,
+        ahead: Ahead,
     ) -> None:
         self.is_over = False
         self.settled = Signal()
@@ -68,8 +77,11 @@ class Supply:
         self._wire = wire
         self._next_id = next_id
         self._in_order = in_order
+        self._ahead = ahead
         self.made = 0
         """Batches so far."""
+        self._waiting_batches = self._waiting_changes = 0
+        self._is_filled = False
         self._ready: deque[list[Batch]] = deque()
         self._changed = Signal()
 
@@ -82,7 +94,9 @@ class Supply:
             async with aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
                 async for work in works:
                     await self._prepare(work)
-                    while len(self._ready) >= _WINDOWS_AHEAD:
+                    while self._is_full():
+                        self._is_filled = True
+                        self._changed.wake()
                         await self._changed.wait()
         except InputError as error:
             self._stopping.stop(Cause.INPUT, str(error))
@@ -91,19 +105,23 @@ class Supply:
         self.is_over = True
         self._changed.wake()
 
-    async def ready(self) -> None:
-        """Until there is something to send, or nothing more to come."""
-        while not self._ready and not self.is_over:
+    async def filled(self) -> None:
+        """Until as much is there as is made ahead, or nothing more comes."""
+        while not self._is_filled and not self.is_over:
             await self._changed.wait()
 
     async def next(self) -> Batch | None:
         """The next batch; None when there are no more."""
-        await self.ready()
+        while not self._ready and not self.is_over:
+            await self._changed.wait()
         if not self._ready:
             return None
         batch = self._ready[0].pop()
+        self._waiting_batches -= 1
+        self._waiting_changes -= len(batch)
         if not self._ready[0]:
             self._ready.popleft()
+        if not self._is_full():
             self._changed.wake()
         return batch
 
@@ -116,9 +134,15 @@ class Supply:
             lambda: batches(intake.window, intake.rows, self._limits, self._wire, OrderBy.PAIR, self._next_id)
         )
         self.made += len(made)
+        self._waiting_batches += len(made)
+        self._waiting_changes += sum(map(len, made))
         if made:
             self._ready.append(made[::-1])
             self._changed.wake()
+
+    def _is_full(self) -> bool:
+        ahead = self._ahead
+        return self._waiting_batches >= ahead.batches or self._waiting_changes >= ahead.changes
 
     def _clashes(self, intake: Intake) -> bool:
         return any(len(common(intake.window.lanes, window.lanes)) for window in self._books.open.values())
