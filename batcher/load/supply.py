@@ -95,8 +95,7 @@ class Supply:
                 async for work in works:
                     await self._prepare(work)
                     while self._is_full():
-                        self._is_filled = True
-                        self._changed.wake()
+                        self._say_filled()
                         await self._changed.wait()
         except InputError as error:
             self._stopping.stop(Cause.INPUT, str(error))
@@ -128,6 +127,7 @@ class Supply:
     async def _prepare(self, work: Work) -> None:
         intake = await self._executor(partial(take_in, work, OrderBy.PAIR))
         while self._in_order and self._clashes(intake):
+            self._say_filled()
             await self.settled.wait()
         await self._books.open_window(intake.window, is_new=True)
         made = await self._executor(
@@ -139,6 +139,10 @@ class Supply:
         if made:
             self._ready.append(made[::-1])
             self._changed.wake()
+
+    def _say_filled(self) -> None:
+        self._is_filled = True
+        self._changed.wake()
 
     def _is_full(self) -> bool:
         ahead = self._ahead
