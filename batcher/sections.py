@@ -155,5 +155,6 @@ class JobSettings(Section, frozen=True):
     log_file: str = ""
     metrics_file: str = ""
     metrics_port: int = 0
+    traces: bool = False
     run_after: str = ""
     keep: int = 0

@@ -115,10 +115,19 @@ def _locust(sample: Path, processes: int) -> Callable[[str], float | None]:
             check=False,
             timeout=60,
         )
-        (told,) = json.loads(done.stdout)
+        # Each of its processes prints a list; only the one that speaks for all has anything in it.
+        (told,) = [entry for line in _lists(done.stdout.decode()) for entry in line]
         return told["num_requests"] / (told["last_request_timestamp"] - told["start_time"])
 
     return run
+
+
+def _lists(text: str) -> Iterator[list[Figures]]:
+    decoder = json.JSONDecoder()
+    while text := text.strip():
+        content, end = decoder.raw_decode(text)
+        text = text[end:]
+        yield content
 
 
 def agreement(folder: Path) -> Iterator[tuple[str, Figures]]:

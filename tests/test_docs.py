@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -149,6 +150,22 @@ def test_the_guide_names_every_key_of_the_json():
     for kind in (Measurement, Generator, Summary):
         for name in kind.__struct_fields__:
             assert f"`{name}`" in described, name
+
+
+def test_the_dashboard_shows_what_there_is(bash):
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text("utf-8"))
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"\bbatcher_[a-z_]+", target["expr"])
+    }
+    assert bash("batcher apply changes.csv --simulate --metrics-file batcher.prom").returncode == 0
+    known = set(re.findall(r"^(batcher_\w+)", bash.shell.read("batcher.prom").decode(), re.MULTILINE))
+    served = (ROOT / "batcher" / "cli" / "metrics_port.py").read_text("utf-8")
+    known |= set(re.findall(r'"(batcher_\w+)"', served))
+    suffixes = ("", "_total", "_bucket")
+    assert all(any(name.removesuffix(suffix) in known for suffix in suffixes) for name in asked), asked - known
 
 
 def test_the_library_example(bash):

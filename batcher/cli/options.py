@@ -135,6 +135,7 @@ unattended = together(
     click.option(
         "--metrics-port", type=click.IntRange(1, 65535), metavar="N", help="Serve them meanwhile, on 127.0.0.1."
     ),
+    click.option("--traces", is_flag=True, help="Spans for OpenTelemetry, to where OTEL_EXPORTER_OTLP_ENDPOINT says."),
     click.option("--run-after", metavar="COMMAND", help="Run at the end, with the summary on its standard input."),
 )
 plan_file = click.option("--plan", type=FILE, metavar="FILE", help="Refuse if anything has changed since this plan.")
@@ -181,6 +182,7 @@ _KEYS = {
     "log_file": "job.log_file",
     "metrics_file": "job.metrics_file",
     "metrics_port": "job.metrics_port",
+    "traces": "job.traces",
     "run_after": "job.run_after",
     "keep": "job.keep",
     "max_wait": "retry.max_wait",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from batcher.sections import JobSettings
 
 if TYPE_CHECKING:
     from batcher.cli.metrics_port import Exporter
+    from batcher.cli.tracing import Tracing
 
 _LONGEST_AFTER = 60.0
 """Seconds. A mail program that hangs must not hold up tomorrow's run."""
@@ -43,6 +44,7 @@ class Job:
     command: str
     log: LogFile | None = None
     exporter: Exporter | None = field(default=None, init=False)
+    tracing: Tracing | None = field(default=None, init=False)
     report: Report | None = field(default=None, init=False)
 
     def run(self, work: Callable[[Job], int]) -> int:
@@ -57,7 +59,7 @@ class Job:
             logger.addHandler(self.log)
             logger.setLevel(min(logger.level, logging.INFO))
         try:
-            with self._exporting():
+            with self._watched():
                 code = work(self)
         except Exception as error:
             known = first_of(error, BatcherError)
@@ -72,17 +74,22 @@ class Job:
 
     def observers(self) -> list[Observer]:
         """Who looks on meanwhile."""
-        return [part.observer() for part in (self.log, self.exporter) if part is not None]
+        return [part.observer() for part in (self.log, self.exporter, self.tracing) if part is not None]
 
     @contextmanager
-    def _exporting(self) -> Iterator[None]:
-        if not self.settings.metrics_port:
-            yield
-            return
-        from batcher.cli.metrics_port import Exporter
+    def _watched(self) -> Iterator[None]:
+        """Whoever fetches figures or is sent spans, while the body runs."""
+        with ExitStack() as stack:
+            if self.settings.metrics_port:
+                from batcher.cli.metrics_port import Exporter
 
-        self.exporter = Exporter()
-        with self.exporter.served(self.settings.metrics_port):
+                self.exporter = Exporter()
+                stack.enter_context(self.exporter.served(self.settings.metrics_port))
+            if self.settings.traces:
+                from batcher.cli.tracing import Tracing
+
+                self.tracing = Tracing(self.command)
+                stack.enter_context(self.tracing.recorded())
             yield
 
     def _end(self, code: int, reason: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from batcher.core.model import Batch, Settlement
-from batcher.delivery.delivery import Exchange
+from batcher.delivery.delivery import Delivered, Exchange
 from batcher.engine.books import OpenWindow
 
 if TYPE_CHECKING:
@@ -22,25 +22,17 @@ class Observer:
     opened: Callable[[OpenWindow], None] = lambda _: None
     settled: Callable[[OpenWindow, Settlement], None] = lambda *_: None
     exchanged: Callable[[Batch, Exchange], None] = lambda *_: None
+    delivered: Callable[[Batch, Delivered], None] = lambda *_: None
 
 
 def together(observers: Sequence[Observer]) -> Observer:
     """Several as one."""
+    return Observer(*(_each([getattr(observer, field.name) for observer in observers]) for field in fields(Observer)))
 
-    def started(session: Session) -> None:
-        for observer in observers:
-            observer.started(session)
 
-    def opened(window: OpenWindow) -> None:
-        for observer in observers:
-            observer.opened(window)
+def _each(callbacks: Sequence[Callable[..., None]]) -> Callable[..., None]:
+    def call(*arguments: object) -> None:
+        for callback in callbacks:
+            callback(*arguments)
 
-    def settled(window: OpenWindow, settlement: Settlement) -> None:
-        for observer in observers:
-            observer.settled(window, settlement)
-
-    def exchanged(batch: Batch, exchange: Exchange) -> None:
-        for observer in observers:
-            observer.exchanged(batch, exchange)
-
-    return Observer(started, opened, settled, exchanged)
+    return call

@@ -20,6 +20,7 @@ from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.core.wire import Wire
 from batcher.delivery.courier import Courier
+from batcher.delivery.delivery import Delivered
 from batcher.delivery.stopping import Abandoned, Stopping
 from batcher.delivery.turnstile import Turnstile
 from batcher.engine.admission import Admission, Turns
@@ -60,10 +61,12 @@ class Run:
         budget: Budget,
         request_seconds: float,
         opened: Callable[[OpenWindow], None] = lambda _: None,
+        delivered: Callable[[Batch, Delivered], None] = lambda *_: None,
         turns: Turns = Turns(),  # noqa: B008 — frozen
     ) -> None:
         self._books = books
         self._courier = courier
+        self._delivered = delivered
         self._schedule = schedule
         self._blame = blame
         self._turnstile = turnstile
@@ -138,6 +141,7 @@ class Run:
             except Abandoned:
                 self._schedule.done(batch)
             else:
+                self._delivered(batch, delivered)
                 await self._digest.take(batch, delivered)
             self._changed.wake()
 

@@ -192,6 +192,7 @@ class Session:
                 budget=self._budget(),
                 request_seconds=self.settings.target.timeout_seconds,
                 opened=observer.opened,
+                delivered=observer.delivered,
                 turns=turns,
             )
             self.run = run

@@ -1,4 +1,7 @@
-"""The same request again and again, in a closed loop, with locust's faster client: BODY=file locust -f locustfile.py"""
+"""The same request again and again, in a closed loop, with locust's faster client.
+
+BODY=file locust -f locustfile.py
+"""
 
 from __future__ import annotations
 

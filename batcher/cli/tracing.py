@@ -1,0 +1,98 @@
+"""Spans for OpenTelemetry: one per run, one per delivery within it, its tries as events.
+
+Where they go is told by the standard's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, …). They hold
+counts and statuses, and neither users nor groups nor what a target has said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.model import Batch
+from batcher.delivery.delivery import Delivered, Exchange
+from batcher.engine.observing import Observer
+from batcher.engine.session import Session
+
+try:
+    from opentelemetry.context import Context
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
+except ImportError:
+    raise ConfigurationError("--traces needs OpenTelemetry: pip install 'batcher[otel]'") from None
+
+_NANO = 1_000_000_000
+
+
+class Tracing:
+    """Looks at a run and tells a tracer of it."""
+
+    def __init__(self, command: str, processor: SpanProcessor | None = None) -> None:
+        self._provider = TracerProvider(resource=Resource.create({"service.name": "batcher"}))
+        self._provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("batcher")
+        self._command = command
+        self._exchanges: dict[int, list[Exchange]] = {}
+        self._session: Session | None = None
+        self._run: Span | None = None
+        self._context: Context | None = None
+
+    def __repr__(self) -> str:
+        return f"<Tracing of {self._session!r}>"
+
+    def observer(self) -> Observer:
+        """To be told what happens."""
+        return Observer(started=self._started, exchanged=self._exchanged, delivered=self._delivered)
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """End the run's span with the body, and send what has not been sent."""
+        try:
+            yield
+        finally:
+            if self._run is not None:
+                self._run.end()
+            self._provider.shutdown()
+
+    def _started(self, session: Session) -> None:
+        self._session = session
+        known = {"batcher.run": session.ledger.run, "batcher.target": session.target.name}
+        self._run = self._tracer.start_span(f"batcher {self._command}", attributes=known)
+        self._context = set_span_in_context(self._run)
+
+    def _exchanged(self, batch: Batch, exchange: Exchange) -> None:
+        self._exchanges.setdefault(batch.id, []).append(exchange)
+
+    def _delivered(self, batch: Batch, delivered: Delivered) -> None:
+        exchanges = self._exchanges.pop(batch.id, [])
+        if not exchanges:
+            return
+        first = exchanges[0].ended if exchanges[0].departed is None else exchanges[0].departed
+        known: dict[str, str | int] = {"batcher.batch": batch.id, "batcher.changes": len(batch)}
+        known["batcher.outcome"] = _outcome(delivered)
+        span = self._tracer.start_span("deliver", self._context, attributes=known, start_time=self._utc(first))
+        for exchange in exchanges:
+            took = 0.0 if exchange.departed is None else exchange.ended - exchange.departed
+            seen: dict[str, str | float] = {"http.response.status_code": exchange.status or 0, "batcher.seconds": took}
+            if exchange.error:
+                seen["error.type"] = exchange.error
+            span.add_event("attempt", seen, self._utc(exchange.ended))
+        if not delivered.accepted:
+            span.set_status(Status(StatusCode.ERROR, _outcome(delivered)))
+        span.end(self._utc(exchanges[-1].ended))
+
+    def _utc(self, moment: float) -> int:
+        clock = self._session.surroundings.clock if self._session else None
+        return int((moment + (clock.utc() - clock.now() if clock else 0.0)) * _NANO)
+
+
+def _outcome(delivered: Delivered) -> str:
+    if delivered.stop is not None:
+        return "stopped"
+    if delivered.accepted:
+        return "accepted, in part" if delivered.pieces else "accepted"
+    return "split" if delivered.pieces else "refused" if delivered.was_refused else "unknown"
