@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -92,6 +92,17 @@ class Books:
             self.tally[Status.PENDING] += len(window.window.columns) - rejects
         if window.unsettled:
             self.open[window.window.id] = window
+
+    async def forget(self, windows: Sequence[OpenWindow]) -> None:
+        """Take back the last windows that were opened, of which nothing was sent."""
+        if not windows:
+            return
+        first = min(window.window.id for window in windows)
+        async with self._one_writer:
+            await self._executor(lambda: self._ledger.forget_windows(first))
+        for window in windows:
+            self.tally[Status.PENDING] -= len(window.window.columns)
+            del self.open[window.window.id]
 
     async def settle(self, settlement: Settlement) -> None:
         """Queue a final word; waits while the disk is behind.

@@ -193,6 +193,12 @@ class LedgerWriter:
             self._count(Status.REJECTED, len(columns.rejects))
             self._mark_ended(window.ended)
 
+    def forget_windows(self, first: int) -> None:
+        """Take back this window and all after it, of which nothing was sent and no line was invalid."""
+        with self._transaction():
+            for table, key in (("window", "id"), ("unsettled", "window")):
+                self._connection.execute(f"DELETE FROM {table} WHERE {key} >= ?", (first,))  # noqa: S608 — names of our own
+
     def mark_ended(self, ended: Sequence[Position]) -> None:
         """Record that these sources were read to their end."""
         with self._transaction():

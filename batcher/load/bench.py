@@ -26,10 +26,11 @@ from batcher.engine.session import Session, Surroundings, check_credentials
 from batcher.engine.summary import LOAD
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
-from batcher.load.generator import Finding, Generator, Plan, Watch
+from batcher.load.generator import Generator
 from batcher.load.latencies import Latencies, Summary
 from batcher.load.measurement import Generator as GeneratorFacts
 from batcher.load.measurement import Measurement, rates
+from batcher.load.plan import Finding, Plan, Watch
 from batcher.load.supply import synthetic_windows
 from batcher.load.synthetic import Synthetic
 from batcher.settings import Settings

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from operator import attrgetter
 
 import anyio
 
-from batcher.core.arrivals import Arrivals
 from batcher.core.errors import LedgerError
 from batcher.core.model import Batch, Settlement, Status
 from batcher.core.report import Requests
@@ -24,7 +22,7 @@ from batcher.engine.feed import Work
 from batcher.engine.session import Parts, Session
 from batcher.engine.signal import Signal
 from batcher.load.flight import CURRENT, Flight
-from batcher.load.measurement import Interval
+from batcher.load.plan import Finding, Plan, Watch
 from batcher.load.recorder import Gauges, Recorder
 from batcher.load.supply import Ahead, Supply
 
@@ -32,60 +30,11 @@ _OVERTIME_SECONDS = 5.0
 """Requests that are overdue at the end of the schedule may still leave for so long; then they are dropped."""
 _LOOK_SECONDS = 0.05
 _DRAIN_SECONDS = 10.0
-_MOST_WORDS = 10_000
+_MOST_WORDS = 50_000
 """Final words that are kept until they are written down; those of a whole run of ordinary length."""
-_FAR_AHEAD, _NEAR_AHEAD = Ahead(20_000, 500_000), Ahead(1_000, 250_000)
-"""In a closed loop nobody knows how much will be sent, and little should be made in vain."""
+_AHEAD = Ahead(20_000, 500_000)
 _PATIENCE_SECONDS = 30.0
 """After the end of the schedule; then what is still tried again is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Time as a generator needs it."""
-
-    lead: float
-    """So many seconds before it is due a request is made ready."""
-    cpu: Callable[[], float]
-    """Seconds of processor that the generator has used, waiting for the clock left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """When to send. Without arrivals it is a closed loop: as much as the places allow, each as soon as one is free."""
-
-    arrivals: Arrivals | None
-    """The warm-up included."""
-    most: float = math.inf
-    """Requests, the warm-up's left out."""
-    seconds: float = math.inf
-    """How long a closed loop lasts, the warm-up left out."""
-    warm_up: float = 0.0
-    in_order: bool = False
-    """Whether no window is sent before everything before it is settled."""
-
-    @property
-    def planned(self) -> float:
-        """Requests of an open loop, the warm-up's included."""
-        if self.arrivals is None:
-            return math.inf
-        if self.most == math.inf:
-            return len(self.arrivals)
-        warming = bisect_left(range(len(self.arrivals)), self.warm_up, key=self.arrivals.due)
-        return min(len(self.arrivals), warming + self.most)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Finding:
-    """What a generator saw."""
-
-    recorder: Recorder
-    intervals: list[Interval]
-    requests: Requests
-    seconds: float
-    cpu_share: float
-    lag: float
-    """Seconds within which 99 % of the requests were ready after they were due and somebody was free."""
 
 
 class Generator:
@@ -141,10 +90,11 @@ class Generator:
             wire=session.target.wire,
             next_id=self._next_id,
             in_order=self._plan.in_order,
-            ahead=_FAR_AHEAD if self._plan.arrivals is not None else _NEAR_AHEAD,
+            ahead=_AHEAD,
         )
         async with anyio.create_task_group() as around:
-            around.start_soon(self.supply.run)
+            making = anyio.CancelScope()
+            around.start_soon(self._make, self.supply, making)
             await self.supply.filled()
             self._begin(max(start, self._now()))
             await anyio.sleep(max(0.0, self._start - self._watch.lead - self._now()))
@@ -160,8 +110,9 @@ class Generator:
                             working.start_soon(self._work, self.supply)
                 finally:
                     cpu, ended = self._watch.cpu() - cpu, self._now()
-                    with anyio.CancelScope(shield=True), suppress(Abandoned):
+                    with anyio.CancelScope(shield=True), suppress(Abandoned, LedgerError):
                         await self._settle_all()
+                        await self._forget_what_is_left(making)
                     with anyio.CancelScope(shield=True):
                         await self._parts.books.close()
             around.cancel_scope.cancel()
@@ -290,6 +241,16 @@ class Generator:
         words, self._words = self._words, []
         for word in words:
             await self._parts.books.settle(word)
+
+    async def _make(self, supply: Supply, scope: anyio.CancelScope) -> None:
+        with scope:
+            await supply.run()
+
+    async def _forget_what_is_left(self, making: anyio.CancelScope) -> None:
+        """What was made in vain and is in the ledger; a file's changes stay there as pending."""
+        making.cancel()
+        if self.supply is not None and not self._plan.in_order:
+            await self._parts.books.forget(self.supply.unbegun())
 
     def _drop_the_rest(self, now: float) -> None:
         """What was due and never left is not forgotten: it would have been the slowest."""

@@ -18,7 +18,7 @@ from batcher.core.secrets import Secrets
 from batcher.engine.session import Surroundings, real_surroundings
 from batcher.load.connection import Connections
 from batcher.load.flight import Punctual
-from batcher.load.generator import Watch
+from batcher.load.plan import Watch
 from batcher.settings import Settings
 from batcher.transport import Transport, Trust
 

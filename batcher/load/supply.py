@@ -14,7 +14,7 @@ from batcher.core.model import Batch, Limits
 from batcher.core.verdict import Cause
 from batcher.core.wire import Wire
 from batcher.delivery.stopping import Stopping
-from batcher.engine.books import Books, Executor
+from batcher.engine.books import Books, Executor, OpenWindow
 from batcher.engine.feed import Work
 from batcher.engine.intake import Intake, batches, take_in
 from batcher.engine.signal import Signal
@@ -44,6 +44,15 @@ class Ahead:
 
     batches: int
     changes: int
+
+
+@dataclass(slots=True, eq=False)
+class _Made:
+    """A window and its batches, the last first."""
+
+    window: OpenWindow
+    batches: list[Batch]
+    is_begun: bool = False
 
 
 class Supply:
@@ -82,11 +91,11 @@ class Supply:
         """Batches so far."""
         self._waiting_batches = self._waiting_changes = 0
         self._is_filled = False
-        self._ready: deque[list[Batch]] = deque()
+        self._ready: deque[_Made] = deque()
         self._changed = Signal()
 
     def __repr__(self) -> str:
-        return f"<Supply {sum(map(len, self._ready))} batches ready>"
+        return f"<Supply {self._waiting_batches} batches ready>"
 
     async def run(self) -> None:
         """Prepare until there is nothing more."""
@@ -115,14 +124,20 @@ class Supply:
             await self._changed.wait()
         if not self._ready:
             return None
-        batch = self._ready[0].pop()
+        first = self._ready[0]
+        first.is_begun = True
+        batch = first.batches.pop()
         self._waiting_batches -= 1
         self._waiting_changes -= len(batch)
-        if not self._ready[0]:
+        if not first.batches:
             self._ready.popleft()
         if not self._is_full():
             self._changed.wake()
         return batch
+
+    def unbegun(self) -> list[OpenWindow]:
+        """The windows of which nothing was given out, now that nothing more will be."""
+        return [made.window for made in self._ready if not made.is_begun]
 
     async def _prepare(self, work: Work) -> None:
         intake = await self._executor(partial(take_in, work, OrderBy.PAIR))
@@ -137,7 +152,7 @@ class Supply:
         self._waiting_batches += len(made)
         self._waiting_changes += sum(map(len, made))
         if made:
-            self._ready.append(made[::-1])
+            self._ready.append(_Made(intake.window, made[::-1]))
             self._changed.wake()
 
     def _say_filled(self) -> None:

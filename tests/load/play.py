@@ -20,8 +20,8 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.session import Surroundings
 from batcher.load.bench import Looking, Wish, measure
 from batcher.load.flight import Punctual
-from batcher.load.generator import Watch
 from batcher.load.measurement import Measurement
+from batcher.load.plan import Watch
 from batcher.simulator.virtual_time import run_virtual
 
 
