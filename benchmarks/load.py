@@ -2,7 +2,7 @@
 
     python benchmarks/load.py [--only TEXT] [--repetitions 20] [--json FILE]
 
-k6 and locust are looked for on the PATH, autocannon too; who is not installed is reported as absent.
+k6 and locust are looked for on the PATH; who is not installed is reported as absent.
 """
 
 from __future__ import annotations
@@ -142,7 +142,6 @@ def agreement(folder: Path) -> Iterator[tuple[str, Figures]]:
                 flags = ("--arrivals", f"{rate}/s", "--duration", "8s", "--changes-per-request", "10")
                 told = {"batcher": load(folder, url, *flags)["latency"]["intended"]["percentiles"]}
                 told["wrk2's way"] = _wrk2(url, sample, rate)
-                told |= _autocannon(url, sample, rate)
                 for name, percentiles in told.items():
                     for percent in ("p50", "p90", "p99"):
                         found.setdefault(f"{name} {percent}", []).append(percentiles[percent])
@@ -156,16 +155,6 @@ def _wrk2(url: str, sample: Path, rate: int) -> Figures:
         [sys.executable, script, url, str(sample), str(rate), "8"], capture_output=True, check=True, timeout=60
     )
     return json.loads(done.stdout)
-
-
-def _autocannon(url: str, sample: Path, rate: int) -> dict[str, Figures]:
-    if not (program := shutil.which("autocannon")):
-        return {}
-    address = f"{url}/oserve/v1/miniapp/group/membership/"
-    flags = ["-j", "-n", "-m", "PATCH", "-c", str(PLACES), "-d", "8", "-R", str(rate), "-i", str(sample), address]
-    done = subprocess.run([program, *flags], capture_output=True, check=True, timeout=60)
-    told = json.loads(done.stdout)["latency"]
-    return {"autocannon": {name: told[name] for name in ("p50", "p90", "p99")}}
 
 
 def comparisons(folder: Path, repetitions: int) -> Iterator[tuple[str, Figures]]:

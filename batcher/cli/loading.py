@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ _PLACES = 256
 """In an open loop; a target that is slower than the schedule must be able to get behind."""
 _MOST_PLACES = 10_000
 _DIFFERENT = 8
+_SYNTHETIC = tuple(field.name for field in fields(Synthetic))
 _LIMIT = ("p99<=500ms", "errors<=0.1%")
 """What a limit is, unless something else is expected."""
 
@@ -107,18 +108,8 @@ class Order:
             UsageError: When they make no sense, alone or together.
 
         """
-        names = (
-            "users",
-            "groups",
-            "first_user",
-            "first_group",
-            "skew",
-            "remove_share",
-            "bad_share",
-            "profiles",
-            "seed",
-        )
-        given = {name: value for name in names if (value := flags.pop(name)) not in {None, False}}
+        every = {name: flags.pop(name) for name in _SYNTHETIC}
+        given = {name: value for name, value in every.items() if value is not None and value is not False}
         for name in ("remove_share", "bad_share"):
             if name in given:
                 given[name] = parse_share(given[name]) or 0.0

@@ -30,8 +30,8 @@ _OVERTIME_SECONDS = 5.0
 """Requests that are overdue at the end of the schedule may still leave for so long; then they are dropped."""
 _LOOK_SECONDS = 0.05
 _DRAIN_SECONDS = 10.0
-_MOST_WORDS = 50_000
-"""Final words that are kept until they are written down; those of a whole run of ordinary length."""
+_MOST_WORDS, _MOST_ROWS = 50_000, 2_000_000
+"""Final words, and changes in them, that are kept until they are written down: those of a run of ordinary length."""
 _AHEAD = Ahead(20_000, 500_000)
 _PATIENCE_SECONDS = 30.0
 """After the end of the schedule; then what is still tried again is given up."""
@@ -53,6 +53,8 @@ class Generator:
         self._full_until = -math.inf
         """When the last place became free that was needed."""
         self._words: list[Settlement] = []
+        self._rows = 0
+        """In those."""
         self._is_over = False
         self._choosing = anyio.Lock(fast_acquire=True)
         self._landed = Signal()
@@ -166,12 +168,12 @@ class Generator:
             due = self._due(now)
             if self._is_over or due > self._ends:
                 return None
-            await anyio.sleep(max(0.0, due - self._watch.lead - now))
-            self._session.stopping.check()
+            await self._session.stopping.pause(max(0.0, due - self._watch.lead - now))
             if self._now() > self._ends + _OVERTIME_SECONDS:
                 return None
             batch = await supply.next()
             if batch is None:
+                self._session.stopping.check()
                 self._is_over = True
                 return None
             return self._launch(due), batch
@@ -234,11 +236,12 @@ class Generator:
     async def _settle(self, word: Settlement) -> None:
         """Keep it for later, where that may be: the ledger's thread and the clock would be in each other's way."""
         self._words.append(word)
-        if self._plan.in_order or len(self._words) >= _MOST_WORDS:
+        self._rows += len(word.rows)
+        if self._plan.in_order or len(self._words) >= _MOST_WORDS or self._rows >= _MOST_ROWS:
             await self._settle_all()
 
     async def _settle_all(self) -> None:
-        words, self._words = self._words, []
+        words, self._words, self._rows = self._words, [], 0
         for word in words:
             await self._parts.books.settle(word)
 
@@ -281,6 +284,8 @@ class Generator:
         await self._session.stopping.wait()
         self._stopped_at = self._now()
         self._landed.wake()
+        if self.supply is not None:
+            self.supply.end()
         await anyio.sleep(_DRAIN_SECONDS)
         scope.cancel()
 

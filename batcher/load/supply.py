@@ -110,8 +110,7 @@ class Supply:
             self._stopping.stop(Cause.INPUT, str(error))
         except LedgerError as error:
             self._stopping.stop(Cause.LEDGER, str(error))
-        self.is_over = True
-        self._changed.wake()
+        self.end()
 
     async def filled(self) -> None:
         """Until as much is there as is made ahead, or nothing more comes."""
@@ -134,6 +133,11 @@ class Supply:
         if not self._is_full():
             self._changed.wake()
         return batch
+
+    def end(self) -> None:
+        """Nothing more is wanted."""
+        self.is_over = True
+        self._changed.wake()
 
     def unbegun(self) -> list[OpenWindow]:
         """The windows of which nothing was given out, now that nothing more will be."""

@@ -11,7 +11,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from shell import state_of
 
@@ -217,8 +220,7 @@ def test_the_report_says_what_results_say(shell):
         counted = {}
         for row in rows:
             counted[row["status"]] = counted.get(row["status"], 0) + 1
-        shown = re.findall(r'aria-hidden="true"></span>(\w+)\s+<span.*?</th><td class="n">([\d,]+)</td>', page)
-        assert {name: int(count.replace(",", "")) for name, count in shown} == counted
+        assert shown_counts(page) == counted
         assert f'<td class="n">{len(rows):,}</td>' in page.split("<tfoot>")[1]
         assert json.loads(done.stdout)["changes"]["total"] == len(rows)
         groups = {}
@@ -309,3 +311,25 @@ def test_the_worker_says_why_it_failed(shell):
     )  # fmt: skip
     assert process.returncode == 1
     assert b"internal error" in process.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_report_of_a_million_changes_is_small_and_says_what_results_say(shell):
+    dice = np.random.default_rng(5)
+    op, user, group = dice.random(1_000_000) < 0.9, dice.integers(0, 200_000, 1_000_000), dice.integers(0, 500, 1_000_000)
+    rows = zip(op.tolist(), user.tolist(), group.tolist(), strict=True)
+    shell.write("c.csv", "op,user_id,group_id\n" + "".join(f"{'add' if a else 'remove'},{u},{g}\n" for a, u, g in rows))
+    assert shell.run("apply", "c.csv", "--simulate", "--ledger", "r.ledger", timeout=300).returncode == 0
+    assert shell.run("report", "r.ledger", timeout=300).returncode == 0
+    assert shell.run("results", "r.ledger", "-o", "r.parquet", timeout=300).returncode == 0
+    page = shell.read("r.ledger.html")
+    assert len(page) < 2_000_000
+    counted = Counter(pq.read_table(shell.folder / "r.parquet", columns=["status"])["status"].to_pylist())
+    assert shown_counts(page.decode()) == counted
+
+
+def shown_counts(page):
+    """The page's table of statuses."""
+    shown = re.findall(r'aria-hidden="true"></span>(\w+)\s+<span.*?</th><td class="n">([\d,]+)</td>', page)
+    return {name: int(count.replace(",", "")) for name, count in shown}

@@ -121,6 +121,7 @@ def test_guardrails_hold_for_files(shell):
     assert not (shell.folder / "a.ledger").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "flags",
     [

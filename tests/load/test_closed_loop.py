@@ -76,6 +76,25 @@ def test_a_signal_ends_it_in_good_order(tmp_path):
     assert found.requests["dropped"] == 0
 
 
+def test_a_signal_is_heard_while_nothing_is_due(tmp_path):
+    async def stop(stopping):
+        await anyio.sleep(5.0)
+        stopping.stop(Cause.TERMINATED, "SIGTERM was received")
+
+    found = play(tmp_path, Server(), arrivals="1/min for 10m", stop=stop)
+    assert found.seconds == pytest.approx(5.0, abs=0.1)
+    assert found.requests["sent"] == 1
+
+
+def test_windows_that_were_made_in_vain_are_forgotten(tmp_path):
+    found = play(tmp_path, Server(lambda _: 0.5), arrivals="", seconds=5.0, settings={"rate_max_in_flight": 2})
+    assert found.requests["sent"] == 20
+    with LedgerReader(tmp_path / "load.ledger") as reader:
+        assert len(reader.window_ids()) <= 3
+        assert differences(reader) == []
+        assert sum(reader.tally().values()) == sum(found.changes.values())
+
+
 def test_lost_replies_and_refusals_inside_a_200_are_errors(tmp_path):
     found = play(tmp_path, Server(status=lambda n: None if n == 3 else 204), arrivals="10/s for 2s", name="a.ledger")
     assert found.errors == {"no reply": 1}
