@@ -87,7 +87,7 @@ def test_a_signal_is_heard_while_nothing_is_due(tmp_path):
 
 
 def test_windows_that_were_made_in_vain_are_forgotten(tmp_path):
-    found = play(tmp_path, Server(lambda _: 0.5), arrivals="", seconds=5.0, settings={"rate_max_in_flight": 2})
+    found = play(tmp_path, Server(lambda _: 0.5), arrivals="", seconds=4.9, settings={"rate_max_in_flight": 2})
     assert found.requests["sent"] == 20
     with LedgerReader(tmp_path / "load.ledger") as reader:
         assert len(reader.window_ids()) <= 3
