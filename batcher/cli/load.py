@@ -73,6 +73,6 @@ def load(
         order = loading.Order.of(files, flags)
         settings = loading.settings_for_load(opt.load_settings(config, flags), order, is_simulated=simulate)
         said = Output(json, quiet, simulate)
-        return run_async(lambda: loading.load(order, settings, loading.Outputs(output, hdr_log), said))
+        return run_async(lambda: loading.load(order, settings, config, loading.Outputs(output, hdr_log), said))
 
     guarded(work, verbose=verbose)

@@ -14,7 +14,7 @@ import msgspec
 
 from batcher.cli.load_output import Live
 from batcher.core.arrivals import parse_arrivals
-from batcher.core.errors import LedgerError
+from batcher.core.errors import BatcherError, LedgerError
 from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
@@ -24,6 +24,7 @@ from batcher.engine.session import Surroundings
 from batcher.load.bench import Looking, Wish, measure
 from batcher.load.clean_up import clean_up, write_removals
 from batcher.load.crew import START_SECONDS, measure_together
+from batcher.load.judging import judged
 from batcher.load.limit_search import search
 from batcher.load.measurement import Measurement
 from batcher.load.real import Spinning, load_surroundings, quietly
@@ -32,6 +33,8 @@ from batcher.settings import Settings
 if TYPE_CHECKING:
     from batcher.cli.loading import Order
 
+PLACES = 256
+"""In an open loop, unless the user says; a target that is slower than the schedule must be able to get behind."""
 _LOOK_SECONDS = 0.1
 
 
@@ -45,8 +48,11 @@ class LoadWork:
     ledger: Path
     stopping: Stopping
     live: Live
+    config: Path | None
     is_simulated: bool
     cleaned: Report | None = None
+    found: Measurement | None = None
+    failure: BaseException | None = None
     _ledgers: list[Path] = field(default_factory=list)
     """Of all runs that were begun."""
 
@@ -70,6 +76,30 @@ class LoadWork:
                 raise LedgerError(
                     f"{path} exists already, from an earlier clean-up; move it away, or name another ledger"
                 )
+
+    async def run(self) -> None:
+        """All of it; what fails is kept, so that what was found before is not lost."""
+        try:
+            whole = self.find_limit() if self.order.is_search else self.measure(self.ledger, self.order.schedule)
+            self.found = await whole
+        except (BatcherError, BaseExceptionGroup) as error:
+            self.failure = error
+        try:
+            if self.order.cleans_up:
+                await self.clean_up()
+        except (BatcherError, BaseExceptionGroup) as error:
+            self.failure = self.failure or error
+
+    def result(self) -> Measurement | None:
+        """What was found, judged; None when nothing was."""
+        found = self.found
+        if found is None:
+            return None
+        if not self.order.is_search:
+            found = msgspec.structs.replace(found, expectations=judged(found, self.order.expectations))
+        if self.cleaned is not None:
+            found = msgspec.structs.replace(found, cleaned_up=self.cleaned.as_dict())
+        return found
 
     async def measure(self, ledger: Path, arrivals: str) -> Measurement:
         """One run with this schedule."""
@@ -97,12 +127,15 @@ class LoadWork:
 
     async def _together(self, wish: Wish) -> Measurement:
         starts = time.time() + START_SECONDS  # noqa: TID251 — a moment that several processes can agree on
-        wishes = [
-            msgspec.structs.replace(
-                wish, part=part, parts=self.order.processes, starts=starts, ledger=f"{wish.ledger}.{part + 1}"
+        parts, most = self.order.processes, self.settings.rate.max_in_flight
+        wishes = []
+        for part in range(parts):
+            share = most if most == "auto" else most // parts + (part < most % parts)
+            settings = self.settings.replace(rate={"max_in_flight": share})
+            ledger = f"{wish.ledger}.{part + 1}"
+            wishes.append(
+                msgspec.structs.replace(wish, settings=settings, part=part, parts=parts, starts=starts, ledger=ledger)
             )
-            for part in range(self.order.processes)
-        ]
         self._ledgers += [Path(each.ledger) for each in wishes]
         return await measure_together(wishes, self.credentials, ["-m", "batcher.cli.load_worker"], self.stopping)
 
@@ -128,13 +161,13 @@ class LoadWork:
         if not self._removals.exists() or self._is_to_end():
             return
         self.live.clean_up()
-        stopping = Stopping()
+        stopping, most = Stopping(), self.settings.rate.max_in_flight
         async with anyio.create_task_group() as group:
             group.start_soon(self._pass_signals_on, stopping)
             self.cleaned = report = await clean_up(
                 self._removals,
                 [ledger for ledger in self._ledgers if ledger.exists()],
-                self.settings.replace(rate={"max_in_flight": "auto"}),
+                self.settings.replace(rate={"max_in_flight": "auto" if most == PLACES else most}),
                 self.credentials,
                 self._cleaning,
                 self._surroundings(Spinning()),
@@ -146,14 +179,20 @@ class LoadWork:
                 self._removals.unlink()
 
     def left_to_remove(self) -> str | None:
-        """The command that removes what is still there, if anything is."""
-        self._write_removals()
-        if not self._removals.exists():
+        """The command that removes what is still there, if anything is; a simulator has gone with all of it."""
+        try:
+            if self.order.cleans_up:
+                self._write_removals()
+        except BatcherError as error:
+            self.failure = self.failure or error
+        if self.is_simulated or not self._removals.exists():
             return None
         if self._cleaning.exists():
             return command("resume", self._cleaning)
         target = self.settings.target
         where = f"--target {shlex.quote(target.kind)} --url {shlex.quote(target.url)}"
+        if self.config is not None:
+            where = f"-c {shlex.quote(str(self.config))} {where}"
         return f"{command('apply', self._removals)} {where}"
 
     def _write_removals(self) -> None:

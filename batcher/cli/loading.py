@@ -11,29 +11,25 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
-import msgspec
 
 from batcher.cli.console import say
 from batcher.cli.load_output import Live, tell
-from batcher.cli.load_work import LoadWork
+from batcher.cli.load_work import PLACES, LoadWork
 from batcher.cli.runner import Output, given_credentials, watch_signals
 from batcher.cli.sending import new_ledger
 from batcher.cli.simulated import simulator
 from batcher.core.arrivals import parse_arrivals
-from batcher.core.errors import BatcherError, ConfigurationError, GuardrailError, InputError
+from batcher.core.errors import ConfigurationError, GuardrailError, InputError
 from batcher.core.expectations import Expectation
 from batcher.core.units import parse_duration, parse_share
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.ledger.facts import is_ledger
 from batcher.load.crew import LOST
-from batcher.load.judging import judged
 from batcher.load.measurement import Measurement, write_log, write_measurement
 from batcher.load.synthetic import Synthetic
 from batcher.settings import LOOPBACK, Settings
 
-_PLACES = 256
-"""In an open loop; a target that is slower than the schedule must be able to get behind."""
 _MOST_PLACES = 10_000
 _DIFFERENT = 8
 _SYNTHETIC = tuple(field.name for field in fields(Synthetic))
@@ -171,54 +167,50 @@ def settings_for_load(settings: Settings, order: Order, *, is_simulated: bool) -
             f"{settings.target.url or 'the target'} is not this machine, and a load run is no way to treat somebody"
             " else's; nothing was sent. If it is yours: --i-own-this-target"
         )
+    most = settings.rate.max_in_flight
+    if most != "auto" and most < order.processes:
+        raise ConfigurationError(f"--max-in-flight {most} cannot be shared out among {order.processes} processes")
     if settings.input.ordered:
         raise ConfigurationError("--ordered has one request in flight, in the order of the input: nothing to measure")
     if settings.rate.max_in_flight != "auto" and settings.rate.max_in_flight > _MOST_PLACES:
         raise ConfigurationError(f"--max-in-flight: a load run has at most {_MOST_PLACES:,} places")
     rate: dict[str, Any] = {} if settings.rate.requests else {"requests": "none"}
     if settings.rate.max_in_flight == "auto" and not order.is_closed:
-        rate["max_in_flight"] = _PLACES
+        rate["max_in_flight"] = PLACES
     limits = {"max_changes": order.changes_per_request} if order.changes_per_request else {}
     return settings.replace(rate=rate, limits=limits)
 
 
-async def load(order: Order, settings: Settings, outputs: Outputs, output: Output) -> int:
+async def load(order: Order, settings: Settings, config: Path | None, outputs: Outputs, output: Output) -> int:
     """Make the run and tell what it found; returns the exit code."""
+    if settings.target.insecure and not output.is_simulated:
+        url = settings.target.url
+        say(f"batcher: target.insecure: nobody verifies who answers at {url}, and whoever does gets the token")
     ledger = new_ledger([Path(file) for file in order.files] or [Path("load")], settings)
     outputs.check([ledger, *map(Path, order.files)])
     stopping, live = Stopping(), Live()
-    measurement: Measurement | None = None
-    failure: BaseException | None = None
     async with AsyncExitStack() as stack:
         if output.is_simulated:
             settings = settings.for_simulation(await stack.enter_async_context(simulator()))
         given = given_credentials(settings, simulated=output.is_simulated)
-        work = LoadWork(order, settings, given, ledger, stopping, live, output.is_simulated)
+        work = LoadWork(order, settings, given, ledger, stopping, live, config, output.is_simulated)
         work.check()
         async with anyio.create_task_group() as group:
             group.start_soon(watch_signals, stopping, group.cancel_scope)
             if not output.quiet:
                 group.start_soon(live.show)
-            try:
-                measurement = await (work.find_limit() if order.is_search else work.measure(ledger, order.schedule))
-            except (BatcherError, BaseExceptionGroup) as error:
-                failure = error
-            if order.cleans_up:
-                await work.clean_up()
+            await work.run()
             group.cancel_scope.cancel()
-        left = work.left_to_remove() if order.cleans_up else None
+        left = work.left_to_remove()
+    measurement = work.result()
     if measurement is not None:
-        if not order.is_search:
-            measurement = msgspec.structs.replace(measurement, expectations=judged(measurement, order.expectations))
-        if work.cleaned is not None:
-            measurement = msgspec.structs.replace(measurement, cleaned_up=work.cleaned.as_dict())
         tell(measurement, output)
         outputs.write(measurement)
     if left is not None:
         say("batcher: what it has added is still there; this removes it:")
         say(left)
-    if failure is not None:
-        raise failure
+    if work.failure is not None:
+        raise work.failure
     return _exit_code(measurement, stopping, order)
 
 

@@ -26,6 +26,8 @@ except ImportError:
     raise ConfigurationError("--traces needs OpenTelemetry: pip install 'batcher[otel]'") from None
 
 _NANO = 1_000_000_000
+_MOST_EVENTS = 128
+"""Of a span, as OpenTelemetry has it."""
 
 
 class Tracing:
@@ -65,7 +67,10 @@ class Tracing:
         self._context = set_span_in_context(self._run)
 
     def _exchanged(self, batch: Batch, exchange: Exchange) -> None:
-        self._exchanges.setdefault(batch.id, []).append(exchange)
+        known = self._exchanges.setdefault(batch.id, [])
+        known.append(exchange)
+        if len(known) > _MOST_EVENTS:  # a target may insist for hours; the first and the latest stay
+            del known[1]
 
     def _delivered(self, batch: Batch, delivered: Delivered) -> None:
         exchanges = self._exchanges.pop(batch.id, [])

@@ -70,7 +70,13 @@ def compare_shares(before: Parts, after: Parts, seed: int = 0) -> Change:
 
 def compare_means(before: Sequence[float], after: Sequence[float], seed: int = 0) -> Change:
     """The mean over stretches of the same length."""
+    if len(before) < LEAST_STRETCHES or len(after) < LEAST_STRETCHES:
+        return Change(_mean(before), _mean(after), 0.0, -np.inf, np.inf)
     return _change(*_shares([(value, 1.0) for value in before], [(value, 1.0) for value in after], seed))
+
+
+def _mean(series: Sequence[float]) -> float:
+    return sum(series) / len(series) if series else 0.0
 
 
 def _shares(before: Parts, after: Parts, seed: int) -> list[Floats]:

@@ -31,8 +31,9 @@ from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 
 _RENEWED = "the token was renewed"
-NO_CONNECTION, NO_REPLY = "no connection", "no reply"
-"""What an exchange ended in, in place of a status."""
+NO_CONNECTION, NO_REPLY, REFUSED_INSIDE = "no connection", "no reply", "refused inside a 200"
+"""What an exchange ended in, where a status does not tell."""
+_REFUSED = 400
 _REFUSALS_AFTER_SUCCESS = {403, 404, 405}
 """They stop a run until some request has succeeded; afterwards they speak of the changes."""
 
@@ -278,7 +279,7 @@ class Courier:
         """Tell history, health, limiter, late requests and counters."""
         now = self._clock.now()
         if flight.has_left or flight.error:
-            self._exchanged(delivery.batch, _seen(flight, response, now))
+            self._exchanged(delivery.batch, _seen(flight, response, verdict, now))
         reason = "" if isinstance(verdict, Settled) else verdict.reason
         status = response.status if response else None
         lost = flight.has_left and isinstance(verdict, Retry) and verdict.lost
@@ -323,12 +324,13 @@ class Courier:
             self._turnstile.pushed_back(now - flight.started)
 
 
-def _seen(flight: _Flight, response: Response | None, now: float) -> Exchange:
+def _seen(flight: _Flight, response: Response | None, verdict: Verdict, now: float) -> Exchange:
     departed = flight.started if flight.has_left else None
     if response is None:
         return Exchange(departed, now, None, flight.error, flight.size, 0)
     ended = now if response.received_at is None else response.received_at
-    return Exchange(departed, ended, response.status, "", flight.size, len(response.body))
+    error = "" if response.status >= _REFUSED or isinstance(verdict, Settled) else REFUSED_INSIDE
+    return Exchange(departed, ended, response.status, error, flight.size, len(response.body))
 
 
 def _last_verdict(state: tenacity.RetryCallState) -> Verdict:

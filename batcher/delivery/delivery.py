@@ -39,7 +39,7 @@ class Exchange:
     """When the last of the reply came, or it was clear that none would."""
     status: int | None
     error: str
-    """What came instead of a reply."""
+    """What came instead of a reply, or that one of success refuses after all."""
     bytes_sent: int
     bytes_received: int
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -19,7 +21,7 @@ from batcher.core.http import Request, Response
 from batcher.core.report import Report
 from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials
-from batcher.engine.apply import apply
+from batcher.engine.apply import Occasion, apply
 from batcher.engine.session import Surroundings
 from batcher.settings import Settings
 from batcher.simulator.in_memory import InMemory
@@ -32,6 +34,9 @@ _EPOCH = 1_800_000_000.0
 _SEED = 0
 _MEMORY = Path("/dev/shm")  # noqa: S108 — a folder of our own in it; where there is none, on the disk
 """A ledger there need not wait for a disk."""
+_TIMES = 10
+_JUDGED = Occasion({}, lambda _: None, is_judged=True)
+"""Whoever asks what would happen has judged the changes, and tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,11 @@ def predict(files: Sequence[Path], settings: Settings, scenario: Scenario) -> Pr
         clock = Clock(anyio.current_time, lambda: _EPOCH + anyio.current_time())
         dice = random.Random(_SEED)  # noqa: S311 — the same prediction every time
         surroundings = Surroundings(clock, dice.random, _inline, in_memory)
-        with tempfile.TemporaryDirectory(prefix="batcher-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        with tempfile.TemporaryDirectory(prefix="batcher-", dir=_room(files)) as folder:
             # Nobody is let in or kept out here, so anything will do for a token.
             given, ledger = Credentials(token="simulated"), Path(folder) / "ledger"  # noqa: S106
-            return await apply(list(files), settings, given, ledger, surroundings), clock.now()
+            report = await apply(list(files), settings, given, ledger, surroundings, occasion=_JUDGED)
+            return report, clock.now()
 
     with _silence():
         report, seconds = run_virtual(main)
@@ -100,6 +106,14 @@ class _Counting(InMemory):
             return await super().reply(request)
         finally:
             self._in_flight -= 1
+
+
+def _room(files: Sequence[Path]) -> Path | None:
+    """Where the ledger of these files has room several times over; None for wherever temporary files go."""
+    if not os.access(_MEMORY, os.W_OK):
+        return None
+    needed = _TIMES * sum(file.stat().st_size for file in files if file.is_file())
+    return _MEMORY if shutil.disk_usage(_MEMORY).free > needed else None
 
 
 async def _inline(work: Callable[[], T]) -> T:

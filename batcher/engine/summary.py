@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 
+from batcher.core.errors import LedgerError
 from batcher.core.model import Status
 from batcher.core.report import Report, Requests, Waited, command
 from batcher.core.verdict import Cause
@@ -25,6 +26,8 @@ def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Repo
     """
     with LedgerReader(ledger) as reader:
         facts, sessions, changes = reader.facts(), reader.sessions(), reader.tally()
+        if "run" not in facts:
+            raise LedgerError(f"{ledger} holds no run yet")
         complete = all(source.ended is not None for source in reader.sources())
         complete = complete and facts.get("spool", "whole") == "whole"
     requests, waited = Requests(), Waited()

@@ -15,6 +15,7 @@ from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Occasion, apply
+from batcher.engine.job import for_difference
 from batcher.engine.session import Surroundings
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
@@ -64,6 +65,7 @@ async def clean_up(
         UsageError: As `apply`.
 
     """
+    settings = for_difference(settings).replace(input={"format": "jsonl"})  # whatever the load's own input looked like
     occasion = Occasion({}, lambda _: None, earlier=tuple(ledgers), is_judged=True)
     return await apply(
         [file],

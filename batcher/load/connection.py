@@ -60,6 +60,8 @@ class Connections:
         origin = f"{scheme}://{host}"
         idle = self._idle.setdefault(origin, [])
         while True:
+            while idle and idle[-1].transport.is_closing():
+                idle.pop()
             connection = idle.pop() if idle else await self._connect(origin)
             await turn()
             if not connection.transport.is_closing():

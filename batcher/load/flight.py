@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from batcher.core.http import Request, Response
 from batcher.delivery.delivery import Exchange
@@ -25,14 +25,21 @@ class Flight:
     """Not part of the warm-up."""
     released: float | None = None
     """When its first request was let go, neither early nor held up by the target."""
-    exchanges: list[Exchange] = field(default_factory=list)
+    departed: float | None = None
+    """When its first request left."""
+    ended: float | None = None
+    """When its last reply came, or it was clear that none would."""
+
+    def note(self, exchange: Exchange) -> None:
+        """One of its requests was answered, or not."""
+        if self.departed is None:
+            self.departed = exchange.departed
+        self.ended = exchange.ended
 
     @property
     def intended(self) -> float | None:
         """Its intended start; None while a closed loop's has not left."""
-        if self.due is not None:
-            return self.due
-        return next((e.departed for e in self.exchanges if e.departed is not None), None)
+        return self.departed if self.due is None else self.due
 
     @property
     def lag(self) -> float:

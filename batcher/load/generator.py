@@ -58,6 +58,7 @@ class Generator:
         self._is_over = False
         self._choosing = anyio.Lock(fast_acquire=True)
         self._landed = Signal()
+        self._made = anyio.Event()
         self._before: Requests | None = None
         self.recorder = Recorder(0.0, self._gauges)
         self.supply: Supply | None = None
@@ -130,7 +131,10 @@ class Generator:
 
     def exchanged(self, _: Batch, exchange: Exchange) -> None:
         """The running task's arrival had a request answered, or not."""
-        CURRENT.get().exchanges.append(exchange)
+        flight = CURRENT.get()
+        flight.note(exchange)
+        if flight.is_counted:
+            self.recorder.exchanged(exchange, self._now())
 
     def told_so_far(self) -> list[str]:
         """For a line that people watch."""
@@ -205,16 +209,11 @@ class Generator:
     async def _fly(self, flight: Flight, batch: Batch) -> None:
         """Deliver it and every piece of it."""
         CURRENT.set(flight)
-        waiting, accepted, refused, is_whole = [batch], 0, 0, False
+        waiting, accepted, is_whole = [batch], 0, False
         try:
             while waiting:
                 current = waiting.pop()
                 delivered = await self._parts.courier.deliver(current)
-                refused += sum(
-                    attempt.times
-                    for attempt in delivered.history[len(current.history) :]
-                    if attempt.said and attempt.http_status is not None and attempt.http_status < 400  # noqa: PLR2004
-                )
                 if delivered.stop is not None:
                     self._session.stopping.stop(delivered.stop.cause, delivered.stop.reason)
                     return
@@ -231,7 +230,7 @@ class Generator:
                 self._full_until = self._now()
             self._flying -= 1
             self._landed.wake()
-            self.recorder.ended(flight, self._now(), changes=accepted, refused=refused, is_whole=is_whole)
+            self.recorder.ended(flight, self._now(), changes=accepted, is_whole=is_whole)
 
     async def _settle(self, word: Settlement) -> None:
         """Keep it for later, where that may be: the ledger's thread and the clock would be in each other's way."""
@@ -248,12 +247,15 @@ class Generator:
     async def _make(self, supply: Supply, scope: anyio.CancelScope) -> None:
         with scope:
             await supply.run()
+        self._made.set()
 
     async def _forget_what_is_left(self, making: anyio.CancelScope) -> None:
         """What was made in vain and is in the ledger; a file's changes stay there as pending."""
         making.cancel()
+        await self._made.wait()
         if self.supply is not None and not self._plan.in_order:
-            await self._parts.books.forget(self.supply.unbegun())
+            last = self.supply.last_begun
+            await self._parts.books.forget([w for number, w in self._parts.books.open.items() if number > last])
 
     def _drop_the_rest(self, now: float) -> None:
         """What was due and never left is not forgotten: it would have been the slowest."""

@@ -23,7 +23,7 @@ _COUNTS = ("sent", "ok", "failed", "changes", "bytes_sent", "bytes_received", "l
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A stretch of the run. Requests count where they left, replies and latencies where they ended."""
+    """A stretch of the run. Everything counts where it ended: requests with their replies, arrivals with their last."""
 
     sent: Count = 0
     ok: Count = 0

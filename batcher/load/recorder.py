@@ -14,7 +14,6 @@ from batcher.load.measurement import Interval
 
 LATE_SECONDS = 0.001
 """A request that leaves later than so after it was due is late."""
-REFUSED = "refused inside a 200"
 _SHORTEST = 0.25
 _MOST_INTERVALS = 240
 _LOOSE = 2048
@@ -112,14 +111,33 @@ class Recorder:
     def __repr__(self) -> str:
         return f"<Recorder {len(self._closed)} intervals of {self.length:g} s>"
 
-    def ended(self, flight: Flight, now: float, *, changes: int, refused: int, is_whole: bool) -> None:
+    def exchanged(self, exchange: Exchange, now: float) -> None:
+        """A request that is counted was answered, or not."""
+        self._catch_up(now)
+        if exchange.departed is None:
+            self.errors[exchange.error] += 1
+            return
+        counts = self._open.counts
+        self.last = max(self.last, exchange.ended)
+        counts["sent"] += 1
+        counts["bytes_sent"] += exchange.bytes_sent
+        counts["bytes_received"] += exchange.bytes_received
+        took = exchange.ended - exchange.departed
+        self._open.actual.add(took)
+        self.server_seconds += took
+        if not exchange.error and exchange.status is not None and exchange.status < 400:  # noqa: PLR2004 — RFC 9110
+            counts["ok"] += 1
+        else:
+            counts["failed"] += 1
+            self.errors[exchange.error or str(exchange.status)] += 1
+
+    def ended(self, flight: Flight, now: float, *, changes: int, is_whole: bool) -> None:
         """Nobody cares for an arrival any more.
 
         Args:
             flight: The arrival.
             now: Monotonic seconds.
             changes: How many of its changes the target accepted.
-            refused: How many of its exchanges brought a refusal inside a reply of success.
             is_whole: Whether all of its changes have their final word; else the run ended first.
 
         """
@@ -127,19 +145,12 @@ class Recorder:
             return
         self._catch_up(now)
         counts, intended = self._open.counts, flight.intended
-        for exchange in flight.exchanges:
-            self._count(exchange, counts)
-        left = next((e.departed for e in flight.exchanges if e.departed is not None), None)
-        if flight.due is not None and left is not None:
-            counts["late"] += left - flight.due > LATE_SECONDS
+        if flight.due is not None and flight.departed is not None:
+            counts["late"] += flight.departed - flight.due > LATE_SECONDS
             self.lags.add(flight.lag)
-        if refused:
-            counts["ok"] -= refused
-            counts["failed"] += refused
-            self.errors[REFUSED] += refused
         counts["changes"] += changes
-        if is_whole and flight.exchanges and intended is not None:
-            self._open.intended.add(flight.exchanges[-1].ended - intended)
+        if is_whole and flight.ended is not None and intended is not None:
+            self._open.intended.add(flight.ended - intended)
 
     def dropped(self, due: float, now: float) -> None:
         """An arrival never left: it took at least as long as it has waited by now."""
@@ -161,23 +172,6 @@ class Recorder:
         for closed in self._closed:
             self.requests.update(closed.counts)
         return [closed.as_interval() for closed in self._closed]
-
-    def _count(self, exchange: Exchange, counts: Counter[str]) -> None:
-        if exchange.departed is None:
-            self.errors[exchange.error] += 1
-            return
-        self.last = max(self.last, exchange.ended)
-        counts["sent"] += 1
-        counts["bytes_sent"] += exchange.bytes_sent
-        counts["bytes_received"] += exchange.bytes_received
-        took = exchange.ended - exchange.departed
-        self._open.actual.add(took)
-        self.server_seconds += took
-        if exchange.status is not None and exchange.status < 400:  # noqa: PLR2004 — RFC 9110 §15.5
-            counts["ok"] += 1
-        else:
-            counts["failed"] += 1
-            self.errors[exchange.error or str(exchange.status)] += 1
 
     def _catch_up(self, now: float) -> None:
         if self._before is None:

@@ -14,7 +14,7 @@ from batcher.core.model import Batch, Limits
 from batcher.core.verdict import Cause
 from batcher.core.wire import Wire
 from batcher.delivery.stopping import Stopping
-from batcher.engine.books import Books, Executor, OpenWindow
+from batcher.engine.books import Books, Executor
 from batcher.engine.feed import Work
 from batcher.engine.intake import Intake, batches, take_in
 from batcher.engine.signal import Signal
@@ -44,15 +44,6 @@ class Ahead:
 
     batches: int
     changes: int
-
-
-@dataclass(slots=True, eq=False)
-class _Made:
-    """A window and its batches, the last first."""
-
-    window: OpenWindow
-    batches: list[Batch]
-    is_begun: bool = False
 
 
 class Supply:
@@ -89,9 +80,11 @@ class Supply:
         self._ahead = ahead
         self.made = 0
         """Batches so far."""
+        self.last_begun = -1
+        """The last window of which a batch was given out."""
         self._waiting_batches = self._waiting_changes = 0
         self._is_filled = False
-        self._ready: deque[_Made] = deque()
+        self._ready: deque[list[Batch]] = deque()
         self._changed = Signal()
 
     def __repr__(self) -> str:
@@ -124,11 +117,11 @@ class Supply:
         if not self._ready:
             return None
         first = self._ready[0]
-        first.is_begun = True
-        batch = first.batches.pop()
+        batch = first.pop()
+        self.last_begun = batch.window
         self._waiting_batches -= 1
         self._waiting_changes -= len(batch)
-        if not first.batches:
+        if not first:
             self._ready.popleft()
         if not self._is_full():
             self._changed.wake()
@@ -138,10 +131,6 @@ class Supply:
         """Nothing more is wanted."""
         self.is_over = True
         self._changed.wake()
-
-    def unbegun(self) -> list[OpenWindow]:
-        """The windows of which nothing was given out, now that nothing more will be."""
-        return [made.window for made in self._ready if not made.is_begun]
 
     async def _prepare(self, work: Work) -> None:
         intake = await self._executor(partial(take_in, work, OrderBy.PAIR))
@@ -156,7 +145,7 @@ class Supply:
         self._waiting_batches += len(made)
         self._waiting_changes += sum(map(len, made))
         if made:
-            self._ready.append(_Made(intake.window, made[::-1]))
+            self._ready.append(made[::-1])
             self._changed.wake()
 
     def _say_filled(self) -> None:

@@ -86,7 +86,7 @@ def _general(text: str, user: str, group: str) -> str:
     """The sentence without whom it speaks of."""
     for name in sorted({user, group}, key=len, reverse=True):
         if name and not name.isdecimal():
-            text = text.replace(name, "…")
+            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)
     status = _STATUS.match(text)
     start = status.end() if status else 0
     return text[:start] + _NUMBER.sub("#", text[start:])

@@ -60,6 +60,10 @@ def _sentence(measurement: Measurement) -> str:
         f" second for {measurement.seconds:,.1f} s; half of the requests were answered within {half} ms of when they"
         f" were due, 99 of 100 within {most} ms; {found['errors']:.2%} failed."
     )
+    if measurement.limit is not None:
+        good, why = measurement.limit["last_good"], measurement.limit["why"]
+        well = "Not even the first step went well" if good is None else f"{good:,.1f} requests per second went well"
+        told = f"{well}; then: {why}. The last step: {told}"
     if measurement.stopped:
         told += f" It was stopped: {measurement.reason}."
     if measurement.generator.is_bottleneck:
@@ -70,6 +74,8 @@ def _sentence(measurement: Measurement) -> str:
 def _outcome(measurement: Measurement) -> str:
     if measurement.stopped:
         return "stopped"
+    if measurement.limit is not None:
+        return "attention" if measurement.limit["last_good"] is None else "good"
     broken = not all(item["holds"] for item in measurement.expectations)
     is_bad = measurement.generator.is_bottleneck or broken or (measurement.errors and not measurement.expectations)
     return "attention" if is_bad else "good"

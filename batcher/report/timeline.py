@@ -67,7 +67,9 @@ class Timeline:
         series = {label: self._per_second(counter, len(axis)) for label, counter in self.settled.items()}
         total = sum(counter.total() for counter in self.settled.values())
         most = max(map(sum, zip(*series.values(), strict=True)))
-        summary = f"{total:,} changes were settled, at most {most:,.0f} per second in a stretch of {self.width:.3g} s."
+        summary = (
+            f"{total:,} final words were written, at most {most:,.0f} per second in a stretch of {self.width:.3g} s."
+        )
         return [chart("changes", "Changes settled", summary, times(axis), "changes per second", series, "stacked")]
 
     def _of_tries(self) -> list[dict[str, Any]]:

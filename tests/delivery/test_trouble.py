@@ -359,12 +359,12 @@ def test_by_group_no_two_requests_of_a_group_are_in_flight(tmp_path):
     groups_in_flight: list[set[int]] = []
     plain = target._reply
 
-    async def reply(request, now):
+    async def reply(request):
         groups = {g for op in orjson.loads(request.body) for g in op["groups"]}
         assert all(groups.isdisjoint(others) for others in groups_in_flight)
         groups_in_flight.append(groups)
         try:
-            return await plain(request, now)
+            return await plain(request)
         finally:
             groups_in_flight.remove(groups)
 
@@ -505,7 +505,7 @@ def test_a_run_that_no_longer_moves_is_ended_with_a_reason(tmp_path):
     """A request that never comes back, not even as a time-out: the transport's own clock failed."""
     target = Target()
 
-    async def never(request, now):
+    async def never(request):
         await anyio.sleep_forever()
 
     target._reply = never
