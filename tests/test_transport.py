@@ -249,3 +249,18 @@ async def test_what_a_reply_may_look_like():
             reply = await transport.exchange(Request("PATCH", url + "/x", {}, b"body"), now)
             assert (reply.status, reply.body) == (200, b"ok")
     assert len(asked) == 3
+
+
+async def test_connections_that_died_while_they_were_idle_cost_no_turn():
+    turns = []
+
+    async def turn():
+        turns.append(1)
+
+    async with raw_server([NO_CONTENT + b"\r\n"]) as (url, asked), making[0](5.0, Trust(), Secrets()) as transport:
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(transport.exchange, Request("PATCH", url + "/x", {}, b"body"), turn)
+        await anyio.sleep(0.1)  # the server hangs up after each
+        await transport.exchange(Request("PATCH", url + "/x", {}, b"body"), turn)
+    assert len(asked) == len(turns) == 4

@@ -12,6 +12,8 @@ import msgspec
 import pytest
 from shell import state_of, wait
 
+from batcher.ledger.writer import LedgerWriter
+
 MINAPP = {"BATCHER_TARGET": "minapp", "BATCHER_TOKEN": "tok-12345"}
 SMALL = ("--changes-per-request", "5", "--ledger", "a.ledger")
 
@@ -234,3 +236,41 @@ def test_a_scenario_that_cannot_be_is_refused(shell, scenario):
     shell.write("s.toml", scenario)
     refused = shell.run("plan", "c.csv", "--target", "minapp", "--simulate-target", "s.toml")
     assert refused.returncode == 2, refused.stderr
+
+
+def test_the_clean_up_does_not_read_as_the_load_did(shell):
+    shell.write("people.csv", "EmpID;Dept;Action\n5;53;add\n6;54;add\n")
+    mapping = ("--map", "user=EmpID,group=Dept,op=Action", "--format", "csv", "--where", "EmpID!=Total*")
+    with shell.simulator() as url:
+        flags = ("--closed", "--max-in-flight", "1", "--clean-up", "--ledger", "a.ledger", "--json")
+        found = shell.run("load", "people.csv", *mapping, "--url", url, *flags, **MINAPP)
+        assert found.returncode == 0, found.stderr
+        assert not any(state_of(url)["groups"].values())
+    assert json.loads(found.stdout)["cleaned_up"]["changes"]["applied"] == 2
+
+
+def test_a_prediction_tells_of_what_was_overridden(shell):
+    shell.write("c.csv", "op,user_id,group_id\nremove,1,1\nremove,2,1\n")
+    shell.write("s.toml", "latency_seconds = 0.1\n")
+    flags = ("--target", "minapp", "--max-removals", "1", "--simulate-target", "s.toml", "--json")
+    refused = shell.run("plan", "c.csv", *flags)
+    assert refused.returncode == 5
+    assert json.loads(refused.stdout)["prediction"]["changes"]["applied"] == 2
+    given = shell.run("plan", "c.csv", *flags, "--override", "removals", "--reason", "x")
+    assert given.returncode == 0, given.stderr
+
+
+def test_a_ledger_without_a_run_has_nothing_to_show(shell):
+    LedgerWriter.create(shell.folder / "a.ledger").close()
+    assert shell.run("report", "a.ledger").returncode == 2
+
+
+def test_places_are_shared_out_among_processes(shell):
+    refused = shell.run(
+        "load", "--url", "http://127.0.0.1:9", *SMALL, "--max-in-flight", "2", "--processes", "3", **MINAPP
+    )
+    assert refused.returncode == 2
+    with shell.simulator("--latency-ms", "50") as url:
+        flags = ["--closed", "--max-in-flight", "3", "--processes", "2", "--duration", "2s", "--json"]
+        found = json.loads(shell.run("load", "--url", url, *SMALL, *flags, **MINAPP).stdout)
+    assert max(interval["in_flight"] for interval in found["intervals"]) <= 3
