@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ _FIRST_LINE_SECONDS, _LAST_LINE_SECONDS = 10.0, 600.0
 _LINES = 20
 """Lines in a row that are equally far apart, roughly."""
 _SMOOTH = 0.05
+_LONGEST_SECONDS = 30 * 86_400.0
+"""A longer estimate says nothing."""
 _WORTH_SAYING = 1.0
 """Seconds."""
 _REASONS = {
@@ -58,11 +61,8 @@ class View:
         """All of it but phase and share, the most important first."""
         if not self.limit:
             return []
-        eta = (
-            [f"ETA {spoken((self.total - self.settled) / self.rate)}"]
-            if self.total > self.settled and self.rate
-            else []
-        )
+        left = (self.total - self.settled) / self.rate if self.rate else math.inf
+        eta = [f"ETA {spoken(left)}"] if 0 < left < _LONGEST_SECONDS else []
         waiting = [f"waiting for {self.waiting}"] if self.waiting else []
         bad = [f"{self.bad:,} not applied"] if self.bad else []
         return [*waiting, *bad, f"{self.rate:,.0f}/s", *eta, f"{self.in_flight} of {self.limit} in flight"]
