@@ -49,8 +49,10 @@ class Stage:
 class Arrivals:
     """A schedule. The first request is due at once, each further one when the integral of the rate has grown by one."""
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    def __init__(self, stages: Sequence[Stage], shift: float = 0.0) -> None:
+        """With a `shift` all is later by so much of a request."""
         self.stages = tuple(stages)
+        self._shift = shift
         self._starts = list(accumulate((stage.seconds for stage in stages), initial=0.0))
         self._counts = list(accumulate((stage.count for stage in stages), initial=0.0))
         self._stage = 0
@@ -62,7 +64,7 @@ class Arrivals:
         return ", ".join(map(str, self.stages))
 
     def __len__(self) -> int:
-        return math.ceil(self._counts[-1] - 1e-9)
+        return max(0, math.ceil(self._counts[-1] - self._shift - 1e-9))
 
     @property
     def seconds(self) -> float:
@@ -71,12 +73,13 @@ class Arrivals:
 
     def due(self, number: int) -> float:
         """Seconds after the start at which this request (from 0) is due. Fast when asked in order."""
-        if number < self._counts[self._stage]:
+        count = number + self._shift
+        if count < self._counts[self._stage]:
             self._stage = 0
-        while number >= self._counts[self._stage + 1] and self._stage + 1 < len(self.stages):
+        while count >= self._counts[self._stage + 1] and self._stage + 1 < len(self.stages):
             self._stage += 1
         stage = self.stages[self._stage]
-        return self._starts[self._stage] + stage.at(number - self._counts[self._stage])
+        return self._starts[self._stage] + stage.at(count - self._counts[self._stage])
 
     def after_warm_up(self, seconds: float) -> Arrivals:
         """The same, after so many seconds at its first rate (at its last, where it starts from nothing)."""
@@ -90,21 +93,7 @@ class Arrivals:
         together arrive as evenly as the whole.
         """
         divided = [replace(stage, first=stage.first / parts, last=stage.last / parts) for stage in self.stages]
-        return _Shifted(divided, part / parts)
-
-
-class _Shifted(Arrivals):
-    """The same, later by a part of a request."""
-
-    def __init__(self, stages: Sequence[Stage], shift: float) -> None:
-        super().__init__(stages)
-        self._shift = shift
-
-    def __len__(self) -> int:
-        return max(0, math.ceil(self._counts[-1] - self._shift - 1e-9))
-
-    def due(self, number: int) -> float:
-        return super().due(number + self._shift)  # type: ignore[arg-type]  # parts of a request are due as well
+        return Arrivals(divided, part / parts)
 
 
 def parse_arrivals(text: str, seconds: float) -> Arrivals:
