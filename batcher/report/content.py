@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 POINTS = 300
 """Of a chart, at most."""
+_WORTH_SHOWING = 0.1
+"""Seconds."""
 WAITS = {
     "rate": "the rate",
     "retry_after": "Retry-After",
@@ -24,7 +26,7 @@ def chart(
     summary: str,
     x: Mapping[str, Any],
     unit: str,
-    series: Mapping[str, Sequence[float | None]],
+    series: Mapping[str, Sequence[float | None]] | Mapping[str, Sequence[float]],
     style: str,
 ) -> dict[str, Any]:
     """One chart. `x` is made by `times` or `numbers`."""
@@ -47,6 +49,26 @@ def times(moments: Iterable[float]) -> dict[str, Any]:
 def numbers(label: str, values: Iterable[float], kind: str = "number") -> dict[str, Any]:
     """An axis of numbers, or of percentiles."""
     return {"label": label, "kind": kind, "values": list(values)}
+
+
+def places_chart(axis: Mapping[str, Any], in_flight: Sequence[int], limits: Sequence[int]) -> dict[str, Any]:
+    """How many requests were in flight, and how many might have been."""
+    series = {"in flight": list(map(float, in_flight)), "limit": list(map(float, limits))}
+    might = f"{min(limits):,} to {max(limits):,}" if min(limits) < max(limits) else f"{limits[0]:,}"
+    summary = f"At most {max(in_flight):,} requests were in flight; {might} might have been."
+    return chart("places", "Requests in flight", summary, axis, "requests", series, "steps")
+
+
+def waits_chart(
+    axis: Mapping[str, Any], totals: Mapping[str, float], shares: Callable[[str], Sequence[float]]
+) -> list[dict[str, Any]]:
+    """What was waited for, of `totals` seconds by reason, and with which `shares` of the time; none if nothing was."""
+    waited = {name: totals[name] for name in WAITS if totals.get(name, 0.0) >= _WORTH_SHOWING}
+    if not waited:
+        return []
+    series = {WAITS[name]: [round(100 * min(1.0, share), 1) for share in shares(name)] for name in waited}
+    summary = "Waited for " + ", ".join(f"{WAITS[name]} {seconds:,.1f} s" for name, seconds in waited.items()) + "."
+    return [chart("waits", "What was waited for", summary, axis, "% of the time", series, "line")]
 
 
 def settings(content: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[list[str]]:

@@ -11,7 +11,19 @@ import msgspec
 from batcher.load.judging import figures
 from batcher.load.latencies import Latencies
 from batcher.load.measurement import Interval, Measurement, in_a_row
-from batcher.report.content import POINTS, WAITS, chart, made, milliseconds, numbers, settings, times, utc
+from batcher.report.content import (
+    POINTS,
+    WAITS,
+    chart,
+    made,
+    milliseconds,
+    numbers,
+    places_chart,
+    settings,
+    times,
+    utc,
+    waits_chart,
+)
 from batcher.sections import LimitSettings, RateSettings, RetrySettings
 
 _MEANINGS = {
@@ -121,7 +133,7 @@ def _charts(measurement: Measurement) -> list[dict[str, Any]]:
         _throughput(parts, width, axis),
         _over_time(parts, axis),
         _distribution(measurement),
-        _places(parts, axis),
+        places_chart(axis, [part.in_flight for part in parts], [part.limit for part in parts]),
         *_waits(parts, width, axis),
     ]
 
@@ -163,27 +175,9 @@ def _distribution(measurement: Measurement) -> dict[str, Any]:
     return chart("distribution", "Latency distribution", summary, axis, "ms", series, "line")
 
 
-def _places(parts: Sequence[Interval], axis: dict[str, Any]) -> dict[str, Any]:
-    series: dict[str, list[float | None]] = {
-        "in flight": [float(part.in_flight) for part in parts],
-        "limit": [float(part.limit) for part in parts],
-    }
-    most = max(part.in_flight for part in parts)
-    summary = f"At most {most:,} requests were in flight, of {parts[-1].limit:,} that might have been in the end."
-    return chart("places", "Requests in flight", summary, axis, "requests", series, "steps")
-
-
 def _waits(parts: Sequence[Interval], width: float, axis: dict[str, Any]) -> list[dict[str, Any]]:
     totals = {name: sum(part.waited.get(name, 0.0) for part in parts) for name in WAITS}
-    waited = {name: seconds for name, seconds in totals.items() if seconds >= 0.1}  # noqa: PLR2004 — worth showing
-    if not waited:
-        return []
-    series: dict[str, list[float | None]] = {
-        WAITS[name]: [round(min(100.0, 100 * part.waited.get(name, 0.0) / width), 1) for part in parts]
-        for name in waited
-    }
-    summary = "Waited for " + ", ".join(f"{WAITS[name]} {seconds:,.1f} s" for name, seconds in waited.items()) + "."
-    return [chart("waits", "What was waited for", summary, axis, "% of the time", series, "line")]
+    return waits_chart(axis, totals, lambda name: [part.waited.get(name, 0.0) / width for part in parts])
 
 
 def _latency(measurement: Measurement) -> dict[str, Any]:

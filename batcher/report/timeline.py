@@ -12,7 +12,7 @@ import numpy as np
 
 from batcher.core.model import Settlement, Status
 from batcher.ledger.facts import Sample, SessionFacts
-from batcher.report.content import POINTS, WAITS, chart, times
+from batcher.report.content import POINTS, WAITS, chart, places_chart, times, waits_chart
 
 _LEAST_SECONDS = 1.0
 
@@ -95,31 +95,20 @@ def _of_places(sessions: Sequence[SessionFacts], samples: Sequence[Sample]) -> l
     if not samples:
         return []
     shown = samples[:: -(-len(samples) // POINTS)]
-    series: dict[str, list[float | None]] = {
-        "in flight": [float(sample.in_flight) for sample in shown],
-        "limit": [float(sample.limit) for sample in shown],
-    }
-    most, limits = max(s.in_flight for s in samples), [s.limit for s in samples]
-    summary = f"At most {most} requests were in flight; {min(limits)} to {max(limits)} might have been."
     axis = times(sessions[sample.session].started + sample.seconds for sample in shown)
-    return [chart("places", "Requests in flight", summary, axis, "requests", series, "steps")]
+    return [places_chart(axis, [sample.in_flight for sample in shown], [sample.limit for sample in shown])]
 
 
 def _of_waits(sessions: Sequence[SessionFacts], samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """Which share of the time between two samples was waited, for each reason."""
     steps = [(a, b) for a, b in pairwise(samples) if a.session == b.session]
-    totals = {name: sum(session.waited.get(name, 0.0) for session in sessions) for name in WAITS}
-    waited = {name: seconds for name, seconds in totals.items() if seconds >= 0.1}  # noqa: PLR2004 — worth showing
-    if not steps or not waited:
+    if not steps:
         return []
     shown = steps[:: -(-len(steps) // POINTS)]
-    series: dict[str, list[float | None]] = {
-        WAITS[name]: [
-            round(100 * min(1.0, (b.waited.get(name, 0.0) - a.waited.get(name, 0.0)) / (b.seconds - a.seconds)), 1)
-            for a, b in shown
-        ]
-        for name in waited
-    }
-    summary = "Waited for " + ", ".join(f"{WAITS[name]} {seconds:,.1f} s" for name, seconds in waited.items()) + "."
+    totals = {name: sum(session.waited.get(name, 0.0) for session in sessions) for name in WAITS}
+
+    def shares(name: str) -> list[float]:
+        return [(b.waited.get(name, 0.0) - a.waited.get(name, 0.0)) / (b.seconds - a.seconds) for a, b in shown]
+
     axis = times(sessions[b.session].started + b.seconds for _, b in shown)
-    return [chart("waits", "What was waited for", summary, axis, "% of the time", series, "line")]
+    return waits_chart(axis, totals, shares)
