@@ -17,10 +17,11 @@ from batcher.core.model import REJECTED_ROW, Attempt, Position, Settlement, Stat
 from batcher.core.report import Requests, Waited, command
 from batcher.core.verdict import Cause
 from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
-from batcher.ledger.facts import SourceFacts, check_format
+from batcher.ledger.facts import SourceFacts
 from batcher.ledger.lock import lock
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.schema import APPLICATION_ID, TABLES, VERSION
+from batcher.ledger.transaction import Transaction, connect
 
 _SAMPLE_SECONDS = 1.0
 _SAMPLES = 600
@@ -67,7 +68,7 @@ class LedgerWriter:
             raise LedgerError(f"the ledger {path} cannot be written: {error.strerror}") from error
         try:
             is_new = os.fstat(descriptor).st_size == 0
-            connection = _connect(path, check=not is_new)
+            connection = connect(path, check=not is_new)
             if is_new:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -106,7 +107,7 @@ class LedgerWriter:
         except OSError as error:
             raise LedgerError(f"the ledger {path} cannot be written: {error.strerror}") from error
         try:
-            return cls(path, _connect(path), descriptor)
+            return cls(path, connect(path), descriptor)
         except sqlite3.DatabaseError as error:
             os.close(descriptor)
             raise LedgerError(f"the ledger {path} cannot be written: {error}") from error
@@ -244,8 +245,8 @@ class LedgerWriter:
             self._connection.close()
             os.close(self._descriptor)
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._connection, self.path)
+    def _transaction(self) -> Transaction:
+        return Transaction(self._connection, self.path)
 
     def _count(self, status: Status, count: int) -> None:
         if count and status is not Status.PENDING:  # pending is what is left of the rows
@@ -260,45 +261,6 @@ class LedgerWriter:
             "UPDATE source SET ended = ? WHERE id = ?",
             ((_text(position), position.source) for position in ended),
         )
-
-
-class _Transaction:
-    """Commits at the end, rolls back on any error."""
-
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
-        self._path = path
-
-    def __enter__(self) -> None:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.DatabaseError as error:
-            raise LedgerError(f"the ledger {self._path} cannot be written: {error}") from error
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        try:
-            if error is None:
-                self._connection.execute("COMMIT")
-                return
-        except sqlite3.DatabaseError as failure:
-            error = failure
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-        if isinstance(error, sqlite3.DatabaseError):
-            raise LedgerError(f"the ledger {self._path} cannot be written: {error}") from error
-
-
-def _connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        if check:
-            check_format(connection, path)  # before anything is written to what may be somebody else's database
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 _fields = attrgetter(*(field.name for field in fields(Attempt)))
