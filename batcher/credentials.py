@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.target import Credentials
+from batcher.files import expanded, read_small
 from batcher.sections import AuthSettings
+
+_LONGEST_SECRET = 64 << 10
+"""Bytes."""
 
 
 def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentials:
@@ -30,6 +33,6 @@ def _secret(file: str, key: str) -> str:
     if not file:
         return ""
     try:
-        return Path(file).expanduser().read_text(encoding="utf-8").strip()
+        return read_small(expanded(file, key), _LONGEST_SECRET).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{key}: {file} cannot be read: {error}") from None

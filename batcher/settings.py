@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from batcher.core.limit import Rate
 from batcher.core.model import Limits
 from batcher.core.target import Target
 from batcher.core.units import parse_day, parse_duration, parse_failures, parse_rate
+from batcher.files import expanded, read_small
 from batcher.sections import (
     AuthSettings,
     FeedSettings,
@@ -65,7 +66,7 @@ class Settings(Section, frozen=True):
         content: dict[str, Any] = {}
         if file is not None:
             try:
-                content = msgspec.toml.decode(file.read_bytes())
+                content = msgspec.toml.decode(read_small(file))
             except OSError as error:
                 raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -82,13 +83,10 @@ class Settings(Section, frozen=True):
             raise ConfigurationError(f"{where}: {_explain(str(error))}") from None
         settings.check()
         return settings.replace(
-            target={"ca_file": _absolute(settings.target.ca_file)},
-            auth={
-                "token_file": _absolute(settings.auth.token_file),
-                "client_secret_file": _absolute(settings.auth.client_secret_file),
-            },
-            feed={name: _absolute(getattr(settings.feed, name)) for name in ("user_map", "group_map")},
-            job={name: _absolute(getattr(settings.job, name)) for name in ("log_file", "metrics_file")},
+            target=_absolute(settings, "target", "ca_file"),
+            auth=_absolute(settings, "auth", "token_file", "client_secret_file"),
+            feed=_absolute(settings, "feed", "user_map", "group_map"),
+            job=_absolute(settings, "job", "log_file", "metrics_file"),
         )
 
     @classmethod
@@ -165,6 +163,13 @@ class Settings(Section, frozen=True):
         self._check_url()
 
     def _check_texts(self) -> None:
+        for section in self.__struct_fields__:
+            for key, value in msgspec.structs.asdict(getattr(self, section)).items():
+                if any("\0" in text or not _is_unicode(text) for text in _texts(value)):
+                    raise ConfigurationError(f"{section}.{key} holds a NUL, or what is no text")
+        for key, path in (("sync.state", self.sync.state), ("ledger.path", self.ledger.path)):
+            if path and not expanded(path, key).name and key == "sync.state":
+                raise ConfigurationError(f"{key} = {path!r} names a folder; name a file")
         delimiter = self.input.delimiter
         if len(delimiter) > 1 or not delimiter.isascii() or delimiter in set('"\r\n\0') - {""}:
             raise ConfigurationError("input.delimiter must be a single plain character, such as ; or a tab")
@@ -216,9 +221,31 @@ class Settings(Section, frozen=True):
         return parse_rate(self.rate.requests or target.default_rate)
 
 
-def _absolute(file: str) -> str:
-    """As `resume` will find it from any folder."""
-    return str(Path(file).expanduser().absolute()) if file else ""
+def _absolute(settings: Settings, section: str, *names: str) -> dict[str, str]:
+    """Files of a section as `resume` will find them from any folder."""
+    files = {name: getattr(getattr(settings, section), name) for name in names}
+    return {name: str(expanded(file, f"{section}.{name}").absolute()) if file else "" for name, file in files.items()}
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written down: a file name that is no UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a value of the configuration."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.items():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
 
 
 def _explain(message: str) -> str:

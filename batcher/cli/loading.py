@@ -24,6 +24,7 @@ from batcher.core.expectations import Expectation
 from batcher.core.units import parse_duration, parse_share
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
+from batcher.files import expanded, read_small
 from batcher.ledger.facts import is_ledger
 from batcher.load.crew import LOST
 from batcher.load.measurement import Measurement, write_log, write_measurement
@@ -235,6 +236,6 @@ def _schedule(text: str | None) -> str | None:
     if text is None or not text.startswith("@"):
         return text
     try:
-        return Path(text[1:]).read_text("utf-8")
+        return read_small(expanded(text[1:], "--arrivals")).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--arrivals {text}: {error}") from None

@@ -211,12 +211,13 @@ def goal_of(
     """
     from batcher.core.errors import ConfigurationError
     from batcher.engine.sync import Goal
+    from batcher.files import expanded
 
     if bootstrap and bool(current) is from_nothing:
         raise ConfigurationError("--bootstrap makes the state from something: --current SNAPSHOT, or --from-nothing")
     if from_nothing and not bootstrap:
         raise ConfigurationError("--from-nothing belongs to --bootstrap, which makes the state")
-    state = Path(settings.sync.state).expanduser() if settings.sync.state else None
+    state = expanded(settings.sync.state, "sync.state") if settings.sync.state else None
     return Goal(feed, state, current, bootstrap)
 
 

@@ -191,9 +191,11 @@ def write_plan(output: Path, content: dict[str, Any]) -> None:
     import orjson
 
     from batcher.core.errors import ConfigurationError
+    from batcher.files import open_private
 
     try:
-        output.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        with open_private(output, "wb") as file:
+            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
 

@@ -26,6 +26,7 @@ def report(source: Path, output: Path | None, *, quiet: bool) -> None:
         from datetime import UTC, datetime
 
         from batcher.core.errors import ConfigurationError
+        from batcher.files import open_private
         from batcher.ledger.facts import is_ledger
         from batcher.report.page import render
 
@@ -45,7 +46,8 @@ def report(source: Path, output: Path | None, *, quiet: bool) -> None:
 
             content = of_load(read_measurement(source), now)
         try:
-            file.write_bytes(render(content).encode())
+            with open_private(file, "wb") as out:
+                out.write(render(content).encode())
         except OSError as error:
             raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from None
         if not quiet:

@@ -14,7 +14,6 @@ import anyio
 from batcher.cli.console import print_summary, say
 from batcher.cli.progress import Progress
 from batcher.cli.unattended import Job
-from batcher.core.errors import LedgerError
 from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
@@ -109,12 +108,7 @@ async def embedded(stack: AsyncExitStack, keeper: Path) -> str:
     from batcher.simulator.behaviour import Behaviour
     from batcher.simulator.server import serve
 
-    journal = journal_of(keeper)
-    try:
-        journal.touch(mode=0o600)
-    except OSError as error:
-        raise LedgerError(f"{journal} cannot be written: {error.strerror}") from None
-    return await stack.enter_async_context(serve(Behaviour(), journal=journal))
+    return await stack.enter_async_context(serve(Behaviour(), journal=journal_of(keeper)))
 
 
 def given_credentials(settings: Settings, *, simulated: bool) -> Credentials:

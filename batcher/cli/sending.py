@@ -17,7 +17,7 @@ from batcher.api import ledger_path
 from batcher.cli.memory import be_frugal
 from batcher.cli.runner import Output, embedded, given_credentials, journal_of, run_async, run_job
 from batcher.cli.unattended import Job
-from batcher.core.errors import ConfigurationError, InputError
+from batcher.core.errors import ConfigurationError, InputError, LedgerError
 from batcher.core.report import Report
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Pipe
@@ -30,6 +30,7 @@ from batcher.engine.register import state_folder
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
 from batcher.engine.session import Surroundings, real_surroundings
+from batcher.files import expanded
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
 
@@ -173,9 +174,12 @@ def _wish(path: str) -> Path | None:
     """Where the user wants the ledger; what ends in a slash is a folder, and made if need be."""
     if not path:
         return None
-    wish = Path(path).expanduser()
+    wish = expanded(path, "ledger.path")
     if path.endswith("/"):
-        wish.mkdir(parents=True, exist_ok=True)
+        try:
+            wish.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"the folder {wish} cannot be made: {error.strerror}") from None
     return wish
 
 

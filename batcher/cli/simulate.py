@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
@@ -101,8 +100,6 @@ def simulate(
             from batcher.simulator.server import serve
 
             with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                if journal is not None and not journal.exists():
-                    os.close(os.open(journal, os.O_CREAT | os.O_WRONLY, 0o600))
                 async with serve(played.first, port, journal, played.stages) as url:
                     click.echo(f"simulating minapp and scrutinizer at {url}")
                     async for _ in signals:

@@ -24,6 +24,7 @@ from batcher.engine.books import OpenWindow
 from batcher.engine.observing import Observer
 from batcher.engine.outcomes import of_rejects, of_settlement
 from batcher.engine.session import Session
+from batcher.files import open_private, write_whole
 from batcher.sections import JobSettings
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ class LogFile(logging.Handler):
         self._run = ""
         self._is_dead = False
         try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-            self._file = path.open("ab", buffering=0)
+            self._file = open_private(path, "ab", buffering=0)
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
         super().__init__(logging.INFO)
@@ -128,7 +128,7 @@ class LogFile(logging.Handler):
         """One line."""
         event = {"time": at.isoformat(timespec="milliseconds"), "level": level, "message": message, "run": self._run}
         try:
-            self._file.write(orjson.dumps(event | more, option=orjson.OPT_APPEND_NEWLINE))
+            write_whole(self._file.write, orjson.dumps(event | more, option=orjson.OPT_APPEND_NEWLINE))
         except OSError as error:
             if not self._is_dead:
                 self._is_dead = True

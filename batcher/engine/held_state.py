@@ -40,8 +40,8 @@ class HeldState:
 
         """
         with ExitStack() as stack:
-            stack.callback(self._clear)
             stack.callback(os.close, hold(self.path))
+            stack.callback(self._clear)  # before the lock goes: nobody else's files are touched
             if self._is_new:
                 StateStore.check_new(self.path)
                 _remove(self._file)

@@ -17,12 +17,15 @@ from batcher.core.target import Target
 from batcher.core.units import parse_rate
 from batcher.engine.guarding import told
 from batcher.engine.survey import Survey
+from batcher.files import read_small
 from batcher.settings import Settings
 
 if TYPE_CHECKING:  # what compares sets of pairs is a second's fifth to import
     from batcher.engine.drafting import Draft
 
 _VERSION = 1
+_LARGEST_PLAN = 256 << 20
+"""Bytes. One lists up to a hundred thousand groups."""
 _MOST_GROUPS = 10
 _PIECE = 1 << 20
 _NOT_BINDING = ("auth", "rate", "retry", "ledger", "job")
@@ -62,7 +65,7 @@ def read_plan(path: Path) -> Bound:
 
     """
     try:
-        plan = msgspec.json.decode(path.read_bytes(), type=Bound)
+        plan = msgspec.json.decode(read_small(path, _LARGEST_PLAN), type=Bound)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

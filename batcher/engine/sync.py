@@ -29,10 +29,11 @@ from batcher.engine.job import STATE, check_new, difference_files, for_differenc
 from batcher.engine.observing import Observer
 from batcher.engine.rotation import rotate
 from batcher.engine.session import Surroundings, check_credentials, make_target
+from batcher.files import replaced_privately
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
 from batcher.state.pairs import adopt
-from batcher.state.store import Binding, StateStore, make_private
+from batcher.state.store import Binding, StateStore
 
 _log = logging.getLogger(__name__)
 _TOLD = 10
@@ -207,8 +208,7 @@ def _tell_rejects(made: Draft, ledger: Path) -> None:
     if not loaded.rejected:
         return
     file = rejects_file(ledger)
-    make_private(file)
-    with file.open("w", encoding="utf-8", newline="") as out:
+    with replaced_privately(file) as made_file, made_file.open("w", encoding="utf-8", newline="") as out:
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(("source", "line", "reason"))
         for number, (source, line, reason) in enumerate(loaded.rejects):

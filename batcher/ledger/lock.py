@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from pathlib import Path
 
+from batcher import files
 from batcher.core.errors import LedgerHeldError
 
 
@@ -20,10 +19,12 @@ def lock(path: Path, *, create: bool) -> int:
         OSError: When the file cannot be opened.
 
     """
-    descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise LedgerHeldError(f"another run holds {path}; wait for it, or stop it first") from None
+    descriptor = files.lock(path, create=create)
+    if descriptor is None:
+        raise held(path)
     return descriptor
+
+
+def held(path: Path) -> LedgerHeldError:
+    """The error for what another run has."""
+    return LedgerHeldError(f"another run holds {path}; wait for it, or stop it first")

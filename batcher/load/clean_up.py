@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Occasion, apply
 from batcher.engine.job import for_difference
 from batcher.engine.session import Surroundings
+from batcher.files import open_private
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
@@ -36,7 +36,7 @@ def write_removals(ledgers: Iterable[Path], file: Path) -> int:
     """
     count = 0
     try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        with open_private(file, "xb") as out:
             for ledger in ledgers:
                 with LedgerReader(ledger) as reader:
                     for state in reader.windows():

@@ -14,9 +14,12 @@ import msgspec
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.verdict import Cause
+from batcher.files import open_private, read_small
 from batcher.load.latencies import PERCENTILES, Latencies, Summary
 
 FORMAT, VERSION = "batcher-load", 1
+_LARGEST = 256 << 20
+"""Bytes; far above any measurement."""
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _COUNTS = ("sent", "ok", "failed", "changes", "bytes_sent", "bytes_received", "late", "dropped")
@@ -197,7 +200,8 @@ def write_measurement(path: Path, measurement: Measurement) -> None:
 
     """
     try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(measurement), indent=2) + b"\n")
+        with open_private(path, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(measurement), indent=2) + b"\n")
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -210,7 +214,7 @@ def read_measurement(path: Path) -> Measurement:
 
     """
     try:
-        content = msgspec.json.decode(path.read_bytes())
+        content = msgspec.json.decode(read_small(path, _LARGEST))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -285,6 +289,7 @@ def write_log(path: Path, measurement: Measurement, started: float) -> None:
                 head = f"Tag={name},{index * length:.3f},{length:.3f},{latencies.percentile(100) * 1000:.3f}"
                 lines.append(f"{head},{latencies.encoded()}")
     try:
-        path.write_text("\n".join(lines) + "\n", "ascii")
+        with open_private(path, "wb") as file:
+            file.write(("\n".join(lines) + "\n").encode("ascii"))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None

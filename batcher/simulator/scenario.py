@@ -18,6 +18,7 @@ import msgspec
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.units import parse_rate
+from batcher.files import read_small
 from batcher.simulator.behaviour import Behaviour, Fault, Stage
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ def read_scenario(path: Path, base: Behaviour) -> Scenario:
 
     """
     try:
-        return scenario_of(tomllib.loads(path.read_text("utf-8")), base)
+        return scenario_of(tomllib.loads(read_small(path).decode()), base)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from batcher.core.errors import ConfigurationError
 from batcher.simulator.behaviour import Behaviour, Stage
+from batcher.simulator.journal import opened
 from batcher.simulator.messages import Arrival, Reply
 from batcher.simulator.world import STATE, World
 
@@ -32,19 +33,16 @@ async def serve(
     first behaviour. `applied` is called after a request was worked on and before its reply leaves.
 
     Raises:
-        ConfigurationError: When the port is taken.
+        ConfigurationError: When the port is taken, or the journal is none.
+        LedgerHeldError: When another server has the journal.
 
     """
     with ExitStack() as stack:
-        write = None
-        if journal is not None:
-            write = stack.enter_context(journal.open("ab", buffering=0)).write
+        kept = None if journal is None else stack.enter_context(opened(journal))
         offset = time.time() - anyio.current_time()  # noqa: TID251 — dates in replies are of the real clock
-        world = World(behaviour, write, stages, offset)
-        if journal is not None:
-            _cut_torn_line(journal)
-            with journal.open("rb") as lines:
-                world.restore(lines)
+        world = World(behaviour, kept.append if kept else None, stages, offset)
+        if kept is not None:
+            world.restore(kept.lines())
 
         async def handle(request: web.Request) -> web.StreamResponse:
             return await _answer(request, world, applied)
@@ -62,15 +60,6 @@ async def serve(
             yield f"http://{host}:{bound}"
         finally:
             await runner.cleanup()
-
-
-def _cut_torn_line(journal: Path) -> None:
-    """A kill may have left half a line; the next one must not be glued to it."""
-    content = journal.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with journal.open("r+b") as file:
-            file.truncate(whole)
 
 
 async def _answer(request: web.Request, world: World, applied: Callable[[World], None]) -> web.StreamResponse:

@@ -22,6 +22,8 @@ def read_mapping(path: Path, *, is_single: bool) -> Mapping[str, tuple[str, ...]
 
     """
     table: dict[str, list[str]] = {}
+    if not path.is_file():
+        raise InputError(f"{path}: cannot be read: no such file")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()

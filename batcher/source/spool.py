@@ -12,6 +12,8 @@ from pathlib import Path
 import anyio
 import orjson
 
+from batcher.files import write_whole
+
 _PIECE = 1 << 20
 _FLUSH_ITEMS = 1 << 14
 LINGER_SECONDS = 0.2
@@ -51,16 +53,32 @@ class Spool:
         self.version = 0
         """Grows whenever there is more to read."""
         self._grew = anyio.Event()
-        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=0)
+        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
+        self._size = 0
+        """Bytes received."""
 
     def append(self, data: bytes) -> None:
-        """Write so that it survives a crash, then let the reader know."""
-        self._file.write(data)
+        """Write so that it survives a crash, then let the reader know.
+
+        Raises:
+            OSError: When not all of it can be written.
+
+        """
+        write_whole(self._file.write, data)
         os.fsync(self._file.fileno())
+        self._size += len(data)
         self._wake()
 
     def close(self) -> None:
-        """Nothing more comes: the file becomes read-only, which tells so also after a crash."""
+        """Nothing more comes: the file becomes read-only, which tells so also after a crash.
+
+        Raises:
+            OSError: When the file does not hold what was received.
+
+        """
+        found = os.fstat(self._file.fileno()).st_size
+        if found != self._size:
+            raise OSError(f"{self.path} holds {found} of {self._size} bytes")
         os.fchmod(self._file.fileno(), _WHOLE)
         os.fsync(self._file.fileno())
         self.release()

@@ -9,7 +9,7 @@ from pathlib import Path
 from batcher.core.guardrails import Feed, GroupLoss
 from batcher.core.model import Key
 from batcher.core.patterns import Patterns
-from batcher.state.store import Known, StateStore, Wish, make_private
+from batcher.state.store import Known, StateStore, Wish, written_privately
 
 _IN_FORCE = f"((known <> {Known.OUT:d} OR wish = {Wish.IN:d}) AND wish <> {Wish.OUT:d})"
 """What is in, may be in, or was asked for and is still to come."""
@@ -126,11 +126,11 @@ class Difference:
         user, group = self._store.facts()["forms"].split(",")
         heads = f'"user" AS user_{user}, "group" AS group_{group}'
         for path, table, op in ((adds, "adds", "add"), (removals, "removals", "remove")):
-            make_private(path)
-            self._connection.execute(
-                f"""COPY (SELECT '{op}' AS op, {heads} FROM {table} ORDER BY "user", "group")
-                TO '{str(path).replace("'", "''")}' (FORMAT csv, HEADER true)"""
-            )
+            with written_privately(path) as file:
+                self._connection.execute(
+                    f"""COPY (SELECT '{op}' AS op, {heads} FROM {table} ORDER BY "user", "group")
+                    TO {file} (FORMAT csv, HEADER true)"""
+                )
 
     def accept(self, run: str, ledger: Path) -> int:
         """It passed the guardrails and is about to be sent; gives the run's number."""

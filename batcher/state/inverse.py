@@ -10,7 +10,7 @@ from batcher.core.errors import InputError
 from batcher.ledger.reader import LedgerReader
 from batcher.state.folding import outcomes
 from batcher.state.pairs import load
-from batcher.state.store import Known, StateStore, make_private
+from batcher.state.store import Known, StateStore, written_privately
 
 _UNCERTAIN, _DOUBTFUL, _LATER, _NOTHING = (
     "its outcome is not known",
@@ -96,8 +96,7 @@ def _count(store: StateStore, table: str) -> int:
 
 def write_left_out(store: StateStore, path: Path) -> None:
     """As CSV: who, where, and why."""
-    make_private(path)
-    store.connection.execute(
-        f"""COPY (SELECT * FROM left_out ORDER BY "user", "group") TO '{str(path).replace("'", "''")}'
-        (FORMAT csv, HEADER true)"""
-    )
+    with written_privately(path) as file:
+        store.connection.execute(
+            f"""COPY (SELECT * FROM left_out ORDER BY "user", "group") TO {file} (FORMAT csv, HEADER true)"""
+        )

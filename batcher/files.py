@@ -1,0 +1,137 @@
+"""Files as this program needs them: written whole, private from the first byte on, locked, and read within bounds."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from batcher.core.errors import ConfigurationError
+
+_PRIVATE = 0o600
+_SMALL = 4 << 20
+"""Bytes. No file of settings, secrets or plans of ours comes near it."""
+
+
+def write_whole(write: Callable[[bytes], int | None], data: bytes) -> None:
+    """Write all of it with an unbuffered `write`, which may take less than it is given (write(2)).
+
+    Raises:
+        OSError: When the rest cannot be written; a part of the data may be in the file then.
+
+    """
+    rest = memoryview(data)
+    while rest:
+        taken = write(bytes(rest) if len(rest) < len(data) else data)
+        if taken is None:
+            raise BlockingIOError("the file takes nothing more at the moment")
+        rest = rest[taken:]
+
+
+def open_private(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
+    """Open a file to be written; a new one is readable by its owner only, one that exists keeps its mode.
+
+    `mode` is `wb`, `xb` or `ab`, and `buffering` 0 for none, as of `open`.
+
+    Raises:
+        OSError: When it cannot be opened.
+
+    """
+    opened = open(path, mode, buffering, opener=lambda name, flags: os.open(name, flags, _PRIVATE))  # noqa: SIM115 — for the caller
+    return cast("BinaryIO", opened)
+
+
+@contextmanager
+def replaced_privately(path: Path) -> Iterator[Path]:
+    """A path beside this one for a library that makes its files itself, readable by all; moved to `path` at the end.
+
+    Nobody else ever sees more than a folder that only the owner can enter.
+
+    Raises:
+        OSError: When there is no place for it.
+
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", dir=path.parent))  # mode 0700
+    try:
+        made = folder / "made"
+        yield made
+        made.chmod(_PRIVATE)
+        made.replace(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_small(path: Path, most: int = _SMALL) -> bytes:
+    """All of a file that is small, whatever it is: a device that never ends is refused.
+
+    Raises:
+        OSError: When it cannot be read.
+        ConfigurationError: When there is more in it.
+
+    """
+    content = bytearray()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(most + 1 - len(content)):
+            content += piece
+            if len(content) > most:
+                raise ConfigurationError(f"{path} holds more than {most // 1024:,} KiB; is it the right file?")
+    return bytes(content)
+
+
+def expanded(text: str, key: str) -> Path:
+    """A path that somebody wrote, its `~` replaced by the home folder.
+
+    Args:
+        text: As written.
+        key: Where it was written, for the error.
+
+    Raises:
+        ConfigurationError: When it can be no path.
+
+    """
+    if "\0" in text:
+        raise ConfigurationError(f"{key} holds a NUL character, which no path can")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(f"{key}: {text} begins with a user who has no home folder here") from None
+
+
+def is_same(path: Path, descriptor: int) -> bool:
+    """Whether an open file is still what the path names (device and inode)."""
+    try:
+        now = path.stat(follow_symlinks=True)
+    except OSError:
+        return False
+    opened = os.fstat(descriptor)
+    return (now.st_dev, now.st_ino) == (opened.st_dev, opened.st_ino)
+
+
+def lock(path: Path, *, create: bool, shared: bool = False) -> int | None:
+    """Take the operating system's lock on a file; gives the descriptor that holds it, None when others have it.
+
+    A new file is readable by its owner only. What was removed or replaced between being opened and being locked is
+    not what others lock: then the file is opened anew. So whoever holds the lock may remove the file.
+
+    Raises:
+        OSError: When the file cannot be opened.
+
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), _PRIVATE)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if is_same(path, descriptor):
+            return descriptor
+        os.close(descriptor)
