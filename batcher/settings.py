@@ -189,6 +189,7 @@ class Settings(Section, frozen=True):
         try:
             url = urlsplit(self.target.url)
             has_host = bool(url.hostname) and (url.port is None or url.port > 0)
+            (url.hostname or "").encode("idna")  # as it is done to resolve it: no label is empty or too long
         except ValueError as error:
             raise ConfigurationError(f"target.url {self.target.url!r} is no address: {error}") from None
         if not has_host:

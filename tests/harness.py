@@ -18,7 +18,6 @@ from batcher.core.errors import NotSentError
 from batcher.core.http import Request, Response
 from batcher.core.model import Action, Status
 from batcher.core.report import Report
-from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import apply
@@ -102,7 +101,7 @@ def surroundings(target: Target, state: Path | None = None, work_seconds: float 
     dice = random.Random(7)
 
     @asynccontextmanager
-    async def transport(settings: Settings, secrets: Secrets) -> AsyncIterator[Target]:
+    async def transport(settings: Settings) -> AsyncIterator[Target]:
         yield target
 
     executor = slow(work_seconds) if work_seconds else inline

@@ -9,9 +9,12 @@ BatcherError                 exit code 1
 │   └── StateError
 ├── GuardrailError           5   the user: a guardrail refused, nothing was sent
 ├── LedgerHeldError          7   another run holds the ledger
+├── NotBegunError            *   a signal came before anything was begun; nothing was sent
 └── TransportError               nobody yet: the delivery decides
     ├── NotSentError             the request never left; repeating is free
-    │   └── UntrustedError       the peer's certificate is not the expected one
+    │   ├── EndpointError        as it is configured, none ever will
+    │   │   └── UntrustedError   the peer's certificate is not the expected one
+    │   └── ExhaustedError       this machine has no more descriptors or memory for it
     └── ReplyLostError           it may have been applied; only a repeat tells
 """
 
@@ -62,6 +65,14 @@ class LedgerHeldError(BatcherError):
     exit_code = 7
 
 
+class NotBegunError(BatcherError):
+    """A run was to end before it had begun: nothing was sent, nothing is left. It ends with the signal's code."""
+
+    def __init__(self, reason: str, exit_code: int) -> None:
+        super().__init__(f"{reason}; nothing was sent")
+        self.exit_code = exit_code
+
+
 class TransportError(BatcherError):
     """One HTTP exchange did not come to its end."""
 
@@ -70,7 +81,15 @@ class NotSentError(TransportError):
     """The request did not leave this machine."""
 
 
-class UntrustedError(NotSentError):
+class EndpointError(NotSentError):
+    """Nobody there can be spoken to as it is configured: no TLS where TLS is expected, no possible host."""
+
+
+class ExhaustedError(NotSentError):
+    """This machine, and not the target, is at its end: no descriptors, no memory."""
+
+
+class UntrustedError(EndpointError):
     """TLS verification failed: going on could hand the credentials to a stranger."""
 
 

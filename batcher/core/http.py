@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+LONGEST_TEXT = 4096
+"""Characters of a reply that become a text. Secrets are taken out of it before it is cut to what people are shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -14,33 +17,39 @@ class Request:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What of it must not be shown, besides the user's own credentials."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back; header names are lower case. `cookies` are `Set-Cookie` values in order."""
+    """What came back, as it came; header names are lower case. `cookies` are `Set-Cookie` values in order.
+
+    It may hold the credentials that it answers, so it never shows in a repr, and what is said of it is scrubbed.
+    """
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
     cookies: tuple[str, ...] = field(default=(), repr=False)
     received_at: float | None = None
     """When the last of it came (monotonic seconds), where the transport can tell."""
 
-    def text(self, limit: int = 200) -> str:
-        """The body's beginning as one printable line, for people."""
-        text = self.body[: limit * 4].decode("utf-8", "replace")
-        return printable(text)[:limit]
+    def text(self) -> str:
+        """The body's beginning as one printable line."""
+        text = self.body[: LONGEST_TEXT * 4].decode("utf-8", "replace")
+        return printable(text[:LONGEST_TEXT])
 
 
 def printable(text: str) -> str:
     """Text of a foreign system without control characters, on one line."""
-    return "".join(c if c.isprintable() else " " for c in text).strip()
+    return (text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)).strip()
 
 
-def brief(value: object, limit: int = 200) -> str:
-    """Any JSON value of a foreign system as one short printable line; text as it is."""
+def brief(value: object) -> str:
+    """Any JSON value of a foreign system as one printable line; text as it is."""
     try:
-        return printable(value if isinstance(value, str) else repr(value))[:limit]
+        text = value if isinstance(value, str) else repr(value)
     except RecursionError:
         return "(nested too deeply to be shown)"
+    return printable(text[:LONGEST_TEXT])

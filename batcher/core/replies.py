@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from batcher.core.http import Response, printable
+from batcher.core.http import Response, brief
 from batcher.core.retry import retry_after
 from batcher.core.verdict import Cause, Retry, Split, Stop
 
@@ -37,7 +37,7 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
         cause, meaning = _CAUSES[status]
         return Stop(cause, f"{meaning} ({text})")
     if 300 <= status < 400:  # redirects
-        location = printable(response.headers.get("location", "nowhere"))[:200]
+        location = brief(response.headers.get("location", "nowhere"))
         return Stop(Cause.ENDPOINT, f"{status}: redirected to {location}, which is never followed; correct the URL")
     if status == 429:
         return Retry(f"too many requests ({text})", after, lost=False, counted=False, back_pressure=True)

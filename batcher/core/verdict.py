@@ -26,6 +26,8 @@ class Cause(Enum):
     MAX_WAIT = (6, "wait until the target accepts requests again")
     INPUT = (6, "repair the input")
     LEDGER = (6, "make room for the ledger")
+    EXHAUSTED = (6, "allow more open files (ulimit -n), or fewer requests in flight")
+    DIALECT = (6, "repair the target's plug-in")
     STALLED = (6, "see what holds up the disk or the network")
     HANGUP = (129, "go on at any time")
     INTERRUPT = (130, "go on at any time")

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Generator
 from typing import cast
 
 import anyio
 
-from batcher.core.errors import NotSentError, ReplyLostError, UntrustedError
+from batcher.core.errors import EndpointError, ExhaustedError, NotSentError, ReplyLostError, UntrustedError
 from batcher.core.http import Request
 from batcher.core.secrets import Secrets
-from batcher.core.target import Credentials, LoginRefusedError, Target
+from batcher.core.target import Credentials, Login, LoginRefusedError, Target
 from batcher.core.verdict import Cause, Retry, Stop
 from batcher.delivery.turnstile import Turnstile
 
 _log = logging.getLogger(__name__)
+_BROKEN = "the target's plug-in is broken: login"
+
+
+def stop_of(error: EndpointError | ExhaustedError, *, is_known: bool = False) -> Stop | Retry:
+    """What it means for a run that nobody can be spoken to there, or not from here.
+
+    With a target that has answered before (`is_known`), only a certificate that is wrong by now is no passing trouble.
+    """
+    if isinstance(error, ExhaustedError):
+        return Stop(Cause.EXHAUSTED, str(error))
+    if is_known and not isinstance(error, UntrustedError):
+        return Retry(str(error), lost=False, counted=False)
+    return Stop(Cause.ENDPOINT, str(error))
 
 
 class Access:
@@ -68,24 +82,54 @@ class Access:
             self.generation += 1
             _log.info("logged in to %s", self._target.name)
 
-    async def _log_in(self) -> str:
-        login = self._target.login(self._credentials, self._turnstile.clock.utc())
+    def _begin(self) -> Login:
+        try:
+            login = self._target.login(self._credentials, self._turnstile.clock.utc())
+        except Exception as error:  # noqa: BLE001 — a plug-in may raise anything, and quote anything
+            raise LoginRefusedError(Stop(Cause.DIALECT, f"{_BROKEN} raised {type(error).__name__}")) from None
         if login is None:
             how = "set BATCHER_TOKEN or auth.token_file" if not self._token else "renew the token"
             raise LoginRefusedError(Stop(Cause.CREDENTIALS, f"there is no valid token; {how}"))
+        if not isinstance(login, Generator):
+            raise LoginRefusedError(Stop(Cause.DIALECT, f"{_BROKEN} gave {type(login).__name__}"))
+        return login
+
+    async def _log_in(self) -> str:
+        login = self._begin()
         try:
-            request: Request = next(login)
-            while True:
-                request = login.send(await self._turnstile.send(request, 0))
-        except StopIteration as end:
-            return str(end.value)
+            request = _step(lambda: next(login))
+            while not isinstance(request, str):
+                self.secrets.add(*request.secrets)
+                response = await self._turnstile.send(request, 0)
+                request = _step(lambda response=response: login.send(response))  # type: ignore[misc]  # mypy cannot type defaults
         except LoginRefusedError as refused:
             word = self.secrets.scrub_verdict(refused.verdict)
             raise LoginRefusedError(cast("Retry | Stop", word)) from None
-        except UntrustedError as error:
-            raise LoginRefusedError(Stop(Cause.ENDPOINT, str(error))) from None
+        except (EndpointError, ExhaustedError) as error:
+            raise LoginRefusedError(stop_of(error, is_known=self._proven)) from None
         except (NotSentError, ReplyLostError) as error:
             counted = isinstance(error, ReplyLostError)
             raise LoginRefusedError(Retry(f"login: {error}", lost=False, counted=counted)) from None
         finally:
             login.close()
+        return request
+
+
+def _step(go_on: Callable[[], Request]) -> Request | str:
+    """The login's next request, or the token in the end; a plug-in that raises anything else is broken.
+
+    Raises:
+        LoginRefusedError: With what that means for the run.
+
+    """
+    try:
+        request: object = go_on()
+    except StopIteration as end:
+        request = end.value
+    except LoginRefusedError:
+        raise
+    except Exception as error:  # noqa: BLE001 — a plug-in may raise anything, and quote anything
+        raise LoginRefusedError(Stop(Cause.DIALECT, f"{_BROKEN} raised {type(error).__name__}")) from None
+    if isinstance(request, Request) or (isinstance(request, str) and request):
+        return request
+    raise LoginRefusedError(Stop(Cause.DIALECT, f"{_BROKEN} gave neither a request nor a token"))

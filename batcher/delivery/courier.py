@@ -12,7 +12,13 @@ import tenacity
 
 from batcher.core.clock import Clock
 from batcher.core.durations import Durations
-from batcher.core.errors import NotSentError, ReplyLostError, TransportError, UntrustedError
+from batcher.core.errors import (
+    EndpointError,
+    ExhaustedError,
+    NotSentError,
+    ReplyLostError,
+    TransportError,
+)
 from batcher.core.health import Health
 from batcher.core.http import Response
 from batcher.core.lanes import OrderBy
@@ -24,9 +30,10 @@ from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import keys_of
 from batcher.core.target import LoginRefusedError, Target
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
-from batcher.delivery.access import Access
+from batcher.delivery.access import Access, stop_of
 from batcher.delivery.conclusion import Conclusion
 from batcher.delivery.delivery import Delivered, Delivery, Exchange
+from batcher.delivery.dialect import Dialect, DialectError
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 
@@ -74,7 +81,7 @@ class Courier:
         self.took = Durations()
         """From departure to reply."""
         self._conclusion = Conclusion(self.requests, health, clock, repeats_accepted=repeats_accepted)
-        self._target = target
+        self._dialect = Dialect(target, access.secrets)
         self._access = access
         self._turnstile = turnstile
         self._health = health
@@ -166,12 +173,14 @@ class Courier:
 
         """
         try:
-            response = await self._turnstile.send(self._target.probe(await self._access.token()), 0)
+            response = await self._turnstile.send(self._dialect.probe(await self._access.token()), 0)
         except LoginRefusedError as refused:
             return refused.verdict
+        except (EndpointError, ExhaustedError) as error:
+            return stop_of(error, is_known=self._has_succeeded())
         except TransportError as error:
             return Retry(str(error))
-        verdict = self._access.secrets.scrub_verdict(self._target.interpret_probe(response, self._clock.utc()))
+        verdict = self._dialect.of_probe(response, self._clock.utc())
         if isinstance(verdict, Retry):
             self._keep_quiet(verdict)
         return verdict
@@ -234,15 +243,16 @@ class Courier:
         try:
             token = await self._access.token()
             generation = self._access.generation
-            request = self._target.encode(batch, token)
+            request = self._dialect.encode(batch, token)
             size = len(request.body)
             response = await self._turnstile.send(request, len(batch), depart)
-            verdict = self._target.interpret(batch, response, self._clock.utc())
-            verdict = self._access.secrets.scrub_verdict(verdict)
+            verdict = self._dialect.of_reply(batch, response, self._clock.utc())
         except LoginRefusedError as refused:
             verdict = refused.verdict
-        except UntrustedError as untrusted:
-            error, verdict = NO_CONNECTION, Stop(Cause.ENDPOINT, str(untrusted))
+        except DialectError as broken:
+            verdict = Stop(Cause.DIALECT, str(broken))
+        except (EndpointError, ExhaustedError) as unusable:
+            error, verdict = NO_CONNECTION, stop_of(unusable, is_known=self._has_succeeded())
         except NotSentError as unsent:
             error, verdict = NO_CONNECTION, Retry(str(unsent), lost=False, counted=False)
         except ReplyLostError as lost:
@@ -257,12 +267,13 @@ class Courier:
         if isinstance(verdict, Stop) and response is not None:
             if verdict.cause is Cause.CREDENTIALS:
                 return await self._renewed(verdict, generation)
-            if response.status in _REFUSALS_AFTER_SUCCESS and self._has_succeeded():
+            of_run = verdict.cause in {Cause.PERMISSION, Cause.ENDPOINT}
+            if of_run and response.status in _REFUSALS_AFTER_SUCCESS and self._has_succeeded():
                 return Split(verdict.reason)
         if isinstance(verdict, Settled | Split):
             self._access.proven(generation)  # who is refused for what he asks was let in
         if isinstance(verdict, Settled) and len(delivery.batch) == 1 and verdict.statuses[0] == Status.PENDING:
-            said = response.text() if response else ""
+            said = self._access.secrets.scrub(response.text()) if response else ""
             return Retry(f"the answer does not tell what became of it: {said}", lost=False)
         return verdict
 

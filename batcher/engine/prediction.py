@@ -19,7 +19,6 @@ import anyio
 from batcher.core.clock import Clock
 from batcher.core.http import Request, Response
 from batcher.core.report import Report
-from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials
 from batcher.engine.apply import Occasion, apply
 from batcher.engine.session import Surroundings
@@ -69,7 +68,7 @@ def predict(files: Sequence[Path], settings: Settings, scenario: Scenario) -> Pr
     transport = _Counting(world, settings.target.timeout_seconds)
 
     @asynccontextmanager
-    async def in_memory(_: Settings, __: Secrets) -> AsyncIterator[_Counting]:
+    async def in_memory(_: Settings) -> AsyncIterator[_Counting]:
         yield transport
 
     async def main() -> tuple[Report, float]:

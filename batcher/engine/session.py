@@ -56,7 +56,7 @@ class Surroundings:
     clock: Clock
     dice: Callable[[], float]
     executor: Executor
-    transport: Callable[[Settings, Secrets], AbstractAsyncContextManager[Transport]]
+    transport: Callable[[Settings], AbstractAsyncContextManager[Transport]]
     state_folder: Path | None = None
     """Where runs know of each other; None for nowhere."""
 
@@ -69,12 +69,12 @@ def real_surroundings(state_folder: Path | None) -> Surroundings:
     return Surroundings(clock, random.random, in_thread, _http, state_folder)
 
 
-def _http(settings: Settings, secrets: Secrets) -> AbstractAsyncContextManager[Transport]:
+def _http(settings: Settings) -> AbstractAsyncContextManager[Transport]:
     target = settings.target
     if target.insecure:
         _log.warning("target.insecure: nobody verifies who answers at %s, and whoever does gets the token", target.url)
     trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
-    return HttpTransport(target.timeout_seconds, trust, secrets)
+    return HttpTransport(target.timeout_seconds, trust)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ class Session:
         with LedgerReader(self.ledger.path) as reader:
             tally = reader.tally()
             _, _, next_batch = reader.next_ids()
-        async with self.surroundings.transport(settings, self.secrets) as transport:
+        async with self.surroundings.transport(settings) as transport:
             pacer = make_pacer(settings, self.target, self.surroundings)
             turnstile = Turnstile(transport, pacer, self._limit(), clock, self.stopping)
             courier = Courier(

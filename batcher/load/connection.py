@@ -18,24 +18,24 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from batcher.core.errors import NotSentError, ReplyLostError, UntrustedError
+from batcher.core.errors import EndpointError, ReplyLostError, UntrustedError
 from batcher.core.http import Request, Response
-from batcher.core.secrets import Secrets
 from batcher.transport import Trust
+from batcher.transport.bodies import unpacked
+from batcher.transport.client import CONNECT_SECONDS, LARGEST_BODY, LARGEST_HEAD
+from batcher.transport.faults import fault
 
-_LARGEST_BODY, _LARGEST_HEAD = 8 << 20, 64 << 10
-_CONNECT_SECONDS = 30.0
+_FRESH_TRIES = 2
 _PORTS = {"http": 80, "https": 443}
 
 
 class Connections:
     """Use as an async context manager; see `batcher.transport.Transport`."""
 
-    def __init__(self, timeout_seconds: float, trust: Trust, secrets: Secrets, now: Callable[[], float]) -> None:
+    def __init__(self, timeout_seconds: float, trust: Trust, now: Callable[[], float]) -> None:
         self._timeout = timeout_seconds
         self._trust = trust
         self._context = _context(trust)
-        self._secrets = secrets
         self._now = now
         self._idle: dict[str, list[_Connection]] = {}
         self._open: set[_Connection] = set()
@@ -54,50 +54,56 @@ class Connections:
             connection.transport.abort()
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
-        """See `Transport`. Secrets that the server echoes are masked in the reply's headers and body."""
+        """See `Transport`."""
         scheme, _, rest = request.url.partition("://")
         host, slash, path = rest.partition("/")
         origin = f"{scheme}://{host}"
         idle = self._idle.setdefault(origin, [])
+        fresh = 0
         while True:
             while idle and idle[-1].transport.is_closing():
                 idle.pop()
+            fresh += not idle
             connection = idle.pop() if idle else await self._connect(origin)
-            await turn()
+            try:
+                await turn()
+            except BaseException:
+                connection.transport.abort()
+                raise
             if not connection.transport.is_closing():
                 break
+            if fresh == _FRESH_TRIES and connection.has_spoken:
+                raise EndpointError(f"{host} speaks before it is asked: that is no HTTP server")
         head = _head(request, host, slash + path)
         try:
-            status, headers, body = await connection.ask(head, request.body, self._timeout)
-        except BaseException:
+            status, fields, body = await connection.ask(head, request.body, self._timeout)
+        except BaseException as error:
             connection.transport.abort()
-            raise
+            if isinstance(error, ReplyLostError) or not isinstance(error, Exception):
+                raise
+            raise fault(error, host, has_left=True, beginning=connection.beginning) from None
         if connection.is_reusable:
             idle.append(connection)
         else:
             connection.transport.close()
-        cookies = tuple(value for name, value in headers if name == "set-cookie")
-        named = {name: self._secrets.scrub(value) for name, value in headers}
-        return Response(status, named, self._secrets.scrub_bytes(body), cookies, connection.received_at)
+        cookies = tuple(value for name, value in fields if name == "set-cookie")
+        headers = dict(fields)
+        whole = unpacked(body, headers.get("content-encoding", ""), LARGEST_BODY)
+        return Response(status, headers, whole, cookies, connection.received_at)
 
     async def _connect(self, origin: str) -> _Connection:
         url = urlsplit(origin)
         host = url.hostname or ""
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 _, connection = await self._loop.create_connection(
                     lambda: _Connection(self._loop, self._now, self._open.discard),
                     host,
                     url.port or _PORTS[url.scheme],
                     ssl=self._context if url.scheme == "https" else None,
                 )
-        except ssl.SSLCertVerificationError as error:
-            raise UntrustedError(
-                f"the server's certificate is not trusted ({error.verify_message}); for a self-signed one set"
-                " target.ca_file or target.tls_fingerprint"
-            ) from None
-        except (OSError, TimeoutError) as error:
-            raise NotSentError(f"no connection: {host}: {error}") from None
+        except (OSError, TimeoutError, UnicodeError) as error:
+            raise fault(error, url.netloc, has_left=False) from None
         self._open.add(connection)
         _check_fingerprint(self._trust, connection)
         return connection
@@ -113,6 +119,10 @@ class _Connection(asyncio.Protocol):
     ) -> None:
         self.received_at = 0.0
         self.is_reusable = True
+        self.has_spoken = False
+        """Something has come that nobody had asked for."""
+        self.beginning = b""
+        """The first bytes of the reply that is awaited."""
         self._loop = loop
         self._now = now
         self._lost = lost
@@ -129,11 +139,15 @@ class _Connection(asyncio.Protocol):
 
         Raises:
             ReplyLostError: When no whole reply came back in time.
+            HttpParserError: When what came is none.
+            OSError: When the connection broke.
 
         """
         self._headers, self._body, self._head = [], bytearray(), 0
         self._reply = self._loop.create_future()
-        watch = self._loop.call_later(patience, self._fail, f"no whole reply within {patience:g} s")
+        self.beginning = b""
+        late = ReplyLostError(f"no whole reply within {patience:g} s")
+        watch = self._loop.call_later(patience, self._fail, late)
         try:
             self.transport.writelines([head, body]) if body else self.transport.write(head)
             await self._reply
@@ -152,21 +166,24 @@ class _Connection(asyncio.Protocol):
         if exc is None and self._ends_with_the_connection():
             self.is_reusable = False
             self._end()
-        self._fail(f"no whole reply: {exc or 'the server closed the connection'}")
+        self._fail(exc or ReplyLostError("no whole reply: the server closed the connection"))
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; it calls the methods below."""
         if self._reply is None:
+            self.has_spoken = True
             self.transport.abort()  # nobody asked
             return
+        self.beginning = self.beginning or data[:16]
         if self._head >= 0:
             self._head += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(f"no whole reply: {error}")
-        if self._head > _LARGEST_HEAD:
-            self._fail("no whole reply: its head is larger than 64 KiB")
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.is_reusable = False  # also when the reply was whole: more came than that
+            self._fail(error)
+        if self._head > LARGEST_HEAD:
+            self._fail(ReplyLostError("no whole reply: its head is larger than 64 KiB"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line."""
@@ -183,8 +200,8 @@ class _Connection(asyncio.Protocol):
         if self._is_over():
             return
         self._body += body
-        if len(self._body) > _LARGEST_BODY:
-            self._fail("the body is larger than 8 MiB")
+        if len(self._body) > LARGEST_BODY:
+            self._fail(ReplyLostError("no whole reply: the body is larger than 8 MiB"))
 
     def on_message_complete(self) -> None:
         """The reply is whole, unless it only said that another one follows (1xx)."""
@@ -195,7 +212,7 @@ class _Connection(asyncio.Protocol):
         if self._status < 200:  # noqa: PLR2004 — RFC 9110 §15.2
             self._headers, self._head = [], 0
             return
-        self.is_reusable = self._parser.should_keep_alive()
+        self.is_reusable = self._parser.should_keep_alive() and not self._has_hidden_body()
         self._end()
 
     def _is_over(self) -> bool:
@@ -214,9 +231,15 @@ class _Connection(asyncio.Protocol):
         names = {name for name, _ in self._headers}
         return self._status >= 200 and not names & {"content-length", "transfer-encoding"}  # noqa: PLR2004 — as below
 
-    def _fail(self, reason: str) -> None:
+    def _has_hidden_body(self) -> bool:
+        """Whether something follows a 204 that no parser takes for its body (RFC 9110 §8.6)."""
+        return self._status == 204 and any(  # noqa: PLR2004 — as above
+            name in {"content-length", "transfer-encoding"} for name, _ in self._headers
+        )
+
+    def _fail(self, error: Exception) -> None:
         if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(ReplyLostError(reason))
+            self._reply.set_exception(error)
 
 
 def _head(request: Request, host: str, path: str) -> bytes:
@@ -241,10 +264,10 @@ def _context(trust: Trust) -> ssl.SSLContext:
 
 def _check_fingerprint(trust: Trust, connection: _Connection) -> None:
     tls = connection.transport.get_extra_info("ssl_object")
-    if not trust.fingerprint or trust.insecure or tls is None:
+    if not trust.fingerprint or tls is None:
         return
     found = hashlib.sha256(tls.getpeercert(binary_form=True)).hexdigest()
     if found != trust.fingerprint.replace(":", "").lower():
         with suppress(OSError):
             connection.transport.abort()
-        raise UntrustedError("the server's certificate is not that of target.tls_fingerprint; see also target.ca_file")
+        raise UntrustedError("the server's certificate is not trusted (it is not that of target.tls_fingerprint)")

@@ -14,7 +14,6 @@ import anyio
 import anyio.lowlevel
 
 from batcher.core.clock import Clock
-from batcher.core.secrets import Secrets
 from batcher.engine.session import Surroundings, real_surroundings
 from batcher.load.connection import Connections
 from batcher.load.flight import Punctual
@@ -33,10 +32,10 @@ _SWITCH_SECONDS = 0.0005
 def load_surroundings(state_folder: Path | None, spinning: Spinning) -> Surroundings:
     """As those of any run, but for clock and transport. Call it within a running event loop."""
 
-    def connections(settings: Settings, secrets: Secrets) -> AbstractAsyncContextManager[Transport]:
+    def connections(settings: Settings) -> AbstractAsyncContextManager[Transport]:
         target = settings.target
         trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
-        return _Punctual(Connections(target.timeout_seconds, trust, secrets, time.monotonic), spinning)
+        return _Punctual(Connections(target.timeout_seconds, trust, time.monotonic), spinning)
 
     base = real_surroundings(state_folder)
     offset = base.clock.utc() - base.clock.now() + (base.clock.now() - time.monotonic())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import orjson
 
-from batcher.core.http import Request, Response, printable
+from batcher.core.http import Request, Response, brief
 from batcher.core.model import Batch, Ints, Keys, Limits, Shape, Status
 from batcher.core.replies import unsuccessful
 from batcher.core.target import Credentials, Login
@@ -110,5 +110,5 @@ def _said(response: Response) -> str:
     if isinstance(content, dict):
         for name in ("error_msg", "message", "err_msg"):
             if isinstance(content.get(name), str):
-                return printable(content[name])[:200]
+                return brief(content[name])
     return response.text()

@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import orjson
 
-from batcher.core.http import Request, Response, brief, printable
+from batcher.core.http import Request, Response, brief
 from batcher.core.replies import unsuccessful
 from batcher.core.target import Credentials, Login, LoginRefusedError
 from batcher.core.verdict import Cause, Retry, Stop
@@ -36,7 +36,7 @@ def login(url: str, credentials: Credentials, now: float) -> Login:
     response = yield from _follow(Request("POST", url + _AUTHORIZE, _JSON, orjson.dumps(known)))
     code = _field(response, "code", now)
     body = known | {"code": code, "grant_type": "authorization_code"}
-    response = yield Request("POST", url + _TOKEN, _JSON, orjson.dumps(body))
+    response = yield Request("POST", url + _TOKEN, _JSON, orjson.dumps(body), (code,))
     return _field(response, "access_token", now)
 
 
@@ -52,10 +52,10 @@ def _follow(request: Request) -> Generator[Request, Response, Response]:
         target = urlsplit(urljoin(request.url, response.headers.get("location", "")))
         is_safe = target.scheme == "https" or (target.scheme == "http" and target.hostname in _LOOPBACK)
         if not is_safe or target.hostname != origin.hostname:
-            where = f"{target.scheme}://{printable(target.netloc.rpartition('@')[2])[:100]}"
+            where = f"{target.scheme}://{brief(target.netloc.rpartition('@')[2])}"
             raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login was redirected to {where}, which is not trusted"))
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())} if cookies else {}
-        request = Request("GET", target.geturl(), headers)
+        request = Request("GET", target.geturl(), headers, secrets=tuple(cookies.values()))
     raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login was redirected more than {_MOST_HOPS} times"))
 
 

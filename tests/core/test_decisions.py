@@ -130,11 +130,10 @@ def test_durations_and_budgets():
     assert [spoken(s) for s in (4, 200, 7500)] == ["4 s", "3 min 20 s", "2 h 5 min"]
 
 
-def test_secrets_are_masked_also_inside_urls_and_bytes():
+def test_secrets_are_masked_the_longest_first():
     secrets = Secrets()
     secrets.add("tok/en+1", "abc", "tok/en+1-longer")
     assert secrets.scrub("x tok/en+1-longer tok%2Fen%2B1 abc") == "x *** *** abc"
-    assert secrets.scrub_bytes(b"x tok/en+1") == b"x ***"
     assert "tok" not in repr(secrets)
     assert "tok" not in repr(Credentials("tok/en+1", "id", "sec"))
     assert "sec" not in repr(Request("GET", "http://x", {"Authorization": "sec"}, b"sec"))

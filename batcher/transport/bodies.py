@@ -1,0 +1,22 @@
+"""What a body says when its sender has compressed it, asked or not."""
+
+from __future__ import annotations
+
+import zlib
+
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+
+def unpacked(body: bytes, encoding: str, most: int) -> bytes:
+    """The body without its content coding (RFC 9110 §8.4.1), where that is known and it is not larger than `most`.
+
+    Else the body as it is: what is then made of it will not look like a success.
+    """
+    if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
+        return body
+    unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        found = unpacker.decompress(body, most)
+    except zlib.error:
+        return body
+    return found if unpacker.eof else body

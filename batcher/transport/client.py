@@ -1,0 +1,237 @@
+"""One HTTP exchange over aiohttp. Foreign errors become ours here and nowhere else.
+
+Nothing is followed, remembered or repeated: no redirects, no cookies, no retries (but for a GET on a kept connection
+that turns out to be closed, which aiohttp sends again on a new one; that waits for its turn like any other). The moment
+at which a request is handed to an open connection is when `turn` returns; pacing happens there, so that connecting,
+however slow, never brings two sends closer together than the rate allows.
+
+In HTTP/1.1 nothing but its place tells which request a reply belongs to (RFC 9112 §9.2). So a connection on which
+anything has come while nobody had asked is not used: neither when it was kept, nor while a request waited for its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, cast
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from batcher.core.errors import EndpointError, ReplyLostError
+from batcher.core.http import Request, Response
+from batcher.transport.bodies import unpacked
+from batcher.transport.faults import fault
+from batcher.transport.protocol import Trust
+
+LARGEST_BODY = 8 << 20
+"""Bytes; far above any reply of a target. A larger one is an unusable one."""
+LARGEST_HEAD = 64 << 10
+_MOST_HEADERS = 10_000
+CONNECT_SECONDS = 30.0
+_FRESH_TRIES = 2
+_CODE, _NO_CONTENT = slice(8, 12), b" 204"
+"""Where a status line has its code (RFC 9112 §4), and a 204's."""
+_END = b"\r\n\r\n"
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One exchange, as the connector sees it."""
+
+    turn: Callable[[], Awaitable[None]]
+    now: Callable[[], float]
+    timeout: float
+    limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
+    sent: bool = False
+    interrupted: BaseException | None = None
+    """What `turn` has raised."""
+    protocol: _Handler | None = None
+
+    async def depart(self) -> None:
+        if self.sent:
+            self.limit.reschedule(None)
+        try:
+            await self.turn()
+        except BaseException as error:
+            self.interrupted = error
+            raise
+
+    def leaves(self, protocol: _Handler) -> None:
+        self.protocol, self.sent = protocol, True
+        self.limit.reschedule(self.now() + self.timeout)
+
+
+_FLIGHT: ContextVar[_Flight] = ContextVar("flight")
+
+
+class HttpTransport:
+    """Use as an async context manager."""
+
+    def __init__(self, timeout_seconds: float, trust: Trust) -> None:
+        self._timeout = timeout_seconds
+        self._verifier = trust.verifier()
+
+    async def __aenter__(self) -> Self:
+        self._now = asyncio.get_running_loop().time
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(limit=0, ssl=self._verifier),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            headers={"User-Agent": "batcher", "Accept": "application/json", "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            max_line_size=LARGEST_HEAD,
+            max_field_size=LARGEST_HEAD,
+            max_headers=_MOST_HEADERS,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
+        """See `Transport`."""
+        flight = _Flight(turn, self._now, self._timeout)
+        _FLIGHT.set(flight)
+        try:
+            async with flight.limit:
+                return await self._send(request)
+        except Exception as error:
+            if error is flight.interrupted or isinstance(error, EndpointError | ReplyLostError):
+                raise
+            if flight.limit.expired():
+                raise ReplyLostError(f"no whole reply within {self._timeout:g} s") from None
+            beginning = flight.protocol.beginning if flight.protocol is not None else b""
+            raise fault(error, host_of(request.url), has_left=flight.sent, beginning=beginning) from None
+
+    async def _send(self, request: Request) -> Response:
+        async with self._session.request(
+            request.method,
+            request.url,
+            data=request.body or None,
+            headers=request.headers,
+            allow_redirects=False,
+        ) as reply:
+            body = bytearray()
+            async for part in reply.content.iter_any():
+                body += part
+                if len(body) > LARGEST_BODY:
+                    raise ReplyLostError("no whole reply: the body is larger than 8 MiB")
+            headers = {name.lower(): value for name, value in reply.headers.items()}
+            cookies = tuple(reply.headers.getall("Set-Cookie", ()))
+            whole = unpacked(bytes(body), headers.get("content-encoding", ""), LARGEST_BODY)
+            return Response(reply.status, headers, whole, cookies)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Gives out a connection when it is the request's turn, and nothing has come on it that nobody asked for."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
+        super().__init__(**options)
+        self._factory: Any = functools.partial(_Handler, loop=self._loop)
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ANN401, ASYNC109 — aiohttp's signature
+        """See `BaseConnector`."""
+        flight, fresh = _FLIGHT.get(), 0
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            handler = cast("_Handler", connection.protocol)
+            fresh += not handler.replies
+            try:
+                await flight.depart()
+            except BaseException:
+                connection.close()
+                raise
+            if handler.is_quiet:
+                handler.expects()
+                flight.leaves(handler)
+                return connection
+            connection.close()
+            if fresh == _FRESH_TRIES:
+                raise EndpointError(f"{host_of(str(req.url))} speaks before it is asked: that is no HTTP server")
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:  # noqa: ANN401 — aiohttp's signature
+        protocol.has_replied()
+        super()._release(key, protocol, should_close=should_close)
+
+
+class _Handler(ResponseHandler):
+    """A connection that knows how much has come on it, and a 204 that has a body all the same (RFC 9110 §6.4.1)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.replies = 0
+        self.beginning = b""
+        """The first bytes of the reply that is awaited."""
+        self._received = 0
+        self._known = 0
+        """Of these, so many had come when the last reply was whole."""
+        self._head: bytes | None = None
+        """What has come of a head that may be a 204's."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is open and nothing has come since the last reply."""
+        return self.is_connected() and not self.should_close and self._received == self._known
+
+    def expects(self) -> None:
+        """A request leaves."""
+        self.beginning, self._head = b"", b""
+
+    def has_replied(self) -> None:
+        """The reply is whole, or nobody waits for it any more."""
+        self.replies += 1
+        self._known, self._head = self._received, None
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, but not with what follows a 204."""
+        self._received += len(data)
+        self.beginning = self.beginning or data[:16]
+        if self._head is not None:
+            self._head += data
+            if _may_be_without_content(self._head):
+                return  # until it is whole
+            data, self._head = self._head, None
+            if data[_CODE] == _NO_CONTENT and (end := data.find(_END)) > 0:
+                head = data[: end + len(_END)]
+                if len(head) < len(data) or _announces_a_body(head):
+                    self.force_close()
+                data = _without_framing(head)
+        super().data_received(data)
+
+
+def _may_be_without_content(head: bytes) -> bool:
+    """Whether a head that is not whole yet may be a 204's; one whose lines end otherwise is left to the parser."""
+    if len(head) < _CODE.stop:
+        return head.startswith(b"HTTP/"[: len(head)])
+    is_whole = _END in head or b"\n\n" in head or len(head) > LARGEST_HEAD
+    return head[_CODE] == _NO_CONTENT and not is_whole
+
+
+def _announces_a_body(head: bytes) -> bool:
+    return any(name in {b"content-length", b"transfer-encoding"} for name, _ in _fields(head))
+
+
+def _without_framing(head: bytes) -> bytes:
+    """The head of a 204 without what it must not hold, which parsers disagree about (RFC 9110 §8.6, RFC 9112 §6.1)."""
+    if not _announces_a_body(head):
+        return head
+    status, _, _ = head.partition(b"\r\n")
+    kept = [line for name, line in _fields(head) if name not in {b"content-length", b"transfer-encoding"}]
+    return b"\r\n".join([status, *kept]) + b"\r\n\r\n"
+
+
+def _fields(head: bytes) -> list[tuple[bytes, bytes]]:
+    lines = head.split(b"\r\n")[1:-2]
+    return [(line.partition(b":")[0].strip().lower(), line) for line in lines]
+
+
+def host_of(url: str) -> str:
+    """Host and port as they were written, for people."""
+    return url.partition("://")[2].partition("/")[0]

@@ -1,0 +1,114 @@
+"""What went wrong, in words of our own.
+
+An error of a library may quote what the server sent, and a server may send anything, such as the credentials that it
+was given. So nothing of an error's text is ever passed on: only its kind, the operating system's words for its
+number, and the TLS library's names for alerts.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from typing import TypeVar
+
+import aiohttp
+
+from batcher.core.errors import (
+    EndpointError,
+    ExhaustedError,
+    NotSentError,
+    ReplyLostError,
+    TransportError,
+    UntrustedError,
+)
+
+E = TypeVar("E", bound=BaseException)
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_PASSING = {
+    "",
+    "UNEXPECTED_EOF_WHILE_READING",
+    "APPLICATION_DATA_AFTER_CLOSE_NOTIFY",
+    "TLSV1_ALERT_INTERNAL_ERROR",
+    "TLSV1_ALERT_USER_CANCELLED",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC",
+    "SSLV3_ALERT_BAD_RECORD_MAC",
+}
+"""What a TLS library calls what a second try may not meet again (RFC 8446 §6); all else is a matter of settings."""
+_TLS_RECORD = (b"\x15\x03", b"\x16\x03")
+"""How alerts and handshakes begin (RFC 8446 §5.1)."""
+_MEANINGS = {
+    "WRONG_VERSION_NUMBER": "it does not speak TLS there; is it http, or another port?",
+    "RECORD_LAYER_FAILURE": "it does not speak TLS there; is it http, or another port?",
+    "HTTP_REQUEST": "it does not speak TLS there; is it http, or another port?",
+    "UNSUPPORTED_PROTOCOL": "it speaks only versions of TLS that are no longer safe",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks no version of TLS that this machine does",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it asks for a client certificate, which is not supported",
+}
+
+
+def fault(error: BaseException, host: str, *, has_left: bool, beginning: bytes = b"") -> TransportError:
+    """The error of ours for one of a library's.
+
+    Args:
+        error: What was raised.
+        host: Whom we wanted to reach, for people.
+        has_left: Whether the request was handed to an open connection.
+        beginning: The first bytes that came.
+
+    """
+    refusal = untrusted(error)
+    if refusal is not None:
+        return refusal
+    tls = _of_kind(error, ssl.SSLError)
+    if tls is not None and (name := getattr(tls, "reason", None) or "") not in _PASSING:
+        return EndpointError(f"no TLS with {host}: {_MEANINGS.get(name, name.replace('_', ' ').lower())}")
+    if beginning.startswith(_TLS_RECORD):
+        return EndpointError(f"{host} speaks TLS there; write https://")
+    if not has_left and (isinstance(error, aiohttp.InvalidURL) or _of_kind(error, UnicodeError)):
+        return EndpointError(f"{host} is no name that a host can have")
+    system = _of_kind(error, OSError)
+    if system is not None and system.errno in _EXHAUSTED and not isinstance(system, socket.gaierror):
+        return ExhaustedError(f"no connection: {os.strerror(system.errno)}")
+    if has_left:
+        return ReplyLostError(f"no whole reply: {_kind(error)}")
+    return NotSentError(f"no connection: {host}: {_kind(error)}")
+
+
+def untrusted(error: BaseException) -> UntrustedError | None:
+    """The error of ours when it is the peer's certificate that is wrong."""
+    found = _of_kind(error, ssl.SSLCertVerificationError)
+    if found is None and not isinstance(error, aiohttp.ServerFingerprintMismatch):
+        return None
+    why = "it is not that of target.tls_fingerprint" if found is None else found.verify_message
+    return UntrustedError(
+        f"the server's certificate is not trusted ({why}); for a self-signed or a renewed one set target.ca_file or"
+        " target.tls_fingerprint"
+    )
+
+
+def _of_kind(error: BaseException, kind: type[E]) -> E | None:
+    """The error itself, or the one that a library has wrapped."""
+    wrapped = (getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__, error)
+    return next((found for found in wrapped if isinstance(found, kind)), None)
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "it broke off, or is not as long as it says"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "what came is no reply of HTTP"
+    tls = _of_kind(error, ssl.SSLError)
+    if tls is not None:
+        return f"TLS: {(getattr(tls, 'reason', None) or 'broken off').replace('_', ' ').lower()}"
+    system = _of_kind(error, OSError)
+    if isinstance(system, socket.gaierror):
+        return system.strerror or "its name cannot be resolved"
+    if system is not None and system.errno:
+        return os.strerror(system.errno)
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return type(error).__name__
