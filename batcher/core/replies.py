@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+
+import orjson
 
 from batcher.core.http import Response, brief
 from batcher.core.retry import retry_after
@@ -49,3 +52,20 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
     if 400 <= status < 500 and status != 408:  # 408: the server may have read part of it
         return Split(text, is_size=status == 413 or _TOO_LARGE.search(said) is not None)
     return Retry(text, after, back_pressure=status == 503 and after is not None)
+
+
+def parsed(body: bytes) -> object:
+    """The JSON of a body; None when it is none.
+
+    A byte order mark before it, and numbers that JSON does not have (`NaN`), which some servers write, are no reason
+    to take an answer for none (RFC 8259 §8.1 lets a parser ignore the mark).
+    """
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

@@ -12,7 +12,7 @@ import orjson
 
 from batcher.core.http import Request, Response, brief
 from batcher.core.model import Batch, Ints, Keys, Limits, Shape, Status
-from batcher.core.replies import unsuccessful
+from batcher.core.replies import parsed, unsuccessful
 from batcher.core.target import Credentials, Login
 from batcher.core.verdict import Retry, Settled, Verdict
 from batcher.core.wire import Wire
@@ -103,10 +103,7 @@ def _ids(keys: Keys, codes: Ints) -> Ints | list[int]:
 
 def _said(response: Response) -> str:
     """The web API's error text (`error_msg`, else `message`), else the body's beginning."""
-    try:
-        content = orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        return response.text()
+    content = parsed(response.body)
     if isinstance(content, dict):
         for name in ("error_msg", "message", "err_msg"):
             if isinstance(content.get(name), str):

@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 
 from batcher.core.http import Request, Response, brief
-from batcher.core.replies import unsuccessful
+from batcher.core.replies import parsed, unsuccessful
 from batcher.core.target import Credentials, Login, LoginRefusedError
 from batcher.core.verdict import Cause, Retry, Stop
 
@@ -68,10 +68,7 @@ def _cookies(header: str) -> dict[str, str]:
 
 def _field(response: Response, name: str, now: float) -> str:
     """A text of the reply, which is JSON whatever its content type says."""
-    try:
-        content = orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        content = None
+    content = parsed(response.body)
     content = content if isinstance(content, dict) else {}
     value = content.get(name)
     if 200 <= response.status < 300 and isinstance(value, str) and value:

@@ -10,27 +10,21 @@ So a change counts as applied only when its sentence fully says so.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import orjson
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.http import Request, Response, brief, printable
+from batcher.core.http import Request, Response, brief
 from batcher.core.model import Action, Batch, Ints, Key, Limits, Op, Shape, Status
-from batcher.core.replies import unsuccessful
+from batcher.core.replies import parsed, unsuccessful
 from batcher.core.target import Credentials, Login
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.core.wire import Wire
+from batcher.targets.scrutinizer_sentences import VERBS, match
 
 _PATH = "/fcgi/scrut_fcgi.fcgi"
-_SUCCESS = {
-    Action.ADD: re.compile(r"User (.+) added to usergroup (.+)"),
-    Action.REMOVE: re.compile(r"User (.+) removed from usergroup (.+)"),
-}
-_VERBS = {Action.ADD: "added to", Action.REMOVE: "removed from"}
 _MARKS = {Action.ADD: "as expected: added", Action.REMOVE: "as expected: removed"}
 _ANCHOR = 64
 """Bytes by which a long text is looked for; Python's search prepares for all of what it is given."""
@@ -82,7 +76,7 @@ class Scrutinizer:
             said = data.get(_LISTS[op.action], [])
             users, groups = op.pairs()
             entries = list(zip(batch.user.values(users), batch.group.values(groups), strict=True))
-            for index, outcome in enumerate(_match(op.action, entries, said if isinstance(said, list) else [])):
+            for index, outcome in enumerate(match(op.action, entries, said if isinstance(said, list) else [])):
                 if outcome is not None:
                     statuses[start + index] = outcome.status
                     if outcome.detail:
@@ -155,7 +149,7 @@ def _is_plain_success(batch: Batch, response: Response) -> bool:
 def _expected(batch: Batch, op: Op) -> bytes:
     """The op's successes as JSON, without the brackets."""
     users, groups = op.pairs()
-    verb = _VERBS[op.action]
+    verb = VERBS[op.action]
     if _has_ids(batch):
         return (b'"User %%b %b usergroup %%b",' % verb.encode() * len(op) % _alternating(users, groups))[:-1]
     entries = zip(batch.user.values(users), batch.group.values(groups), strict=True)
@@ -188,10 +182,7 @@ def _entry(user: Key, group: Key) -> bytes:
 
 def _data(response: Response, now: float) -> dict[str, object] | Verdict:
     """The reply's `data`, or what it means that there is none."""
-    try:
-        content = orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        content = None
+    content = parsed(response.body)
     if isinstance(content, dict) and "err" in content:
         said = brief(content["err"])
         if content.get("details") == "invalidToken":
@@ -207,75 +198,3 @@ def _data(response: Response, now: float) -> dict[str, object] | Verdict:
     if isinstance(content, dict) and isinstance(content.get("data"), dict):
         return content["data"]  # type: ignore[no-any-return]  # checked in the line above
     return Retry(f"the answer is not Scrutinizer's: {response.text()}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    status: Status
-    detail: str = ""
-    names_itself: bool = True
-
-
-_APPLIED = _Outcome(Status.APPLIED)
-_BY_ID = _Outcome(Status.APPLIED, names_itself=False)
-"""A success that names the entry's user or group by an id that we cannot know."""
-
-
-def _match(action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequence[object]) -> list[_Outcome | None]:
-    """One outcome per entry; None where the sentences do not tell.
-
-    By position when the counts agree and nothing contradicts. Errors may name nobody, and the order of sentences
-    is not documented: so beside errors a success must name its own entry, which a name's unknown id does not.
-    Else by the pairs that successes name; of what is left, one entry and one sentence belong together.
-    """
-    if len(entries) == len(sentences):
-        read = [_read(action, entry, said) for entry, said in zip(entries, sentences, strict=True)]
-        told = [outcome for outcome in read if outcome is not None]
-        if len(told) == len(read) and (all(o is _APPLIED for o in told) or not any(o is _BY_ID for o in told)):
-            return list(read)
-        if all(outcome is _APPLIED or outcome is _BY_ID for outcome in read):
-            return list(read)
-    if len(entries) == 1:
-        return [None]
-    found: list[_Outcome | None] = [None] * len(entries)
-    places = {_sentence(action, entry): index for index, entry in enumerate(entries)}
-    left = []
-    for said in sentences:
-        place = places.pop(said.casefold(), None) if isinstance(said, str) else None
-        if place is None:
-            left.append(said)
-        else:
-            found[place] = _APPLIED
-    open_places = [index for index, outcome in enumerate(found) if outcome is None]
-    if len(open_places) == len(left) == 1 and len(entries) == len(sentences):
-        found[open_places[0]] = _read(action, entries[open_places[0]], left[0])
-    return found
-
-
-def _sentence(action: Action, entry: tuple[Key, Key]) -> str:
-    """The documented success that names the entry as it was sent, for comparison in any case."""
-    return f"User {entry[0]} {_VERBS[action]} usergroup {entry[1]}".casefold()
-
-
-def _read(action: Action, entry: tuple[Key, Key], said: object) -> _Outcome | None:
-    """What a sentence says of the entry; None when it speaks of somebody else, or may be any of both."""
-    if not isinstance(said, str):
-        return None
-    if said.casefold() == _sentence(action, entry):
-        return _APPLIED
-    match = _SUCCESS[action].fullmatch(said)
-    if match is not None and all(_agrees(key, named) for key, named in zip(entry, match.groups(), strict=True)):
-        return _BY_ID
-    has_blanks = any(isinstance(key, str) and len(key.split()) > 1 for key in entry)
-    about_another = any(
-        found is not None and (has_blanks or all(len(named.split()) == 1 for named in found.groups()))
-        for found in (pattern.fullmatch(said) for pattern in _SUCCESS.values())
-    )
-    return None if about_another else _Outcome(Status.FAILED, printable(said)[:200] or "an empty statement")
-
-
-def _agrees(key: Key, named: str) -> bool:
-    """Whether a success may name this key so: ids literally; a name literally or by an id that we cannot know."""
-    if isinstance(key, int):
-        return named == str(key)
-    return named.isdecimal() or named.casefold() == key.casefold()

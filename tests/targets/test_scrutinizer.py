@@ -18,7 +18,7 @@ from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.targets.scrutinizer import Scrutinizer
 
 TARGET = Scrutinizer("https://scrutinizer.example.org/", "")
-A, F, P = Status.APPLIED, Status.FAILED, Status.PENDING
+A, F, P, U = Status.APPLIED, Status.FAILED, Status.PENDING, Status.UNKNOWN
 
 
 def reply(added=(), removed=(), status=200):
@@ -85,7 +85,10 @@ def test_what_cannot_be_told_stays_open():
         (("add", 13, 1), "User 13 removed from usergroup 1", P),
         (("add", 13, 1), "User 13 added to usergroup 1 ", P),
         (("add", 13, 1), "User 13 could not be added to usergroup 1", F),
-        (("add", 13, 1), "", F),
+        (("add", 13, 1), "", U),
+        (("add", 13, 1), "Benutzer 13 zur Gruppe 1 hinzugefügt", U),
+        (("add", 13, 1), "用户 13 已添加到用户组 1", U),
+        (("add", 13, 1), "Usuário 13 adicionado no grupo 1", U),
         (("add", "bob", 1), "User 99 added to usergroup 1", A),
         (("add", "bob", 1), "User BOB added to usergroup 1", A),
         (("add", "bob", 1), "User eve added to usergroup 1", P),
@@ -239,3 +242,63 @@ def test_successes_in_another_place_prove_nothing():
     ):
         assert judged(PAIRS, Response(200, {}, body))[0] != [A, A, A], body
     assert judged(PAIRS, Response(200, {}, b'{"data":{"added":[%b],"removed":[%b]}}' % (added, removed)))[0] == [A] * 3
+
+
+CLASHES = [
+    [("add", "bob", 1), ("add", "Bob", 1)],
+    [("add", 17, 5), ("add", "17", 5)],
+    [("add", 17, 5), ("add", "bob", 5)],
+    [("add", "17", 5), ("add", "bob", 5)],
+    [("add", 3, "4"), ("add", 3, 4)],
+    [("add", "straße", 1), ("add", "STRASSE", 1)],
+    [("add", "a added to usergroup b", "c"), ("add", "a", "b added to usergroup c")],
+]
+"""Entries of which the first one's success may be the second one's."""
+
+
+@pytest.mark.parametrize("changes", CLASHES)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_success_that_two_entries_could_claim_proves_nothing(changes, order):
+    _, user, group = changes[0]
+    said = [f"User {user} added to usergroup {group}", "no such user"][::order]
+    assert judged(changes, reply(said))[0] == [P, P]
+
+
+@pytest.mark.parametrize("changes", CLASHES)
+def test_successes_for_all_of_them_prove_all(changes):
+    said = [f"User {user} added to usergroup {group}" for _, user, group in changes]
+    assert judged(changes, reply(said))[0] == [A, A]
+    assert F not in judged(changes, reply(said[::-1]))[0]
+
+
+names = st.one_of(st.sampled_from([1, 2, 17, "1", "17", "bob", "Bob", "BOB", "eve"]), st.integers(1, 30))
+
+
+@given(st.lists(st.tuples(names, names), min_size=1, max_size=8, unique=True), st.data())
+def test_no_status_that_the_appliance_contradicts(pairs, data):
+    """Whatever the order, whoever is refused, names called by ids or in another case: what is booked is so."""
+    changes = [("add", *pair) for pair in pairs]
+    refused = data.draw(st.sets(st.integers(0, len(pairs) - 1)))
+    ids = {
+        name: name if isinstance(name, int) else 1 + index
+        for index, name in enumerate(["bob", "Bob", "BOB", "eve", "1", "17"])
+    }
+    by_id = data.draw(st.booleans())
+
+    def called(name):
+        return ids.get(name, name) if by_id else str(name).lower() if data.draw(st.booleans()) else name
+
+    said = [
+        f"user {user} is not allowed" if index in refused else f"User {called(user)} added to usergroup {called(group)}"
+        for index, (user, group) in enumerate(pairs)
+    ]
+    said = data.draw(st.permutations(said))
+    for index, status in enumerate(judged(changes, reply(said))[0]):
+        assert status in ((F, P, U) if index in refused else (A, P, U))
+
+
+@pytest.mark.parametrize("form", ["\ufeff%s", '{"seconds": NaN, %s'])
+def test_what_some_servers_write_instead_of_json(form):
+    said = orjson.dumps({"data": {"added": ["User 13 added to usergroup 1"], "removed": []}}).decode()
+    body = form % (said if form.startswith("\ufeff") else said[1:])
+    assert judged([("add", 13, 1)], Response(200, {}, body.encode()))[0] == [A]
