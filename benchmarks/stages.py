@@ -20,6 +20,7 @@ from pathlib import Path
 import data
 import orjson
 
+from batcher.core.clock import Stamp
 from batcher.core.http import Response
 from batcher.core.lanes import OrderBy
 from batcher.core.model import Batch, Position, Settlement, Status
@@ -70,7 +71,7 @@ def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, flo
     ledger_path.unlink(missing_ok=True)
     ledger = LedgerWriter.create(ledger_path)
     ledger.begin_run({"run": "x"}, [])
-    ledger.begin_session("apply", 0.0)
+    ledger.begin_session("apply", Stamp(0.0))
     ids = iter(range(1 << 40))
     figures = Figures(0.0, Requests(), Waited(), 0, 0, {})
     windows = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.register import state_folder
-from batcher.engine.session import Surroundings
+from batcher.engine.session import Surroundings, real_clock
 from batcher.load.bench import Looking, Wish, measure
 from batcher.load.clean_up import clean_up, write_removals
 from batcher.load.crew import START_SECONDS, measure_together
@@ -126,7 +125,7 @@ class LoadWork:
             return await measure(wish, self.credentials, world, spinning.watch(), self.stopping, looking)
 
     async def _together(self, wish: Wish) -> Measurement:
-        starts = time.time() + START_SECONDS  # noqa: TID251 — a moment that several processes can agree on
+        starts = real_clock().shared() + START_SECONDS
         parts, most = self.order.processes, self.settings.rate.max_in_flight
         wishes = []
         for part in range(parts):

@@ -98,6 +98,12 @@ class Meter:
             for sent in self._log:
                 sent.start, sent.latest = sent.start - ahead, sent.latest - ahead
 
+    def fill(self, now: float) -> None:
+        """As if as much as is allowed had just been sent: nobody knows what was."""
+        clock = _ns(now)
+        self._log, self._logged = deque([_Sent(clock, clock, self._count)]), self._count
+        self._due = clock + self._window
+
     def _forget(self, clock: int) -> None:
         while self._log and self._log[0].latest + self._window <= clock:
             self._logged -= self._log.popleft().cost
@@ -145,6 +151,9 @@ class Pacer:
         self._changes = changes
         self._quiet_until = -math.inf
         self._quiet_because = Waiting.RETRY_AFTER
+        self.blocked_since: float | None = None
+        """Since when (monotonic seconds) it could not even be asked whose turn it is; None when it could."""
+        self.blocked_by = ""
 
     def __repr__(self) -> str:
         meters = f"requests={self._requests} changes={self._changes}"
@@ -187,6 +196,12 @@ class Pacer:
             self._requests.take(now)
         if self._changes is not None and changes:
             self._changes.take(now, changes)
+
+    def fill(self, now: float) -> None:
+        """As if as much as is allowed had just been sent."""
+        for meter in (self._requests, self._changes):
+            if meter is not None:
+                meter.fill(now)
 
     def close(self) -> None:
         """No more sends."""

@@ -250,6 +250,8 @@ class Attempt:
     """The request may have taken effect although no clear answer came."""
     times: int = 1
     """How often in a row; `at` is then the last time."""
+    boot: float = 0.0
+    """When, in the seconds that all processes of the machine count (`Clock.shared`)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -297,7 +297,15 @@ class Courier:
         if flight.has_left and response is not None:
             self.took.add(now - flight.started)
         if flight.has_left:
-            attempt = Attempt(self._clock.utc(), delivery.batch.id, len(delivery.batch), status, reason, lost)
+            attempt = Attempt(
+                self._clock.utc(),
+                delivery.batch.id,
+                len(delivery.batch),
+                status,
+                reason,
+                lost,
+                boot=self._clock.shared(),
+            )
             delivery.remember(attempt)
         if lost:
             self._late.lost(

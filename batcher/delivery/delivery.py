@@ -56,7 +56,7 @@ class Delivery:
     def remember(self, attempt: Attempt) -> None:
         """Add to the history; the same answer again and again is one entry, however long the target insists."""
         last = self.history[-1] if self.history else None
-        if last is not None and replace(last, at=attempt.at, times=1) == attempt:
+        if last is not None and replace(last, at=attempt.at, boot=attempt.boot, times=1) == attempt:
             self.history[-1] = replace(attempt, times=last.times + 1)
         else:
             self.history.append(attempt)

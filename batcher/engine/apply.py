@@ -21,7 +21,7 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, judge, looks_first, on_record
-from batcher.engine.job import BEGUN, STATE, ending, finish, reading, remember_runs, spool_path, turns_of
+from batcher.engine.job import BEGUN, STATE, ending, finish, reading, remember_others, spool_path, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.session import Session, Surroundings, check_credentials, make_target
 from batcher.engine.survey import Protected, survey
@@ -104,7 +104,8 @@ async def apply(
                 rulings = await look_first(inputs, how, settings, spool, surroundings, stopping, override)
             facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
             facts |= {**on_record(rulings, override), **occasion.facts}
-            facts |= {"canary": str(settings.guard.canary), **remember_runs(session, occasion.earlier)}
+            facts |= {"canary": str(settings.guard.canary)}
+            facts |= remember_others(session, facts["run"], facts, occasion.earlier)
             ledger.begin_run(facts, [_source_facts(item, spool) for item in inputs])
             await surroundings.executor(lambda: occasion.begun(facts["run"]))
             is_kept = True

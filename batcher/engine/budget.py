@@ -10,6 +10,7 @@ import numpy as np
 
 from batcher.core.clock import Clock
 from batcher.core.health import Health
+from batcher.core.limit import Pacer
 from batcher.core.model import Bytes, Status
 from batcher.core.units import spoken
 from batcher.core.verdict import Cause
@@ -17,6 +18,8 @@ from batcher.delivery.stopping import Stopping
 
 _JUDGED_FROM = 1_000
 """A share of failures means nothing before so many are settled."""
+_LOOKS = 8
+"""How often, within the patience, it is looked whether anything has begun that uses it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,10 @@ class Budget:
 class Watch:
     """Stops the run when its budget is used up. All figures are of this invocation."""
 
-    def __init__(self, budget: Budget, health: Health, clock: Clock, stopping: Stopping) -> None:
+    def __init__(self, budget: Budget, health: Health, pacer: Pacer, clock: Clock, stopping: Stopping) -> None:
         self._budget = budget
         self._health = health
+        self._pacer = pacer
         self._clock = clock
         self._stopping = stopping
         self._settled = 0
@@ -59,15 +63,15 @@ class Watch:
         deadline = math.inf if self._budget.deadline is None else self._clock.now() + self._budget.deadline
         while True:
             now = self._clock.now()
-            since = self._health.trying_since
-            patience = (now if since is None else since) + self._budget.max_wait
+            tries = (self._health.trying_since, self._pacer.blocked_since)
+            patience = min((since for since in tries if since is not None), default=now) + self._budget.max_wait
             if now >= deadline:
                 self._stopping.stop(Cause.DEADLINE, "the deadline has come")
                 return
             if now >= patience:
-                waited = (
-                    f"no request was accepted for {spoken(self._budget.max_wait)}; the last: {self._health.last_reason}"
+                last = self._pacer.blocked_by or f"the last: {self._health.last_reason}"
+                self._stopping.stop(
+                    Cause.MAX_WAIT, f"no request was accepted for {spoken(self._budget.max_wait)}; {last}"
                 )
-                self._stopping.stop(Cause.MAX_WAIT, waited)
                 return
-            await anyio.sleep(min(deadline, patience) - now)
+            await anyio.sleep(min(deadline, patience, now + self._budget.max_wait / _LOOKS) - now)

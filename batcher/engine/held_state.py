@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from batcher.core.clock import Stamp
 from batcher.engine.job import CLOSED
 from batcher.ledger.writer import LedgerWriter
 from batcher.state.folding import fold, is_own
@@ -63,10 +64,10 @@ class HeldState:
         with StateStore.open(self._file, self._binding) as store:
             yield store
 
-    def take_over(self, now: float) -> None:
-        """A run is about to begin (UTC seconds): nobody goes on with the ledger before it."""
+    def take_over(self, now: Stamp) -> None:
+        """A run is about to begin: nobody goes on with the ledger before it."""
         if self._ledger is not None:
-            self._ledger.set_fact(CLOSED, repr(now))
+            self._ledger.set_fact(CLOSED, str(now))
 
     def keep(self) -> None:
         """Something was begun: the state stays, and has its name."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 
+from batcher.core.clock import Stamp
 from batcher.core.errors import GuardrailError, LedgerError
 from batcher.core.model import Status
 from batcher.core.report import Report, command
@@ -32,7 +33,7 @@ from batcher.source.windows import Windower
 _log = logging.getLogger(__name__)
 
 CLOSED = "closed"
-"""The fact of a ledger that a later run with the same state has taken over, and when (UTC seconds)."""
+"""The fact of a ledger that a later run with the same state has taken over, and when (a `Stamp`)."""
 STATE = "state"
 """The fact of a ledger that has a run for a state, and for which."""
 BEGUN = "begun"
@@ -151,6 +152,7 @@ def reopen(
         )
     settings = Settings.from_json(facts["settings"]).replace(**(overrides or {}))
     session = Session.of(settings, ledger, surroundings, stopping)
+    session.register_at_first_send(facts)
     register = session.register()
     if register is not None and "simulated" not in facts and not despite:
         later = register.later_than(facts["run"], float(facts["started"]))
@@ -164,47 +166,60 @@ def reopen(
 
 def remember_losses(session: Session, reader: LedgerReader, *, is_foreign: bool = False) -> None:
     """Requests that were lost within the last grace may still arrive, settled or not."""
-    moment = session.surroundings.clock.utc() - session.late.grace
-    for settlement in reader.losses_since(moment):
-        latest = max(attempt.at for attempt in settlement.history if attempt.lost)
-        session.remember_lost(reader.window(settlement.window), settlement, latest, is_foreign=is_foreign)
+    for settlement, age in reader.losses(session.surroundings.clock.age, session.late.grace):
+        session.remember_lost(reader.window(settlement.window), settlement, age, is_foreign=is_foreign)
 
 
-def remember_runs(session: Session, ledgers: Sequence[Path]) -> Mapping[str, str]:
-    """What the last runs (the newest first) have lost, or left open, may still arrive; a fact for who goes on."""
-    recent = []
-    now = session.surroundings.clock.utc()
-    for ledger in ledgers:
-        try:
-            with LedgerReader(ledger) as reader:
-                lost_at = last_end(reader, session.surroundings)
-                if lost_at + session.late.grace < now:
-                    break  # what came before it ended before it
-                remember_losses(session, reader, is_foreign=True)
-                for number in reader.window_ids(unsettled_only=True):
-                    session.remember_lost(reader.window(number), None, lost_at, is_foreign=True)
-                recent.append(str(ledger.absolute()))
-        except LedgerError as error:
-            _log.warning("%s; what it has lost is not known", error)
+def remember_others(
+    session: Session, run: str, facts: Mapping[str, str], earlier: Sequence[Path] = ()
+) -> dict[str, str]:
+    """What other runs on the target have lost, or left open, may still arrive.
+
+    Others are those that this host knows of, those that were known of when the run began (`facts`), and those whose
+    ledgers are told (`earlier`, the last first). Gives a fact for who goes on with the run.
+    """
+    register = session.register()
+    is_known = register is not None and "simulated" not in facts
+    known = register.unquiet(run, session.late.grace, session.surroundings.clock) if register and is_known else []
+    paths = dict.fromkeys([*(other.ledger for other in known), *map(Path, orjson.loads(facts.get(_EARLIER, "[]")))])
+    recent = [str(path.absolute()) for path in paths if path.is_file() and _remember(session, path, run)]
+    for path in earlier:
+        if path not in paths and path.is_file():
+            if not _remember(session, path, run):
+                break  # what came before it ended before it
+            recent.append(str(path.absolute()))
     return {_EARLIER: orjson.dumps(recent).decode()} if recent else {}
 
 
-def remember_earlier(session: Session, facts: Mapping[str, str]) -> None:
-    """The same for a run that is gone on with."""
-    remember_runs(session, [Path(path) for path in orjson.loads(facts.get(_EARLIER, "[]")) if Path(path).is_file()])
+def _remember(session: Session, ledger: Path, run: str) -> bool:
+    """Whether anything of another run may still arrive; what that is, is remembered then."""
+    try:
+        with LedgerReader(ledger) as reader:
+            if reader.facts().get("run") in {None, run}:
+                return False
+            age = last_end(reader, session.surroundings)
+            if age >= session.late.grace:
+                return False
+            remember_losses(session, reader, is_foreign=True)
+            for number in reader.window_ids(unsettled_only=True):
+                session.remember_lost(reader.window(number), None, age, is_foreign=True)
+    except LedgerError as error:
+        _log.warning("%s; what it has lost is not known", error)
+        return False
+    return True
 
 
 def last_end(reader: LedgerReader, surroundings: Surroundings) -> float:
-    """When (UTC) the unsettled requests of the last session count as lost.
+    """How many seconds ago the unsettled requests of the last session were lost.
 
     At its end; after a crash when another run took over, or now.
     """
-    sessions = reader.sessions()
-    ended = sessions[-1].ended if sessions else None
-    if ended is not None:
-        return ended
+    clock, sessions = surroundings.clock, reader.sessions()
+    last = sessions[-1] if sessions else None
+    if last is not None and last.ended is not None:
+        return clock.age(last.ended_mark or Stamp(last.ended))
     taken_over = reader.facts().get(CLOSED)
-    return surroundings.clock.utc() if taken_over is None else float(taken_over)
+    return 0.0 if taken_over is None else clock.age(Stamp.parse(taken_over))
 
 
 def turns_of(facts: Mapping[str, str], *, canary_is_over: bool = False) -> Turns:

@@ -1,21 +1,35 @@
 """The runs of this host, one small file per target in the user's state folder.
 
-`resume` and `retry` ask it whether a newer run changed the same target meanwhile: then yesterday's changes could
-overwrite today's.
+It tells which runs worked on the same target, in which order (a number, since clocks are set), which of them may still
+have requests on their way, and which worked with which state. So `resume` and `retry` learn of a newer run, whose
+changes they could overwrite; every run waits for what another one has lost; and a state that was restored from a backup
+is known to be older than what was done with it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from batcher.core.address import place_of
+from batcher.core.clock import Clock, Stamp
+from batcher.files import lock
 
 _log = logging.getLogger(__name__)
-_TABLE = "CREATE TABLE IF NOT EXISTS run (run TEXT PRIMARY KEY, ledger TEXT, started REAL) WITHOUT ROWID"
+_TABLE = """CREATE TABLE IF NOT EXISTS runs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT UNIQUE NOT NULL, ledger TEXT NOT NULL, started REAL NOT NULL,
+    state TEXT NOT NULL DEFAULT '', ended TEXT
+)"""
+T = TypeVar("T")
+_Rows: TypeAlias = list[tuple[object, ...]]
+_Execute: TypeAlias = Callable[[str, tuple[object, ...]], _Rows]
 
 
 def state_folder(environment: Mapping[str, str]) -> Path:
@@ -24,34 +38,109 @@ def state_folder(environment: Mapping[str, str]) -> Path:
     return Path(home) / "batcher"
 
 
-def state_file(folder: Path, kind: str, url: str, env: str, suffix: str) -> Path:
-    """The file of a target in the state folder."""
-    name = blake2b(f"{kind}\0{url}\0{env}".encode(), digest_size=8).hexdigest()
-    return folder / f"{kind}-{name}.{suffix}"
+def state_file(folder: Path, *identity: str, suffix: str) -> Path:
+    """The file of a target in the state folder; `identity` tells it from others, the kind first."""
+    name = blake2b("\0".join(identity).encode(), digest_size=8).hexdigest()
+    return folder / f"{identity[0]}-{name}.{suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredRun:
+    """A run that touched the target, and its ledger."""
+
+    run: str
+    ledger: Path
 
 
 class Register:
     """The runs on one target. A folder that cannot be written costs the protection, not the run."""
 
     def __init__(self, folder: Path, kind: str, url: str, env: str) -> None:
-        self._path = state_file(folder, kind, url, env, "sqlite")
+        self._path = state_file(folder, kind, place_of(url), env, suffix="sqlite")
+        self._before = state_file(folder, kind, url, env, suffix="sqlite")
+        """Where earlier batchers kept it: by the address as it was written."""
 
-    def add(self, run: str, ledger: Path, started: float) -> None:
-        """A run starts on the target at this moment (UTC seconds)."""
-        self._do("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run, str(ledger.absolute()), started))
+    def touch(self, run: RegisteredRun, started: float, state: str = "") -> None:
+        """A run begins to send, or to send again: from now on it is the last one. `started` in UTC seconds."""
+
+        def work(execute: _Execute) -> _Rows:
+            execute("DELETE FROM runs WHERE run = ?", (run.run,))
+            values = (run.run, str(run.ledger.absolute()), started, state)
+            return execute("INSERT INTO runs (run, ledger, started, state) VALUES (?, ?, ?, ?)", values)
+
+        self._do(work)
+
+    def ended(self, run: str, at: Stamp) -> None:
+        """A run has sent its last request, for now."""
+        self._do(lambda execute: execute("UPDATE runs SET ended = ? WHERE run = ?", (str(at), run)))
 
     def later_than(self, run: str, started: float) -> list[str]:
-        """The ledgers of other runs that started after this one, the newest first."""
-        newest = "SELECT ledger FROM run WHERE run != ? AND started > ? ORDER BY started DESC"
-        return [str(ledger) for (ledger,) in self._do(newest, (run, started))]
+        """The ledgers of other runs that worked on the target after this one, the newest first."""
 
-    def _do(self, statement: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
+        def work(execute: _Execute) -> _Rows:
+            known = execute("SELECT number FROM runs WHERE run = ?", (run,))
+            by, least = ("number", known[0][0]) if known else ("started", started)
+            later = f"SELECT ledger FROM runs WHERE run != ? AND {by} > ? ORDER BY number DESC"  # noqa: S608 — one of two words
+            return execute(later, (run, least))
+
+        return [str(ledger) for (ledger,) in self._do(work)]
+
+    def unquiet(self, run: str, grace: float, clock: Clock) -> list[RegisteredRun]:
+        """Other runs whose requests may still arrive: at work, or ended or found dead within the last `grace` seconds.
+
+        Nobody knows when a run was killed. It counts as that until somebody finds it, and for `grace` after that.
+        """
+
+        def work(execute: _Execute) -> list[RegisteredRun]:
+            found = []
+            for name, ledger, ended in execute("SELECT run, ledger, ended FROM runs WHERE run != ?", (run,)):
+                path = Path(str(ledger))
+                if ended is not None and clock.age(Stamp.parse(str(ended))) >= grace:
+                    continue
+                if ended is None and not _is_at_work(path):
+                    execute("UPDATE runs SET ended = ? WHERE run = ?", (str(clock.stamp()), name))
+                found.append(RegisteredRun(str(name), path))
+            return found
+
+        return self._do(work)
+
+    def of_state(self, state: str) -> Sequence[RegisteredRun]:
+        """The runs that worked with a state, the first one first."""
+        listed = "SELECT run, ledger FROM runs WHERE state = ? ORDER BY number"
+        rows = self._do(lambda execute: execute(listed, (state,)))
+        return [RegisteredRun(str(run), Path(str(ledger))) for run, ledger in rows]
+
+    def _do(self, work: Callable[[_Execute], list[T]]) -> list[T]:
+        """In one transaction; where the file cannot be used, nothing is found and nothing is kept."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            with contextlib.closing(sqlite3.connect(self._path, timeout=5.0)) as connection, connection:
-                connection.execute(_TABLE)
-                return connection.execute(statement, values).fetchall()
-        except (OSError, sqlite3.Error) as error:
+            with closing(sqlite3.connect(self._path, timeout=5.0)) as connection, connection:
+                connection.execute("BEGIN IMMEDIATE")
+                self._prepare(connection)
+                return work(lambda statement, values: connection.execute(statement, values).fetchall())
+        except (OSError, sqlite3.Error, ValueError) as error:
             _log.warning("runs on this host cannot know of each other: %s: %s", self._path, error)
             return []
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute(_TABLE)
+        if not connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone() and self._before.is_file():
+            with closing(sqlite3.connect(f"{self._before.absolute().as_uri()}?mode=ro", uri=True)) as before:
+                rows = before.execute("SELECT run, ledger, started FROM run ORDER BY started").fetchall()
+            ended = "'0.0'"  # long ago
+            connection.executemany(
+                f"INSERT INTO runs (run, ledger, started, ended) VALUES (?, ?, ?, {ended})",  # noqa: S608 — as above
+                rows,
+            )
+
+
+def _is_at_work(ledger: Path) -> bool:
+    """Whether some process holds it."""
+    try:
+        descriptor = lock(ledger, create=False, shared=True)
+    except OSError:
+        return False
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is None

@@ -11,7 +11,7 @@ from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work, check_unchanged, feed
-from batcher.engine.job import ending, finish, last_end, reading, remember_earlier, remember_losses, reopen, turns_of
+from batcher.engine.job import ending, finish, last_end, reading, remember_losses, remember_others, reopen, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.session import Session, Surroundings, check_credentials
 from batcher.engine.summary import report
@@ -54,10 +54,10 @@ async def resume(
         with LedgerReader(ledger_path) as reader:
             position = reader.last_position()
             next_window, next_row, _ = reader.next_ids()
-            lost_at = last_end(reader, surroundings)
+            lost_ago = last_end(reader, surroundings)
             was_broken = any(session.cause == Cause.INPUT.name for session in reader.sessions())
             remember_losses(session, reader)
-            remember_earlier(session, facts)
+            remember_others(session, facts["run"], facts)
             canary_is_over = next_window > 0 and 0 not in reader.window_ids(unsettled_only=True)
         if facts.get("spool") == "growing":
             _close_spool(ledger, inputs[0].path, position)
@@ -65,7 +65,7 @@ async def resume(
             check_unchanged(number, inputs[number], how, source, was_broken=was_broken)
         turns = turns_of(facts, canary_is_over=canary_is_over)
         windower = Windower(next_window, next_row, window_rows, canary=turns.canary, in_turn=turns.in_turn)
-        works = _resumed(session, inputs, how, position, windower, lost_at)
+        works = _resumed(session, inputs, how, position, windower, lost_ago)
         run = await session.work("resume", works, credentials, observer or Observer(), turns)
         finish(session, run.admission.all_read, windower, None)
         if run.admission.input_error is not None and not session.figures().requests.sent:
@@ -90,7 +90,7 @@ async def _resumed(
     how: Reading,
     position: Position,
     windower: Windower,
-    lost_at: float,
+    lost_ago: float,
 ) -> AsyncIterator[Work]:
     """The windows that were open, then the rest of the input, whose beginning is compared first."""
     rest = feed(inputs, how, position, windower, session.surroundings.executor)
@@ -99,7 +99,7 @@ async def _resumed(
         with LedgerReader(session.ledger.path) as reader:
             for number in reader.window_ids(unsettled_only=True):
                 state = reader.state(number)
-                session.remember_lost(state.window, None, lost_at)
+                session.remember_lost(state.window, None, lost_ago)
                 yield Work(state.window, state.status)
         if following is not None:
             yield following

@@ -15,7 +15,7 @@ from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work
-from batcher.engine.job import ending, remember_earlier, remember_losses, reopen, turns_of
+from batcher.engine.job import ending, remember_losses, remember_others, reopen, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.session import Surroundings, check_credentials
 from batcher.engine.summary import report
@@ -52,7 +52,7 @@ async def retry(
             raise LedgerError(f"{ledger_path} has pending changes; first: {command('resume', ledger_path)}")
         with LedgerReader(ledger_path) as reader:
             remember_losses(session, reader)
-            remember_earlier(session, facts)
+            remember_others(session, facts["run"], facts)
         turns = turns_of(facts, canary_is_over=True)
         run = await session.work("retry", _retried(ledger_path), credentials, observer or Observer(), turns)
         if run.admission.all_read and not stopping.is_set:

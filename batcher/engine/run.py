@@ -73,7 +73,7 @@ class Run:
         self._stopping = stopping
         self._clock = clock
         self._workers = workers
-        self._watch = Watch(budget, health, clock, stopping)
+        self._watch = Watch(budget, health, turnstile.pacer, clock, stopping)
         self._watchdog = Watchdog(self._pulse, self._waits, STALLED_SECONDS + request_seconds, stopping)
         self._changed = Signal()
         next_id = count(first_batch).__next__

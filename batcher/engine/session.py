@@ -9,8 +9,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from batcher.core.address import place_of
 from batcher.core.blame import Blame
 from batcher.core.clock import Clock
 from batcher.core.concurrency import AdaptiveLimit, FixedLimit
@@ -36,7 +38,7 @@ from batcher.engine.books import Books, Executor, OpenWindow, in_thread
 from batcher.engine.budget import Budget
 from batcher.engine.feed import Work
 from batcher.engine.observing import Observer
-from batcher.engine.register import Register, state_file
+from batcher.engine.register import Register, RegisteredRun, state_file
 from batcher.engine.run import Run
 from batcher.engine.shared_pace import SharedPacer
 from batcher.ledger.reader import LedgerReader
@@ -46,7 +48,11 @@ from batcher.targets import create
 from batcher.transport import HttpTransport, Transport, Trust
 
 _log = logging.getLogger(__name__)
+STATE_ID = "state_id"
+"""The fact of a ledger that tells with which state its run worked, wherever that state's file is."""
 _MOST_WORKERS = 32
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Which start of the machine this is (random(4))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,16 @@ class Surroundings:
 def real_surroundings(state_folder: Path | None) -> Surroundings:
     """The clock, the dice, a worker thread, and HTTP. Call it within a running event loop."""
     now = asyncio.get_running_loop().time  # what anyio.current_time() finds out anew at every call
-    offset = time.time() - now()  # noqa: TID251 — the one place where the clock is read
-    clock = Clock(now, lambda: now() + offset)
-    return Surroundings(clock, random.random, in_thread, _http, state_folder)
+    return Surroundings(real_clock(now), random.random, in_thread, _http, state_folder)
+
+
+def real_clock(now: Callable[[], float] = time.monotonic) -> Clock:
+    """The clocks of this machine; the one place where they are read. The wall clock is looked at anew each time."""
+    try:
+        boot_id = _BOOT_ID.read_text("ascii").strip()
+    except OSError:  # not Linux
+        return Clock(now, time.time)  # noqa: TID251 — here
+    return Clock(now, time.time, partial(time.clock_gettime, time.CLOCK_BOOTTIME), boot_id)  # noqa: TID251 — and here
 
 
 def _http(settings: Settings) -> AbstractAsyncContextManager[Transport]:
@@ -109,6 +122,8 @@ class Session:
     started: float = 0.0
     touched: Callable[[], None] = lambda: None
     """Called when the first request with changes leaves."""
+    ended: Callable[[], None] = lambda: None
+    """Called when the last one has come back, or nobody waits for it any more."""
 
     def __post_init__(self) -> None:
         self.late = LateRequests(self.settings.retry.grace_seconds, own_too=self.order_by is not OrderBy.PAIR)
@@ -136,12 +151,12 @@ class Session:
         """Let other runs know of this one, once it has touched the target."""
         register = self.register()
         if register is not None and "simulated" not in facts:
-            self.touched = lambda: register.add(facts["run"], self.ledger.path, float(facts["started"]))
+            run = RegisteredRun(facts["run"], self.ledger.path)
+            self.touched = lambda: register.touch(run, float(facts["started"]), facts.get(STATE_ID, ""))
+            self.ended = lambda: register.ended(run.run, self.surroundings.clock.stamp())
 
-    def remember_lost(
-        self, window: Window, rows: Settlement | None, lost_at: float, *, is_foreign: bool = False
-    ) -> None:
-        """A request for these rows (all of the window's when None) may still arrive; `lost_at` in UTC seconds.
+    def remember_lost(self, window: Window, rows: Settlement | None, age: float, *, is_foreign: bool = False) -> None:
+        """A request for these rows (all of the window's when None) may still arrive; it was lost `age` seconds ago.
 
         The windows of another run (`is_foreign`) are none of ours, whatever their numbers.
         """
@@ -149,8 +164,7 @@ class Session:
         index = slice(None) if rows is None else rows.rows
         valid = columns.action[index] <= 1
         user, group = columns.user.take(index).take(valid), columns.group.take(index).take(valid)
-        clock = self.surroundings.clock
-        moment = clock.now() - (clock.utc() - lost_at)
+        moment = self.surroundings.clock.now() - age
         number = -1 - window.id if is_foreign else window.id
         self.late.lost(number, lane_keys(user, group, self.order_by), columns.action[index][valid], moment)
 
@@ -212,7 +226,7 @@ class Session:
         """The parts that reach the target, and the books; the ledger knows of the session while the body runs."""
         clock, settings = self.surroundings.clock, self.settings
         self.started = clock.now()
-        self.ledger.begin_session(kind, clock.utc())
+        self.ledger.begin_session(kind, clock.stamp())
         with LedgerReader(self.ledger.path) as reader:
             tally = reader.tally()
             _, _, next_batch = reader.next_ids()
@@ -243,7 +257,9 @@ class Session:
                 pacer.close()
                 stopping = self.stopping
                 with _ignoring_a_dead_ledger(stopping):
-                    self.ledger.end_session(self.figures(), clock.utc(), stopping.cause, stopping.reason)
+                    self.ledger.end_session(self.figures(), clock.stamp(), stopping.cause, stopping.reason)
+                if courier.requests.sent:
+                    self.ended()
 
     def figures(self) -> Figures:
         """What this invocation has done so far."""
@@ -299,8 +315,8 @@ def make_pacer(settings: Settings, target: Target, surroundings: Surroundings) -
     changes_meter = Meter(changes, 1, rate.margin) if changes else None
     if folder is None:
         return Pacer(requests_meter, changes_meter)
-    file = state_file(folder, target.name, target.url, settings.target.env, "pace")
-    return SharedPacer(requests_meter, changes_meter, file, clock.utc() - clock.now())
+    file = state_file(folder, target.name, place_of(target.url), suffix="pace")  # of all environments of an account
+    return SharedPacer(requests_meter, changes_meter, file, clock)
 
 
 class _ignoring_a_dead_ledger:  # noqa: N801 — reads as a statement

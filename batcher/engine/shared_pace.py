@@ -1,8 +1,11 @@
 """The pace of all runs of this host against one target, in a small file: shared by processes, kept over restarts.
 
 Every look at the pace happens under a lock on the file, with the memory that is written there, so that two processes
-can never take the same turn. Nobody waits for the lock: who does not get it asks again a moment later. Times in the
-file are UTC. The file is a line of JSON; what stands after it is of no meaning.
+can never take the same turn. Nobody waits for the lock: who does not get it asks again a moment later. A run may stand
+still, but it may not hurry: while the file cannot be had, read or written, nobody takes a turn.
+
+Times in the file are the kernel's seconds since the machine was started, which nobody sets; with them stands which
+start that was, and when it was written. The file is a line of JSON; what stands after it is of no meaning.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from pathlib import Path
 
 import orjson
 
+from batcher.core.clock import Clock
 from batcher.core.limit import Meter, Pacer, PaceState, Turn, Waiting
+from batcher.files import is_same
 
 _log = logging.getLogger(__name__)
 _LARGEST = 1 << 20
@@ -29,21 +34,23 @@ _PATIENCE = 5.0
 
 
 class SharedPacer(Pacer):
-    """A pacer whose memory lives in a file. Where that cannot be used, it paces this process alone and says so once."""
+    """A pacer whose memory lives in a file. Where there can be none, it paces this process alone and says so."""
 
-    def __init__(self, requests: Meter | None, changes: Meter | None, file: Path, utc_offset: float) -> None:
+    def __init__(self, requests: Meter | None, changes: Meter | None, file: Path, clock: Clock) -> None:
         super().__init__(requests, changes)
-        self._offset = utc_offset
+        self._path = file
+        self._clock = clock
+        self._is_unwritten = False
+        """What this run has taken could not be told to the others."""
         self._descriptor: int | None = None
-        self._refused_since: float | None = None
+        self._is_told = False
         self._looked_at = -math.inf
         self._others = PaceState([], [], 0.0, "")
         """What the file holds of meters that this run does not have."""
         try:
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._open()
         except OSError as error:
-            self._go_alone(error)
+            _log.error("the rate cannot be shared with other runs on this host: %s", error.strerror or error)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -53,92 +60,156 @@ class SharedPacer(Pacer):
 
     def quiet(self, until: float, because: Waiting) -> None:
         """No send of any run before `until`; others learn of it as soon as the file can be had."""
-        super().quiet(until + self._offset, because)
+        super().quiet(until + self._offset(), because)
         with self._file(until, is_asking=False) as descriptor:
             if descriptor is not None:
-                self._write(descriptor)
+                self._write(descriptor, self._clock.now())
 
     def turn(self, now: float, changes: int) -> Turn:
         """As of any pacer, for all runs together."""
         if self._has_just_looked(now):
-            return super().turn(now + self._offset, changes)
+            return super().turn(now + self._offset(), changes)
         with self._file(now) as descriptor:
-            is_mine = descriptor is not None or self._descriptor is None
-            return super().turn(now + self._offset, changes) if is_mine else Turn(_AGAIN, Waiting.RATE)
+            if descriptor is None and self._descriptor is not None:
+                return Turn(_AGAIN, Waiting.RATE)
+            turn = super().turn(now + self._offset(), changes)
+            if turn.seconds > 0:
+                self._is_free()
+            return turn
 
     def try_take(self, now: float, changes: int) -> Turn:
         """As of any pacer; no other run can take the same turn."""
         if self._has_just_looked(now):
-            return super().turn(now + self._offset, changes)
+            return super().turn(now + self._offset(), changes)
         with self._file(now) as descriptor:
             if descriptor is None and self._descriptor is not None:
                 return Turn(_AGAIN, Waiting.RATE)
-            turn = super().turn(now + self._offset, changes)
+            shared = now + self._offset()
+            turn = super().turn(shared, changes)
             if turn.seconds <= 0:
-                self.record(now + self._offset, changes)
-                if descriptor is not None and self.is_limited:
-                    self._write(descriptor)
+                self.record(shared, changes)
+                if descriptor is not None and self.is_limited and not self._write(descriptor, now):
+                    return Turn(_AGAIN, Waiting.RATE)  # others would not know of it
+            self._is_free()
             return turn
+
+    def _is_free(self) -> None:
+        if not self._is_unwritten:
+            self.blocked_since, self.blocked_by = None, ""
+
+    def _offset(self) -> float:
+        """By how much the clock that processes share is ahead of this one's; it grows when the machine is suspended."""
+        return self._clock.shared() - self._clock.now()
 
     def _has_just_looked(self, now: float) -> bool:
         """Without a rate the file only tells of quiet, for which a look now and then is enough."""
         return not self.is_limited and 0 <= now - self._looked_at < _LOOK_SECONDS
 
+    def _open(self) -> int:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # what a link leads to is somebody else's
+        self._descriptor = os.open(self._path, flags, 0o600)
+        return self._descriptor
+
     @contextmanager
     def _file(self, now: float, *, is_asking: bool = True) -> Iterator[int | None]:
         """The file's descriptor, locked and read; None when it is somebody else's turn, or never to be had."""
-        descriptor = self._descriptor
-        try:
-            if descriptor is not None and self._lock(descriptor, now, is_asking=is_asking):
-                self._read(descriptor, now + self._offset)
-                self._looked_at = now
-            else:
+        descriptor = None
+        if self._descriptor is not None:
+            try:
+                descriptor = self._locked(self._descriptor)
+                if descriptor is not None:
+                    self._read(descriptor, now + self._offset())
+                    self._looked_at = now
+                elif is_asking:
+                    self._is_blocked(now, "another process holds it and does not let go of it")
+            except OSError as error:
                 descriptor = None
-        except OSError as error:
-            self._go_alone(error)
-            descriptor = None
+                self._is_blocked(now, error.strerror or str(error))
         try:
             yield descriptor
         finally:
-            if descriptor is not None and self._descriptor is not None:
+            if descriptor is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
 
-    def _lock(self, descriptor: int, now: float, *, is_asking: bool) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not is_asking:
-                return False
-            self._refused_since = now if self._refused_since is None else self._refused_since
-            if now - self._refused_since > _PATIENCE:
-                raise OSError("another process holds its file and does not let go of it") from None
-            return False
-        self._refused_since = None
-        return True
+    def _locked(self, descriptor: int) -> int | None:
+        """The descriptor of what the path names, locked; it was opened anew if the file was replaced."""
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+            if is_same(self._path, descriptor):
+                return descriptor
+            replaced, descriptor = descriptor, self._open()
+            os.close(replaced)
 
-    def _read(self, descriptor: int, utc: float) -> None:
+    def _is_blocked(self, now: float, why: str) -> None:
+        """Nobody sends meanwhile. A moment is nothing; from then on people are told, and the run's patience counts."""
+        if self.blocked_since is None:
+            self.blocked_since = now
+        if now - self.blocked_since > _PATIENCE and not self._is_told:
+            self._is_told = True
+            self.blocked_by = f"{self._path}, the file of the rate that runs share: {why}"
+            _log.error("nothing is sent while others may send unseen: %s", self.blocked_by)
+
+    def _read(self, descriptor: int, shared: float) -> None:
         content = os.pread(descriptor, _LARGEST, 0).partition(b"\n")[0]
         if not content:
             return
+        mine, reason = self._quiet_until, self._quiet_because
         try:
-            requests, changes, until, because = orjson.loads(content)
-            mine, reason = self._quiet_until, self._quiet_because
-            self._others = PaceState(requests, changes, 0.0, "")
-            self.load(PaceState(requests, changes, float("-inf") if until is None else until, because), utc)
-            super().quiet(mine, reason)  # where the file could not be had when the target asked for it
+            boot_id, written, requests, changes, until, because = orjson.loads(content)
+            quiet_until = float("-inf") if until is None else float(until)
+            state = PaceState(_dumped(requests), _dumped(changes), quiet_until, Waiting(because).value)
+            if boot_id != self._clock.boot_id:
+                state = _before_the_start(state, float(written))
+            self._others = state
+            self.load(state, shared)
         except (ValueError, TypeError):
-            _log.warning("the file of the shared pace was damaged and is written anew")
+            _log.warning("the file of the shared pace was damaged; nothing is sent for as long as the rate speaks of")
+            self.fill(shared)
+            if not self._write(descriptor, shared - self._offset()):
+                raise OSError("it is damaged, and cannot be written") from None
+        super().quiet(mine, reason)  # where the file could not be had when the target asked for it
 
-    def _write(self, descriptor: int) -> None:
+    def _write(self, descriptor: int, now: float) -> bool:
         requests, changes, until, because = astuple(self.dump())
-        state = (requests or self._others.requests, changes or self._others.changes, until, because)
-        content = orjson.dumps(state) + b"\n"
+        mine = (requests or self._others.requests, changes or self._others.changes, until, because)
+        content = orjson.dumps((self._clock.boot_id, self._clock.shared(), *mine)) + b"\n"
+        self._is_unwritten = True
         try:
-            os.pwrite(descriptor, content, 0)
-            os.ftruncate(descriptor, len(content))
+            written = os.pwrite(descriptor, content, 0)
+            os.ftruncate(descriptor, written)
+            self._is_unwritten = written < len(content)
         except OSError as error:
-            self._go_alone(error)
+            self._is_blocked(now, error.strerror or str(error))
+        else:
+            if self._is_unwritten:
+                self._is_blocked(now, "not all of it could be written")
+        return not self._is_unwritten
 
-    def _go_alone(self, error: OSError) -> None:
-        _log.warning("the rate cannot be shared with other runs on this host: %s", error.strerror or error)
-        self.close()
+
+def _dumped(numbers: object) -> list[int]:
+    """What a meter has dumped.
+
+    Raises:
+        ValueError: When no meter has.
+
+    """
+    if isinstance(numbers, list) and len(numbers) % 3 == bool(numbers) and all(type(n) is int for n in numbers):
+        return numbers
+    raise ValueError("no meter has dumped this")
+
+
+def _before_the_start(state: PaceState, written: float) -> PaceState:
+    """What was sent before the machine was started: as if all of it was sent at that moment, which is the latest."""
+
+    def moved(dumped: list[int]) -> list[int]:
+        if not dumped:
+            return dumped
+        latest = max(dumped[2::3], default=0)
+        due, *numbers = dumped
+        return [due - latest, *(n if place % 3 == 2 else n - latest for place, n in enumerate(numbers))]  # noqa: PLR2004 — the cost
+
+    return PaceState(moved(state.requests), moved(state.changes), state.quiet_until - written, state.quiet_because)

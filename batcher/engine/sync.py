@@ -167,7 +167,7 @@ async def send(
         def begun(run: str) -> None:
             nonlocal has_begun
             if held is not None:
-                held.take_over(surroundings.clock.utc())
+                held.take_over(surroundings.clock.stamp())
                 made.proposal.difference.accept(run, ledger)
             comparison.close_store()
             if held is not None:

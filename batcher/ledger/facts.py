@@ -6,10 +6,11 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from batcher.core.clock import Stamp
 from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
 from batcher.core.model import Bytes, Ints, Position, Settlement, Window
-from batcher.ledger.schema import APPLICATION_ID, VERSION
+from batcher.ledger.schema import APPLICATION_ID, UPGRADES, VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class SessionFacts:
     waited: dict[str, float]
     took: Durations
     """Of its replies."""
+    ended_mark: Stamp | None = None
+    """`ended`, for other processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,8 @@ def is_ledger(path: Path) -> bool:
     return head.startswith(b"SQLite format 3") and int.from_bytes(head[68:72], "big") == APPLICATION_ID
 
 
-def check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse what is no ledger, or one of another format.
+def check_format(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of a ledger; what is none, or one of a format that is not known, is refused.
 
     Raises:
         LedgerError: In both cases.
@@ -87,8 +90,9 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
         raise LedgerError(f"{path} is not a ledger")
-    if version != VERSION:
+    if version != VERSION and version not in UPGRADES:
         age = "a newer" if version > VERSION else "an older"
         raise LedgerError(
             f"{path} was written by {age} batcher, which can read it (format {version}, this one knows {VERSION})"
         )
+    return int(version)

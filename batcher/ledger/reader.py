@@ -6,7 +6,9 @@ import shutil
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 
+from batcher.core.clock import Stamp
 from batcher.core.coalesce import coalesce
 from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
@@ -31,6 +34,8 @@ from batcher.core.model import (
 from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
 from batcher.ledger.facts import Sample, SessionFacts, SourceFacts, WindowState, check_format
 
+_WITH_MARKS = 4
+"""The first version that has them."""
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, IndexError, struct.error)
 """What unpacking a blob that is not what it was may raise."""
 
@@ -87,7 +92,7 @@ class LedgerReader:
             check_same_thread=False,
         )
         try:
-            check_format(connection, self.path)
+            self._version = check_format(connection, self.path)
             connection.execute("SELECT count(*) FROM run").fetchone()
         except BaseException:
             connection.close()
@@ -105,12 +110,14 @@ class LedgerReader:
 
     def sessions(self) -> list[SessionFacts]:
         """The invocations in order."""
+        mark = "ended" if self._version < _WITH_MARKS else "ended_mark"
         rows = self._connection.execute(
-            "SELECT kind, started, ended, cause, reason, seconds, requests, waited, took FROM session ORDER BY id"
+            f"SELECT kind, started, ended, cause, reason, seconds, requests, waited, took, {mark}"  # noqa: S608 — one of two words
+            " FROM session ORDER BY id"
         )
         return [
-            SessionFacts(k, s, e, c, r, sec or 0.0, _loads(q), _loads(w), Durations.of(_loads(t)))
-            for k, s, e, c, r, sec, q, w, t in rows
+            SessionFacts(k, s, e, c, r, sec or 0.0, _loads(q), _loads(w), Durations.of(_loads(t)), _stamp(m))
+            for k, s, e, c, r, sec, q, w, t, m in rows
         ]
 
     def samples(self) -> list[Sample]:
@@ -202,28 +209,32 @@ class LedgerReader:
             LedgerError: When a record is damaged.
 
         """
+        return [settlement for _, settlement in self._numbered_settlements(window)]
+
+    def _numbered_settlements(self, window: int) -> list[tuple[int, Settlement]]:
         try:
-            return self._settlements(window)
+            return list(self._settlements(window))
         except _DAMAGED as error:
             raise LedgerError(f"{self.path} is damaged: settlements of window {window}: {error}") from error
 
-    def _settlements(self, window: int) -> list[Settlement]:
+    def _settlements(self, window: int) -> Iterator[tuple[int, Settlement]]:
         rows = self._connection.execute(
-            "SELECT batch, at, rows, status, details, history FROM settlement WHERE window = ? ORDER BY id",
+            "SELECT id, batch, at, rows, status, details, history FROM settlement WHERE window = ? ORDER BY id",
             (window,),
         )
-        return [
-            Settlement(
-                window,
-                batch,
-                unpack_ints(indices),
-                unpack_ints(status).astype(np.int8),
-                {int(k): v for k, v in unpack_json(details).items()},  # type: ignore[attr-defined]
-                at,
-                tuple(Attempt(*fields) for fields in unpack_json(history)),  # type: ignore[attr-defined]
+        for number, batch, at, indices, status, details, history in rows:
+            yield (
+                number,
+                Settlement(
+                    window,
+                    batch,
+                    unpack_ints(indices),
+                    unpack_ints(status).astype(np.int8),
+                    {int(k): v for k, v in unpack_json(details).items()},  # type: ignore[attr-defined]
+                    at,
+                    tuple(Attempt(*fields) for fields in unpack_json(history)),  # type: ignore[attr-defined]
+                ),
             )
-            for batch, at, indices, status, details, history in rows
-        ]
 
     def state(self, window: int) -> WindowState:
         """A window and what became of its rows."""
@@ -245,21 +256,34 @@ class LedgerReader:
         status[read.columns.action == REJECTED_ROW] = Status.REJECTED
         return WindowState(read, winner, status, by, sent_by, settlements)
 
-    def losses_since(self, moment: float) -> list[Settlement]:
-        """Settlements of requests of which one may still arrive late: lost after `moment` (UTC seconds)."""
-        windows = self._connection.execute(
-            "SELECT DISTINCT window FROM settlement WHERE lost_at > ?", (moment,)
-        ).fetchall()
-        return [
-            settlement
-            for (window,) in windows
-            for settlement in self.settlements(window)
-            if any(attempt.lost and attempt.at > moment for attempt in settlement.history)
-        ]
+    def losses(self, age: Callable[[Stamp], float], within: float) -> Iterator[tuple[Settlement, float]]:
+        """Settlements of requests of which one may still arrive late, and how many seconds ago the last was lost.
+
+        Args:
+            age: How long ago a moment was (`Clock.age`).
+            within: Only those that were lost less than so many seconds ago.
+
+        """
+        mark = "lost_at" if self._version < _WITH_MARKS else "coalesce(lost_mark, lost_at)"
+        rows = self._connection.execute(
+            f"SELECT id, window, {mark} FROM settlement WHERE lost_at IS NOT NULL ORDER BY window"  # noqa: S608 — as above
+        )
+        ages = ((number, window, age(stamp)) for number, window, text in rows if (stamp := _stamp(text)))
+        recent = [(number, window, ago) for number, window, ago in ages if ago < within]
+        for window, lost in groupby(recent, key=itemgetter(1)):
+            found = dict(self._numbered_settlements(window))
+            yield from ((found[number], ago) for number, _, ago in lost)
 
     def integrity(self) -> str:
         """SQLite's own word on the file; `ok` when it is whole."""
         return str(self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+
+
+def _stamp(value: object) -> Stamp | None:
+    try:
+        return None if value is None else Stamp.parse(str(value))
+    except ValueError:
+        return None
 
 
 def _loads(text: str | None) -> dict[str, Any]:

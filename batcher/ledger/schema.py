@@ -3,14 +3,22 @@
 `window` holds the input as it was read, `settlement` the final word on rows of a window (later ones win),
 `unsettled` how much of a window is left to do (apart from it, because SQLite writes a row anew as a whole), `tally` the
 counts of both, updated in the same transactions, so that a summary never needs to read the rest. `sample` tells how a
-session's figures grew: one row per second at first, fewer in a long run.
+session's figures grew: one row per second at first, fewer in a long run. A `mark` is a `Stamp`: a moment that can be
+told from others although the wall clock is set.
 """
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x62746368
 """`btch`, in SQLite's `application_id`."""
-VERSION = 3
+VERSION = 4
+UPGRADES = {
+    3: (
+        "ALTER TABLE settlement ADD COLUMN lost_mark TEXT",
+        "ALTER TABLE session ADD COLUMN ended_mark TEXT",
+    ),
+}
+"""What makes a ledger of an earlier version one of the next, when it is gone on with; it can be read as it is."""
 
 TABLES = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -27,13 +35,13 @@ CREATE TABLE window (
 CREATE TABLE unsettled (window INTEGER PRIMARY KEY, changes INTEGER NOT NULL);
 CREATE TABLE settlement (
     id INTEGER PRIMARY KEY, window INTEGER NOT NULL, batch INTEGER NOT NULL, at REAL NOT NULL, lost_at REAL,
-    rows BLOB NOT NULL, status BLOB NOT NULL, details BLOB NOT NULL, history BLOB NOT NULL
+    rows BLOB NOT NULL, status BLOB NOT NULL, details BLOB NOT NULL, history BLOB NOT NULL, lost_mark TEXT
 );
 CREATE INDEX settlement_of_window ON settlement (window);
 CREATE TABLE tally (status INTEGER PRIMARY KEY, changes INTEGER NOT NULL);
 CREATE TABLE session (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, started REAL NOT NULL, ended REAL, cause TEXT, reason TEXT,
-    seconds REAL, requests TEXT, waited TEXT, took TEXT
+    seconds REAL, requests TEXT, waited TEXT, took TEXT, ended_mark TEXT
 );
 CREATE TABLE sample (
     session INTEGER NOT NULL, seconds REAL NOT NULL, in_flight INTEGER NOT NULL, "limit" INTEGER NOT NULL,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from batcher.core.errors import LedgerError
 from batcher.ledger.facts import check_format
+from batcher.ledger.schema import UPGRADES, VERSION
 
 
 class Transaction:
@@ -39,11 +40,19 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
     """To be written: what a transaction has committed is on the disk."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        if check:
-            check_format(connection, path)  # before anything is written to what may be somebody else's database
+        # The format is looked at before anything is written to what may be somebody else's database.
+        version = check_format(connection, path) if check else VERSION
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        upgrade(connection, version)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a ledger to the present version, all of it or nothing."""
+    steps = [statement for older in range(version, VERSION) for statement in UPGRADES[older]]
+    if steps:
+        connection.executescript(f"BEGIN; {'; '.join(steps)}; PRAGMA user_version = {VERSION}; COMMIT;")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 
+from batcher.core.clock import Stamp
 from batcher.core.errors import LedgerError
 from batcher.core.model import REJECTED_ROW, Attempt, Position, Settlement, Status, Window
 from batcher.core.report import Requests, Waited, command
@@ -51,6 +52,7 @@ class LedgerWriter:
         self._connection = connection
         self._descriptor = descriptor
         self._session = 0
+        self._boot_id = ""
         self._sampled = 0.0
 
     @classmethod
@@ -132,19 +134,20 @@ class LedgerWriter:
         with self._transaction():
             self._connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, value))
 
-    def begin_session(self, kind: str, started: float) -> None:
+    def begin_session(self, kind: str, started: Stamp) -> None:
         """Record that an invocation starts to work on the run."""
         with self._transaction():
-            cursor = self._connection.execute("INSERT INTO session (kind, started) VALUES (?, ?)", (kind, started))
-            self._session, self._sampled = cursor.lastrowid or 0, 0.0
+            begun = "INSERT INTO session (kind, started) VALUES (?, ?)"
+            cursor = self._connection.execute(begun, (kind, started.utc))
+            self._session, self._sampled, self._boot_id = cursor.lastrowid or 0, 0.0, started.boot_id
 
-    def end_session(self, figures: Figures, ended: float, cause: Cause | None, reason: str) -> None:
+    def end_session(self, figures: Figures, ended: Stamp, cause: Cause | None, reason: str) -> None:
         """Record how the invocation ended."""
         with self._transaction():
             self._save(figures)
             self._connection.execute(
-                "UPDATE session SET ended = ?, cause = ?, reason = ? WHERE id = ?",
-                (ended, cause.name if cause else None, reason, self._session),
+                "UPDATE session SET ended = ?, ended_mark = ?, cause = ?, reason = ? WHERE id = ?",
+                (ended.utc, str(ended), cause.name if cause else None, reason, self._session),
             )
 
     def _save(self, figures: Figures) -> None:
@@ -212,15 +215,16 @@ class LedgerWriter:
             done: Counter[int] = Counter()
             for s in settlements:
                 done[s.window] += len(s.rows)
-                lost = max((attempt.at for attempt in s.history if attempt.lost), default=None)
+                lost = self._last_loss(s)
                 self._connection.execute(
-                    "INSERT INTO settlement (window, batch, at, lost_at, rows, status, details, history)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO settlement (window, batch, at, lost_at, lost_mark, rows, status, details, history)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         s.window,
                         s.batch,
                         s.at,
-                        lost,
+                        lost.utc if lost else None,
+                        str(lost) if lost else None,
                         pack_ints(s.rows),
                         pack_ints(s.status),
                         pack_json({str(index): reason for index, reason in s.details.items()}),
@@ -233,6 +237,13 @@ class LedgerWriter:
             )
             for status, count in changed.items():
                 self._count(status, count)
+
+    def _last_loss(self, settlement: Settlement) -> Stamp | None:
+        lost = [attempt for attempt in settlement.history if attempt.lost]
+        if not lost:
+            return None
+        last = max(lost, key=lambda attempt: attempt.boot)
+        return Stamp(last.at, last.boot, self._boot_id)
 
     def close(self) -> None:
         """Fold everything into the one file, and let go of it."""
@@ -263,8 +274,8 @@ class LedgerWriter:
         )
 
 
-_fields = attrgetter(*(field.name for field in fields(Attempt)))
-"""As `astuple`, which copies deeply and is many times slower."""
+_fields = attrgetter(*(field.name for field in fields(Attempt) if field.name != "boot"))
+"""As `astuple`, which copies deeply and is many times slower; when it was for other processes stands with the loss."""
 
 
 def _text(position: Position) -> str:

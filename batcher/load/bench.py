@@ -63,7 +63,7 @@ class Wish(msgspec.Struct, frozen=True):
     part: int = 0
     parts: int = 1
     starts: float = 0.0
-    """When (UTC seconds)."""
+    """When, in the seconds that all processes of the machine count."""
     is_simulated: bool = False
 
     def schedule(self) -> Arrivals | None:
@@ -133,7 +133,7 @@ async def measure(
                 else synthetic_windows(changes, session.limits.max_changes, generator.missing, wish.part)
             )
             clock = surroundings.clock
-            finding = await generator.run(works, clock.now() + wish.starts - clock.utc())
+            finding = await generator.run(works, clock.now() + wish.starts - clock.shared())
         tally = dict(parts.books.tally)
     finally:
         ledger.close()

@@ -13,8 +13,7 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from batcher.core.clock import Clock
-from batcher.engine.session import Surroundings, real_surroundings
+from batcher.engine.session import Surroundings, real_clock, real_surroundings
 from batcher.load.connection import Connections
 from batcher.load.flight import Punctual
 from batcher.load.plan import Watch
@@ -37,9 +36,7 @@ def load_surroundings(state_folder: Path | None, spinning: Spinning) -> Surround
         trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
         return _Punctual(Connections(target.timeout_seconds, trust, time.monotonic), spinning)
 
-    base = real_surroundings(state_folder)
-    offset = base.clock.utc() - base.clock.now() + (base.clock.now() - time.monotonic())
-    return replace(base, clock=Clock(time.monotonic, lambda: time.monotonic() + offset), transport=connections)
+    return replace(real_surroundings(state_folder), clock=real_clock(), transport=connections)
 
 
 class Spinning:

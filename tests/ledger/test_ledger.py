@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from harness import Play, Target, final_state, settings_for
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batcher.core.clock import Stamp
 from batcher.core.errors import LedgerError, LedgerHeldError
 from batcher.core.http import Response
 from batcher.core.model import Status
@@ -29,7 +31,7 @@ from batcher.ledger.schema import VERSION
 from batcher.ledger.story import story
 from batcher.ledger.verify import differences
 from batcher.ledger.writer import LedgerWriter
-from batcher.simulator.behaviour import Behaviour
+from batcher.simulator.behaviour import Behaviour, Fault
 
 MIXED = [("add", 5, 53), ("remove", "=cmd", 53), ("add", 5, 53), ("x", 1, 1), ("add", 'q"u,o\nte', "g")]
 _NOBODY = 65534
@@ -180,7 +182,8 @@ def test_a_ledger_agrees_with_itself_until_somebody_meddles(played):
         ("UPDATE tally SET changes = changes + 1 WHERE status = 1", "are counted as applied"),
         ("UPDATE window SET first_row = 9", "starts at row 9, not 0"),
         (
-            "INSERT INTO settlement SELECT 99, window, batch, at, lost_at, rows, status, details, history FROM settlement",
+            "INSERT INTO settlement SELECT 99, window, batch, at, lost_at, rows, status, details, history, lost_mark"
+            " FROM settlement",
             "settled before",
         ),
         ("UPDATE window SET action = x'00'", "is damaged"),
@@ -210,9 +213,9 @@ def test_what_is_no_ledger(tmp_path):
         LedgerWriter.create(tmp_path / "folder" / "x")
 
 
-@pytest.mark.parametrize(("change", "age"), [(-1, "an older"), (1, "a newer")])
+@pytest.mark.parametrize(("change", "age"), [(-2, "an older"), (1, "a newer")])
 def test_a_ledger_of_another_format(played, change, age):
-    """n−1 and n+1 are sound ledgers, and nobody calls them damaged."""
+    """They may be sound ledgers, and nobody calls them damaged."""
     play = played(PLAIN)
     with sqlite3.connect(play.ledger) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + change}")
@@ -274,3 +277,26 @@ def test_no_token_in_the_settings_of_a_ledger(played):
     play = played(PLAIN)
     with LedgerReader(play.ledger) as reader:
         assert "a-token" not in repr(reader.facts())
+
+
+@pytest.mark.parametrize("lossy", [True, False])
+def test_a_ledger_of_the_version_before_is_read_and_gone_on_with(tmp_path, lossy):
+    """People have them. Read as they are; brought to the present version, all at once, by whoever goes on."""
+    behaviour = Behaviour(faults=(Fault("drop-after", 0.4),) if lossy else (), bad_users=frozenset([7]))
+    play = Play(tmp_path, Target(behaviour), settings_for("minapp", limits_max_changes=4, retry_base_seconds=0.1))
+    before = play.apply([("add", user, 1) for user in range(20)])
+    with closing(sqlite3.connect(play.ledger)) as connection:
+        connection.execute("ALTER TABLE settlement DROP COLUMN lost_mark")
+        connection.execute("ALTER TABLE session DROP COLUMN ended_mark")
+        connection.execute("PRAGMA user_version = 3")
+        connection.commit()
+    with LedgerReader(play.ledger) as reader:
+        assert differences(reader) == []
+        assert reader.tally() == before.changes
+        assert all(session.ended_mark == Stamp(session.ended) for session in reader.sessions())
+        assert bool(list(reader.losses(lambda _: 0.0, 1.0))) is lossy
+    play.target.world.behave(Behaviour())
+    after = play.retry()
+    assert after.exit_code == 0
+    with closing(sqlite3.connect(play.ledger)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)

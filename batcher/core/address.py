@@ -1,0 +1,28 @@
+"""What two addresses have in common when they lead to the same place."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+_PORTS = {"http": 80, "https": 443}
+_LOOPBACK = re.compile(r"localhost\.?|127(\.\d{1,3}){1,3}|::1|(0*:)+0*1|::ffff:127(\.\d{1,3}){3}", re.IGNORECASE)
+
+
+def place_of(url: str) -> str:
+    """Host, port and path in one form (RFC 3986 §6.2), without the scheme: who speaks both has one quota.
+
+    Not seen are several names of one host, and one appliance behind several addresses.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    if is_loopback(host):
+        host = "localhost"
+    port = parts.port
+    is_default = port is None or port == _PORTS.get(parts.scheme)
+    return f"{host}{'' if is_default else f':{port}'}{parts.path.rstrip('/')}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3, RFC 6761 §6.3)."""
+    return _LOOPBACK.fullmatch(host) is not None
