@@ -40,6 +40,8 @@ class Nights:
     number: int = 0
     seconds: float = 0.0
     """Virtual time at which the last night ended."""
+    host: Path | None = None
+    """Where the runs of the host know of each other."""
 
     @property
     def state(self) -> Path:
@@ -101,7 +103,7 @@ class Nights:
 
         async def main() -> Any:
             try:
-                return await job(surroundings(self.target))
+                return await job(surroundings(self.target, self.host))
             finally:
                 self.seconds = anyio.current_time()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,12 +155,14 @@ def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: b
     from batcher.core.guardrails import override
     from batcher.engine.drafting import draft, from_feed
     from batcher.engine.planning import Basis, bind, described
+    from batcher.engine.register import state_folder
     from batcher.engine.session import make_target
     from batcher.engine.sync import Comparison
 
     target = make_target(settings)
     with tempfile.TemporaryDirectory(prefix="batcher-") as folder:
-        with Comparison(goal, target, settings, is_simulated=is_simulated) as comparison:
+        known = None if is_simulated else state_folder(os.environ)
+        with Comparison(goal, target, settings, known, is_simulated=is_simulated, is_look=True) as comparison:
             propose = from_feed(
                 goal.feed, settings, target, datetime.now().astimezone().date(), is_passing=goal.state is None
             )

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from batcher.core.clock import Stamp
+from batcher.core.errors import StateError
 from batcher.engine.job import CLOSED
+from batcher.engine.register import Register
 from batcher.ledger.writer import LedgerWriter
 from batcher.state.folding import fold, is_own
-from batcher.state.store import Binding, KnownRun, StateStore, hold, lock_file
+from batcher.state.store import Binding, KnownRun, StateStore, copied, hold, lock_file
+
+_log = logging.getLogger(__name__)
 
 
 class HeldState:
@@ -23,13 +29,14 @@ class HeldState:
     A state that this run makes has its name only once something was begun; else it leaves nothing behind.
     """
 
-    def __init__(self, path: Path, binding: Binding, *, is_new: bool) -> None:
+    def __init__(self, path: Path, binding: Binding, register: Register | None = None, *, is_new: bool) -> None:
         self.path = path
         self.runs: Sequence[KnownRun] = ()
         self._binding = binding
+        self._register = register
         self._is_new = is_new
         self._file = path.with_name(f"{path.name}.new") if is_new else path
-        self._ledger: LedgerWriter | None = None
+        self._ledgers: list[LedgerWriter] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -49,7 +56,10 @@ class HeldState:
                 StateStore.create(self._file, self._binding).close()
             else:
                 with self.opened() as store:
-                    self._take_in(store, stack)
+                    for run in news(store, self._register):
+                        self._keep_from_others(run, stack)
+                        take_in(store, run)
+                    self.runs = [run for run in reversed(store.runs()) if run.ledger.is_file()]
             self._stack = stack.pop_all()
         return self
 
@@ -65,9 +75,9 @@ class HeldState:
             yield store
 
     def take_over(self, now: Stamp) -> None:
-        """A run is about to begin: nobody goes on with the ledger before it."""
-        if self._ledger is not None:
-            self._ledger.set_fact(CLOSED, str(now))
+        """A run is about to begin: nobody goes on with the ledgers before it."""
+        for ledger in self._ledgers:
+            ledger.set_fact(CLOSED, str(now))
 
     def keep(self) -> None:
         """Something was begun: the state stays, and has its name."""
@@ -81,21 +91,75 @@ class HeldState:
             for run in store.runs()[-1:]:
                 fold(store, run)
 
-    def _take_in(self, store: StateStore, stack: ExitStack) -> None:
-        runs = store.runs()
-        self.runs = [run for run in reversed(runs) if run.ledger.is_file()]
-        for run in runs:
-            if run.is_open:
-                if is_own(run):
-                    self._ledger = LedgerWriter.open(run.ledger)
-                    stack.callback(self._ledger.close)
-                fold(store, run)
+    def _keep_from_others(self, run: KnownRun, stack: ExitStack) -> None:
+        if is_own(run):
+            ledger = LedgerWriter.open(run.ledger)
+            stack.callback(ledger.close)
+            self._ledgers.append(ledger)
 
     def _clear(self) -> None:
         if self._file != self.path:
             _remove(self._file)
         if not self.path.exists():
             lock_file(self.path).unlink(missing_ok=True)
+
+
+@contextmanager
+def seen_state(path: Path, binding: Binding, register: Register | None, *, is_new: bool) -> Iterator[StateStore]:
+    """A state as the next run will find it, to look at: a copy, so that nobody is kept from the state itself.
+
+    Raises:
+        StateError: When it cannot be used for this target.
+        LedgerHeldError: When a run works with it.
+
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batcher-")))
+        if is_new:
+            StateStore.check_new(path)
+            store = StateStore.create(folder / path.name, binding)
+        else:
+            store = StateStore.open(copied(path, folder), binding)
+        stack.enter_context(store)
+        for run in () if is_new else news(store, register):
+            take_in(store, run)
+        yield store
+
+
+def news(store: StateStore, register: Register | None) -> list[KnownRun]:
+    """The runs whose ledgers may tell what the state does not know yet, the first one first.
+
+    That is its last run, while it may be gone on with, and those that this host knows to have worked with this state
+    although it does not know them: it was restored from a copy that is older.
+
+    Raises:
+        StateError: When the ledger of one of those is not there to tell.
+
+    """
+    runs = store.runs()
+    known = {run.run for run in runs}
+    found = [run for run in runs if run.is_open]
+    for number, other in enumerate(register.of_state(store.name) if register else (), len(runs) + 1):
+        if other.run not in known:
+            run = KnownRun(number, other.run, other.ledger, -1, is_open=True)
+            if not is_own(run):
+                raise StateError(
+                    f"{store.path} is older than the run of {other.ledger}, which worked with it and is not there any"
+                    " more: what it has changed is not known. Restore a later copy of the state, or make a new one:"
+                    " --bootstrap --current SNAPSHOT"
+                )
+            found.append(run)
+    return found
+
+
+def take_in(store: StateStore, run: KnownRun) -> None:
+    """Let the state know what the ledger of a run tells, and of the run, if it does not yet."""
+    if run.number not in {known.number for known in store.runs() if known.run == run.run}:
+        _log.warning(
+            "the state was restored from an older copy: what the run of %s has changed is taken in", run.ledger
+        )
+        run = replace(run, number=store.begin_run(run.run, run.ledger))
+    fold(store, run)
 
 
 def _remove(state: Path) -> None:

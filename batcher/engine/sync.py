@@ -24,11 +24,12 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Occasion, apply
 from batcher.engine.drafting import Draft, Propose, draft, from_feed, take_snapshot
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, on_record
-from batcher.engine.held_state import HeldState, passing_state
+from batcher.engine.held_state import HeldState, passing_state, seen_state
 from batcher.engine.job import STATE, check_new, difference_files, for_difference, rejects_file
 from batcher.engine.observing import Observer
+from batcher.engine.register import Register
 from batcher.engine.rotation import rotate
-from batcher.engine.session import Surroundings, check_credentials, make_target
+from batcher.engine.session import STATE_ID, Surroundings, check_credentials, make_target
 from batcher.files import replaced_privately
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
@@ -84,7 +85,8 @@ async def sync(
     target = make_target(settings)
     check_credentials(target, credentials)
     check_new(ledger)
-    with Comparison(goal, target, settings, is_simulated=is_simulated) as comparison:
+    folder = None if is_simulated else surroundings.state_folder
+    with Comparison(goal, target, settings, folder, is_simulated=is_simulated) as comparison:
         propose = from_feed(goal.feed, settings, target, today(surroundings), is_passing=goal.state is None)
         report = await send(
             comparison,
@@ -105,10 +107,25 @@ async def sync(
 
 
 class Comparison:
-    """What a goal is compared with, for as long as the context lasts; `store` until something is sent."""
+    """What a goal is compared with, for as long as the context lasts; `store` until something is sent.
 
-    def __init__(self, goal: Goal, target: Target, settings: Settings, *, is_simulated: bool) -> None:
+    With `is_look` nothing will be: then the state is not held against others, and stays as it is.
+    """
+
+    def __init__(
+        self,
+        goal: Goal,
+        target: Target,
+        settings: Settings,
+        state_folder: Path | None,
+        *,
+        is_simulated: bool,
+        is_look: bool = False,
+    ) -> None:
         check_goal(goal)
+        env = settings.target.env
+        self._register = None if state_folder is None else Register(state_folder, target.name, target.url, env)
+        self._is_look = is_look
         self.goal = goal
         self.held: HeldState | None = None
         self.store: StateStore
@@ -121,13 +138,18 @@ class Comparison:
     def __enter__(self) -> Self:
         """Hold the state, and take in what earlier ledgers tell."""
         with ExitStack() as stack:
-            if self.goal.state is not None:
-                self.held = stack.enter_context(HeldState(self.goal.state, self._binding, is_new=self.goal.is_first))
+            state, is_new = self.goal.state, self.goal.is_first
+            opened = passing_state()
+            if state is not None and self._is_look:
+                opened = seen_state(state, self._binding, self._register, is_new=is_new)
+            elif state is not None:
+                self.held = stack.enter_context(HeldState(state, self._binding, self._register, is_new=is_new))
+                opened = self.held.opened()
             stack.enter_context(self._opened)
-            self.store = self._opened.enter_context(self.held.opened() if self.held else passing_state())
+            self.store = self._opened.enter_context(opened)
             if self.goal.current:
                 take_snapshot(self.store, self.goal.current, self._target)
-                if self.held:
+                if state is not None:
                     adopt(self.store, "snapshot")
             self._stack = stack.pop_all()
         return self
@@ -180,7 +202,7 @@ async def send(
             told = {"lines": feed.lines, "rejected": feed.rejected, "pairs": feed.pairs}
             facts["feed"] = orjson.dumps(told).decode()
         if held is not None:
-            facts[STATE] = str(held.path.absolute())
+            facts |= {STATE: str(held.path.absolute()), STATE_ID: store.name}
         earlier = [run.ledger for run in held.runs] if held is not None else []
         return await apply(
             made.files,

@@ -76,7 +76,8 @@ def compile_undo(
         )
     known = state or (Path(facts["state"]) if "state" in facts else None)
     with ExitStack() as stack:
-        store, number = _store(stack, known, settings, facts, is_simulated=is_simulated)
+        folder = None if is_simulated else state_folder
+        store, number = _store(stack, known, settings, facts, folder, is_simulated=is_simulated)
         own = {run.ledger for run in store.runs()} if known else set()
         others = _later(facts, later, state_folder, own)
         unread = [path for path in others if not path.is_file()]
@@ -103,12 +104,20 @@ def later_runs(ledger: Path, state_folder: Path | None) -> str:
 
 
 def _store(
-    stack: ExitStack, state: Path | None, settings: Settings, facts: Mapping[str, str], *, is_simulated: bool
+    stack: ExitStack,
+    state: Path | None,
+    settings: Settings,
+    facts: Mapping[str, str],
+    state_folder: Path | None,
+    *,
+    is_simulated: bool,
 ) -> tuple[StateStore, int | None]:
     if state is None:
         return stack.enter_context(passing_state()), None
     goal = Goal([], state)
-    comparison = stack.enter_context(Comparison(goal, make_target(settings), settings, is_simulated=is_simulated))
+    target = make_target(settings)
+    looked_at = Comparison(goal, target, settings, state_folder, is_simulated=is_simulated, is_look=True)
+    comparison = stack.enter_context(looked_at)
     numbers = [run.number for run in comparison.store.runs() if run.run == facts["run"]]
     if not numbers:
         raise StateError(f"{state} does not know the run {facts['run']}; is it the state of another target?")
@@ -141,7 +150,8 @@ async def undo_changes(
     target = make_target(settings)
     check_credentials(target, credentials)
     check_new(ledger)
-    with Comparison(Goal(files, state), target, settings, is_simulated=is_simulated) as comparison:
+    folder = None if is_simulated else surroundings.state_folder
+    with Comparison(Goal(files, state), target, settings, folder, is_simulated=is_simulated) as comparison:
         return await send(
             comparison,
             from_changes(files, settings, target),

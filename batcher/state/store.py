@@ -22,6 +22,7 @@ from typing import Any, Self
 
 import duckdb
 
+from batcher.core.address import place_of
 from batcher.core.errors import LedgerHeldError, StateError
 from batcher.files import lock, replaced_privately
 from batcher.ledger.lock import held
@@ -59,6 +60,11 @@ class Binding:
     kind: str
     url: str
     env: str
+
+    def is_same(self, other: Binding) -> bool:
+        """Whether both are the same target, however its address is written."""
+        places = {place_of(self.url), place_of(other.url)}
+        return (self.kind, self.env) == (other.kind, other.env) and len(places) == 1
 
     def __str__(self) -> str:
         return f"{self.kind} at {self.url}" + (f", environment {self.env}" if self.env else "")
@@ -163,7 +169,7 @@ class StateStore:
         if facts.get("format") != _FORMAT:
             raise StateError(f"{self.path} was written by another batcher (format {facts.get('format')})")
         own = Binding(facts["kind"], facts["url"], facts["env"])
-        if binding is not None and own != binding:
+        if binding is not None and not own.is_same(binding):
             raise StateError(f"{self.path} is the state of {own}, not of {binding}; each target has a state of its own")
 
     @classmethod
@@ -202,6 +208,11 @@ class StateStore:
     def set_fact(self, key: str, value: str) -> None:
         """Remember it; the key is one of those that a state is made with."""
         self.connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+
+    @property
+    def name(self) -> str:
+        """Of this state, wherever its file is: a copy has it, too."""
+        return self.facts()["state"]
 
     def fingerprint(self) -> str:
         """Changes whenever the state does; that of one with which no run has begun is empty."""

@@ -19,7 +19,8 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
 from batcher.engine.rotation import rotate
-from batcher.engine.sync import Goal, Terms, check_goal, sync
+from batcher.engine.session import make_target
+from batcher.engine.sync import Comparison, Goal, Terms, check_goal, sync
 from batcher.ledger.lock import lock
 from batcher.ledger.reader import LedgerReader
 from batcher.simulator.behaviour import Behaviour, Fault
@@ -669,3 +670,67 @@ def test_ids_and_names_are_not_compared(tmp_path):
 
     with pytest.raises(InputError, match="the same ones cannot be recognised"):
         nights.play(night)
+
+
+@pytest.fixture
+def host(tmp_path):
+    """A night on a host whose runs know of each other."""
+    (tmp_path / "nights").mkdir()
+    return Nights(tmp_path / "nights", host=tmp_path / "host")
+
+
+def test_a_state_that_was_restored_from_a_backup_learns_what_it_has_missed(host, caplog):
+    """Else there would be nothing to change, and exit 0, for ever."""
+    host.sync(ALL, **FREE)
+    backup = host.state.read_bytes()
+    host.sync(ALL[:60], **FREE)
+    host.sync(ALL[:50], **FREE)
+    host.state.write_bytes(backup)
+    report = host.sync(ALL, **FREE)
+    assert report.changes[Status.APPLIED] == 30
+    assert host.target.members() == {*ALL}
+    assert not host.lies()
+    assert "restored from an older copy" in caplog.text
+    caplog.clear()
+    assert host.sync(ALL, **FREE).total == 0
+    assert "restored" not in caplog.text
+
+
+def test_a_restored_state_whose_later_ledgers_are_gone_is_refused(host):
+    host.sync(ALL, **FREE)
+    backup = host.state.read_bytes()
+    host.sync(ALL[:60], **FREE)
+    gone = host.ledger
+    host.state.write_bytes(backup)
+    gone.unlink()
+    for _ in range(2):
+        with pytest.raises(StateError, match="is older than the run of"):
+            host.sync(ALL, **FREE)
+    assert host.target.members() == {*ALL[:60]}
+
+
+def test_who_looks_at_a_state_holds_nobody_up_and_changes_nothing(host):
+    host.sync(ALL, **FREE)
+    before = host.state.read_bytes()
+    target = make_target(host.settings)
+    goal = Goal([host.write("feed.csv", ALL)], host.state)
+    with Comparison(goal, target, host.settings, host.host, is_simulated=False, is_look=True) as look:
+        assert look.store.path != host.state
+        assert host.sync(ALL[:60], **FREE).changes[Status.APPLIED] == 20
+    assert host.state.read_bytes() != before
+
+
+def test_a_plan_of_a_first_night_leaves_no_trace(host):
+    host.state.parent.mkdir(exist_ok=True)
+    goal = Goal([host.write("feed.csv", ALL)], host.state, (), is_first=True)
+    names = {*host.state.parent.iterdir()}
+    with Comparison(goal, make_target(host.settings), host.settings, host.host, is_simulated=False, is_look=True):
+        assert {*host.state.parent.iterdir()} == names
+
+
+@pytest.mark.parametrize("url", ["http://LOCALHOST:1/", "http://127.0.0.1:1"])
+def test_a_state_is_of_a_target_however_its_address_is_written(host, url):
+    host.sync(ALL, **FREE)
+    assert host.sync(ALL, **FREE, target_url=url).total == 0
+    with pytest.raises(StateError, match="is the state of"):
+        host.sync(ALL, **FREE, target_url="http://127.0.0.1:2")
