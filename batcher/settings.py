@@ -108,7 +108,8 @@ class Settings(Section, frozen=True):
     def for_simulation(self, url: str = "http://localhost") -> Settings:
         """The same for the embedded server: MinApp's dialect and no rate, unless something else was set."""
         kind, rate = self.target.kind or "minapp", self.rate.requests or "none"
-        return self.replace(target={"kind": kind, "url": url}, rate={"requests": rate})
+        plain = {"ca_file": "", "tls_fingerprint": "", "insecure": False}
+        return self.replace(target={"kind": kind, "url": url, **plain}, rate={"requests": rate})
 
     def check(self) -> None:
         """See that every value can be used.

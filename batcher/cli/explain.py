@@ -33,7 +33,7 @@ def explain(ledger: Path, user: str, group: str, *, json: bool) -> None:
         from batcher.ledger.reader import LedgerReader
         from batcher.ledger.story import story
 
-        with LedgerReader(ledger) as reader:
+        with LedgerReader(ledger) as reader, reader.at_one_moment():
             records = story(reader, user, group)
         if json:
             sys.stdout.write(orjson.dumps({"user": user, "group": group, "lines": records}).decode() + "\n")

@@ -49,7 +49,7 @@ def results(
             raise ConfigurationError(f"--format {kind!r} is none of {', '.join(FORMATS)}")
         if kind == "parquet" and output is None:
             raise ConfigurationError("Parquet needs a file: -o results.parquet")
-        with LedgerReader(ledger) as reader:
+        with LedgerReader(ledger) as reader, reader.at_one_moment():
             chosen = [known[text] for text in wanted]
             if output is not None:
                 _refuse_to_overwrite(output, reader)

@@ -15,11 +15,13 @@ import anyio
 from batcher.cli.console import print_summary, say
 from batcher.cli.progress import Progress
 from batcher.cli.unattended import Job
+from batcher.core.errors import LedgerError
 from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.credentials import credentials
 from batcher.delivery.stopping import Stopping
+from batcher.engine.job import not_begun
 from batcher.engine.observing import Observer, together
 from batcher.engine.summary import report, when
 from batcher.settings import Settings
@@ -52,7 +54,11 @@ def run_async(main: Callable[[], Awaitable[int]]) -> int:
 
 async def watch_signals(stopping: Stopping, scope: anyio.CancelScope) -> None:
     """The first signal drains, the second ends at once."""
-    with anyio.open_signal_receiver(*_SIGNALS) as signals:
+    # What is ignored when the program starts stays so: nohup ignores SIGHUP, a shell's background jobs SIGINT.
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    if not heard:
+        await anyio.sleep_forever()
+    with anyio.open_signal_receiver(*heard) as signals:
         async for number in signals:
             if stopping.cause is not None and stopping.cause.is_signal:
                 scope.cancel()
@@ -76,7 +82,10 @@ async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int]
         result = await work(stopping, observer)
         group.cancel_scope.cancel()
     if result is None:
-        result = report(ledger, stopping.cause, stopping.reason)
+        try:
+            result = report(ledger, stopping.cause, stopping.reason)
+        except LedgerError:
+            raise not_begun(stopping) from None
     job.ended(result)
     utc = progress.session.surroundings.clock.utc() if progress.session else 0.0
     print_summary(

@@ -99,7 +99,9 @@ def simulate(
 
             from batcher.simulator.server import serve
 
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            ending = (signal.SIGINT, signal.SIGTERM)
+            heard = [number for number in ending if signal.getsignal(number) is not signal.SIG_IGN]
+            with anyio.open_signal_receiver(*heard) as signals:
                 async with serve(played.first, port, journal, played.stages) as url:
                     click.echo(f"simulating minapp and scrutinizer at {url}")
                     async for _ in signals:

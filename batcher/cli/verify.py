@@ -24,12 +24,21 @@ def verify(ledger: Path, *, json: bool, quiet: bool) -> None:
     def work() -> int:
         import orjson
 
+        from batcher.core.errors import LedgerError
         from batcher.ledger.reader import LedgerReader
         from batcher.ledger.verify import differences
 
         with LedgerReader(ledger) as reader:
-            found = differences(reader)
-            total = sum(reader.tally().values())
+            if not reader.facts():
+                raise LedgerError(
+                    f"{ledger} holds no run yet. If it was copied while a run worked, copy {ledger.name}-wal with it"
+                )
+            while True:
+                version = reader.version()
+                with reader.at_one_moment() as is_held:
+                    found, total = differences(reader), sum(reader.tally().values())
+                if is_held or version == reader.version():  # else a run has begun to work on it meanwhile
+                    break
         if json:
             sys.stdout.write(orjson.dumps({"changes": total, "differences": found}).decode() + "\n")
         else:

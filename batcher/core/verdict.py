@@ -25,7 +25,7 @@ class Cause(Enum):
     DEADLINE = (6, "go on when there is time again")
     MAX_WAIT = (6, "wait until the target accepts requests again")
     INPUT = (6, "repair the input")
-    LEDGER = (6, "make room for the ledger")
+    LEDGER = (6, "see to the ledger's disk and file")
     EXHAUSTED = (6, "allow more open files (ulimit -n), or fewer requests in flight")
     DIALECT = (6, "repair the target's plug-in")
     STALLED = (6, "see what holds up the disk or the network")

@@ -74,7 +74,7 @@ class Courier:
         *,
         repeats_accepted: bool,
         has_succeeded: Callable[[], bool],
-        touched: Callable[[], None],
+        departs: Callable[[Batch], None],
         exchanged: Callable[[Batch, Exchange], None],
     ) -> None:
         self.requests = Requests()
@@ -92,7 +92,7 @@ class Courier:
         self._dice = dice
         self._stopping = stopping
         self._has_succeeded = has_succeeded
-        self._touched = touched
+        self._departs = departs
         self._exchanged = exchanged
         self._probing = anyio.Lock()
         self._asking = anyio.Lock()
@@ -233,8 +233,7 @@ class Courier:
         def depart() -> None:
             departed.append(self._clock.now())
             self._health.tries(departed[0])
-            if not self.requests.sent:
-                self._touched()
+            self._departs(batch)
             self.requests.sent += 1
 
         response: Response | None = None

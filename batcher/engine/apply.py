@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedIOBase
 from pathlib import Path
 
 import anyio
 
-from batcher.core.errors import BatcherError, ConfigurationError, InputError
+from batcher.core.errors import BatcherError, ConfigurationError, InputError, LedgerError
 from batcher.core.guardrails import Ruling
 from batcher.core.model import Position
 from batcher.core.patterns import Patterns
@@ -21,9 +23,23 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, judge, looks_first, on_record
-from batcher.engine.job import BEGUN, STATE, ending, finish, reading, remember_others, spool_path, turns_of
+from batcher.engine.job import (
+    BEGUN,
+    JUDGED,
+    STATE,
+    check_wanted,
+    ending,
+    finish,
+    not_begun,
+    preflight,
+    reading,
+    remember_others,
+    spool_path,
+    turns_of,
+)
 from batcher.engine.observing import Observer
-from batcher.engine.session import Session, Surroundings, check_credentials, make_target
+from batcher.engine.run import Run
+from batcher.engine.session import Session, Surroundings
 from batcher.engine.survey import Protected, survey
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
@@ -80,30 +96,25 @@ async def apply(
 
     """
     stopping, occasion = stopping or Stopping(), occasion or Occasion({}, lambda _: None)
-    pipes = [change for change in changes if isinstance(change, Pipe)]
-    if len(pipes) > 1 or (pipes and len(changes) > 1):
-        raise InputError("what cannot be read twice (standard input, an iterable) must be the only input")
-    check_credentials(make_target(settings), credentials)
-    for path in changes:
-        if isinstance(path, Path) and not path.is_file():
-            raise InputError(f"{path}: there is no such file")
-        if isinstance(path, Path) and not _is_text(path):
-            raise InputError(f"{str(path)!r}: the file's name is not UTF-8; rename it")
+    preflight(settings, credentials)
+    pipe = _checked(changes)
     ledger = LedgerWriter.create(ledger_path)
     is_kept = False
+    spool: Spool | None = None
     try:
         session = Session.of(settings, ledger, surroundings, stopping)
         async with AsyncExitStack() as stack:
-            spool = Spool(spool_path(ledger_path)) if pipes else None
-            if spool is not None:
-                await stack.enter_async_context(_pumping(spool, pipes[0], stopping))
-            inputs = [_input(change, spool, settings) for change in changes]
+            if pipe is not None:
+                spool = _spool(spool_path(ledger_path))
+                await stack.enter_async_context(_pumping(spool, pipe, stopping))
+            inputs: Sequence[Input] = [_input(change, spool, settings) for change in changes]
             how = reading(settings, session.target.ids_only)
             rulings: list[Ruling] = []
             if not occasion.is_judged:
-                rulings = await look_first(inputs, how, settings, spool, surroundings, stopping, override)
+                inputs, rulings = await look_first(inputs, how, settings, spool, surroundings, stopping, override)
+            check_wanted(stopping)
             facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
-            facts |= {**on_record(rulings, override), **occasion.facts}
+            facts |= {**on_record(rulings, override), **occasion.facts, JUDGED: "yes"}
             facts |= {"canary": str(settings.guard.canary)}
             facts |= remember_others(session, facts["run"], facts, occasion.earlier)
             ledger.begin_run(facts, [_source_facts(item, spool) for item in inputs])
@@ -117,14 +128,18 @@ async def apply(
             works = feed(inputs, how, Position(), windower, surroundings.executor, spool)
             run = await session.work("apply", works, credentials, observer or Observer(), turns)
             finish(session, run.admission.all_read, windower, spool)
-            if run.admission.input_error is not None and not session.figures().requests.sent:
+            failure = _why_nothing_came(run, session, spool)
+            if failure is not None:
                 is_kept = False
-                raise run.admission.input_error
+                raise failure
+            return ending(ledger, stopping)
     finally:
-        ledger.close()
-        if not is_kept:
-            _discard(ledger_path)
-    return ending(ledger_path, stopping)
+        if is_kept:
+            ledger.close()
+        else:
+            ledger.discard()
+            if spool is not None:
+                spool.path.unlink(missing_ok=True)
 
 
 async def look_first(
@@ -135,31 +150,73 @@ async def look_first(
     surroundings: Surroundings,
     stopping: Stopping,
     override: Override,
-) -> list[Ruling]:
+) -> tuple[Sequence[Input], list[Ruling]]:
     """The pass over the whole input that `strict` and the guardrails ask for, before anything is sent.
 
+    Gives the inputs as they were judged: one that is replaced after that is not read.
+
     Raises:
-        InputError: When `strict` refuses.
-        GuardrailError: When a guardrail does.
+        InputError: When `strict` refuses, the input cannot be had as a whole, or is changed meanwhile.
+        GuardrailError: When a guardrail refuses.
+        NotBegunError: When the run is to end before the whole input is there.
 
     """
     if not settings.input.strict and not looks_first(settings.guard):
-        return []
+        return inputs, []
     while spool is not None and not spool.is_whole:
         with anyio.move_on_after(_LOOK_SECONDS):
             await spool.grown(spool.version)
+        if stopping.cause is Cause.INPUT:
+            raise InputError(f"{stopping.reason}; nothing was sent, since the whole input was to be judged first")
         if stopping.is_set:
-            return []
+            raise not_begun(stopping)
+    judged = [item if item.is_spool else replace(item, version=item.present_version()) for item in inputs]
     guard = settings.guard
     protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
-    seen = await surroundings.executor(lambda: survey(inputs, how, protected=protected))
+    seen = await surroundings.executor(lambda: survey(judged, how, protected=protected))
     if settings.input.strict and seen.rejected:
         source, line, reason = seen.first_rejects[0]
         raise InputError(
             f"--strict: {seen.rejected} of {seen.total} lines are invalid, nothing was sent;"
             f" the first is {source}, line {line}: {reason}"
         )
-    return enforce(judge(seen, guard), override)
+    return judged, enforce(judge(seen, guard), override)
+
+
+def _why_nothing_came(run: Run, session: Session, spool: Spool | None) -> InputError | None:
+    """Why nothing of the input was sent, where that is the input's fault; else nothing."""
+    if not session.figures().requests.sent and run.admission.input_error is not None:
+        return run.admission.input_error
+    if spool is not None and spool.is_empty and session.stopping.cause is Cause.INPUT:
+        return InputError(f"{session.stopping.reason}; nothing came before that, and nothing was sent")
+    return None
+
+
+def _checked(changes: Sequence[Path | Pipe]) -> Pipe | None:
+    """The one input that cannot be read twice, if there is one; every file is there and can be read."""
+    pipes = [change for change in changes if isinstance(change, Pipe)]
+    if pipes and len(changes) > 1:
+        raise InputError("what cannot be read twice (standard input, an iterable) must be the only input")
+    for path in changes:
+        if isinstance(path, Path):
+            _check_file(path)
+    return pipes[0] if pipes else None
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    if not _is_text(path):
+        raise InputError(f"{str(path)!r}: the file's name is not UTF-8; rename it")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: cannot be read: {os.strerror(errno.EACCES)}")
+
+
+def _spool(path: Path) -> Spool:
+    try:
+        return Spool(path)
+    except OSError as error:
+        raise LedgerError(f"{path}, where the input is kept, cannot be written: {error.strerror}") from None
 
 
 @asynccontextmanager
@@ -225,9 +282,3 @@ def _is_text(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _discard(ledger: Path) -> None:
-    """Leave nothing of a run that never sent anything."""
-    ledger.unlink(missing_ok=True)
-    spool_path(ledger).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import anyio
 import numpy as np
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from batcher.core.model import Bytes, Hashes, Ints, Settlement, Status, Window
+from batcher.core.model import Batch, Bytes, Hashes, Ints, Mask, Settlement, Status, Window
 from batcher.delivery.stopping import Abandoned
 from batcher.ledger.writer import Figures, LedgerWriter
 
@@ -48,6 +48,24 @@ class OpenWindow:
     """Lane keys of what it sends, sorted, each once."""
     held_back: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     """Rows that wait until the window before is closed."""
+    again: Again | None = None
+    """What is sent again although it was settled."""
+
+    def was_failed(self, rows: Ints) -> bool:
+        """Whether all of these are sent again after they had failed."""
+        return self.again is not None and bool((self.again.status[rows] == Status.FAILED).all())
+
+
+@dataclass(slots=True, eq=False)
+class Again:
+    """Rows of a window that a retry sends again, by which number the ledger knows that, and what they were before."""
+
+    rows: Ints
+    status: Bytes
+    """Of every row of the window, before they were opened again."""
+    departed: Mask
+    """Of every row of the window, whether a request with it has left since."""
+    number: int = 0
 
 
 class Books:
@@ -60,7 +78,10 @@ class Books:
         executor: Executor,
         figures: Callable[[], Figures],
         told: Callable[[OpenWindow, Settlement], None],
+        now: Callable[[], float],
     ) -> None:
+        """`now` is in UTC seconds."""
+        self._now = now
         self.tally = Counter(tally)
         """Durable counts."""
         self.open: dict[int, OpenWindow] = {}
@@ -90,8 +111,43 @@ class Books:
             rejects = len(window.window.columns.rejects)
             self.tally[Status.REJECTED] += rejects
             self.tally[Status.PENDING] += len(window.window.columns) - rejects
+        elif window.again is not None:
+            await self._reopen(window, window.again)
         if window.unsettled:
             self.open[window.window.id] = window
+
+    async def _reopen(self, window: OpenWindow, again: Again) -> None:
+        """What is sent again is open again, on disk, before it is sent: a crash must not leave its old word."""
+        changed = _opened_again(window, again.rows)
+        at = self._now()
+
+        def write_down() -> int:
+            return self._ledger.reopen(window.window.id, again.rows, changed, at)
+
+        async with self._one_writer:
+            again.number = await self._executor(write_down)
+        self.tally.update(changed)
+        window.status[again.rows] = Status.PENDING
+
+    def departs(self, batch: Batch) -> None:
+        """A request with these changes leaves."""
+        window = self.open.get(batch.window)
+        if window is not None and window.again is not None:
+            window.again.departed[batch.rows] = True
+
+    def withdraw(self) -> None:
+        """What was to be sent again and never left has the word that it had. When nothing else writes any more."""
+        for window in self.open.values():
+            again = window.again
+            if again is None or not again.number:
+                continue
+            unsent = again.rows[~again.departed[again.rows] & (window.status[again.rows] == Status.PENDING)]
+            if len(unsent):
+                window.status[unsent] = again.status[unsent]
+                changed = {status: -count for status, count in _opened_again(window, unsent).items()}
+                kept = np.setdiff1d(again.rows, unsent)
+                self._ledger.withdraw(again.number, window.window.id, kept, len(unsent), changed)
+                self.tally.update(changed)
 
     async def forget(self, windows: Sequence[OpenWindow]) -> None:
         """Take back the last windows that were opened, of which nothing was sent."""
@@ -171,3 +227,13 @@ class Books:
             changed[Status.SUPERSEDED] += losers
             changed[Status.PENDING] -= losers
         return changed
+
+
+def _opened_again(window: OpenWindow, rows: Ints) -> Counter[Status]:
+    """By how much each count grows when settled rows are open again, and what they supersede with them."""
+    counts = np.bincount(window.status[rows], minlength=_STATUSES)
+    losers = int(window.losers[rows].sum())
+    changed = Counter({Status(status): -count for status, count in enumerate(counts.tolist()) if count})
+    changed[Status.SUPERSEDED] -= losers
+    changed[Status.PENDING] += len(rows) + losers
+    return changed

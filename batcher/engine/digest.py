@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from batcher.core.blame import Blame, Refusal
 from batcher.core.lessons import Lessons
-from batcher.core.model import Attempt, Batch, Op, Settlement, Status
+from batcher.core.model import Attempt, Batch, Op, Settlement
 from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause
 from batcher.delivery.delivery import Delivered
@@ -95,7 +95,7 @@ class Digest:
     def _was_refused_before(self, refusal: Refusal) -> bool:
         """A `retry` of what failed while others were accepted: to fail again says nothing of the run."""
         word = refusal.settlement
-        return bool((self._books.open[word.window].status[word.rows] == Status.FAILED).all())
+        return self._books.open[word.window].was_failed(word.rows)
 
     async def _settle(self, settlement: Settlement) -> None:
         try:

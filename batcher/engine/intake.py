@@ -12,7 +12,7 @@ from batcher.core.lanes import OrderBy, common, distinct, lane_keys, shared
 from batcher.core.model import Batch, Hashes, Ints, Limits, Op, Status
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.wire import Wire
-from batcher.engine.books import OpenWindow
+from batcher.engine.books import Again, OpenWindow
 from batcher.engine.feed import Work
 
 
@@ -50,7 +50,10 @@ def take_in(work: Work, order_by: OrderBy) -> Intake:
     wanted = is_winner & (status == Status.PENDING) if work.wanted is None else work.wanted
     rows = np.flatnonzero(wanted)
     keys = lane_keys(columns.user.take(rows), columns.group.take(rows), order_by)
-    window = OpenWindow(work.window, winner, losers, status, len(rows), distinct(keys))
+    again = None
+    if work.wanted is not None:
+        again = Again(rows, status.copy(), np.zeros(count, bool))
+    window = OpenWindow(work.window, winner, losers, status, len(rows), distinct(keys), again=again)
     return Intake(window, rows, keys, is_new=work.status is None)
 
 

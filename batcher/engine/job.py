@@ -10,14 +10,16 @@ from pathlib import Path
 import orjson
 
 from batcher.core.clock import Stamp
-from batcher.core.errors import GuardrailError, LedgerError
+from batcher.core.errors import GuardrailError, LedgerError, NotBegunError
 from batcher.core.model import Status
 from batcher.core.report import Report, command
+from batcher.core.target import Credentials, Target
 from batcher.core.units import parse_day
+from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.admission import Turns
-from batcher.engine.session import Session, Surroundings
-from batcher.engine.summary import LOAD, report
+from batcher.engine.session import Session, Surroundings, check_credentials, make_target, trust_of
+from batcher.engine.summary import LOAD, report, report_of
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
@@ -38,6 +40,8 @@ STATE = "state"
 """The fact of a ledger that has a run for a state, and for which."""
 BEGUN = "begun"
 """The fact of such a ledger that the state knows of the run."""
+JUDGED = "judged"
+"""The fact of a ledger whose run's whole input was judged before anything of it was sent, where that was asked for."""
 _EARLIER = "earlier"
 """The fact that tells, as a list, which ledgers' requests could still arrive when the run began."""
 
@@ -54,6 +58,42 @@ def settings_of(ledger: Path) -> Settings:
     if "settings" not in facts:
         raise LedgerError(f"{ledger} holds no run yet; start one with batcher apply --ledger {ledger}")
     return Settings.from_json(facts["settings"])
+
+
+def preflight(settings: Settings, credentials: Credentials | None) -> Target:
+    """See that nothing is wrong which can be known before anything is made; gives the target.
+
+    Args:
+        settings: All of them.
+        credentials: None where nothing will be sent.
+
+    Raises:
+        ConfigurationError: When something is.
+
+    """
+    target = make_target(settings)
+    settings.limits_for(target)
+    reading(settings, target.ids_only)
+    trust_of(settings).verifier()
+    if credentials is not None:
+        check_credentials(target, credentials)
+    return target
+
+
+def not_begun(stopping: Stopping) -> NotBegunError:
+    """The error for a run that was to end before it had begun."""
+    return NotBegunError(stopping.reason, stopping.cause.exit_code if stopping.cause else 1)
+
+
+def check_wanted(stopping: Stopping) -> None:
+    """See that nobody has asked for an end already. An input that broke is no such wish: what came of it counts.
+
+    Raises:
+        NotBegunError: When somebody has.
+
+    """
+    if stopping.is_set and stopping.cause is not Cause.INPUT:
+        raise not_begun(stopping)
 
 
 def reading(settings: Settings, ids_only: bool) -> Reading:  # noqa: FBT001 — a fact of the target
@@ -240,9 +280,11 @@ def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | 
         path.unlink()
 
 
-def ending(path: Path, stopping: Stopping) -> Report:
-    """The summary after a job."""
-    return report(path, stopping.cause, stopping.reason)
+def ending(ledger: LedgerWriter, stopping: Stopping) -> Report:
+    """The summary after a job, from wherever its ledger is by now."""
+    ledger.place()
+    with ledger.reader() as reader:
+        return report_of(reader, stopping.cause, stopping.reason)
 
 
 def spool_path(ledger: Path) -> Path:

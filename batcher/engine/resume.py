@@ -10,10 +10,24 @@ from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
+from batcher.engine.apply import look_first
 from batcher.engine.feed import Work, check_unchanged, feed
-from batcher.engine.job import ending, finish, last_end, reading, remember_losses, remember_others, reopen, turns_of
+from batcher.engine.guarding import NOTHING_OVERRIDDEN
+from batcher.engine.job import (
+    JUDGED,
+    ending,
+    finish,
+    last_end,
+    preflight,
+    reading,
+    remember_losses,
+    remember_others,
+    reopen,
+    turns_of,
+)
 from batcher.engine.observing import Observer
-from batcher.engine.session import Session, Surroundings, check_credentials
+from batcher.engine.retry import RETRY, settle_earlier
+from batcher.engine.session import Session, Surroundings
 from batcher.engine.summary import report
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
@@ -45,11 +59,11 @@ async def resume(
     ledger = LedgerWriter.open(ledger_path)
     try:
         session, facts, sources = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
-        check_credentials(session.target, credentials)
+        preflight(session.settings, credentials)
         before = report(ledger_path)
         if before.input_complete and not before.changes[Status.PENDING]:
             return before  # nothing is left to do, and a spool is gone by now
-        inputs = [Input(s.name, Path(s.path), s.format) for s in sources]
+        inputs: Sequence[Input] = [Input(s.name, Path(s.path), s.format) for s in sources]
         how = reading(session.settings, session.target.ids_only)
         with LedgerReader(ledger_path) as reader:
             position = reader.last_position()
@@ -58,21 +72,28 @@ async def resume(
             was_broken = any(session.cause == Cause.INPUT.name for session in reader.sessions())
             remember_losses(session, reader)
             remember_others(session, facts["run"], facts)
-            canary_is_over = next_window > 0 and 0 not in reader.window_ids(unsettled_only=True)
+            was_retried = any(session.kind == RETRY for session in reader.sessions())
+            is_open = next_window == 0 or 0 in reader.window_ids(unsettled_only=True)
+            canary_is_over = was_retried or not is_open
         if facts.get("spool") == "growing":
             _close_spool(ledger, inputs[0].path, position)
         for number, source in enumerate(sources):
             check_unchanged(number, inputs[number], how, source, was_broken=was_broken)
+        if JUDGED not in facts and facts.get("guardrails", "[]") == "[]":  # an earlier batcher ended before that
+            settings = session.settings
+            inputs, _ = await look_first(inputs, how, settings, None, surroundings, stopping, NOTHING_OVERRIDDEN)
         turns = turns_of(facts, canary_is_over=canary_is_over)
         windower = Windower(next_window, next_row, window_rows, canary=turns.canary, in_turn=turns.in_turn)
         works = _resumed(session, inputs, how, position, windower, lost_ago)
         run = await session.work("resume", works, credentials, observer or Observer(), turns)
         finish(session, run.admission.all_read, windower, None)
+        if was_retried and run.admission.all_read and not stopping.is_set:
+            settle_earlier(ledger, session.figures(), surroundings.clock.utc())
         if run.admission.input_error is not None and not session.figures().requests.sent:
             raise run.admission.input_error
+        return ending(ledger, stopping)
     finally:
         ledger.close()
-    return ending(ledger_path, stopping)
 
 
 def _close_spool(ledger: LedgerWriter, path: Path, position: Position) -> None:

@@ -15,13 +15,16 @@ from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work
-from batcher.engine.job import ending, remember_losses, remember_others, reopen, turns_of
+from batcher.engine.job import ending, preflight, remember_losses, remember_others, reopen, turns_of
 from batcher.engine.observing import Observer
-from batcher.engine.session import Surroundings, check_credentials
+from batcher.engine.session import Surroundings
 from batcher.engine.summary import report
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import Figures, LedgerWriter
+
+RETRY = "retry"
+"""The kind of its sessions."""
 
 
 async def retry(
@@ -46,7 +49,7 @@ async def retry(
     ledger = LedgerWriter.open(ledger_path)
     try:
         session, facts, _ = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
-        check_credentials(session.target, credentials)
+        preflight(session.settings, credentials)
         unfinished = report(ledger_path)
         if unfinished.changes[Status.PENDING] or (unfinished.next or "").startswith("batcher resume"):
             raise LedgerError(f"{ledger_path} has pending changes; first: {command('resume', ledger_path)}")
@@ -54,12 +57,12 @@ async def retry(
             remember_losses(session, reader)
             remember_others(session, facts["run"], facts)
         turns = turns_of(facts, canary_is_over=True)
-        run = await session.work("retry", _retried(ledger_path), credentials, observer or Observer(), turns)
+        run = await session.work(RETRY, _retried(ledger_path), credentials, observer or Observer(), turns)
         if run.admission.all_read and not stopping.is_set:
-            _settle_earlier(ledger, ledger_path, session.figures(), surroundings.clock.utc())
+            settle_earlier(ledger, session.figures(), surroundings.clock.utc())
+        return ending(ledger, stopping)
     finally:
         ledger.close()
-    return ending(ledger_path, stopping)
 
 
 async def _retried(path: Path) -> AsyncIterator[Work]:
@@ -69,9 +72,9 @@ async def _retried(path: Path) -> AsyncIterator[Work]:
                 yield Work(state.window, state.status, last)
 
 
-def _settle_earlier(ledger: LedgerWriter, path: Path, figures: Figures, now: float) -> None:
+def settle_earlier(ledger: LedgerWriter, figures: Figures, now: float) -> None:
     """Earlier failed and unknown changes of pairs whose last one is settled count as superseded now."""
-    with LedgerReader(path) as reader:
+    with LedgerReader(ledger.path) as reader:
         for state, _, earlier in unsettled_rows(reader):
             rows = earlier.nonzero()[0]
             if not len(rows):

@@ -86,8 +86,13 @@ def _http(settings: Settings) -> AbstractAsyncContextManager[Transport]:
     target = settings.target
     if target.insecure:
         _log.warning("target.insecure: nobody verifies who answers at %s, and whoever does gets the token", target.url)
-    trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
-    return HttpTransport(target.timeout_seconds, trust)
+    return HttpTransport(target.timeout_seconds, trust_of(settings))
+
+
+def trust_of(settings: Settings) -> Trust:
+    """How the settings want a target to prove who it is."""
+    target = settings.target
+    return Trust(target.ca_file, target.tls_fingerprint, target.insecure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +251,10 @@ class Session:
                 self.stopping,
                 repeats_accepted=settings.target.repeats == "accepted",
                 has_succeeded=has_succeeded,
-                touched=self.touched,
+                departs=lambda batch: self._departs(books, batch),
                 exchanged=exchanged,
             )
-            books = Books(self.ledger, tally, self.surroundings.executor, self.figures, told)
+            books = Books(self.ledger, tally, self.surroundings.executor, self.figures, told, clock.utc)
             self.turnstile, self.courier, self.books = turnstile, courier, books
             try:
                 yield Parts(turnstile, courier, books, next_batch)
@@ -257,9 +262,15 @@ class Session:
                 pacer.close()
                 stopping = self.stopping
                 with _ignoring_a_dead_ledger(stopping):
+                    books.withdraw()
                     self.ledger.end_session(self.figures(), clock.stamp(), stopping.cause, stopping.reason)
                 if courier.requests.sent:
                     self.ended()
+
+    def _departs(self, books: Books, batch: Batch) -> None:
+        if self.courier is not None and not self.courier.requests.sent:
+            self.touched()
+        books.departs(batch)
 
     def figures(self) -> Figures:
         """What this invocation has done so far."""

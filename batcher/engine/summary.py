@@ -24,12 +24,18 @@ def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Repo
         LedgerError: When it cannot be read.
 
     """
-    with LedgerReader(ledger) as reader:
-        facts, sessions, changes = reader.facts(), reader.sessions(), reader.tally()
-        if "run" not in facts:
-            raise LedgerError(f"{ledger} holds no run yet")
-        complete = all(source.ended is not None for source in reader.sources())
-        complete = complete and facts.get("spool", "whole") == "whole"
+    with LedgerReader(ledger) as reader, reader.at_one_moment():
+        return report_of(reader, stopped, reason)
+
+
+def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = "") -> Report:
+    """The same of a ledger that is open."""
+    ledger = reader.path
+    facts, sessions, changes = reader.facts(), reader.sessions(), reader.tally()
+    if "run" not in facts:
+        raise LedgerError(f"{ledger} holds no run yet")
+    complete = all(source.ended is not None for source in reader.sources())
+    complete = complete and facts.get("spool", "whole") == "whole"
     requests, waited = Requests(), Waited()
     for session in sessions:
         for name, number in session.requests.items():

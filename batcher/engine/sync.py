@@ -15,6 +15,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Self
 
+import anyio
 import orjson
 
 from batcher.core.errors import BatcherError, ConfigurationError, InputError
@@ -22,14 +23,23 @@ from batcher.core.report import Report
 from batcher.core.target import Credentials, Target
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Occasion, apply
+from batcher.engine.books import Executor
 from batcher.engine.drafting import Draft, Propose, draft, from_feed, take_snapshot
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, on_record
 from batcher.engine.held_state import HeldState, passing_state, seen_state
-from batcher.engine.job import STATE, check_new, difference_files, for_difference, rejects_file
+from batcher.engine.job import (
+    STATE,
+    check_new,
+    difference_files,
+    for_difference,
+    not_begun,
+    preflight,
+    rejects_file,
+)
 from batcher.engine.observing import Observer
 from batcher.engine.register import Register
 from batcher.engine.rotation import rotate
-from batcher.engine.session import STATE_ID, Surroundings, check_credentials, make_target
+from batcher.engine.session import STATE_ID, Surroundings, make_target
 from batcher.files import replaced_privately
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
@@ -82,8 +92,7 @@ async def sync(
         LedgerHeldError: When another run holds the state, or works on its last ledger.
 
     """
-    target = make_target(settings)
-    check_credentials(target, credentials)
+    target = preflight(settings, credentials)
     check_new(ledger)
     folder = None if is_simulated else surroundings.state_folder
     with Comparison(goal, target, settings, folder, is_simulated=is_simulated) as comparison:
@@ -178,10 +187,16 @@ async def send(
 ) -> Report:
     """Judge and send what is proposed; see `sync`."""
     held, store, executor = comparison.held, comparison.store, surroundings.executor
+    stopping = stopping or Stopping()
     has_begun = False
     try:
         target = make_target(settings)
-        made = await executor(lambda: draft(store, propose, settings, target, ledger, with_requests=False))
+        made = await _drafted(
+            lambda: draft(store, propose, settings, target, ledger, with_requests=False),
+            store,
+            executor,
+            stopping,
+        )
         _tell_rejects(made, ledger)
         terms.agreed(made)
         rulings = enforce(made.rulings, terms.override)
@@ -222,6 +237,34 @@ async def send(
         if not has_begun:
             for file in difference_files(ledger):
                 file.unlink(missing_ok=True)  # the list of invalid lines stays: it may be why nothing was begun
+
+
+async def _drafted(work: Callable[[], Draft], store: StateStore, executor: Executor, stopping: Stopping) -> Draft:
+    """The draft; a run that is to end before it is made need not wait for it.
+
+    Raises:
+        NotBegunError: When the run is to end.
+
+    """
+    made: Draft | None = None
+    failure: Exception | None = None
+
+    async def interrupt() -> None:
+        await stopping.wait()
+        store.connection.interrupt()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(interrupt)
+        try:
+            made = await executor(work)
+        except Exception as error:  # noqa: BLE001 — it leaves as itself, not inside a group of errors
+            failure = error
+        group.cancel_scope.cancel()
+    if stopping.is_set:
+        raise not_begun(stopping)
+    if made is None:
+        raise failure or RuntimeError("there is neither a draft nor an error")
+    return made
 
 
 def _tell_rejects(made: Draft, ledger: Path) -> None:

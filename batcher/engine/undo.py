@@ -16,11 +16,11 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.drafting import from_changes
 from batcher.engine.guarding import judge
 from batcher.engine.held_state import passing_state
-from batcher.engine.job import check_new, reading
+from batcher.engine.job import check_new, preflight, reading
 from batcher.engine.observing import Observer
 from batcher.engine.planning import Basis
 from batcher.engine.register import Register
-from batcher.engine.session import Surroundings, check_credentials, make_target
+from batcher.engine.session import Surroundings, make_target
 from batcher.engine.survey import Packing, Protected, Survey, survey
 from batcher.engine.sync import Comparison, Goal, Terms, send
 from batcher.ledger.reader import LedgerReader
@@ -147,8 +147,7 @@ async def undo_changes(
     is_simulated: bool = False,
 ) -> Report:
     """Send changes whose pairs a state knows, and let it know what came of them; raises as `sync` does."""
-    target = make_target(settings)
-    check_credentials(target, credentials)
+    target = preflight(settings, credentials)
     check_new(ledger)
     folder = None if is_simulated else surroundings.state_folder
     with Comparison(Goal(files, state), target, settings, folder, is_simulated=is_simulated) as comparison:

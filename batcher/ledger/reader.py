@@ -7,6 +7,7 @@ import sqlite3
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -48,11 +49,16 @@ class LedgerReader:
 
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection | None = None) -> None:
+        """`connection` is a writer's, who closes it."""
         self.path = path
         self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._is_lent = connection is not None
         try:
-            self._connection = self._connect()
+            if connection is not None:
+                self._connection, self._version = connection, check_format(connection, path)
+            else:
+                self._connection = self._connect()
         except sqlite3.DatabaseError as error:
             raise LedgerError(f"{path} cannot be read as a ledger: {error}") from error
 
@@ -62,7 +68,8 @@ class LedgerReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
+        if not self._is_lent:
+            self._connection.close()
         if self._copy is not None:
             self._copy.cleanup()
         if isinstance(error, sqlite3.DatabaseError):
@@ -98,6 +105,28 @@ class LedgerReader:
             connection.close()
             raise
         return connection
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[bool]:
+        """All that is read meanwhile is of the same moment, while a run is at work. Not for long: its log grows.
+
+        Where none is (then it gives False), nothing is held, or none could begin; `version` tells whether one has.
+        """
+        self._connection.execute("SELECT count(*) FROM run").fetchone()
+        if self._connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            yield False
+            return
+        self._connection.execute("BEGIN")
+        try:
+            self._connection.execute("SELECT count(*) FROM run").fetchone()  # the moment is that of the first look
+            yield True
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    def version(self) -> int:
+        """Another number whenever somebody else has written since the last one was asked for."""
+        (number,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(number)
 
     def facts(self) -> dict[str, str]:
         """What is known of the run: `run`, `target`, `url`, `env`, `settings`, …."""
@@ -246,7 +275,7 @@ class LedgerReader:
         sent_by = np.full(count, -1, np.int64)
         for index, settlement in enumerate(settlements):
             status[settlement.rows] = settlement.status
-            by[settlement.rows] = index
+            by[settlement.rows] = np.where(settlement.status == Status.PENDING, -1, index)  # sent again, no word yet
             if settlement.history:
                 sent_by[settlement.rows] = index
         winner = coalesce(read.columns)

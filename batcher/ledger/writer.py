@@ -10,18 +10,21 @@ from dataclasses import asdict, astuple, dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
 import orjson
 
 from batcher.core.clock import Stamp
 from batcher.core.errors import LedgerError
-from batcher.core.model import REJECTED_ROW, Attempt, Position, Settlement, Status, Window
-from batcher.core.report import Requests, Waited, command
+from batcher.core.model import REJECTED_ROW, Attempt, Bytes, Ints, Position, Settlement, Status, Window
+from batcher.core.report import Requests, Waited
 from batcher.core.verdict import Cause
+from batcher.files import is_same
 from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
+from batcher.ledger.creation import prepared
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.lock import lock
+from batcher.ledger.place import moved_to, rescued
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.schema import APPLICATION_ID, TABLES, VERSION
 from batcher.ledger.transaction import Transaction, connect
 
 _SAMPLE_SECONDS = 1.0
@@ -53,6 +56,8 @@ class LedgerWriter:
         self._descriptor = descriptor
         self._session = 0
         self._boot_id = ""
+        self._is_own = False
+        """Whether the file is nothing but what this writer has made of it."""
         self._sampled = 0.0
 
     @classmethod
@@ -64,34 +69,23 @@ class LedgerWriter:
             LedgerHeldError: When another process holds it.
 
         """
+        is_own = not path.exists() or (path.is_file() and not path.stat().st_size)
         try:
             descriptor = lock(path, create=True)
         except OSError as error:
             raise LedgerError(f"the ledger {path} cannot be written: {error.strerror}") from error
         try:
-            is_new = os.fstat(descriptor).st_size == 0
-            connection = connect(path, check=not is_new)
-            if is_new:
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {VERSION}")
-                connection.executescript(f"BEGIN; {TABLES} COMMIT;")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that the file itself tells what it is
-            facts = dict(connection.execute("SELECT key, value FROM run"))
-        except sqlite3.DatabaseError as error:
+            connection = prepared(path, descriptor)
+        except BaseException as error:
+            if is_own and not os.fstat(descriptor).st_size:
+                path.unlink()
             os.close(descriptor)
-            raise LedgerError(f"{path} is not a ledger, or cannot be written: {error}") from error
-        except BaseException:
-            os.close(descriptor)
+            if isinstance(error, sqlite3.DatabaseError):
+                raise LedgerError(f"{path} is not a ledger, or cannot be written: {error}") from error
             raise
-        if facts:
-            connection.close()
-            os.close(descriptor)
-            going_on = "" if "kind" in facts else f", to go on with it: {command('resume', path)}"
-            raise LedgerError(
-                f"{path} holds a run already, and a ledger is never overwritten; for a new run name another file"
-                + going_on
-            )
-        return cls(path, connection, descriptor)
+        writer = cls(path, connection, descriptor)
+        writer._is_own = is_own
+        return writer
 
     @classmethod
     def open(cls, path: Path) -> LedgerWriter:
@@ -128,6 +122,8 @@ class LedgerWriter:
                 "INSERT INTO source (id, name, path, format, is_spool, size) VALUES (?, ?, ?, ?, ?, ?)",
                 ((i, s.name, s.path, s.format, s.is_spool, s.size) for i, s in enumerate(sources)),
             )
+        # So that also a copy of the file alone, made while the run works, tells of which run it is.
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def set_fact(self, key: str, value: str) -> None:
         """Record or change something that is known of the run."""
@@ -245,6 +241,63 @@ class LedgerWriter:
         last = max(lost, key=lambda attempt: attempt.boot)
         return Stamp(last.at, last.boot, self._boot_id)
 
+    def reopen(self, window: int, rows: Ints, changed: Mapping[Status, int], at: float) -> int:
+        """Rows are about to be sent again: they are open, whatever comes. Gives a number to take that back by.
+
+        As a settlement whose word is `PENDING`: the later ones of these rows win, as ever.
+        """
+        with self._transaction():
+            cursor = self._connection.execute(
+                "INSERT INTO settlement (window, batch, at, rows, status, details, history)"
+                " VALUES (?, 0, ?, ?, ?, ?, ?)",
+                (window, at, pack_ints(rows), pack_ints(_pending(rows)), pack_json({}), pack_json([])),
+            )
+            self._unsettle(window, len(rows), changed)
+            return int(cursor.lastrowid or 0)
+
+    def withdraw(self, number: int, window: int, kept: Ints, count: int, changed: Mapping[Status, int]) -> None:
+        """Of what was reopened by this number only the `kept` rows were sent again.
+
+        The other ones, so many, have the word that they had before.
+        """
+        with self._transaction():
+            if len(kept):
+                self._connection.execute(
+                    "UPDATE settlement SET rows = ?, status = ? WHERE id = ?",
+                    (pack_ints(kept), pack_ints(_pending(kept)), number),
+                )
+            else:
+                self._connection.execute("DELETE FROM settlement WHERE id = ?", (number,))
+            self._unsettle(window, -count, changed)
+
+    def _unsettle(self, window: int, count: int, changed: Mapping[Status, int]) -> None:
+        self._connection.execute("UPDATE unsettled SET changes = changes + ? WHERE window = ?", (count, window))
+        for status, number in changed.items():
+            self._count(status, number)
+
+    def reader(self) -> LedgerReader:
+        """To read what was written, wherever the file is by now."""
+        return LedgerReader(self.path, self._connection)
+
+    def place(self) -> Path:
+        """Where the ledger is now: it may have been moved, and one that was removed is written anew.
+
+        Raises:
+            LedgerError: When it cannot be.
+
+        """
+        if not is_same(self.path, self._descriptor):
+            self.path = moved_to(self._descriptor) or rescued(self.path, self._connection)
+        return self.path
+
+    def discard(self) -> None:
+        """Instead of `close`, where no run has begun: leave nothing behind, and take nothing away from anybody."""
+        self._connection.close()
+        if self._is_own and is_same(self.path, self._descriptor):
+            for suffix in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        os.close(self._descriptor)
+
     def close(self) -> None:
         """Fold everything into the one file, and let go of it."""
         try:
@@ -257,6 +310,8 @@ class LedgerWriter:
             os.close(self._descriptor)
 
     def _transaction(self) -> Transaction:
+        if not is_same(self.path, self._descriptor):
+            raise LedgerError(f"{self.path} was moved, removed or replaced by somebody while the run worked")
         return Transaction(self._connection, self.path)
 
     def _count(self, status: Status, count: int) -> None:
@@ -272,6 +327,10 @@ class LedgerWriter:
             "UPDATE source SET ended = ? WHERE id = ?",
             ((_text(position), position.source) for position in ended),
         )
+
+
+def _pending(rows: Ints) -> Bytes:
+    return np.full(len(rows), Status.PENDING, np.int8)
 
 
 _fields = attrgetter(*(field.name for field in fields(Attempt) if field.name != "boot"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from batcher.engine.apply import look_first
 from batcher.engine.books import OpenWindow
 from batcher.engine.feed import Work, feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN
-from batcher.engine.job import reading
-from batcher.engine.session import Session, Surroundings, check_credentials
+from batcher.engine.job import preflight, reading
+from batcher.engine.session import Session, Surroundings
 from batcher.engine.summary import LOAD
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
@@ -103,14 +103,14 @@ async def measure(
     for name in wish.files:
         if not Path(name).is_file():
             raise InputError(f"{name}: there is no such file")
+    preflight(wish.settings, credentials)
     ledger = LedgerWriter.create(Path(wish.ledger))
     is_kept = False
     try:
         session = Session.of(wish.settings, ledger, surroundings, stopping)
-        check_credentials(session.target, credentials)
-        inputs = [Input(name, Path(name), wish.settings.input.format) for name in wish.files]
+        inputs: Sequence[Input] = [Input(name, Path(name), wish.settings.input.format) for name in wish.files]
         how = reading(wish.settings, session.target.ids_only)
-        await look_first(inputs, how, wish.settings, None, surroundings, stopping, NOTHING_OVERRIDDEN)
+        inputs, _ = await look_first(inputs, how, wish.settings, None, surroundings, stopping, NOTHING_OVERRIDDEN)
         ledger.begin_run(_facts(wish, session), _sources(wish))
         is_kept = True
         session.register_at_first_send({"run": ledger.run, "started": repr(surroundings.clock.utc())} | _mark(wish))
@@ -136,9 +136,10 @@ async def measure(
             finding = await generator.run(works, clock.now() + wish.starts - clock.shared())
         tally = dict(parts.books.tally)
     finally:
-        ledger.close()
-        if not is_kept:
-            Path(wish.ledger).unlink(missing_ok=True)
+        if is_kept:
+            ledger.close()
+        else:
+            ledger.discard()
     began = clock.utc() - (clock.now() - finding.recorder.begin)
     return _measurement(wish, session, finding, tally, began)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from batcher.engine.session import Surroundings, real_clock, real_surroundings
+from batcher.engine.session import Surroundings, real_clock, real_surroundings, trust_of
 from batcher.load.connection import Connections
 from batcher.load.flight import Punctual
 from batcher.load.plan import Watch
 from batcher.settings import Settings
-from batcher.transport import Transport, Trust
+from batcher.transport import Transport
 
 _SPIN_SECONDS = 0.0015
 """Timers of event loops have steps of a millisecond; the rest of the way the loop turns without sleeping."""
@@ -31,12 +31,11 @@ _SWITCH_SECONDS = 0.0005
 def load_surroundings(state_folder: Path | None, spinning: Spinning) -> Surroundings:
     """As those of any run, but for clock and transport. Call it within a running event loop."""
 
-    def connections(settings: Settings) -> AbstractAsyncContextManager[Transport]:
-        target = settings.target
-        trust = Trust(target.ca_file, target.tls_fingerprint, target.insecure)
-        return _Punctual(Connections(target.timeout_seconds, trust, time.monotonic), spinning)
+    def connected(settings: Settings) -> AbstractAsyncContextManager[Transport]:
+        connections = Connections(settings.target.timeout_seconds, trust_of(settings), time.monotonic)
+        return _Punctual(connections, spinning)
 
-    return replace(real_surroundings(state_folder), clock=real_clock(), transport=connections)
+    return replace(real_surroundings(state_folder), clock=real_clock(), transport=connected)
 
 
 class Spinning:

@@ -16,7 +16,7 @@ from batcher.core.model import REJECTED_ROW, Key, Status
 from batcher.core.report import SUMMARY_ORDER, Report
 from batcher.core.units import spoken
 from batcher.core.verdict import Cause
-from batcher.engine.summary import report
+from batcher.engine.summary import report_of
 from batcher.ledger.ahead import ahead
 from batcher.ledger.facts import SessionFacts, WindowState
 from batcher.ledger.reader import LedgerReader
@@ -46,11 +46,11 @@ def of_ledger(path: Path, now: float) -> dict[str, Any]:
         LedgerError: When it cannot be read.
 
     """
-    with LedgerReader(path) as reader:
+    with LedgerReader(path) as reader, reader.at_one_moment():
         facts, sessions, samples = reader.facts(), reader.sessions(), reader.samples()
         last = sessions[-1] if sessions else None
         cause = Cause[last.cause] if last and last.cause else None
-        summary = report(path, cause, (last.reason if last else "") or "")
+        summary = report_of(reader, cause, (last.reason if last else "") or "")
         names = [source.name for source in reader.sources()]
         timeline, failures, groups = Timeline.of(sessions), Failures(names), _Groups()
         for state in ahead(reader.windows()):

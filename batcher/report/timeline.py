@@ -39,7 +39,7 @@ class Timeline:
         for settlement in settlements:
             place = self._place(settlement.at)
             for status, count in enumerate(np.bincount(settlement.status, minlength=len(Status)).tolist()):
-                if count:
+                if count and status != Status.PENDING:  # that was only opened again
                     self.settled[Status(status).label][place] += count
             for attempt in settlement.history:
                 if attempt.batch != settlement.batch:  # a batch's pieces all remember its tries

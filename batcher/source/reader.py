@@ -44,6 +44,31 @@ class Input:
     format: str = ""
     is_whole: Callable[[], bool] = field(default=lambda: True, repr=False)
     is_spool: bool = False
+    version: tuple[int, ...] = ()
+    """What it was when it was judged; when it is something else, it is not read. Empty: whatever it is."""
+
+    def present_version(self) -> tuple[int, ...]:
+        """What tells the file from one that was put in its place, or written to: device, inode, size, and when.
+
+        Raises:
+            InputError: When it is not there.
+
+        """
+        try:
+            now = self.path.stat()
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be read: {error.strerror}") from None
+        return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
+
+    def check_version(self) -> None:
+        """See that it is still what was judged.
+
+        Raises:
+            InputError: When it is not.
+
+        """
+        if self.version and self.present_version() != self.version:
+            raise InputError(f"{self.name} was changed after it had been judged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +103,7 @@ def read(source: int, item: Input, how: Reading, start: Position) -> Generator[t
             yield WAITS
         lines = Lines(_open(item, how), item.is_whole)
         try:
+            item.check_version()
             yield from _read(source, item, how, start, lines)
         finally:
             lines.close()
@@ -116,6 +142,7 @@ def _read(
             skip = yield from _read_block(source, lines, parser, block, skip)
         else:
             break
+    item.check_version()
     yield Rows(source).columns(), _position(source, lines, parser, end=True)
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import time
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import orjson
 
 from batcher.files import write_whole
 
+T = TypeVar("T")
 _PIECE = 1 << 20
 _FLUSH_ITEMS = 1 << 14
 LINGER_SECONDS = 0.2
@@ -56,6 +61,11 @@ class Spool:
         self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
         self._size = 0
         """Bytes received."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing has come yet."""
+        return self._size == 0
 
     def append(self, data: bytes) -> None:
         """Write so that it survives a crash, then let the reader know.
@@ -116,19 +126,27 @@ async def spool_changes(spool: Spool, changes: Iterable[object] | AsyncIterable[
     """Write `(op, user, group)` items as JSON Lines, at the latest after `LINGER_SECONDS`.
 
     What is no such triple, or holds anything but integers and texts, becomes a line that is rejected by itself.
-    An iterable that is not asynchronous is pulled in a worker thread, where it may block.
+    An iterable that is not asynchronous is pulled in a thread of its own, where it may block for as long as it likes:
+    when the run ends first, nobody waits for it. What came before an iterable raised is written, and then it is raised.
     """
     if isinstance(changes, AsyncIterable):
         await _spool_async(spool, changes)
     else:
         items = iter(changes)
-        while lines := await anyio.to_thread.run_sync(_pull, items):
-            spool.append(b"".join(lines))
+        while True:
+            lines, error = await _in_a_thread_of_its_own(partial(_pull, items))
+            if lines:
+                spool.append(b"".join(lines))
+            if error is not None:
+                raise error
+            if not lines:
+                break
     spool.close()
 
 
 async def _spool_async(spool: Spool, changes: AsyncIterable[object]) -> None:
     held: list[bytes] = []
+    failure: Exception | None = None
 
     def flush() -> None:
         if held:
@@ -142,28 +160,53 @@ async def _spool_async(spool: Spool, changes: AsyncIterable[object]) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(flush_now_and_then)
-        async for item in changes:
-            held.append(_line(item))
-            if len(held) == _FLUSH_ITEMS:
-                flush()
-                await anyio.lowlevel.checkpoint()
+        try:
+            async for item in changes:
+                held.append(_line(item))
+                if len(held) == _FLUSH_ITEMS:
+                    flush()
+                    await anyio.lowlevel.checkpoint()
+        except Exception as error:  # noqa: BLE001 — it may raise anything, and leaves as itself, not inside a group
+            failure = error
         group.cancel_scope.cancel()
     flush()
+    if failure is not None:
+        raise failure
 
 
-def _pull(items: Iterator[object]) -> list[bytes]:
-    """As many items as come soon; none at the end."""
+def _pull(items: Iterator[object]) -> tuple[list[bytes], Exception | None]:
+    """As many items as come soon, none at the end; and what was raised after them."""
     lines: list[bytes] = []
     deadline = time.monotonic() + LINGER_SECONDS
-    for item in items:
-        lines.append(_line(item))
-        if len(lines) == _FLUSH_ITEMS or time.monotonic() > deadline:
-            break
-    return lines
+    try:
+        for item in items:
+            lines.append(_line(item))
+            if len(lines) == _FLUSH_ITEMS or time.monotonic() > deadline:
+                break
+    except Exception as error:  # noqa: BLE001 — an iterable of the user's may raise anything
+        return lines, error
+    return lines, None
+
+
+async def _in_a_thread_of_its_own(work: Callable[[], T]) -> T:
+    """Run what may block for ever: neither the run's end nor the program's waits for it."""
+    loop, done = asyncio.get_running_loop(), anyio.Event()
+    results: list[T] = []
+
+    def run() -> None:
+        results.append(work())
+        with suppress(RuntimeError):  # nobody waits any more, and the loop is gone
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, name="batcher input", daemon=True).start()
+    await done.wait()
+    return results[0]
 
 
 def _line(item: object) -> bytes:
-    if isinstance(item, tuple | list) and len(item) == 3:  # noqa: PLR2004 — op, user, group
+    if isinstance(item, tuple | list):
+        if len(item) != 3:  # noqa: PLR2004 — op, user, group
+            return orjson.dumps(repr(item)[:200], option=orjson.OPT_APPEND_NEWLINE)
         op, user, group = item
         item = {"op": op, "user": user, "group": group}
     try:

@@ -44,7 +44,7 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
     """
     run = store.connection.execute
     unlike: list[Path] = []
-    with LedgerReader(ledger) as reader:
+    with LedgerReader(ledger) as reader, reader.at_one_moment():
         load(store, "told", outcomes(reader), is_ordered=True)
     run(
         f"""CREATE OR REPLACE TEMP TABLE mine AS SELECT "user", "group", arg_min(known, stretch) AS first,
@@ -54,7 +54,7 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
     )
     for other in later:
         try:
-            with LedgerReader(other) as reader:
+            with LedgerReader(other) as reader, reader.at_one_moment():
                 load(store, "others", outcomes(reader))
         except InputError:  # by ids here, by names there: nobody can tell whether they are the same
             unlike.append(other)

@@ -10,7 +10,15 @@ import pytest
 from harness import Target, settings_for, surroundings
 from nights import Nights
 
-from batcher.core.errors import ConfigurationError, GuardrailError, InputError, LedgerError, LedgerHeldError, StateError
+from batcher.core.errors import (
+    ConfigurationError,
+    GuardrailError,
+    InputError,
+    LedgerError,
+    LedgerHeldError,
+    NotBegunError,
+    StateError,
+)
 from batcher.core.http import Response
 from batcher.core.model import Status
 from batcher.core.target import Credentials
@@ -326,7 +334,11 @@ def test_a_late_request_of_last_night_does_not_undo_tonight(nights):
 def test_a_stop_before_anything_is_sent(nights):
     stopping = Stopping()
     stopping.stop(Cause.TERMINATED, "SIGTERM")
-    assert nights.sync(ALL, stopping=stopping).exit_code == 143
+    with pytest.raises(NotBegunError, match="SIGTERM; nothing was sent") as refused:
+        nights.sync(ALL, stopping=stopping)
+    assert refused.value.exit_code == 143
+    assert not nights.ledger.exists()
+    assert not nights.state.exists()
     assert nights.sync(ALL).exit_code == 0
     assert nights.target.members() == {*ALL}
 

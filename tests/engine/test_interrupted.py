@@ -1,0 +1,325 @@
+"""What becomes of a run whose end comes at a bad moment: before it was judged, with a retry in flight, its ledger gone."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from harness import Play, Target, settings_for, write_changes
+
+from batcher.core.errors import GuardrailError, InputError, LedgerError, NotBegunError
+from batcher.core.model import Action, Status
+from batcher.core.verdict import Cause
+from batcher.delivery.stopping import Stopping
+from batcher.engine.apply import Pipe
+from batcher.engine.observing import Observer
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.verify import differences
+from batcher.ledger.writer import LedgerWriter
+from batcher.simulator.behaviour import Behaviour
+from batcher.state.folding import outcomes
+from batcher.state.store import Known
+
+BAD = frozenset(range(10, 20))
+CHANGES = [("add", user, 53) for user in range(20)]
+
+
+def known(ledger, user):
+    with LedgerReader(ledger) as reader:
+        for columns, says in outcomes(reader):
+            for row, code in enumerate(columns.user.codes.tolist()):
+                if code == user:
+                    return Known(int(says[row]))
+    raise AssertionError(user)
+
+
+def sound(play):
+    with LedgerReader(play.ledger) as reader:
+        return differences(reader)
+
+
+@pytest.fixture
+def failed(tmp_path):
+    """A run of which ten changes were refused, whose reasons are gone by now."""
+    play = Play(tmp_path, Target(Behaviour(bad_users=BAD)), settings_for("minapp"))
+    assert play.apply(CHANGES).changes[Status.FAILED] == 10
+    play.target.world.behave(Behaviour())
+    return play
+
+
+class Killed(BaseException):
+    """As by SIGKILL."""
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_retry_that_is_killed_in_flight_leaves_its_changes_open(failed, applied):
+    """A state must not believe the old word: the request may have been applied."""
+
+    async def gone(request):
+        if applied:
+            await type(failed.target)._reply(failed.target, request)
+        raise Killed
+
+    failed.target._reply = gone
+    with pytest.raises(BaseException) as error:  # noqa: PT011 — a group with it
+        failed.retry()
+    assert "Killed" in repr(error.value)
+    del failed.target._reply
+    assert sound(failed) == []
+    with LedgerReader(failed.ledger) as reader:
+        assert reader.tally()[Status.PENDING] == 10
+    assert known(failed.ledger, 15) is Known.UNCERTAIN
+    with pytest.raises(LedgerError, match="has pending changes; first: batcher resume"):
+        failed.retry()
+    report = failed.resume()
+    assert (report.exit_code, report.changes[Status.APPLIED]) == (0, 20)
+    assert sound(failed) == []
+    assert failed.target.members() == {(user, 53) for user in range(20)}
+
+
+def test_a_retry_whose_reply_is_slower_than_the_drain_is_open(failed):
+    failed.target.world.behave(Behaviour(latency_seconds=50.0))
+    failed.stop_at, failed.stop = 5.0, lambda stopping: stopping.stop(Cause.INTERRUPT, "x")
+
+    async def main(world, stopping):
+        from batcher.engine.retry import retry  # noqa: PLC0415 — as the harness does
+
+        return await retry(failed.ledger, failed.credentials, world, stopping=stopping)
+
+    report = failed._run(main)
+    assert (report.exit_code, report.changes[Status.PENDING]) == (130, 10)
+    assert report.next == f"batcher resume {failed.ledger}"
+    assert known(failed.ledger, 15) is Known.UNCERTAIN
+    failed.stop_at = None
+    assert failed.resume().exit_code == 0
+
+
+@pytest.mark.parametrize("sent", [0, 1])
+def test_what_a_retry_never_sent_keeps_its_word(failed, sent):
+    """With its reason: nothing of it is open, and the next command is the same."""
+    failed.settings = settings_for("minapp")
+    failed.target.refuse_connections = lambda _: len(failed.target.sends) >= before + sent
+    before = len(failed.target.sends)
+    overrides = {"retry": {"max_wait": "1m"}, "limits": {"max_changes": 4}, "rate": {"max_in_flight": 1}}
+    report = failed.retry(overrides=overrides)
+    assert report.exit_code == 6
+    assert report.changes[Status.FAILED] == 10 - 4 * sent
+    assert report.changes[Status.PENDING] == 0
+    assert report.next == f"batcher retry {failed.ledger}"
+    assert sound(failed) == []
+    with LedgerReader(failed.ledger) as reader:
+        state = reader.state(0)
+        assert {int(state.by[row]) for row in range(20) if state.status[row] == Status.FAILED} != {-1}
+    failed.target.refuse_connections = lambda _: False
+    assert failed.retry().exit_code == 0
+
+
+def test_superseded_changes_are_open_with_the_one_that_decides(tmp_path):
+    play = Play(tmp_path, Target(Behaviour(bad_users=frozenset([5]))), settings_for("minapp"))
+    play.apply([("remove", 5, 53), ("add", 5, 53), ("add", 6, 53)])
+
+    async def gone(request):
+        raise Killed
+
+    play.target._reply = gone
+    with pytest.raises(BaseException):  # noqa: B017, PT011 — a group with it
+        play.retry()
+    del play.target._reply
+    play.target.world.behave(Behaviour())
+    assert sound(play) == []
+    with LedgerReader(play.ledger) as reader:
+        assert reader.tally()[Status.PENDING] == 2
+    report = play.resume()
+    assert (report.changes[Status.SUPERSEDED], report.changes[Status.APPLIED]) == (1, 2)
+    assert sound(play) == []
+
+
+# The ledger's file.
+
+
+@pytest.mark.parametrize("how", ["moved", "removed", "replaced", "moved over"])
+def test_a_ledger_that_goes_while_the_run_works_stops_it_and_is_not_lost(tmp_path, how):
+    target = Target(Behaviour(latency_seconds=1.0))
+    play = Play(tmp_path, target, settings_for("minapp", limits_max_changes=2, rate_max_in_flight=1))
+    elsewhere = tmp_path / "elsewhere"
+
+    def go(window, settlement):
+        if not elsewhere.exists() and len(target.sends) == 3:
+            if how in {"moved", "moved over"}:
+                play.ledger.rename(elsewhere)
+            else:
+                play.ledger.unlink()
+                elsewhere.touch()
+            if how in {"replaced", "moved over"}:
+                play.ledger.write_text("another")
+
+    play.observer = Observer(settled=go)
+    report = play.apply(CHANGES)
+    assert (report.stopped, report.exit_code) == (Cause.LEDGER, 6)
+    assert "moved, removed or replaced" in report.reason
+    assert report.changes[Status.APPLIED] == 4
+    assert report.changes[Status.PENDING] == 16
+    place = {"moved": elsewhere, "moved over": elsewhere, "removed": play.ledger}
+    found = place.get(how, tmp_path / "run.ledger.rescued-1")
+    assert report.ledger == str(found)
+    assert report.next == f"batcher resume {found}"
+    if how in {"replaced", "moved over"}:
+        assert play.ledger.read_text() == "another"
+    found.replace(play.ledger)
+    assert play.resume().exit_code == 0
+    assert sound(play) == []
+    assert play.target.members() == {(user, 53) for user in range(20)}
+
+
+@pytest.mark.parametrize("part", ["-wal", "-shm", "-journal", ".spool"])
+def test_remains_of_another_ledger_are_not_taken_for_ones_own(tmp_path, part):
+    (tmp_path / f"x{part}").write_bytes(b"of another")
+    with pytest.raises(LedgerError, match="what is left of another ledger"):
+        LedgerWriter.create(tmp_path / "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"x{part}"]
+
+
+def test_what_never_began_leaves_nothing_and_takes_nothing(tmp_path):
+    writer = LedgerWriter.create(tmp_path / "x")
+    writer.discard()
+    assert not list(tmp_path.iterdir())
+    LedgerWriter.create(tmp_path / "kept").close()
+    writer = LedgerWriter.create(tmp_path / "kept")
+    writer.discard()
+    assert (tmp_path / "kept").exists()
+
+
+def test_a_reader_sees_one_moment_whatever_is_written(failed):
+    writer = LedgerWriter.open(failed.ledger)
+    with LedgerReader(failed.ledger) as reader, reader.at_one_moment():
+        writer.set_fact("x", "y")
+        assert "x" not in reader.facts()
+    with LedgerReader(failed.ledger) as reader:
+        assert reader.facts()["x"] == "y"
+    writer.close()
+
+
+def test_who_reads_a_ledger_holds_nobody_up(failed):
+    with LedgerReader(failed.ledger) as reader, reader.at_one_moment():
+        version = reader.version()
+        assert version == reader.version()
+        assert failed.retry().exit_code == 0
+        assert version != reader.version()
+
+
+# Before anything was judged.
+
+
+def stream(*items, then=None):
+    """An iterable that gives these and then waits for ever, or raises."""
+
+    async def give():
+        for item in items:
+            yield item
+        if then is not None:
+            raise then
+        await anyio.sleep_forever()
+
+    return Pipe("<changes>", give())
+
+
+@pytest.mark.parametrize(
+    "guard", [{"guard_max_removals": 0}, {"guard_protected_groups": ["53"]}, {"input_strict": True}]
+)
+@pytest.mark.parametrize("cause", [Cause.INTERRUPT, Cause.TERMINATED])
+def test_a_run_that_ends_before_its_input_was_judged_has_not_begun(tmp_path, guard, cause):
+    play = Play(tmp_path, Target(), settings_for("minapp", **guard))
+    play.stop_at, play.stop = 1.0, lambda stopping: stopping.stop(cause, "a signal")
+    with pytest.raises(BaseException) as refused:  # noqa: PT011 — the harness has a group around it
+        play.apply_files(stream(("remove", 5, 53), ("x", 1, 1)))
+    error = refused.value.exceptions[0] if isinstance(refused.value, BaseExceptionGroup) else refused.value
+    assert isinstance(error, NotBegunError)
+    assert error.exit_code == cause.exit_code
+    assert not list(tmp_path.iterdir())
+    assert not play.target.sends
+
+
+def test_what_could_not_be_judged_as_a_whole_is_not_sent(tmp_path):
+    play = Play(tmp_path, Target(), settings_for("minapp", guard_max_removals=5))
+    with pytest.raises(InputError, match="the whole input was to be judged first"):
+        play.apply_files(stream(("add", 5, 53), then=RuntimeError("the database is gone")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_changes_after_it_was_judged_is_not_read(tmp_path):
+    play = Play(tmp_path, Target(), settings_for("minapp", guard_max_removals=0), window_rows=1)
+    file = write_changes(tmp_path / "changes.jsonl", [("add", 5, 53)])
+    later = write_changes(tmp_path / "more.jsonl", [("add", 6, 53)])
+
+    def swap(window):
+        write_changes(tmp_path / "new", [("remove", 6, 53)])
+        (tmp_path / "new").replace(later)
+
+    play.observer = Observer(opened=swap)
+    report = play.apply_files(file, later)
+    assert (report.exit_code, report.stopped) == (6, Cause.INPUT)
+    assert "after it had been judged" in report.reason
+    assert all(b"remove" not in body for _, _, body in play.target.sends)
+
+
+def test_an_earlier_batchers_run_that_was_never_judged_is_judged_when_it_is_gone_on_with(tmp_path):
+    play = Play(tmp_path, Target(), settings_for("minapp", guard_protected_groups=["53"]))
+    file = write_changes(tmp_path / "changes.jsonl", [("add", 5, 54), ("add", 5, 53)])
+    stopping = Stopping()
+    stopping.stop(Cause.INTERRUPT, "x")
+    play.settings = settings_for("minapp")
+    play.target.refuse_connections = lambda _: True
+    play.apply_files(file)
+    writer = LedgerWriter.open(play.ledger)
+    with LedgerReader(play.ledger) as reader:
+        facts = reader.facts()
+    writer.set_fact("settings", settings_for("minapp", guard_protected_groups=["53"]).to_json())
+    with writer._transaction():
+        writer._connection.execute("DELETE FROM run WHERE key = 'judged'")
+        writer._connection.execute("UPDATE run SET value = '[]' WHERE key = 'guardrails'")
+    writer.close()
+    assert facts["judged"] == "yes"
+    play.target.refuse_connections = lambda _: False
+    with pytest.raises(GuardrailError, match="protected"):
+        play.resume()
+    assert not play.target.sends
+
+
+# What iterables do.
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("count", [1, 100, 20_000])
+def test_what_an_iterable_gave_before_it_raised_is_not_lost(tmp_path, is_async, count):
+    def give():
+        for user in range(count):
+            yield ("add", user, 53)
+        raise RuntimeError("the database is gone")
+
+    async def give_async():
+        for item in give():
+            yield item
+
+    play = Play(tmp_path, Target(), settings_for("minapp"))
+    report = play.apply_files(Pipe("<changes>", give_async() if is_async else give()))
+    assert (report.stopped, report.exit_code) == (Cause.INPUT, 6)
+    assert "RuntimeError: the database is gone" in report.reason
+    assert play.resume().total == count
+    assert len(play.target.members()) == count
+
+
+@pytest.mark.parametrize("error", [RuntimeError("gone"), OSError("gone"), ValueError("gone")])
+def test_an_iterable_that_gives_nothing_leaves_nothing(tmp_path, error):
+    play = Play(tmp_path, Target(), settings_for("minapp"))
+    with pytest.raises(InputError, match="gone; nothing came before that"):
+        play.apply_files(stream(then=error))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "item", [(), [], (1,), ("add", 1), ("add", 1, 2, 3), [("add", 1, 2)], None, 7, "add", {}, {1: 2}]
+)
+def test_no_item_vanishes_without_a_count(tmp_path, item):
+    play = Play(tmp_path, Target(), settings_for("minapp"))
+    report = play.apply_files(Pipe("<changes>", [("add", 1, 2), item, ("add", 3, 4)]))
+    assert (report.total, report.changes[Status.REJECTED], report.changes[Status.APPLIED]) == (3, 1, 2)
+    assert Action.ADD.label == "add"
