@@ -1,5 +1,28 @@
-"""`python -m batcher`."""
+"""The `batcher` program, also as `python -m batcher`.
 
-from batcher.cli import main
+What is imported takes a moment. Who interrupts it then gets an end and no traceback: nothing has begun.
+"""
 
-main()
+from __future__ import annotations
+
+import os
+import signal
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line."""
+    # An interrupt that is ignored when the program starts stays so.
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+    from batcher import cli  # noqa: PLC0415 — see above
+
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, before)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

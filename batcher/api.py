@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from batcher.core.model import Settlement
+from batcher.core.errors import LedgerError
 from batcher.core.report import Report
+from batcher.core.verdict import Cause
 from batcher.credentials import credentials
+from batcher.delivery.stopping import Stopping
 from batcher.engine import apply as applying
 from batcher.engine import resume as resuming
 from batcher.engine import retry as retrying
 from batcher.engine.apply import Pipe
-from batcher.engine.books import OpenWindow
 from batcher.engine.job import settings_of
 from batcher.engine.observing import Observer
 from batcher.engine.outcomes import Outcome, of_rejects, of_settlement
 from batcher.engine.register import state_folder
 from batcher.engine.session import real_surroundings
+from batcher.files import open_private
 from batcher.settings import Settings
 
 Changes: TypeAlias = str | Path | Iterable[object] | AsyncIterable[object]
@@ -42,7 +45,8 @@ async def apply(
             `remove`, an integer is an id and a text is a name.
         settings: Where and how; credentials come from `BATCHER_TOKEN` and its kin, or from the files named there.
         ledger: A file or a folder; default: beside the input.
-        on_outcome: Called for each change once its outcome is on disk; must not block.
+        on_outcome: Called for each change once its outcome is on disk; must not block. If it raises, it is not called
+            again, the run ends in good order and can be resumed, and then what it raised is raised.
 
     Returns:
         The summary; `report.exit_code` is 0 when everything is applied, and a stopped run is no exception.
@@ -55,29 +59,39 @@ async def apply(
     """
     inputs = inputs_of(changes)
     surroundings = real_surroundings(state_folder(os.environ))
-    path = ledger_path(inputs, ledger, surroundings.clock.utc())
     given = credentials(settings.auth, os.environ)
-    return await applying.apply(inputs, settings, given, path, surroundings, observer=_observer(on_outcome))
+    following = _Following(on_outcome)
+    with named_ledger(inputs, ledger, surroundings.clock.utc()) as path:
+        report = await applying.apply(
+            inputs, settings, given, path, surroundings, stopping=following.stopping, observer=following.observer()
+        )
+    return following.ended(report)
 
 
 async def resume(ledger: Path, *, on_outcome: Follower | None = None) -> Report:
     """Go on with an interrupted run; see `apply`."""
-    return await resuming.resume(
+    following = _Following(on_outcome)
+    report = await resuming.resume(
         ledger,
         credentials(settings_of(ledger).auth, os.environ),
         real_surroundings(state_folder(os.environ)),
-        observer=_observer(on_outcome),
+        stopping=following.stopping,
+        observer=following.observer(),
     )
+    return following.ended(report)
 
 
 async def retry(ledger: Path, *, on_outcome: Follower | None = None) -> Report:
     """Send again what is failed or unknown; see `apply`."""
-    return await retrying.retry(
+    following = _Following(on_outcome)
+    report = await retrying.retry(
         ledger,
         credentials(settings_of(ledger).auth, os.environ),
         real_surroundings(state_folder(os.environ)),
-        observer=_observer(on_outcome),
+        stopping=following.stopping,
+        observer=following.observer(),
     )
+    return following.ended(report)
 
 
 def inputs_of(changes: Changes) -> Sequence[Path | Pipe]:
@@ -89,31 +103,73 @@ def inputs_of(changes: Changes) -> Sequence[Path | Pipe]:
     return [Pipe("<changes>", changes)]
 
 
-def ledger_path(inputs: Sequence[Path | Pipe], wish: Path | None, now: float) -> Path:
+@contextmanager
+def named_ledger(inputs: Sequence[Path | Pipe], wish: Path | None, now: float) -> Iterator[Path]:
     """Where the ledger goes: the wish when it is a file, else `<name>.<UTC time>.ledger` there or beside the input.
 
-    A second one within the same second gets a number.
+    A second one within the same second gets a number: a name that is made up is taken by an empty file at once, which
+    is removed in the end if nothing else has come into it.
+
+    Raises:
+        LedgerError: When nothing can be written there.
+
     """
     if wish is not None and not wish.is_dir():
-        return wish
+        yield wish
+        return
     first = inputs[0]
     name = first.name if isinstance(first, Path) else Path(first.name.strip("<>")).name.replace("-", "stdin")
     folder = wish or (first.parent if isinstance(first, Path) else Path())
-    stem = f"{name}.{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
-    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-    return next(path for text in names if not (path := folder / f"{text}.ledger").exists())
+    path = _claimed(folder, f"{name}.{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}")
+    try:
+        yield path
+    finally:
+        if path.is_file() and not path.stat().st_size:
+            path.unlink()
 
 
-def _observer(follower: Follower | None) -> Observer:
-    if follower is None:
-        return Observer()
+def _claimed(folder: Path, stem: str) -> Path:
+    for text in itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2))):
+        path = folder / f"{text}.ledger"
+        try:
+            open_private(path, "xb").close()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise LedgerError(f"the ledger {path} cannot be written: {error.strerror}") from None
+        return path
+    raise LedgerError("there is no end of numbers")  # pragma: no cover
 
-    def opened(window: OpenWindow) -> None:
-        for outcome in of_rejects(window):
-            follower(outcome)
 
-    def settled(window: OpenWindow, settlement: Settlement) -> None:
-        for outcome in of_settlement(window, settlement):
-            follower(outcome)
+class _Following:
+    """Tells a follower of outcomes. One that raises is told no more; its error is raised when the run has ended."""
 
-    return Observer(opened=opened, settled=settled)
+    def __init__(self, follower: Follower | None) -> None:
+        self.stopping = Stopping()
+        self._follower = follower
+        self._error: Exception | None = None
+
+    def observer(self) -> Observer:
+        """To be told what happens."""
+        if self._follower is None:
+            return Observer()
+        return Observer(
+            opened=lambda window: self._tell(of_rejects(window)),
+            settled=lambda window, settlement: self._tell(of_settlement(window, settlement)),
+        )
+
+    def ended(self, report: Report) -> Report:
+        """The report, unless the follower has raised: then that is raised, as it was."""
+        if self._error is not None:
+            raise self._error
+        return report
+
+    def _tell(self, outcomes: Iterable[Outcome]) -> None:
+        if self._follower is None or self._error is not None:
+            return
+        try:
+            for outcome in outcomes:
+                self._follower(outcome)
+        except Exception as error:  # noqa: BLE001 — it may raise anything; it is raised again when all is recorded
+            self._error = error
+            self.stopping.stop(Cause.FOLLOWER, f"on_outcome raised {type(error).__name__}")

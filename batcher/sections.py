@@ -109,6 +109,7 @@ class GuardSettings(Section, frozen=True):
     max_failures: str = ""
     deadline: str = ""
     canary: int = 0
+    after_refusals: int = 0
     max_removals: int | None = None
     max_additions: int | None = None
     protected_users: list[str] = []

@@ -15,7 +15,7 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.limit import Rate
 from batcher.core.model import Limits
 from batcher.core.target import Target
-from batcher.core.units import parse_day, parse_duration, parse_failures, parse_rate
+from batcher.core.units import LONGEST, parse_day, parse_duration, parse_failures, parse_rate
 from batcher.files import expanded, read_small
 from batcher.sections import (
     AuthSettings,
@@ -35,6 +35,10 @@ from batcher.sections import (
 _LEAST_BYTES = 16 * 1024
 """A single pair of the longest names always fits."""
 _GREATEST = 2**53
+_MOST_CHANGES, _MOST_BYTES = 1_000_000, 1 << 30
+"""Far above what any target takes in one request, and what a run can bear."""
+MOST_IN_FLIGHT = 10_000
+"""Requests; each has a task, a connection and a descriptor."""
 _LAST_PORT = 65_535
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 """Hosts that are this machine."""
@@ -118,37 +122,36 @@ class Settings(Section, frozen=True):
             ConfigurationError: When one cannot.
 
         """
-        least = {
-            "limits.max_users": (self.limits.max_users, 1),
-            "limits.max_groups": (self.limits.max_groups, 1),
-            "limits.max_ops": (self.limits.max_ops, 1),
-            "limits.max_changes": (self.limits.max_changes, 1),
-            "limits.max_bytes": (self.limits.max_bytes, _LEAST_BYTES),
-            "rate.burst": (self.rate.burst, 1),
-            "rate.margin": (self.rate.margin, 0),
-            "retry.max_attempts": (self.retry.max_attempts, 1),
-            "retry.base_seconds": (self.retry.base_seconds, 0),
-            "retry.max_seconds": (self.retry.max_seconds, 0),
-            "retry.grace_seconds": (self.retry.grace_seconds, 0),
-            "guard.max_removals": (self.guard.max_removals, 0),
-            "guard.max_additions": (self.guard.max_additions, 0),
-            "guard.removals_judged_from": (self.guard.removals_judged_from, 0),
-            "guard.groups_judged_from": (self.guard.groups_judged_from, 1),
-            "guard.canary": (self.guard.canary, 0),
-            "input.skip_rows": (self.input.skip_rows, 0),
-            "job.keep": (self.job.keep, 0),
-            "job.metrics_port": (self.job.metrics_port, 0),
-            "target.timeout_seconds": (self.target.timeout_seconds, 0.001),
+        most = self.rate.max_in_flight
+        bounds: dict[str, tuple[float | None, float, float]] = {
+            "limits.max_users": (self.limits.max_users, 1, _MOST_CHANGES),
+            "limits.max_groups": (self.limits.max_groups, 1, _MOST_CHANGES),
+            "limits.max_ops": (self.limits.max_ops, 1, _MOST_CHANGES),
+            "limits.max_changes": (self.limits.max_changes, 1, _MOST_CHANGES),
+            "limits.max_bytes": (self.limits.max_bytes, _LEAST_BYTES, _MOST_BYTES),
+            "rate.burst": (self.rate.burst, 1, _MOST_CHANGES),
+            "rate.margin": (self.rate.margin, 0, 1),
+            "rate.max_in_flight": (None if most == "auto" else most, 1, MOST_IN_FLIGHT),
+            "retry.max_attempts": (self.retry.max_attempts, 1, _MOST_CHANGES),
+            "retry.base_seconds": (self.retry.base_seconds, 0, LONGEST),
+            "retry.max_seconds": (self.retry.max_seconds, 0, LONGEST),
+            "retry.grace_seconds": (self.retry.grace_seconds, 0, LONGEST),
+            "guard.max_removals": (self.guard.max_removals, 0, _GREATEST),
+            "guard.max_additions": (self.guard.max_additions, 0, _GREATEST),
+            "guard.removals_judged_from": (self.guard.removals_judged_from, 0, _GREATEST),
+            "guard.groups_judged_from": (self.guard.groups_judged_from, 1, _GREATEST),
+            "guard.canary": (self.guard.canary, 0, _GREATEST),
+            "guard.after_refusals": (self.guard.after_refusals, 0, _GREATEST),
+            "input.skip_rows": (self.input.skip_rows, 0, _MOST_CHANGES),
+            "job.keep": (self.job.keep, 0, _GREATEST),
+            "job.metrics_port": (self.job.metrics_port, 0, _LAST_PORT),
+            "target.timeout_seconds": (self.target.timeout_seconds, 0.001, LONGEST),
         }
-        for key, (value, bound) in least.items():
-            if value is not None and not bound <= value <= _GREATEST:  # not a number is neither
-                raise ConfigurationError(f"{key} = {value} is out of range; the least is {bound}")
-        if self.job.metrics_port > _LAST_PORT:
-            raise ConfigurationError(f"job.metrics_port = {self.job.metrics_port} is no port; the last is {_LAST_PORT}")
+        for key, (value, least, greatest) in bounds.items():
+            if value is not None and not least <= value <= greatest:  # not a number is neither
+                raise ConfigurationError(f"{key} = {value} is out of range; it goes from {least:,} to {greatest:,}")
         if self.rate.margin >= 1:
             raise ConfigurationError("rate.margin is a share, such as 0.03")
-        if self.rate.max_in_flight != "auto" and self.rate.max_in_flight < 1:
-            raise ConfigurationError("rate.max_in_flight must be a positive number or auto")
         parse_duration(self.retry.max_wait)
         parse_rate(self.rate.changes)
         if self.rate.requests:

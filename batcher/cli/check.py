@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up
+from batcher.cli.console import guarded, say, set_up, write_lines
 
 if TYPE_CHECKING:
     from batcher.settings import Settings
@@ -65,7 +65,7 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
             }
             sys.stdout.write(orjson.dumps(answer).decode() + "\n")
         elif stop is None:
-            sys.stdout.write(f"{destination.name} at {destination.url}: reachable, credentials accepted\n")
+            write_lines([f"{destination.name} at {destination.url}: reachable, credentials accepted"])
         else:
             say(f"batcher: {destination.name} at {destination.url}: {reason}; {stop.cause.remedy}")
         if not quiet:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up
+from batcher.cli.console import guarded, say, set_up, write_lines
 
 if TYPE_CHECKING:
     from batcher.load.comparison import Comparison, Line
@@ -48,8 +48,10 @@ def compare(before: Path, after: Path, threshold: str, *, actual: bool, json: bo
         kind = "actual" if actual else "intended"
         found = compared(read_measurement(before), read_measurement(after), share, kind)
         code = _WORSE if found.is_worse else 0
-        text = orjson.dumps(_content(found, code)).decode() if json else "\n".join(map(_told, found.lines))
-        sys.stdout.write(text + "\n")
+        if json:
+            sys.stdout.write(orjson.dumps(_content(found, code)).decode() + "\n")
+        else:
+            write_lines(map(_told, found.lines))
         if not quiet and not json:
             for note in found.notes:
                 say(f"note: {note}")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+from batcher.core.http import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,8 +36,13 @@ class _Handler(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print it."""
-        say(self.format(record))
+        """Print it; the lines of a traceback are marked, so that nothing in them looks like ours."""
+        first, *more = self.format(record).split("\n")
+        if record.exc_info is None:
+            say(" ".join([first, *more]))
+            return
+        for line in (first, *(f"  | {line}" for line in more)):
+            say(line)
 
 
 @cache
@@ -60,8 +67,13 @@ def set_up(*, quiet: bool, verbose: bool = False, no_color: bool = False) -> Non
 
 
 def say(text: str, style: str | None = None) -> None:
-    """A line for people, on standard error."""
-    standard_error().print(text, style=style)
+    """A line for people, on standard error; whatever is in it, it is one line, and no terminal obeys it."""
+    standard_error().print(one_line(text), style=style)
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Lines for people, on standard output, as safe as those on standard error."""
+    sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
 
 
 def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
@@ -119,9 +131,11 @@ def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str, is_s
 
     if is_simulated and not quiet:
         say("batcher: simulated: no real target was touched")
-    text = orjson.dumps(report.as_dict()).decode() if as_json else describe(report, in_one_line=quiet)
     try:
-        sys.stdout.write(text + "\n")
+        if as_json:
+            sys.stdout.write(orjson.dumps(report.as_dict()).decode() + "\n")
+        else:
+            write_lines(describe(report, in_one_line=quiet))
         sys.stdout.flush()
     except BrokenPipeError:
         forget_standard_output()
@@ -136,8 +150,8 @@ def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str, is_s
         say(command("results", Path(report.ledger)))
 
 
-def describe(report: Report, *, in_one_line: bool = False) -> str:
-    """The summary as text; in one line, as a job that nobody watches leaves it in a mail."""
+def describe(report: Report, *, in_one_line: bool = False) -> list[str]:
+    """The summary as lines; as one, as a job that nobody watches leaves it in a mail."""
     changes = " · ".join(
         f"{number:,} {status.label}" for status, number in _ordered(report) if number or status.label == "applied"
     )
@@ -156,7 +170,7 @@ def describe(report: Report, *, in_one_line: bool = False) -> str:
     if report.feed is not None:
         feed = report.feed
         lines.insert(0, f"feed: {feed['pairs']:,} pairs in {feed['lines']:,} lines, {feed['rejected']:,} rejected")
-    return f"exit {report.exit_code}: {'; '.join(lines)}" if in_one_line else "\n".join(lines)
+    return [f"exit {report.exit_code}: {'; '.join(lines)}"] if in_one_line else lines
 
 
 def _ordered(report: Report) -> list[tuple[Status, int]]:

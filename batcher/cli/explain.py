@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up
+from batcher.cli.console import guarded, set_up, write_lines
 
 
 @click.command()
@@ -41,7 +41,7 @@ def explain(ledger: Path, user: str, group: str, *, json: bool) -> None:
         if not records:
             raise InputError(f"no line of this run names user {user} and group {group}")
         for record in records:
-            sys.stdout.write("\n".join(_told(record)) + "\n")
+            write_lines(_told(record))
         return 0
 
     guarded(work)

@@ -8,7 +8,7 @@ import time
 import anyio
 import msgspec
 
-from batcher.cli.console import forget_standard_output, say, standard_error
+from batcher.cli.console import forget_standard_output, say, standard_error, write_lines
 from batcher.cli.runner import Output
 from batcher.core.units import spoken
 from batcher.load.bench import Looking, Wish
@@ -73,16 +73,13 @@ class Live:
 
 def tell(measurement: Measurement, output: Output) -> None:
     """On standard output: JSON, one line, or a small table."""
-    if output.as_json:
-        text = msgspec.json.encode(measurement).decode()
-    elif output.quiet:
-        text = "; ".join(_head(measurement))
-    else:
-        text = "\n".join(describe(measurement))
     if output.is_simulated and not output.quiet:
         say("batcher: simulated: no real target was touched")
     try:
-        sys.stdout.write(text + "\n")
+        if output.as_json:
+            sys.stdout.write(msgspec.json.encode(measurement).decode() + "\n")
+        else:
+            write_lines(["; ".join(_head(measurement))] if output.quiet else describe(measurement))
         sys.stdout.flush()
     except BrokenPipeError:
         forget_standard_output()

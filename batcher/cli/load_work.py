@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import msgspec
 from batcher.cli.load_output import Live
 from batcher.core.arrivals import parse_arrivals
 from batcher.core.errors import BatcherError, LedgerError
-from batcher.core.report import Report, command
+from batcher.core.report import Report, command, quoted
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
@@ -189,9 +188,9 @@ class LoadWork:
         if self._cleaning.exists():
             return command("resume", self._cleaning)
         target = self.settings.target
-        where = f"--target {shlex.quote(target.kind)} --url {shlex.quote(target.url)}"
+        where = f"--target {quoted(target.kind)} --url {quoted(target.url)}"
         if self.config is not None:
-            where = f"-c {shlex.quote(str(self.config))} {where}"
+            where = f"-c {quoted(str(self.config))} {where}"
         return f"{command('apply', self._removals)} {where}"
 
     def _write_removals(self) -> None:

@@ -31,7 +31,6 @@ from batcher.load.measurement import Measurement, write_log, write_measurement
 from batcher.load.synthetic import Synthetic
 from batcher.settings import LOOPBACK, Settings
 
-_MOST_PLACES = 10_000
 _DIFFERENT = 8
 _SYNTHETIC = tuple(field.name for field in fields(Synthetic))
 _LIMIT = ("p99<=500ms", "errors<=0.1%")
@@ -173,8 +172,6 @@ def settings_for_load(settings: Settings, order: Order, *, is_simulated: bool) -
         raise ConfigurationError(f"--max-in-flight {most} cannot be shared out among {order.processes} processes")
     if settings.input.ordered:
         raise ConfigurationError("--ordered has one request in flight, in the order of the input: nothing to measure")
-    if settings.rate.max_in_flight != "auto" and settings.rate.max_in_flight > _MOST_PLACES:
-        raise ConfigurationError(f"--max-in-flight: a load run has at most {_MOST_PLACES:,} places")
     rate: dict[str, Any] = {} if settings.rate.requests else {"requests": "none"}
     if settings.rate.max_in_flight == "auto" and not order.is_closed:
         rate["max_in_flight"] = PLACES
@@ -187,10 +184,10 @@ async def load(order: Order, settings: Settings, config: Path | None, outputs: O
     if settings.target.insecure and not output.is_simulated:
         url = settings.target.url
         say(f"batcher: target.insecure: nobody verifies who answers at {url}, and whoever does gets the token")
-    ledger = new_ledger([Path(file) for file in order.files] or [Path("load")], settings)
-    outputs.check([ledger, *map(Path, order.files)])
     stopping, live = Stopping(), Live()
     async with AsyncExitStack() as stack:
+        ledger = stack.enter_context(new_ledger([Path(file) for file in order.files] or [Path("load")], settings))
+        outputs.check([ledger, *map(Path, order.files)])
         if output.is_simulated:
             settings = settings.for_simulation(await stack.enter_async_context(simulator()))
         given = given_credentials(settings, simulated=output.is_simulated)

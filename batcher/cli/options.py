@@ -37,6 +37,10 @@ target = together(
     click.option("--target", envvar="BATCHER_TARGET", metavar="KIND", help="minapp or scrutinizer."),
     click.option("--url", envvar="BATCHER_URL", metavar="URL", help="The target's address."),
 )
+reaching = together(
+    click.option("--config", "-c", type=FILE, envvar="BATCHER_CONFIG", help="For certificates and credentials (TOML)."),
+    click.option("--url", metavar="URL", help="The same target's address, where it has another one by now."),
+)
 simulate = click.option(
     "--simulate", is_flag=True, help="Start the embedded server for this run and use it; needs no account."
 )
@@ -58,6 +62,12 @@ sending = together(
         envvar="BATCHER_MAX_FAILURES",
         metavar="N|N%",
         help="Stop beyond so many failures: 100, or 5% (of what is settled, from 1,000 on).",
+    ),
+    click.option(
+        "--after-refusals",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Once N changes of a user or group were refused, and none accepted, do not ask about its others.",
     ),
     click.option("--deadline", envvar="BATCHER_DEADLINE", metavar="TIME", help="Stop after so long: 2h, 30m."),
     click.option(
@@ -155,6 +165,7 @@ _KEYS = {
     "max_in_flight": "rate.max_in_flight",
     "max_failures": "guard.max_failures",
     "deadline": "guard.deadline",
+    "after_refusals": "guard.after_refusals",
     "canary": "guard.canary",
     "max_removals": "guard.max_removals",
     "max_additions": "guard.max_additions",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up
+from batcher.cli.console import guarded, say, set_up, write_lines
 from batcher.cli.standard_input import as_files
 
 if TYPE_CHECKING:
@@ -74,8 +74,6 @@ def plan(
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
-        import orjson
-
         from batcher.core.errors import InputError
 
         given = opt.override_of(override, reason)
@@ -97,13 +95,21 @@ def plan(
             content["prediction"] = _prediction(files, settings, simulate_target)
         if output is not None:
             write_plan(output, content)
-        sys.stdout.write(orjson.dumps(content).decode() + "\n" if json else "\n".join(_told(content)) + "\n")
-        if not quiet and not json:
-            for hint in content["hints"]:
-                say(f"note: {hint}")
+        _tell(content, as_json=json, quiet=quiet)
         return _exit_code(content, settings, detailed=detailed_exitcode)
 
     guarded(work, verbose=verbose)
+
+
+def _tell(content: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    import orjson
+
+    if as_json:
+        sys.stdout.write(orjson.dumps(content).decode() + "\n")
+        return
+    write_lines(_told(content))
+    for hint in () if quiet else content["hints"]:
+        say(f"note: {hint}")
 
 
 def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is_bound: bool) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up
+from batcher.cli.console import guarded, say, set_up
 
-_going_on = opt.together(opt.ledger, opt.sending, opt.despite_later_runs, opt.speaking)
+if TYPE_CHECKING:
+    from batcher.engine.reaching import Reach
+
+_going_on = opt.together(opt.ledger, opt.reaching, opt.sending, opt.despite_later_runs, opt.speaking)
 
 
 @click.command()
@@ -18,7 +21,8 @@ _going_on = opt.together(opt.ledger, opt.sending, opt.despite_later_runs, opt.sp
 def resume(ledger: Path, **options: Any) -> None:  # noqa: ANN401 — see `_go_on`
     """Go on with an interrupted run.
 
-    With its own settings and the same input. LEDGER is the run's.
+    With its own settings and the same input. LEDGER is the run's. How the target is reached and proven, and where the
+    credentials are, is taken from --config, if that is given.
     """
     _go_on("resume", ledger, **options)
 
@@ -28,7 +32,8 @@ def resume(ledger: Path, **options: Any) -> None:  # noqa: ANN401 — see `_go_o
 def retry(ledger: Path, **options: Any) -> None:  # noqa: ANN401 — see `_go_on`
     """Send again what is failed or unknown.
 
-    With the run's own settings. LEDGER is the run's.
+    With the run's own settings. LEDGER is the run's. How the target is reached and proven, and where the credentials
+    are, is taken from --config, if that is given.
     """
     _go_on("retry", ledger, **options)
 
@@ -37,6 +42,8 @@ def _go_on(
     name: str,
     ledger: Path,
     *,
+    config: Path | None,
+    url: str | None,
     despite_later_runs: bool,
     json: bool,
     quiet: bool,
@@ -51,9 +58,37 @@ def _go_on(
         from batcher.cli.runner import Output
 
         output = Output(json, quiet, is_simulated=False)
-        return sending.go_on(name, ledger, _overrides(flags), output, despite=despite_later_runs)
+        reach = _reach(ledger, config, url, is_certain=is_certain)
+        return sending.go_on(name, ledger, reach, _overrides(flags), output, despite=despite_later_runs)
 
+    source = click.get_current_context().get_parameter_source("config")
+    is_certain = source is not click.core.ParameterSource.ENVIRONMENT
     guarded(work, verbose=verbose)
+
+
+def _reach(ledger: Path, config: Path | None, url: str | None, *, is_certain: bool) -> Reach:
+    """What reaches or proves the target, where it is given anew.
+
+    A configuration that is only in the environment (not `is_certain`) may be for other runs; then it does not count.
+    """
+    from batcher.core.errors import ConfigurationError
+    from batcher.engine.job import settings_of
+    from batcher.engine.reaching import reach_anew
+    from batcher.settings import Settings
+
+    if config is None and url is None:
+        return {}
+    given = {} if url is None else {"target.url": url}
+    try:
+        run, now = settings_of(ledger), Settings.load(config, given)
+        if config is None:
+            return {"target": {"url": now.target.url}}
+        return reach_anew(run, now, url or "")
+    except ConfigurationError as error:
+        if is_certain or url is not None:
+            raise
+        say(f"batcher: BATCHER_CONFIG does not count here: {error}")
+        return {}
 
 
 def _overrides(flags: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace as replace_struct
 
-from batcher.api import ledger_path
+from batcher.api import named_ledger
 from batcher.cli.memory import be_frugal
 from batcher.cli.runner import Output, embedded, given_credentials, journal_of, run_async, run_job
 from batcher.cli.unattended import Job
@@ -26,6 +26,7 @@ from batcher.engine.guarding import Override
 from batcher.engine.job import check_new, for_difference, settings_of
 from batcher.engine.observing import Observer
 from batcher.engine.planning import Bound, check_unchanged, fingerprints, read_plan
+from batcher.engine.reaching import Reach
 from batcher.engine.register import state_folder
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
@@ -71,22 +72,22 @@ def apply(
 
         return syncing.undo(bound, settings, given, output, job)
     be_frugal()
-    path = new_ledger(inputs, settings)
+    with new_ledger(inputs, settings) as path:
 
-    async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
-        return await apply_changes(
-            inputs,
-            chosen,
-            given_credentials(chosen, simulated=output.is_simulated),
-            path,
-            surroundings,
-            stopping=stopping,
-            observer=observer,
-            is_simulated=output.is_simulated,
-            override=given,
-        )
+        async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
+            return await apply_changes(
+                inputs,
+                chosen,
+                given_credentials(chosen, simulated=output.is_simulated),
+                path,
+                surroundings,
+                stopping=stopping,
+                observer=observer,
+                is_simulated=output.is_simulated,
+                override=given,
+            )
 
-    return new_run(work, path, path, settings, sizes_of(inputs), output, job)
+        return new_run(work, path, path, settings, sizes_of(inputs), output, job)
 
 
 def check_no_later_runs(bound: Bound, ledger: Path) -> None:
@@ -124,21 +125,23 @@ def new_run(
             try:
                 return await run_job(work, ledger, chosen, sizes, output, job)
             finally:
-                if output.is_simulated and not keeper.exists():
+                if output.is_simulated and not (keeper.exists() and keeper.stat().st_size):
                     journal_of(keeper).unlink(missing_ok=True)
 
     return run_async(main)
 
 
-def new_ledger(inputs: Sequence[Path | Pipe], settings: Settings) -> Path:
-    """Where the ledger of a new run goes."""
-    return ledger_path(inputs, _wish(settings.ledger.path), datetime.now(UTC).timestamp())
+def new_ledger(inputs: Sequence[Path | Pipe], settings: Settings) -> AbstractContextManager[Path]:
+    """Where the ledger of a new run goes; the name is taken while the context lasts."""
+    return named_ledger(inputs, _wish(settings.ledger.path), datetime.now(UTC).timestamp())
 
 
-def go_on(name: str, ledger: Path, overrides: dict[str, dict[str, Any]], output: Output, *, despite: bool) -> int:
+def go_on(
+    name: str, ledger: Path, reach: Reach, overrides: dict[str, dict[str, Any]], output: Output, *, despite: bool
+) -> int:
     """Run `resume` or `retry`; returns the exit code."""
     be_frugal()
-    settings = settings_of(ledger)
+    settings = settings_of(ledger).replace(**reach)
     job = Job(settings.job, name)
     with LedgerReader(ledger) as reader:
         facts, sources = reader.facts(), reader.sources()
@@ -148,6 +151,7 @@ def go_on(name: str, ledger: Path, overrides: dict[str, dict[str, Any]], output:
         surroundings = real_surroundings(None if simulated else state_folder(os.environ))
         async with AsyncExitStack() as stack:
             if simulated:
+                reach.clear()
                 keeper = Path(facts["state"]) if "state" in facts else ledger
                 overrides.setdefault("target", {})["url"] = await embedded(stack, keeper)
             given = given_credentials(settings, simulated=simulated)
@@ -158,6 +162,7 @@ def go_on(name: str, ledger: Path, overrides: dict[str, dict[str, Any]], output:
                     ledger,
                     given,
                     surroundings,
+                    reach=reach,
                     overrides=overrides,
                     despite_later_runs=despite,
                     stopping=stopping,

@@ -35,7 +35,6 @@ def sync(
     """Run `sync`; returns the exit code. The ledger goes `beside` this file, unless it is said where."""
     _be_frugal()
     bound = read_plan(plan) if plan else None
-    path = new_ledger([beside], settings)
 
     def agreed(draft: Draft) -> None:
         if bound is not None:
@@ -45,43 +44,46 @@ def sync(
                 bound, fingerprints([*goal.feed, *goal.current], as_planned(settings, output), Basis.of(draft))
             )
 
-    async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
-        return await sync_feed(
-            goal,
-            chosen,
-            given_credentials(chosen, simulated=output.is_simulated),
-            path,
-            surroundings,
-            Terms(given, agreed),
-            stopping=stopping,
-            observer=observer,
-            is_simulated=output.is_simulated,
-        )
+    with new_ledger([beside], settings) as path:
 
-    return new_run(work, path, goal.state or path, settings, [], output, job)
+        async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
+            return await sync_feed(
+                goal,
+                chosen,
+                given_credentials(chosen, simulated=output.is_simulated),
+                path,
+                surroundings,
+                Terms(given, agreed),
+                stopping=stopping,
+                observer=observer,
+                is_simulated=output.is_simulated,
+            )
+
+        return new_run(work, path, goal.state or path, settings, [], output, job)
 
 
 def undo(bound: Bound, settings: Settings, given: Override, output: Output, job: Job) -> int:
     """What a plan of `undo` says, for the state that knows of it."""
     _be_frugal()
     files, state = [Path(file) for file in bound.files], Path(bound.state)
-    path = new_ledger(files, settings)
 
     def agreed(draft: Draft) -> None:
         check_unchanged(bound, fingerprints(files, as_planned(settings, output), Basis(draft.state)))
 
-    async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
-        return await undo_changes(
-            files,
-            state,
-            chosen,
-            given_credentials(chosen, simulated=output.is_simulated),
-            path,
-            surroundings,
-            Terms(given, agreed),
-            stopping=stopping,
-            observer=observer,
-            is_simulated=output.is_simulated,
-        )
+    with new_ledger(files, settings) as path:
 
-    return new_run(work, path, state, settings, sizes_of(files), output, job)
+        async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
+            return await undo_changes(
+                files,
+                state,
+                chosen,
+                given_credentials(chosen, simulated=output.is_simulated),
+                path,
+                surroundings,
+                Terms(given, agreed),
+                stopping=stopping,
+                observer=observer,
+                is_simulated=output.is_simulated,
+            )
+
+        return new_run(work, path, state, settings, sizes_of(files), output, job)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up
+from batcher.cli.console import guarded, say, set_up, write_lines
 
 if TYPE_CHECKING:
     from batcher.engine.undo import Undo
@@ -50,6 +49,7 @@ def undo(
         import orjson
 
         from batcher.cli.plan import write_plan
+        from batcher.core.report import quoted
         from batcher.engine.job import for_difference
         from batcher.engine.planning import bind, described
         from batcher.engine.register import state_folder
@@ -65,11 +65,13 @@ def undo(
         content |= described(settings, make_target(settings), made.seen, made.rulings)
         content["undo"] = _content(made, ledger)
         write_plan(plan, content)
-        told = orjson.dumps(content).decode() if json else "\n".join(_told(content))
-        sys.stdout.write(told + "\n")
+        if json:
+            sys.stdout.write(orjson.dumps(content).decode() + "\n")
+        else:
+            write_lines(_told(content))
         if not quiet:
             say("batcher: with the same options:")
-            say(f"batcher apply --plan {shlex.quote(str(plan))}")
+            say(f"batcher apply --plan {quoted(str(plan))}")
         return 0
 
     guarded(work, verbose=verbose)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up
+from batcher.cli.console import guarded, set_up, write_lines
 
 _DIFFERENT = 8
 
@@ -42,7 +42,7 @@ def verify(ledger: Path, *, json: bool, quiet: bool) -> None:
         if json:
             sys.stdout.write(orjson.dumps({"changes": total, "differences": found}).decode() + "\n")
         else:
-            sys.stdout.write("".join(f"{line}\n" for line in found) or f"{total:,} changes: the ledger is consistent\n")
+            write_lines(found or [f"{total:,} changes: the ledger is consistent"])
         return _DIFFERENT if found else 0
 
     guarded(work)

@@ -43,7 +43,12 @@ class Response:
 
 def printable(text: str) -> str:
     """Text of a foreign system without control characters, on one line."""
-    return (text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)).strip()
+    return one_line(text).strip()
+
+
+def one_line(text: str) -> str:
+    """The same, as far from the edge as it was."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def brief(value: object) -> str:

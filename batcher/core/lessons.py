@@ -4,23 +4,29 @@
   else it takes two: a single one may have met a hiccup.
 - A user or a group that was refused alone in three pairs, and accepted in none meanwhile, travels apart from then on,
   so that one dead account does not cost a bisection per batch. To be accepted once clears it.
+- What travels apart for that goes out change by change: where all are guilty, to halve cannot succeed, and would cost
+  twice as many requests. One change at a time is cut off, so that no more of them leave alone than are in flight when
+  one of them is accepted after all.
+- Where the user allows it, a user or a group of which so many changes were refused is not asked about any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from batcher.core.model import Batch, Ints, Key, Keys, Mask, Op, Shape
-from batcher.core.split import halves
+from batcher.core.split import first_alone, halves
 
 _LONE_REFUSALS = 3
 _MOST_KNOWN = 10_000
 """Users (and groups) whose refusals are remembered; the oldest are forgotten first."""
 _WITNESSES = 2
+_Among: TypeAlias = Callable[[Keys, Ints], Mask]
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +42,9 @@ class _Family:
 class Lessons:
     """Shared by all workers of a run; forgotten with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, after_refusals: int = 0) -> None:
+        """`after_refusals` is from how many refused changes on the others need not be asked about; 0 for never."""
+        self._after_refusals = after_refusals
         self.most: int | None = None
         """Changes that a request may hold, as far as was learned."""
         self._users = _Suspects()
@@ -98,7 +106,10 @@ class Lessons:
         """The ops of the requests that should go out instead; empty when the batch is fine as it is."""
         parts = [batch.ops]
         if self._users.apart or self._groups.apart:
-            parts = list(self._set_apart(batch))
+            kept, apart = _divided(batch, self._users.among, self._groups.among)
+            parts = [kept, apart] if kept and apart else [batch.ops]
+            if apart and not kept and len(batch) > 1:
+                parts = list(first_alone(batch.ops))
         if self.most is not None:
             parts = [piece for part in parts for piece in _at_most(part, self.most)]
         if len(parts) == 1:
@@ -106,31 +117,57 @@ class Lessons:
         self._families.pop(batch.id, None)
         return parts
 
-    def _set_apart(self, batch: Batch) -> Iterator[tuple[Op, ...]]:
-        kept: list[Op] = []
-        apart: list[Op] = []
-        for op in batch.ops:
-            users = self._users.among(batch.user, op.users)
-            groups = self._groups.among(batch.group, op.groups)
-            if op.shape is Shape.PAIRS:
-                parts = [_part(op, ~(users | groups)), _part(op, users | groups)]
+    def hopeless(self, batch: Batch) -> tuple[tuple[Op, ...], tuple[Op, ...], list[str]]:
+        """What of a batch need not be asked about: the other ops, those ops, and the reason for each change of them."""
+        if not self._after_refusals or not (self._users.apart or self._groups.apart):
+            return batch.ops, (), []
+        least = self._after_refusals
+        users, groups = partial(self._users.among, least=least), partial(self._groups.among, least=least)
+        kept, rest = _divided(batch, users, groups)
+        reasons = [
+            f"not asked: {who} was refused in {count} changes and accepted in none (after_refusals = {least})"
+            for op in rest
+            for who, count in self._guilty(batch, op, least)
+        ]
+        return kept, rest, reasons
+
+    def _guilty(self, batch: Batch, op: Op, least: int) -> Iterator[tuple[str, int]]:
+        users, groups = op.pairs()
+        for user, group in zip(batch.user.values(users), batch.group.values(groups), strict=True):
+            count = self._users.apart.get(user, 0)
+            if count >= least:
+                yield f"user {user}", count
             else:
-                parts = [_block(op, ~users, ~groups), _block(op, users, groups | True), _block(op, ~users, groups)]
-            kept += [part for part in parts[:1] if len(part)]
-            apart += [part for part in parts[1:] if len(part)]
-        yield from (tuple(ops) for ops in (kept, apart) if ops)
+                yield f"group {group}", self._groups.apart[group]
+
+
+def _divided(batch: Batch, users_among: _Among, groups_among: _Among) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+    """The ops of a batch without the changes of these users and groups, and with nothing but those."""
+    kept: list[Op] = []
+    apart: list[Op] = []
+    for op in batch.ops:
+        users, groups = users_among(batch.user, op.users), groups_among(batch.group, op.groups)
+        if op.shape is Shape.PAIRS:
+            parts = [_part(op, ~(users | groups)), _part(op, users | groups)]
+        else:
+            parts = [_block(op, ~users, ~groups), _block(op, users, groups | True), _block(op, ~users, groups)]
+        kept += [part for part in parts[:1] if len(part)]
+        apart += [part for part in parts[1:] if len(part)]
+    return tuple(kept), tuple(apart)
 
 
 class _Suspects:
     """Keys of one kind that were refused alone."""
 
     def __init__(self) -> None:
-        self.apart: dict[Key, None] = {}
+        self.apart: dict[Key, int] = {}
+        """In how many changes each was refused."""
         self._refusals: dict[Key, set[Key]] = {}
 
     def refused(self, key: Key, partner: Key) -> bool:
         """Returns whether the key is apart from now on, and was not before."""
         if key in self.apart:
+            self.apart[key] += 1
             return False
         partners = self._refusals.setdefault(key, set())
         partners.add(partner)
@@ -138,7 +175,7 @@ class _Suspects:
             _bound(self._refusals)
             return False
         del self._refusals[key]
-        self.apart[key] = None
+        self.apart[key] = len(partners)
         _bound(self.apart)
         return True
 
@@ -151,9 +188,10 @@ class _Suspects:
                     for key in keys.values(codes[_among(known, keys, codes)]):
                         known.pop(key, None)
 
-    def among(self, keys: Keys, codes: Ints) -> Mask:
-        """Which of the codes are apart."""
-        return _among(self.apart, keys, codes)
+    def among(self, keys: Keys, codes: Ints, least: int = 0) -> Mask:
+        """Which of the codes are apart, and were refused in so many changes."""
+        known = {key: count for key, count in self.apart.items() if count >= least} if least else self.apart
+        return _among(known, keys, codes)
 
 
 def _among(known: Mapping[Key, object], keys: Keys, codes: Ints) -> Mask:

@@ -94,7 +94,19 @@ SUMMARY_ORDER = (
 
 def command(name: str, ledger: Path) -> str:
     """A command line that can be pasted."""
-    return f"batcher {name} {shlex.quote(str(ledger))}"
+    return f"batcher {name} {quoted(str(ledger))}"
+
+
+def quoted(text: str) -> str:
+    """A word of a shell's command line, on one line whatever is in it (ANSI-C quoting, POSIX.1-2024 §2.2.4)."""
+    if text.isprintable():
+        return shlex.quote(text)
+    written = "".join(c if c.isprintable() and c not in "\\'" else _escaped(c) for c in text)
+    return f"$'{written}'"
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape"))
 
 
 def exit_code(changes: dict[Status, int], stopped: Cause | None, *, input_complete: bool) -> int:

@@ -20,11 +20,11 @@ _MASK = "***"
 _SHORTEST = 4
 """Shorter secrets would mask ordinary words; nobody issues such."""
 _ENOUGH = 32
-"""Characters of a secret by which it is recognised."""
+"""Characters of a secret without blanks by which it is recognised."""
 _LEAST_BASE64 = 6
 _SHOWN = 300
 """Characters of a text that people are shown."""
-_LONGEST_BEGINNING = 384
+_LONGEST_BEGINNING = 1024
 """Characters that the beginning of a secret may take in any of its forms: as much of a text that was cut off at its
 end is not shown, since it may be half a secret."""
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
@@ -83,8 +83,8 @@ class Secrets:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    start = secret[:_ENOUGH]
-    rest = r"\S*(?:\s{1,2}\S(?!\S))*" if len(secret) > _ENOUGH else ""
+    start = secret if re.search(r"\s", secret) else secret[:_ENOUGH]
+    rest = r"\S*(?:\s{1,2}\S(?!\S))*" if len(secret) > len(start) else ""
     yield _BETWEEN.join(map(_character, start)) + rest
     raw = start.encode()
     yield r"(?:0x|\\x|[\s:,-])*".join(f"{byte:02x}" for byte in raw) + (rest and r"(?:(?:0x|\\x|[\s:,-])*[0-9a-f]{2})*")

@@ -44,6 +44,33 @@ def halves(ops: tuple[Op, ...]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
     )
 
 
+def first_alone(ops: tuple[Op, ...]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+    """One change alone, and the others, which together ask for exactly the same pairs.
+
+    Raises:
+        ValueError: For a single pair.
+
+    """
+    first, *rest = ops
+    if len(first) == 1:
+        if not rest:
+            msg = "one pair has no others"
+            raise ValueError(msg)
+        return (first,), tuple(rest)
+    if first.shape is Shape.PAIRS:
+        return (_entries(first, slice(None, 1)),), (_entries(first, slice(1, None)), *rest)
+    if len(first.users) > 1:
+        head, tail = cut(first, 1)
+        if len(head) == 1:
+            return (head,), (tail, *rest)
+        first, rest = head, [tail, *rest]
+    one, others = (
+        Op(first.action, first.users, first.groups[part], first.rows[part], first.shape)
+        for part in (slice(None, 1), slice(1, None))
+    )
+    return (one,), (others, *rest)
+
+
 def select(ops: tuple[Op, ...], wanted: Mask) -> tuple[Op, ...]:
     """The ops of a pairs target without the rows that `wanted` (aligned with the batch's rows) leaves out."""
     parts = np.split(wanted, np.cumsum([len(op) for op in ops])[:-1])

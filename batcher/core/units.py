@@ -19,6 +19,8 @@ _SECONDS = {
     "hour": 3600,
     "d": 86400,
 }
+LONGEST = 366 * 86_400.0
+"""Seconds; timers cannot be set to much longer ones."""
 _RATE = re.compile(r"(\d{1,9})\s*/\s*(s|sec|second|m|min|minute|h|hour)")
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*(s|sec|m|min|h|d)")
 _SHARE = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*%")
@@ -49,7 +51,10 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip().lower())
     if match is None:
         raise ConfigurationError(f"{text!r} is no duration; write it as 30s, 15m, 2h or 1d")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > LONGEST:
+        raise ConfigurationError(f"{text!r} is too long; a year is the longest that can be waited for")
+    return seconds
 
 
 def parse_failures(text: str) -> tuple[int | None, float | None]:

@@ -27,6 +27,7 @@ class Cause(Enum):
     INPUT = (6, "repair the input")
     LEDGER = (6, "see to the ledger's disk and file")
     EXHAUSTED = (6, "allow more open files (ulimit -n), or fewer requests in flight")
+    FOLLOWER = (6, "mend what follows the outcomes")
     DIALECT = (6, "repair the target's plug-in")
     STALLED = (6, "see what holds up the disk or the network")
     HANGUP = (129, "go on at any time")

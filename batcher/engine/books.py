@@ -81,7 +81,7 @@ class Books:
         now: Callable[[], float],
     ) -> None:
         """`now` is in UTC seconds."""
-        self._now = now
+        self.now = now
         self.tally = Counter(tally)
         """Durable counts."""
         self.open: dict[int, OpenWindow] = {}
@@ -119,7 +119,7 @@ class Books:
     async def _reopen(self, window: OpenWindow, again: Again) -> None:
         """What is sent again is open again, on disk, before it is sent: a crash must not leave its old word."""
         changed = _opened_again(window, again.rows)
-        at = self._now()
+        at = self.now()
 
         def write_down() -> int:
             return self._ledger.reopen(window.window.id, again.rows, changed, at)

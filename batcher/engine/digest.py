@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import numpy as np
+
 from batcher.core.blame import Blame, Refusal
 from batcher.core.lessons import Lessons
-from batcher.core.model import Attempt, Batch, Op, Settlement
+from batcher.core.model import Attempt, Batch, Op, Settlement, Status
 from batcher.core.schedule import Schedule
 from batcher.core.verdict import Cause
 from batcher.delivery.delivery import Delivered
@@ -29,6 +31,7 @@ class Digest:
         stopping: Stopping,
         notices: Notices,
         next_id: Callable[[], int],
+        after_refusals: int,
     ) -> None:
         self._books = books
         self._schedule = schedule
@@ -36,17 +39,29 @@ class Digest:
         self._stopping = stopping
         self._notices = notices
         self._next_id = next_id
-        self._lessons = Lessons()
+        self._lessons = Lessons(after_refusals)
 
     def __repr__(self) -> str:
         return f"<Digest {self._blame!r} {self._lessons!r}>"
 
     def cut(self, batch: Batch) -> bool:
-        """Whether a batch that is about to leave goes out in parts instead, for what was learned meanwhile."""
+        """Whether a batch that is about to leave goes out in parts instead, or not at all, for what was learned."""
+        kept, rest, reasons = self._lessons.hopeless(batch)
+        if rest:
+            self._schedule.done(batch, [self._piece(batch, kept, batch.history)] if kept else [])
+            self._condemn(self._piece(batch, rest, batch.history), reasons)
+            return True
         parts = self._lessons.cut(batch)
         if parts:
             self._schedule.done(batch, [self._piece(batch, ops, batch.history) for ops in parts])
         return bool(parts)
+
+    def _condemn(self, batch: Batch, reasons: list[str]) -> None:
+        """Changes that fail unasked, as the user allows it; like any refusal, once it is clear whose fault it is."""
+        status = np.full(len(batch), Status.FAILED, np.int8)
+        at = self._books.now()
+        word = Settlement(batch.window, 0, batch.rows, status, dict(enumerate(reasons)), at, batch.history)
+        self._blame.refused(Refusal(batch, word))
 
     async def take(self, batch: Batch, delivered: Delivered) -> None:
         """A batch is back."""

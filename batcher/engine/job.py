@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 
+from batcher.core.address import place_of
 from batcher.core.clock import Stamp
 from batcher.core.errors import GuardrailError, LedgerError, NotBegunError
 from batcher.core.model import Status
@@ -18,6 +19,8 @@ from batcher.core.units import parse_day
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.admission import Turns
+from batcher.engine.reaching import Reach
+from batcher.engine.register import Register
 from batcher.engine.session import Session, Surroundings, check_credentials, make_target, trust_of
 from batcher.engine.summary import LOAD, report, report_of
 from batcher.ledger.facts import SourceFacts
@@ -166,7 +169,8 @@ def reopen(
     ledger: LedgerWriter,
     surroundings: Surroundings,
     stopping: Stopping,
-    overrides: dict[str, dict[str, object]] | None,
+    reach: Reach,
+    overrides: dict[str, dict[str, object]],
     *,
     despite: bool,
 ) -> tuple[Session, dict[str, str], list[SourceFacts]]:
@@ -190,17 +194,19 @@ def reopen(
             f"{ledger.path} was closed by a later run with the state {facts[STATE]}: what it left open is part of"
             " that run's difference, and of the next sync's"
         )
-    settings = Settings.from_json(facts["settings"]).replace(**(overrides or {}))
-    session = Session.of(settings, ledger, surroundings, stopping)
+    settings = Settings.from_json(facts["settings"]).replace(**reach)
+    session = Session.of(settings.replace(**overrides), ledger, surroundings, stopping)
     session.register_at_first_send(facts)
-    register = session.register()
-    if register is not None and "simulated" not in facts and not despite:
+    for register in _registers(session, facts):
         later = register.later_than(facts["run"], float(facts["started"]))
-        if later:
+        if later and not despite:
             raise GuardrailError(
                 f"a newer run worked on the same target ({later[0]}); going on with this one could undo its changes."
                 " If that is meant: --despite-later-runs"
             )
+    if reach:  # from now on that is how the target is reached
+        ledger.set_fact("settings", settings.to_json())
+        ledger.set_fact("url", session.target.url)
     return session, facts, sources
 
 
@@ -218,9 +224,8 @@ def remember_others(
     Others are those that this host knows of, those that were known of when the run began (`facts`), and those whose
     ledgers are told (`earlier`, the last first). Gives a fact for who goes on with the run.
     """
-    register = session.register()
-    is_known = register is not None and "simulated" not in facts
-    known = register.unquiet(run, session.late.grace, session.surroundings.clock) if register and is_known else []
+    grace, clock = session.late.grace, session.surroundings.clock
+    known = [other for register in _registers(session, facts) for other in register.unquiet(run, grace, clock)]
     paths = dict.fromkeys([*(other.ledger for other in known), *map(Path, orjson.loads(facts.get(_EARLIER, "[]")))])
     recent = [str(path.absolute()) for path in paths if path.is_file() and _remember(session, path, run)]
     for path in earlier:
@@ -229,6 +234,16 @@ def remember_others(
                 break  # what came before it ended before it
             recent.append(str(path.absolute()))
     return {_EARLIER: orjson.dumps(recent).decode()} if recent else {}
+
+
+def _registers(session: Session, facts: Mapping[str, str]) -> list[Register]:
+    """Where this host knows of runs on the target: at its address, and at the one that it had before."""
+    folder = session.surroundings.state_folder
+    if folder is None or "simulated" in facts:
+        return []
+    target, env = session.target, session.settings.target.env
+    urls = {place_of(url): url for url in (facts["url"], target.url)}
+    return [Register(folder, target.name, url, env) for url in urls.values()]
 
 
 def _remember(session: Session, ledger: Path, run: str) -> bool:

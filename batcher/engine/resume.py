@@ -26,6 +26,7 @@ from batcher.engine.job import (
     turns_of,
 )
 from batcher.engine.observing import Observer
+from batcher.engine.reaching import Reach
 from batcher.engine.retry import RETRY, settle_earlier
 from batcher.engine.session import Session, Surroundings
 from batcher.engine.summary import report
@@ -41,6 +42,7 @@ async def resume(
     credentials: Credentials,
     surroundings: Surroundings,
     *,
+    reach: Reach | None = None,
     overrides: dict[str, dict[str, object]] | None = None,
     despite_later_runs: bool = False,
     stopping: Stopping | None = None,
@@ -58,7 +60,9 @@ async def resume(
     stopping = stopping or Stopping()
     ledger = LedgerWriter.open(ledger_path)
     try:
-        session, facts, sources = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
+        session, facts, sources = reopen(
+            ledger, surroundings, stopping, reach or {}, overrides or {}, despite=despite_later_runs
+        )
         preflight(session.settings, credentials)
         before = report(ledger_path)
         if before.input_complete and not before.changes[Status.PENDING]:

@@ -17,6 +17,7 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work
 from batcher.engine.job import ending, preflight, remember_losses, remember_others, reopen, turns_of
 from batcher.engine.observing import Observer
+from batcher.engine.reaching import Reach
 from batcher.engine.session import Surroundings
 from batcher.engine.summary import report
 from batcher.ledger.facts import WindowState
@@ -32,6 +33,7 @@ async def retry(
     credentials: Credentials,
     surroundings: Surroundings,
     *,
+    reach: Reach | None = None,
     overrides: dict[str, dict[str, object]] | None = None,
     despite_later_runs: bool = False,
     stopping: Stopping | None = None,
@@ -48,7 +50,9 @@ async def retry(
     stopping = stopping or Stopping()
     ledger = LedgerWriter.open(ledger_path)
     try:
-        session, facts, _ = reopen(ledger, surroundings, stopping, overrides, despite=despite_later_runs)
+        session, facts, _ = reopen(
+            ledger, surroundings, stopping, reach or {}, overrides or {}, despite=despite_later_runs
+        )
         preflight(session.settings, credentials)
         unfinished = report(ledger_path)
         if unfinished.changes[Status.PENDING] or (unfinished.next or "").startswith("batcher resume"):

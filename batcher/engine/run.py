@@ -60,6 +60,7 @@ class Run:
         first_batch: int,
         budget: Budget,
         request_seconds: float,
+        after_refusals: int = 0,
         opened: Callable[[OpenWindow], None] = lambda _: None,
         delivered: Callable[[Batch, Delivered], None] = lambda *_: None,
         turns: Turns = Turns(),  # noqa: B008 — frozen
@@ -91,7 +92,7 @@ class Run:
             opened=opened,
             turns=turns,
         )
-        self._digest = Digest(books, schedule, blame, stopping, turnstile.notices, next_id)
+        self._digest = Digest(books, schedule, blame, stopping, turnstile.notices, next_id, after_refusals)
         self._choosing = anyio.Lock(fast_acquire=True)
         self.held_until: float | None = None
         """Until when (monotonic seconds) nothing may leave, for requests that may still arrive late."""

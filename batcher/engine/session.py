@@ -210,6 +210,7 @@ class Session:
                 first_batch=parts.next_batch,
                 budget=self._budget(),
                 request_seconds=self.settings.target.timeout_seconds,
+                after_refusals=self.settings.guard.after_refusals,
                 opened=observer.opened,
                 delivered=observer.delivered,
                 turns=turns,

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from batcher.core.address import place_of
 from batcher.core.errors import LedgerError, StateError
 from batcher.core.guardrails import Ruling, judge_feed
 from batcher.core.patterns import Patterns
@@ -69,8 +70,9 @@ def compile_undo(
         facts = reader.facts()
     target = make_target(settings)
     is_simulated = "simulated" in facts
-    mine = (target.name, "" if is_simulated else target.url, settings.target.env)
-    if (facts.get("target"), "" if is_simulated else facts.get("url"), facts.get("env")) != mine:
+    mine = (target.name, "" if is_simulated else place_of(target.url), settings.target.env)
+    its_place = "" if is_simulated else place_of(facts.get("url", ""))
+    if (facts.get("target"), its_place, facts.get("env")) != mine:
         raise LedgerError(
             f"{ledger} is of {facts.get('target')} at {facts.get('url')}, not of {target.name} at {target.url}"
         )

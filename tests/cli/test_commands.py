@@ -123,7 +123,11 @@ def test_plan_sends_nothing_and_says_what_would_happen(shell):
         (("apply", "c.csv", "--target", "nope"), 2, "there are minapp, scrutinizer"),
         (("apply", "c.csv", "--simulate", "--rate", "fast"), 2, "is no rate"),
         (("apply", "c.csv", "--simulate", "--map", "user"), 2, "--map 'user'"),
-        (("apply", "c.csv", "--simulate", "--max-in-flight", "0"), 2, "max_in_flight must be"),
+        (
+            ("apply", "c.csv", "--simulate", "--max-in-flight", "0"),
+            2,
+            "max_in_flight = 0 is out of range; it goes from 1 to 10,000",
+        ),
         (("apply", "c.csv", "--simulate", "--strict"), 2, "nothing was sent"),
         (("apply", "c.csv", "--simulate", "--max-removals", "0"), 5, "nothing was sent"),
         (("apply", "-", "c.csv", "--simulate"), 2, "must be the only input"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batcher.core.lessons import Lessons
 from batcher.core.model import Batch, Limits
 from batcher.core.pack import pack
-from batcher.core.split import halves
+from batcher.core.split import first_alone, halves
 from batcher.targets import create
 
 LIMITS = Limits(1000, 100, 50, 5000, 1 << 20)
@@ -143,3 +143,78 @@ def test_what_is_cut_asks_for_exactly_the_same(kind, data):
         told = pairs_of(ops, batch)
         assert lessons.most is None or len(told) <= lessons.most
         assert len({user in users or group in groups for user, group, _ in told}) == 1
+
+
+def ask_until_done(lessons, batch, accepts, in_flight=1):
+    """Ask for a batch as a run does: cut before it leaves, halve what was refused. Gives how many requests that takes."""
+    waiting, requests = [batch], 0
+    while waiting:
+        flying = []
+        while waiting and len(flying) < in_flight:
+            current = waiting.pop(0)
+            parts = lessons.cut(current)
+            if parts:
+                waiting[:0] = [Batch(next(IDS), 0, ops, current.user, current.group) for ops in parts]
+            else:
+                flying.append(current)
+        for current in flying:
+            requests += 1
+            if all(accepts(user, group) for user, group, _ in pairs_of(current.ops, current)):
+                lessons.was_accepted(current)
+            elif len(current) == 1:
+                lessons.was_refused(current)
+                lessons.was_refused_alone(current)
+            else:
+                waiting[:0] = split(lessons, current)
+    return requests
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("in_flight", [1, 32])
+@pytest.mark.parametrize("count", [100, 1000])
+def test_a_dead_group_costs_little_more_than_a_request_per_change(kind, in_flight, count):
+    """To halve what is guilty as a whole would cost two; at first nobody knows that it is, in as many branches as fly."""
+    batch = batch_of([(user, 53) for user in range(count)], kind)
+    requests = ask_until_done(Lessons(), batch, lambda user, group: False, in_flight)
+    assert count <= requests <= count + 12 + 6 * in_flight
+
+
+@given(st.sets(st.integers(0, 499), max_size=8), st.sampled_from(sorted(TARGETS)), st.integers(1, 32))
+def test_a_few_bad_ones_in_a_living_group_do_not_cost_it(bad, kind, in_flight):
+    """Who was suspected wrongly is cleared by the first that is accepted: no more leave alone than fly at once."""
+    batch = batch_of([(user, 53) for user in range(500)], kind)
+    requests = ask_until_done(Lessons(), batch, lambda user, group: user not in bad, in_flight)
+    assert requests <= 2 * 10 * (len(bad) + 1) + (len(bad) + 1) * in_flight
+
+
+@given(st.integers(1, 40), st.sampled_from(sorted(TARGETS)), st.integers(1, 3))
+def test_one_alone_and_the_others_ask_for_the_same(users, kind, groups):
+    batch = batch_of([(user, group) for user in range(users) for group in range(groups)], kind)
+    wanted = sorted(pairs_of(batch.ops, batch))
+    if len(batch) == 1:
+        with pytest.raises(ValueError, match="no others"):
+            first_alone(batch.ops)
+        return
+    one, others = first_alone(batch.ops)
+    assert sum(map(len, one)) == 1
+    assert sorted(pairs_of(one, batch) + pairs_of(others, batch)) == wanted
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("after", [3, 4, 5])
+def test_what_need_not_be_asked_about(kind, after):
+    """n−1, n, n+1 of the refusals that the user wants to see; a key that was accepted once is asked about again."""
+    lessons = Lessons(after)
+    batch = batch_of([(user, group) for user in range(10, 20) for group in (1, 53)], kind)
+    for user in range(4):
+        lessons.was_refused_alone(batch_of([(user, 53)], kind))
+    kept, rest, reasons = lessons.hopeless(batch)
+    assert bool(rest) is (after <= 4)
+    assert len(pairs_of(kept, batch)) + len(pairs_of(rest, batch)) == len(batch)
+    assert {group for _, group, _ in pairs_of(rest, batch)} <= {53}
+    assert set(reasons) <= {
+        f"not asked: group 53 was refused in 4 changes and accepted in none (after_refusals = {after})"
+    }
+    lessons.was_accepted(batch_of([(99, 53)], kind))
+    assert not lessons.hopeless(batch)[1]
+    assert not Lessons().hopeless(batch)[1]

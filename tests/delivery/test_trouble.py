@@ -10,7 +10,7 @@ import orjson
 import pytest
 from harness import Play, Target, settings_for
 
-from batcher.api import _observer
+from batcher.api import _Following
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError, LedgerError
 from batcher.core.http import Response
 from batcher.core.limit import Rate
@@ -484,7 +484,7 @@ def test_outcomes_can_be_followed(tmp_path):
     """Each change once, when it is on disk."""
     seen = []
     run = play(tmp_path, Target(Behaviour(bad_pairs=frozenset({(5, 1)}))))
-    run.observer = _observer(seen.append)
+    run.observer = _Following(seen.append).observer()
     report = run.apply([("remove", 3, 1), *ADDS, ("nonsense", 1, 1)])
     assert len(seen) == report.total == 102
     by_line = {outcome.line: outcome for outcome in seen}

@@ -133,7 +133,7 @@ def test_a_load_ledger_is_not_gone_on_with(tmp_path):
     ledger = LedgerWriter.open(tmp_path / "load.ledger")
     try:
         with pytest.raises(LedgerError, match="load run"):
-            reopen(ledger, None, None, None, despite=False)
+            reopen(ledger, None, None, {}, {}, despite=False)
     finally:
         ledger.close()
     with pytest.raises(ExceptionGroup) as error:
