@@ -88,14 +88,14 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
     try:
         code = work()
         sys.stdout.flush()
-    except BrokenPipeError:
-        forget_standard_output()
-        code = 0
     except click.exceptions.Exit:
         raise
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 — whatever it is, a sentence and a code
+        if first_of(error, BrokenPipeError) is not None:
+            forget_standard_output()
+            raise click.exceptions.Exit(0) from None
         known = first_of(error, BatcherError)
         if known is not None:
             say(f"batcher: {known}", "red")

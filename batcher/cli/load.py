@@ -61,6 +61,8 @@ def load(
 ) -> None:
     """Measure what a target bears: synthetic changes, or those of each FILE, by the clock.
 
+    With --clean-up, FILEs that are ledgers of load runs are cleaned up after, however those have ended.
+
     Latencies are told from the intended start (what a schedule's users would have seen) and from the actual one. All
     that is sent stands in a ledger, as in any run. Choose ids of users and groups that nobody needs.
     """
@@ -69,10 +71,20 @@ def load(
     def work() -> int:
         from batcher.cli import loading
         from batcher.cli.runner import Output, run_async
+        from batcher.ledger.facts import is_ledger
 
+        if flags["clean_up"] and files and all(is_ledger(Path(file)) for file in files):
+            from batcher.cli.load_clean_up import clean_up_ledgers
+            from batcher.cli.resume import reach_of
+
+            ledgers = [Path(file) for file in files]
+            reach = reach_of(ledgers[0], config, url, is_certain=is_certain)
+            return run_async(lambda: clean_up_ledgers(ledgers, reach, Output(json, quiet, is_simulated=False)))
         order = loading.Order.of(files, flags)
         settings = loading.settings_for_load(opt.load_settings(config, flags), order, is_simulated=simulate)
         said = Output(json, quiet, simulate)
         return run_async(lambda: loading.load(order, settings, config, loading.Outputs(output, hdr_log), said))
 
+    is_certain = not opt.is_of_environment("config")
+    url = None if opt.is_of_environment("url") else flags["url"]  # the ledgers know their target
     guarded(work, verbose=verbose)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from batcher.cli.console import say
 from batcher.cli.load_output import Live
 from batcher.core.arrivals import parse_arrivals
 from batcher.core.errors import BatcherError, LedgerError
@@ -20,7 +21,7 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.register import state_folder
 from batcher.engine.session import Surroundings, real_clock
 from batcher.load.bench import Looking, Wish, measure
-from batcher.load.clean_up import clean_up, write_removals
+from batcher.load.clean_up import clean_up, cleaning_files, patient, write_removals
 from batcher.load.crew import START_SECONDS, measure_together
 from batcher.load.judging import judged
 from batcher.load.limit_search import search
@@ -48,6 +49,7 @@ class LoadWork:
     live: Live
     config: Path | None
     is_simulated: bool
+    is_quiet: bool
     cleaned: Report | None = None
     found: Measurement | None = None
     failure: BaseException | None = None
@@ -56,11 +58,11 @@ class LoadWork:
 
     @property
     def _removals(self) -> Path:
-        return self.ledger.with_name(f"{self.ledger.name}.clean-up.jsonl")
+        return cleaning_files(self.ledger)[0]
 
     @property
     def _cleaning(self) -> Path:
-        return self.ledger.with_name(f"{self.ledger.name}.clean-up")
+        return cleaning_files(self.ledger)[1]
 
     def check(self) -> None:
         """See that nothing is in the way.
@@ -116,7 +118,7 @@ class LoadWork:
         self.live.begin(wish)
         if order.processes > 1:
             return await self._together(wish)
-        self._ledgers.append(ledger)
+        self._begins([ledger])
         self.live.looking = looking = Looking()
         spinning = Spinning()
         with quietly():
@@ -134,8 +136,15 @@ class LoadWork:
             wishes.append(
                 msgspec.structs.replace(wish, settings=settings, part=part, parts=parts, starts=starts, ledger=ledger)
             )
-        self._ledgers += [Path(each.ledger) for each in wishes]
+        self._begins([Path(each.ledger) for each in wishes])
         return await measure_together(wishes, self.credentials, ["-m", "batcher.cli.load_worker"], self.stopping)
+
+    def _begins(self, ledgers: list[Path]) -> None:
+        """Say how to clean up, before anything is added: who is killed cannot say it any more."""
+        self._ledgers += ledgers
+        if self.order.cleans_up and not self.is_simulated and not self.is_quiet:
+            names = " ".join(quoted(str(ledger)) for ledger in self._ledgers)
+            say(f"batcher: if this is killed, what it has added is removed by: batcher load --clean-up {names}")
 
     async def find_limit(self) -> Measurement:
         """Steps, each with a ledger of its own; what the last one found, with all of them in it."""
@@ -165,7 +174,7 @@ class LoadWork:
             self.cleaned = report = await clean_up(
                 self._removals,
                 [ledger for ledger in self._ledgers if ledger.exists()],
-                self.settings.replace(rate={"max_in_flight": "auto" if most == PLACES else most}),
+                patient(self.settings.replace(rate={"max_in_flight": "auto" if most == PLACES else most})),
                 self.credentials,
                 self._cleaning,
                 self._surroundings(Spinning()),

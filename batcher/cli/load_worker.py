@@ -33,6 +33,7 @@ async def _main(order: Order) -> int:
             found = await measure(order.wish, given, surroundings, spinning.watch(), stopping, Looking())
         group.cancel_scope.cancel()
         sys.stdout.buffer.write(msgspec.json.encode(found))
+        sys.stdout.buffer.flush()  # nobody may be there any more to read it; the ledger has it
     return 0
 
 

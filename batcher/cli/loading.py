@@ -191,7 +191,7 @@ async def load(order: Order, settings: Settings, config: Path | None, outputs: O
         if output.is_simulated:
             settings = settings.for_simulation(await stack.enter_async_context(simulator()))
         given = given_credentials(settings, simulated=output.is_simulated)
-        work = LoadWork(order, settings, given, ledger, stopping, live, config, output.is_simulated)
+        work = LoadWork(order, settings, given, ledger, stopping, live, config, output.is_simulated, output.quiet)
         work.check()
         async with anyio.create_task_group() as group:
             group.start_soon(watch_signals, stopping, group.cancel_scope)

@@ -211,6 +211,12 @@ _KEYS = {
 """Which setting a flag changes."""
 
 
+def is_of_environment(name: str) -> bool:
+    """Whether the present command's option was not given, but found in the environment."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.ENVIRONMENT
+
+
 def goal_of(
     feed: Sequence[Path], settings: Settings, current: Sequence[Path], *, bootstrap: bool, from_nothing: bool
 ) -> Goal:

@@ -58,15 +58,14 @@ def _go_on(
         from batcher.cli.runner import Output
 
         output = Output(json, quiet, is_simulated=False)
-        reach = _reach(ledger, config, url, is_certain=is_certain)
+        reach = reach_of(ledger, config, url, is_certain=is_certain)
         return sending.go_on(name, ledger, reach, _overrides(flags), output, despite=despite_later_runs)
 
-    source = click.get_current_context().get_parameter_source("config")
-    is_certain = source is not click.core.ParameterSource.ENVIRONMENT
+    is_certain = not opt.is_of_environment("config")
     guarded(work, verbose=verbose)
 
 
-def _reach(ledger: Path, config: Path | None, url: str | None, *, is_certain: bool) -> Reach:
+def reach_of(ledger: Path, config: Path | None, url: str | None, *, is_certain: bool) -> Reach:
     """What reaches or proves the target, where it is given anew.
 
     A configuration that is only in the environment (not `is_certain`) may be for other runs; then it does not count.

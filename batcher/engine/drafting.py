@@ -72,7 +72,7 @@ def from_feed(
         difference = FeedDifference(
             store,
             scope,
-            unread=loaded.users,
+            has_unread=loaded.has_unread,
             adds=sync.changes != "remove",
             removals=sync.changes != "add",
             is_passing=is_passing,

@@ -19,9 +19,23 @@ from batcher.engine.session import Surroundings
 from batcher.files import open_private
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
+from batcher.sections import RetrySettings
 from batcher.settings import Settings
 
+_PATIENCE = "1m"
+"""Of a clean-up with a target that accepts nothing, unless the user says otherwise: it can be gone on with."""
 _MAY_BE_IN = (Status.APPLIED, Status.UNCHANGED, Status.UNKNOWN, Status.PENDING)
+
+
+def cleaning_files(ledger: Path) -> tuple[Path, Path]:
+    """Where the removals of a load run stand, and the ledger of sending them."""
+    return ledger.with_name(f"{ledger.name}.clean-up.jsonl"), ledger.with_name(f"{ledger.name}.clean-up")
+
+
+def patient(settings: Settings) -> Settings:
+    """The same for a clean-up: whoever has just killed a target with load need not wait for it for long."""
+    is_said = settings.retry.max_wait != RetrySettings().max_wait
+    return settings if is_said else settings.replace(retry={"max_wait": _PATIENCE})
 
 
 def write_removals(ledgers: Iterable[Path], file: Path) -> int:
@@ -83,7 +97,10 @@ def _removals(state: WindowState) -> Iterator[bytes]:
     """JSON Lines, in which an id is never taken for a name."""
     columns = state.window.columns
     is_add = columns.action == Action.ADD
-    rows = np.flatnonzero(is_add & np.isin(state.status, [int(status) for status in _MAY_BE_IN]))
+    may_be_in = np.isin(state.status, [int(status) for status in _MAY_BE_IN])
+    for settlement in state.settlements:  # what was refused after a request of it had been lost may be in, too
+        may_be_in[settlement.rows] |= any(attempt.lost for attempt in settlement.history)
+    rows = np.flatnonzero(is_add & may_be_in)
     user, group = columns.user.take(rows), columns.group.take(rows)
     for one, other in zip(user.values(user.codes), group.values(group.codes), strict=True):
         yield orjson.dumps({"op": "remove", _key("user", one): one, _key("group", other): other}) + b"\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,11 +183,12 @@ class FeedDifference(Difference):
         adds: bool = True,
         removals: bool = True,
         is_passing: bool = False,
-        unread: Collection[str] = (),
+        has_unread: bool = False,
     ) -> None:
         super().__init__(store)
         self._merge("snapshot" if is_passing else "pair", "0" if is_passing else "(wish << 2)")
         self._in_scope = self._condition(scope)
+        unread = '"user"::VARCHAR NOT IN (FROM unread)' if has_unread else "true"
         self._connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE adds AS
             SELECT "user", "group" FROM merged WHERE {adds} AND fed AND known <> {Known.IN:d}"""
@@ -195,8 +196,7 @@ class FeedDifference(Difference):
         self._connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", wish FROM merged
             WHERE {removals} AND NOT fed AND known <> {Known.OUT:d} AND {self._in_scope}
-            AND "user"::VARCHAR NOT IN (SELECT unnest(?::VARCHAR[]))""",
-            (list(unread),),
+            AND {unread}"""
         )
         self._adds_too = adds
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import IO, Any, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from batcher.core.errors import InputError
 from batcher.core.model import REJECTED_ROW, Action, Bytes, Columns, Keys, Mask
@@ -31,8 +33,8 @@ class Loaded:
     rejects: list[tuple[int, int, str]] = field(default_factory=list)
     sources: set[int] = field(default_factory=set)
     """Those with a valid line."""
-    users: set[str] = field(default_factory=set)
-    """Whose the invalid lines are, where that can be read."""
+    has_unread: bool = False
+    """Whether it can be read whose some of the invalid lines are: they stand in the table `unread`."""
 
 
 Stretch: TypeAlias = tuple[Columns, Bytes]
@@ -68,7 +70,17 @@ def load(store: StateStore, table: str, stretches: Iterable[Stretch], *, is_orde
         InputError: When they are both ids and names, or not what the state holds.
 
     """
-    loading = _Loading()
+    with tempfile.TemporaryFile() as aside, _Unread(aside) as unread:
+        loaded = _load(store, table, _Loading(unread), stretches, is_ordered=is_ordered)
+        loaded.has_unread = unread.count > 0
+        if loaded.has_unread:
+            unread.tell(store)
+    return loaded
+
+
+def _load(
+    store: StateStore, table: str, loading: _Loading, stretches: Iterable[Stretch], *, is_ordered: bool
+) -> Loaded:
     batches = ahead(loading.batches(stretches))
     first = next(batches, None)
     connection = store.connection
@@ -119,11 +131,43 @@ def prepare(store: StateStore, forms: Sequence[str]) -> None:
     store.is_decided = True
 
 
+class _Unread:
+    """Users of whom invalid lines speak. There may be as many as lines: they are put aside into a file."""
+
+    def __init__(self, aside: IO[bytes]) -> None:
+        self.count = 0
+        self._schema = pa.schema([("user", pa.string())])
+        self._aside = aside
+        self._writer = pa.ipc.new_stream(aside, self._schema)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()
+
+    def add(self, users: Iterable[str]) -> None:
+        """Of one stretch."""
+        found = pa.array(users, pa.string())
+        if len(found):
+            self.count += len(found)
+            self._writer.write_batch(pa.RecordBatch.from_arrays([pa.compute.unique(found)], schema=self._schema))
+
+    def tell(self, store: StateStore) -> None:
+        """Fill the table `unread` with each of them."""
+        self._writer.close()
+        self._aside.seek(0)
+        store.connection.register("incoming", pa.ipc.open_stream(self._aside))
+        store.connection.execute('CREATE OR REPLACE TEMP TABLE unread AS SELECT DISTINCT "user" FROM incoming')
+        store.connection.unregister("incoming")
+
+
 class _Loading:
     """Errors are kept, because they would not survive the way through the database."""
 
-    def __init__(self) -> None:
+    def __init__(self, unread: _Unread) -> None:
         self.loaded = Loaded()
+        self._unread = unread
         self.forms: tuple[str, str] | None = None
         self.error: Exception | None = None
         self._stretch = 0
@@ -169,8 +213,7 @@ class _Loading:
         for reject in columns.rejects[: _MOST_REASONS - len(loaded.rejects)]:
             place = reject.index
             loaded.rejects.append((int(columns.source[place]), int(columns.line[place]), reject.reason))
-        for reject in columns.rejects:
-            loaded.users.update(reject.users)
+        self._unread.add(user for reject in columns.rejects for user in reject.users)
 
 
 def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

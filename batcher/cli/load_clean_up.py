@@ -1,0 +1,88 @@
+"""`batcher load --clean-up LEDGER…`: what load runs have left is removed, however they ended; their ledgers suffice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+
+from batcher.cli.console import print_summary, say
+from batcher.cli.runner import Output, given_credentials, watch_signals
+from batcher.core.errors import LedgerError, LedgerHeldError
+from batcher.core.report import command
+from batcher.delivery.stopping import Stopping
+from batcher.engine.job import not_begun
+from batcher.engine.reaching import Reach
+from batcher.engine.register import state_folder
+from batcher.engine.summary import LOAD, report, when
+from batcher.files import lock
+from batcher.ledger.reader import LedgerReader
+from batcher.load.clean_up import clean_up, cleaning_files, patient, write_removals
+from batcher.load.real import Spinning, load_surroundings
+from batcher.settings import Settings
+
+
+async def clean_up_ledgers(ledgers: Sequence[Path], reach: Reach, output: Output) -> int:
+    """Remove what the load runs of these ledgers have added, or may have; returns the exit code.
+
+    Raises:
+        LedgerError: When one is not of a load run, is of another target, or was cleaned up already.
+        LedgerHeldError: When a load run still works on one.
+
+    """
+    settings, is_simulated = _common(ledgers)
+    removals, cleaning = cleaning_files(ledgers[0])
+    if is_simulated:
+        say("batcher: the simulated target has gone, and all that was in it: there is nothing to remove")
+        return 0
+    if cleaning.exists() and cleaning.stat().st_size:
+        if report(cleaning).exit_code == 0:
+            say(f"batcher: that was done already; its ledger is {cleaning}")
+            return 0
+        raise LedgerError(f"{cleaning} is of an earlier clean-up; to go on with that: {command('resume', cleaning)}")
+    settings = patient(settings.replace(**reach))
+    given = given_credentials(settings, simulated=False)
+    removals.unlink(missing_ok=True)  # of an attempt that was killed before it began
+    if not write_removals(ledgers, removals):
+        removals.unlink()
+        say("batcher: these load runs have added nothing")
+        return 0
+    stopping = Stopping()
+    result = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch_signals, stopping, group.cancel_scope)
+        world = load_surroundings(state_folder(os.environ), Spinning())
+        result = await clean_up(removals, ledgers, settings, given, cleaning, world, stopping, is_simulated=False)
+        group.cancel_scope.cancel()
+    if result is None:
+        raise not_begun(stopping)
+    if result.exit_code == 0:
+        removals.unlink()
+    print_summary(
+        result,
+        as_json=output.as_json,
+        quiet=output.quiet,
+        when=when(result.stopped, settings.retry.grace_seconds, world.clock.utc()),
+        is_simulated=False,
+    )
+    return result.exit_code
+
+
+def _common(ledgers: Sequence[Path]) -> tuple[Settings, bool]:
+    """The settings of the first run, all of them being of one target and none at work; and whether it is simulated."""
+    found = []
+    for ledger in ledgers:
+        with LedgerReader(ledger) as reader:
+            facts = reader.facts()
+        if facts.get("kind") != LOAD:
+            raise LedgerError(f"{ledger} is not of a load run; {command('undo', ledger)} reverses any other")
+        descriptor = lock(ledger, create=False)
+        if descriptor is None:
+            raise LedgerHeldError(f"a load run works on {ledger}; wait for it, or stop it first")
+        os.close(descriptor)
+        found.append(facts)
+    if len({(facts["target"], facts["url"], facts["env"]) for facts in found}) > 1:
+        raise LedgerError("these ledgers are of several targets; clean up one target at a time")
+    return Settings.from_json(found[0]["settings"]), "simulated" in found[0]
