@@ -68,9 +68,9 @@ async def apply(
     return following.ended(report)
 
 
-async def resume(ledger: Path, *, on_outcome: Follower | None = None) -> Report:
+async def resume(ledger: str | Path, *, on_outcome: Follower | None = None) -> Report:
     """Go on with an interrupted run; see `apply`."""
-    following = _Following(on_outcome)
+    ledger, following = Path(ledger), _Following(on_outcome)
     report = await resuming.resume(
         ledger,
         credentials(settings_of(ledger).auth, os.environ),
@@ -81,9 +81,9 @@ async def resume(ledger: Path, *, on_outcome: Follower | None = None) -> Report:
     return following.ended(report)
 
 
-async def retry(ledger: Path, *, on_outcome: Follower | None = None) -> Report:
+async def retry(ledger: str | Path, *, on_outcome: Follower | None = None) -> Report:
     """Send again what is failed or unknown; see `apply`."""
-    following = _Following(on_outcome)
+    ledger, following = Path(ledger), _Following(on_outcome)
     report = await retrying.retry(
         ledger,
         credentials(settings_of(ledger).auth, os.environ),

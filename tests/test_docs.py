@@ -135,7 +135,7 @@ def test_the_guide_to_load_runs(bash):
     """Block by block, in order; only the address leads to the simulator."""
     text = (ROOT / "docs" / "load.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     with bash.shell.simulator("--token", "your-token") as url:
         for block in blocks:
             result = bash(block.replace("https://test.example.org", url))
@@ -181,6 +181,21 @@ def test_the_library_example(bash):
     assert result.returncode == 0, result.stderr
     assert result.stdout.decode().splitlines()[:3] == ["5 applied", "6 applied", "7 applied"]
     assert "0 3 <changes>" not in result.stdout.decode()
+
+
+def test_the_guide_for_library_users(bash):
+    text = (ROOT / "docs" / "library.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    with bash.shell.simulator() as url:
+        result = subprocess.run(
+            [sys.executable, "-c", example],
+            cwd=bash.shell.folder,
+            env=bash.shell.environment(MINAPP_URL=url, BATCHER_TOKEN="t"),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    assert (result.returncode, result.stdout) == (0, b"0 100\n"), result.stderr
 
 
 def test_the_scenario_of_the_guarantees_can_be_played(bash):

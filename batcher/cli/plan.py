@@ -116,13 +116,12 @@ def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is
     from batcher.core.guardrails import override
     from batcher.core.patterns import Patterns
     from batcher.engine.guarding import judge
-    from batcher.engine.job import reading
+    from batcher.engine.job import preflight, reading
     from batcher.engine.planning import bind, described
-    from batcher.engine.session import make_target
     from batcher.engine.survey import Packing, Protected, survey
     from batcher.source.reader import Input
 
-    target, guard = make_target(settings), settings.guard
+    target, guard = preflight(settings, None), settings.guard
     packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
     protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
     with as_files(files) as paths:
@@ -160,12 +159,12 @@ def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: b
 
     from batcher.core.guardrails import override
     from batcher.engine.drafting import draft, from_feed
+    from batcher.engine.job import preflight
     from batcher.engine.planning import Basis, bind, described
     from batcher.engine.register import state_folder
-    from batcher.engine.session import make_target
     from batcher.engine.sync import Comparison
 
-    target = make_target(settings)
+    target = preflight(settings, None)
     with tempfile.TemporaryDirectory(prefix="batcher-") as folder:
         known = None if is_simulated else state_folder(os.environ)
         with Comparison(goal, target, settings, known, is_simulated=is_simulated, is_look=True) as comparison:

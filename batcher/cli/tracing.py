@@ -6,9 +6,11 @@ counts and statuses, and neither users nor groups nor what a target has said.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from batcher.cli.console import say
 from batcher.core.errors import ConfigurationError
 from batcher.core.model import Batch
 from batcher.delivery.delivery import Delivered, Exchange
@@ -26,6 +28,8 @@ except ImportError:
     raise ConfigurationError("--traces needs OpenTelemetry: pip install 'batcher[otel]'") from None
 
 _NANO = 1_000_000_000
+_LONGEST_SECONDS = 2.0
+"""So long the end of a run may wait for whoever collects spans."""
 _MOST_EVENTS = 128
 """Of a span, as OpenTelemetry has it."""
 
@@ -34,7 +38,7 @@ class Tracing:
     """Looks at a run and tells a tracer of it."""
 
     def __init__(self, command: str, processor: SpanProcessor | None = None) -> None:
-        self._provider = TracerProvider(resource=Resource.create({"service.name": "batcher"}))
+        self._provider = TracerProvider(resource=Resource.create({"service.name": "batcher"}), shutdown_on_exit=False)
         self._provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("batcher")
         self._command = command
@@ -58,7 +62,15 @@ class Tracing:
         finally:
             if self._run is not None:
                 self._run.end()
-            self._provider.shutdown()
+            self._send_the_rest()
+
+    def _send_the_rest(self) -> None:
+        """Whoever collects spans may be away; the run does not end later for that."""
+        sending = threading.Thread(target=self._provider.shutdown, name="batcher spans", daemon=True)
+        sending.start()
+        sending.join(_LONGEST_SECONDS)
+        if sending.is_alive():
+            say(f"batcher: the last spans were not taken within {_LONGEST_SECONDS:g} s; the run is not affected")
 
     def _started(self, session: Session) -> None:
         self._session = session

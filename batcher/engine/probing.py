@@ -11,15 +11,15 @@ from batcher.delivery.access import Access, stop_of
 from batcher.delivery.dialect import Dialect, DialectError
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
-from batcher.engine.session import Surroundings, check_credentials, make_pacer, make_target
+from batcher.engine.job import preflight
+from batcher.engine.session import Surroundings, make_pacer
 from batcher.settings import Settings
 
 
 async def probe(settings: Settings, credentials: Credentials, surroundings: Surroundings) -> Stop | None:
     """What stands in the way of a run; None when nothing does. Paced like a run's own requests."""
-    target, secrets = make_target(settings), Secrets()
+    target, secrets = preflight(settings, credentials), Secrets()
     dialect = Dialect(target, secrets)
-    check_credentials(target, credentials)
     pacer = make_pacer(settings, target, surroundings)
     async with surroundings.transport(settings) as transport:
         turnstile = Turnstile(transport, pacer, FixedLimit(1), surroundings.clock, Stopping())

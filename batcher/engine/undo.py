@@ -68,7 +68,7 @@ def compile_undo(
     """
     with LedgerReader(ledger) as reader:
         facts = reader.facts()
-    target = make_target(settings)
+    target = preflight(settings, None)
     is_simulated = "simulated" in facts
     mine = (target.name, "" if is_simulated else place_of(target.url), settings.target.env)
     its_place = "" if is_simulated else place_of(facts.get("url", ""))

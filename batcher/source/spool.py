@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
-from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TypeVar
 
 import anyio
 import orjson
 
 from batcher.files import write_whole
 
-T = TypeVar("T")
 _PIECE = 1 << 20
 _FLUSH_ITEMS = 1 << 14
 LINGER_SECONDS = 0.2
@@ -132,15 +128,7 @@ async def spool_changes(spool: Spool, changes: Iterable[object] | AsyncIterable[
     if isinstance(changes, AsyncIterable):
         await _spool_async(spool, changes)
     else:
-        items = iter(changes)
-        while True:
-            lines, error = await _in_a_thread_of_its_own(partial(_pull, items))
-            if lines:
-                spool.append(b"".join(lines))
-            if error is not None:
-                raise error
-            if not lines:
-                break
+        await _spool_from(_Puller(changes), spool)
     spool.close()
 
 
@@ -174,33 +162,82 @@ async def _spool_async(spool: Spool, changes: AsyncIterable[object]) -> None:
         raise failure
 
 
-def _pull(items: Iterator[object]) -> tuple[list[bytes], Exception | None]:
-    """As many items as come soon, none at the end; and what was raised after them."""
-    lines: list[bytes] = []
-    deadline = time.monotonic() + LINGER_SECONDS
+async def _spool_from(puller: _Puller, spool: Spool) -> None:
     try:
-        for item in items:
-            lines.append(_line(item))
-            if len(lines) == _FLUSH_ITEMS or time.monotonic() > deadline:
-                break
-    except Exception as error:  # noqa: BLE001 — an iterable of the user's may raise anything
-        return lines, error
-    return lines, None
+        puller.start()
+        is_over = False
+        while not is_over:
+            await puller.has_more.wait()
+            with anyio.move_on_after(LINGER_SECONDS):
+                await puller.has_much.wait()
+            lines, is_over = puller.take()
+            if lines:
+                spool.append(b"".join(lines))
+        if puller.error is not None:
+            raise puller.error
+    finally:
+        puller.abandon()
 
 
-async def _in_a_thread_of_its_own(work: Callable[[], T]) -> T:
-    """Run what may block for ever: neither the run's end nor the program's waits for it."""
-    loop, done = asyncio.get_running_loop(), anyio.Event()
-    results: list[T] = []
+class _Puller:
+    """Pulls an iterable in a thread of its own, where it may block for ever: neither run nor program waits for it."""
 
-    def run() -> None:
-        results.append(work())
+    def __init__(self, changes: Iterable[object]) -> None:
+        self.has_more, self.has_much = anyio.Event(), anyio.Event()
+        """Something can be taken, or the end is known; as much as is taken at once."""
+        self.error: Exception | None = None
+        """What was raised after the last item."""
+        self._changes = changes
+        self._loop = asyncio.get_running_loop()
+        self._lines: list[bytes] = []
+        self._is_over = self._is_abandoned = False
+        self._changed = threading.Condition()
+
+    def start(self) -> None:
+        """Begin."""
+        threading.Thread(target=self._run, name="batcher input", daemon=True).start()
+
+    def take(self) -> tuple[list[bytes], bool]:
+        """What has come, and whether nothing comes after it."""
+        with self._changed:
+            lines, self._lines = self._lines, []
+            if not self._is_over:
+                self.has_more, self.has_much = anyio.Event(), anyio.Event()
+            self._changed.notify()
+            return lines, self._is_over
+
+    def abandon(self) -> None:
+        """Take nothing more."""
+        with self._changed:
+            self._is_abandoned = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            for item in self._changes:
+                if not self._add(_line(item)):
+                    return
+        except Exception as error:  # noqa: BLE001 — an iterable of the user's may raise anything
+            self.error = error
+        with self._changed:
+            self._is_over = True
+            self._tell(self.has_more, self.has_much)
+
+    def _add(self, line: bytes) -> bool:
+        """Returns whether more is wanted; waits while there is enough."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._lines) < _FLUSH_ITEMS or self._is_abandoned)
+            self._lines.append(line)
+            if len(self._lines) == 1:
+                self._tell(self.has_more)
+            if len(self._lines) == _FLUSH_ITEMS:
+                self._tell(self.has_much)
+            return not self._is_abandoned
+
+    def _tell(self, *events: anyio.Event) -> None:
         with suppress(RuntimeError):  # nobody waits any more, and the loop is gone
-            loop.call_soon_threadsafe(done.set)
-
-    threading.Thread(target=run, name="batcher input", daemon=True).start()
-    await done.wait()
-    return results[0]
+            for event in events:
+                self._loop.call_soon_threadsafe(event.set)
 
 
 def _line(item: object) -> bytes:
