@@ -219,6 +219,8 @@ class Life:
 
     def _event(self) -> None:
         """A moment at which the process may be killed; the ledger's files are kept as they are then."""
+        if self.snapshot is not None:
+            raise Killed  # it was killed already: what is shielded from being cancelled does not live on either
         self.fatal -= 1
         if self.fatal == 0:
             self.snapshot = self.folder / "snapshot"

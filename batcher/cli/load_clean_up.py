@@ -10,14 +10,14 @@ import anyio
 
 from batcher.cli.console import print_summary, say
 from batcher.cli.runner import Output, given_credentials, watch_signals
-from batcher.core.errors import LedgerError, LedgerHeldError
+from batcher.core.errors import LedgerError
 from batcher.core.report import command
 from batcher.delivery.stopping import Stopping
 from batcher.engine.job import not_begun
 from batcher.engine.reaching import Reach
 from batcher.engine.register import state_folder
 from batcher.engine.summary import LOAD, report, when
-from batcher.files import lock
+from batcher.ledger.lock import held, is_held
 from batcher.ledger.reader import LedgerReader
 from batcher.load.clean_up import clean_up, cleaning_files, patient, write_removals
 from batcher.load.real import Spinning, load_surroundings
@@ -78,10 +78,8 @@ def _common(ledgers: Sequence[Path]) -> tuple[Settings, bool]:
             facts = reader.facts()
         if facts.get("kind") != LOAD:
             raise LedgerError(f"{ledger} is not of a load run; {command('undo', ledger)} reverses any other")
-        descriptor = lock(ledger, create=False)
-        if descriptor is None:
-            raise LedgerHeldError(f"a load run works on {ledger}; wait for it, or stop it first")
-        os.close(descriptor)
+        if is_held(ledger):
+            raise held(ledger)
         found.append(facts)
     if len({(facts["target"], facts["url"], facts["env"]) for facts in found}) > 1:
         raise LedgerError("these ledgers are of several targets; clean up one target at a time")

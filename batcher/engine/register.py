@@ -20,7 +20,7 @@ from typing import TypeAlias, TypeVar
 
 from batcher.core.address import place_of
 from batcher.core.clock import Clock, Stamp
-from batcher.files import lock
+from batcher.ledger.lock import is_held
 
 _log = logging.getLogger(__name__)
 _TABLE = """CREATE TABLE IF NOT EXISTS runs (
@@ -97,7 +97,7 @@ class Register:
                 path = Path(str(ledger))
                 if ended is not None and clock.age(Stamp.parse(str(ended))) >= grace:
                     continue
-                if ended is None and not _is_at_work(path):
+                if ended is None and not is_held(path):
                     execute("UPDATE runs SET ended = ? WHERE run = ?", (str(clock.stamp()), name))
                 found.append(RegisteredRun(str(name), path))
             return found
@@ -133,14 +133,3 @@ class Register:
                 f"INSERT INTO runs (run, ledger, started, ended) VALUES (?, ?, ?, {ended})",  # noqa: S608 — as above
                 rows,
             )
-
-
-def _is_at_work(ledger: Path) -> bool:
-    """Whether some process holds it."""
-    try:
-        descriptor = lock(ledger, create=False, shared=True)
-    except OSError:
-        return False
-    if descriptor is not None:
-        os.close(descriptor)
-    return descriptor is None

@@ -79,6 +79,8 @@ async def resume(
             was_retried = any(session.kind == RETRY for session in reader.sessions())
             is_open = next_window == 0 or 0 in reader.window_ids(unsettled_only=True)
             canary_is_over = was_retried or not is_open
+        if was_retried:  # then all of the input stands in the ledger, and a spool is gone by now
+            inputs, sources = [], []
         if facts.get("spool") == "growing":
             _close_spool(ledger, inputs[0].path, position)
         for number, source in enumerate(sources):

@@ -22,7 +22,7 @@ from batcher.files import is_same
 from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
 from batcher.ledger.creation import prepared
 from batcher.ledger.facts import SourceFacts
-from batcher.ledger.lock import lock
+from batcher.ledger.lock import lock, release
 from batcher.ledger.place import moved_to, rescued
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.transaction import Transaction, connect
@@ -79,7 +79,7 @@ class LedgerWriter:
         except BaseException as error:
             if is_own and not os.fstat(descriptor).st_size:
                 path.unlink()
-            os.close(descriptor)
+            release(descriptor)
             if isinstance(error, sqlite3.DatabaseError):
                 raise LedgerError(f"{path} is not a ledger, or cannot be written: {error}") from error
             raise
@@ -105,7 +105,7 @@ class LedgerWriter:
         try:
             return cls(path, connect(path), descriptor)
         except sqlite3.DatabaseError as error:
-            os.close(descriptor)
+            release(descriptor)
             raise LedgerError(f"the ledger {path} cannot be written: {error}") from error
 
     @property
@@ -296,7 +296,7 @@ class LedgerWriter:
         if self._is_own and is_same(self.path, self._descriptor):
             for suffix in ("", "-wal", "-shm"):
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        os.close(self._descriptor)
+        release(self._descriptor)
 
     def close(self) -> None:
         """Fold everything into the one file, and let go of it."""
@@ -307,7 +307,7 @@ class LedgerWriter:
             pass  # a reader is at it, or the disk is full: the log beside the file keeps what was committed
         finally:
             self._connection.close()
-            os.close(self._descriptor)
+            release(self._descriptor)
 
     def _transaction(self) -> Transaction:
         if not is_same(self.path, self._descriptor):

@@ -76,6 +76,23 @@ def test_a_retry_that_is_killed_in_flight_leaves_its_changes_open(failed, applie
     assert failed.target.members() == {(user, 53) for user in range(20)}
 
 
+def test_a_killed_retry_of_a_pipe_needs_the_pipe_no_more(tmp_path):
+    play = Play(tmp_path, Target(Behaviour(bad_users=BAD)), settings_for("minapp"))
+    play.apply_files(Pipe("<changes>", CHANGES))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.ledger"]
+    play.target.world.behave(Behaviour())
+
+    async def gone(request):
+        raise Killed
+
+    play.target._reply = gone
+    with pytest.raises(BaseException):  # noqa: B017, PT011 — a group with it
+        play.retry()
+    del play.target._reply
+    report = play.resume()
+    assert (report.exit_code, report.changes[Status.APPLIED]) == (0, 20)
+
+
 def test_a_retry_whose_reply_is_slower_than_the_drain_is_open(failed):
     failed.target.world.behave(Behaviour(latency_seconds=50.0))
     failed.stop_at, failed.stop = 5.0, lambda stopping: stopping.stop(Cause.INTERRUPT, "x")
