@@ -77,8 +77,7 @@ async def resume(
             remember_losses(session, reader)
             remember_others(session, facts["run"], facts)
             was_retried = any(session.kind == RETRY for session in reader.sessions())
-            is_open = next_window == 0 or 0 in reader.window_ids(unsettled_only=True)
-            canary_is_over = was_retried or not is_open
+            canary_is_over = was_retried or _canary_was_judged(reader)
         if was_retried:  # then all of the input stands in the ledger, and a spool is gone by now
             inputs, sources = [], []
         if facts.get("spool") == "growing":
@@ -100,6 +99,12 @@ async def resume(
         return ending(ledger, stopping)
     finally:
         ledger.close()
+
+
+def _canary_was_judged(reader: LedgerReader) -> bool:
+    """Whether it is known what became of the first window: it failed, or others were opened after it."""
+    has_failed = any(session.cause == Cause.CANARY.name for session in reader.sessions())
+    return has_failed or reader.next_ids()[0] > 1
 
 
 def _close_spool(ledger: LedgerWriter, path: Path, position: Position) -> None:

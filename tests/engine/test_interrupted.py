@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import anyio
 import pytest
 from harness import Play, Target, settings_for, write_changes
@@ -340,3 +342,32 @@ def test_no_item_vanishes_without_a_count(tmp_path, item):
     report = play.apply_files(Pipe("<changes>", [("add", 1, 2), item, ("add", 3, 4)]))
     assert (report.total, report.changes[Status.REJECTED], report.changes[Status.APPLIED]) == (3, 1, 2)
     assert Action.ADD.label == "add"
+
+
+@pytest.mark.parametrize("bad", [True, False])
+def test_a_canary_that_was_settled_and_not_judged_is_judged_when_the_run_is_gone_on_with(tmp_path, bad):
+    """The run may be killed between the two."""
+    target = Target(Behaviour(bad_users=frozenset([0]) if bad else frozenset()))
+    (tmp_path / "work").mkdir()
+    play = Play(tmp_path / "work", target, settings_for("minapp", guard_canary=2))
+
+    def die(window, settlement):
+        if not (window.unsettled or (tmp_path / "dead").exists()):
+            shutil.copytree(tmp_path / "work", tmp_path / "dead")
+            raise Killed
+
+    play.observer = Observer(settled=die)
+    target.refuse_connections = lambda _: (tmp_path / "dead").exists()
+    with pytest.raises(BaseException):  # noqa: B017, PT011 — a group with it
+        play.apply(CHANGES)
+    target.refuse_connections = lambda _: False
+    shutil.rmtree(tmp_path / "work")
+    (tmp_path / "dead").rename(tmp_path / "work")
+    with LedgerReader(play.ledger) as reader:
+        assert (reader.next_ids()[0], reader.tally()[Status.PENDING]) == (1, 0)
+    play.observer = Observer()
+    report = play.resume()
+    assert report.stopped is (Cause.CANARY if bad else None)
+    assert len(target.members()) == (1 if bad else 20)
+    if bad:  # who goes on now knows what he does
+        assert play.resume().changes[Status.APPLIED] == 19
