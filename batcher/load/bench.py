@@ -21,7 +21,7 @@ from batcher.engine.apply import look_first
 from batcher.engine.books import OpenWindow
 from batcher.engine.feed import Work, feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN
-from batcher.engine.job import preflight, reading
+from batcher.engine.job import preflight, reading, remember_others
 from batcher.engine.session import Session, Surroundings
 from batcher.engine.summary import LOAD
 from batcher.ledger.facts import SourceFacts
@@ -111,9 +111,12 @@ async def measure(
         inputs: Sequence[Input] = [Input(name, Path(name), wish.settings.input.format) for name in wish.files]
         how = reading(wish.settings, session.target.ids_only)
         inputs, _ = await look_first(inputs, how, wish.settings, None, surroundings, stopping, NOTHING_OVERRIDDEN)
-        ledger.begin_run(_facts(wish, session), _sources(wish))
+        facts = _facts(wish, session)
+        if inputs:
+            facts |= remember_others(session, facts["run"], facts)
+        ledger.begin_run(facts, _sources(wish))
         is_kept = True
-        session.register_at_first_send({"run": ledger.run, "started": repr(surroundings.clock.utc())} | _mark(wish))
+        session.register_at_first_send(facts)
 
         def told(window: OpenWindow, _: Settlement) -> None:
             generator.told(window)

@@ -12,6 +12,7 @@ from operator import attrgetter
 import anyio
 
 from batcher.core.errors import LedgerError
+from batcher.core.lanes import lane_keys
 from batcher.core.model import Batch, Settlement, Status
 from batcher.core.report import Requests
 from batcher.core.verdict import Cause
@@ -19,6 +20,7 @@ from batcher.delivery.delivery import Exchange
 from batcher.delivery.stopping import Abandoned
 from batcher.engine.books import OpenWindow
 from batcher.engine.feed import Work
+from batcher.engine.intake import Intake
 from batcher.engine.session import Parts, Session
 from batcher.engine.signal import Signal
 from batcher.load.flight import CURRENT, Flight
@@ -94,6 +96,7 @@ class Generator:
             next_id=self._next_id,
             in_order=self._plan.in_order,
             ahead=_AHEAD,
+            held_for=self._held_for,
         )
         async with anyio.create_task_group() as around:
             making = anyio.CancelScope()
@@ -143,6 +146,16 @@ class Generator:
         told += [f"p99 {intended.percentile(99) * 1000:.1f} ms"] if len(intended) else ["warming up"]
         errors = sum(self.recorder.errors.values())
         return told + ([f"{errors:,} errors"] if errors else [])
+
+    def _held_for(self, intake: Intake) -> float:
+        """Law 2: an opposite change waits for what was lost and may still arrive, of other runs, too."""
+        late, order_by = self._session.late, self._session.order_by
+        number, columns, now = intake.window.window.id, intake.window.window.columns, self._now()
+        if not late.any(number, now):
+            return 0.0
+        rows = intake.rows
+        keys = lane_keys(columns.user.take(rows), columns.group.take(rows), order_by)
+        return late.until(number, keys, columns.action[rows]) - now
 
     def _begin(self, start: float) -> None:
         self._start = start

@@ -13,7 +13,7 @@ from batcher.core.lanes import OrderBy, common
 from batcher.core.model import Batch, Limits
 from batcher.core.verdict import Cause
 from batcher.core.wire import Wire
-from batcher.delivery.stopping import Stopping
+from batcher.delivery.stopping import Abandoned, Stopping
 from batcher.engine.books import Books, Executor
 from batcher.engine.feed import Work
 from batcher.engine.intake import Intake, batches, take_in
@@ -65,7 +65,9 @@ class Supply:
         next_id: Callable[[], int],
         in_order: bool,
         ahead: Ahead,
+        held_for: Callable[[Intake], float],
     ) -> None:
+        """`held_for` is how many seconds a window must wait for what was lost and may still arrive."""
         self.is_over = False
         self.settled = Signal()
         """To be woken when a window is closed."""
@@ -78,6 +80,7 @@ class Supply:
         self._next_id = next_id
         self._in_order = in_order
         self._ahead = ahead
+        self._held_for = held_for
         self.made = 0
         """Batches so far."""
         self.last_begun = -1
@@ -103,6 +106,8 @@ class Supply:
             self._stopping.stop(Cause.INPUT, str(error))
         except LedgerError as error:
             self._stopping.stop(Cause.LEDGER, str(error))
+        except Abandoned:
+            pass  # the run ends; what was not prepared is not sent
         self.end()
 
     async def filled(self) -> None:
@@ -137,6 +142,9 @@ class Supply:
         while self._in_order and self._clashes(intake):
             self._say_filled()
             await self.settled.wait()
+        while self._in_order and (seconds := self._held_for(intake)) > 0:
+            self._say_filled()
+            await self._stopping.pause(seconds)
         await self._books.open_window(intake.window, is_new=True)
         made = await self._executor(
             lambda: batches(intake.window, intake.rows, self._limits, self._wire, OrderBy.PAIR, self._next_id)

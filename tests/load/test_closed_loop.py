@@ -14,7 +14,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.ledger.writer import LedgerWriter
 from batcher.load.synthetic import Synthetic
-from batcher.simulator.behaviour import Behaviour, Fault
+from batcher.simulator.behaviour import Behaviour, Fault, Stage
 
 
 @pytest.mark.parametrize("places", [1, 2, 7])
@@ -55,6 +55,18 @@ def test_a_file_keeps_the_last_word(tmp_path):
     assert sum(found.changes.values()) == 400
     assert found.changes["pending"] == 0
     assert found.requests["dropped"] == 0  # the file was over before the schedule
+
+
+def test_what_was_lost_and_comes_late_does_not_undo_a_files_last_word(tmp_path):
+    """Windows of one file, of which the first one's request is applied after the second one could have left."""
+    add, remove = (write_changes(tmp_path / f"{op}.jsonl", [(op, 5, 53)]) for op in ("add", "remove"))
+    lost = Behaviour(faults=(Fault("late", 1.0),), late_seconds=4.0)
+    target = Target(lost, stages=(Stage(Behaviour(), after_requests=1),))
+    given = {"retry_grace_seconds": 8.0, "retry_base_seconds": 0.1}
+    found = play(tmp_path, target, arrivals="10/s for 30s", files=(str(add), str(remove)), settings=given)
+    assert found.changes["applied"] == 2
+    target.world.catch_up(1e6)
+    assert target.members() == set()
 
 
 def test_an_outage_stops_the_load(tmp_path):
