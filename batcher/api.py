@@ -23,7 +23,7 @@ from batcher.engine.job import settings_of
 from batcher.engine.observing import Observer
 from batcher.engine.outcomes import Outcome, of_rejects, of_settlement
 from batcher.engine.register import state_folder
-from batcher.engine.session import real_surroundings
+from batcher.engine.surroundings import real_surroundings
 from batcher.files import open_private
 from batcher.settings import Settings
 

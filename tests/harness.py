@@ -24,7 +24,7 @@ from batcher.engine.apply import apply
 from batcher.engine.observing import Observer
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
-from batcher.engine.session import Surroundings
+from batcher.engine.surroundings import Surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
 from batcher.simulator.behaviour import Behaviour, Stage

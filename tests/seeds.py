@@ -39,8 +39,9 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Pipe
 from batcher.engine.books import OpenWindow
 from batcher.engine.observing import Observer
-from batcher.engine.session import Session, Surroundings
+from batcher.engine.session import Session
 from batcher.engine.summary import report as summary
+from batcher.engine.surroundings import Surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.simulator import minapp, scrutinizer

@@ -14,7 +14,8 @@ from batcher.simulator.behaviour import Behaviour
 from batcher.simulator.journal import opened
 from batcher.simulator.server import serve
 from batcher.source.spool import Spool, was_whole
-from batcher.state.store import Binding, StateStore, hold, lock_file
+from batcher.state.holding import hold, lock_file
+from batcher.state.store import Binding, StateStore
 
 
 def mode(path):

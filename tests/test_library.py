@@ -75,7 +75,7 @@ async def test_a_cancelled_run_can_be_gone_on_with(tmp_path, how, given):
         from batcher.credentials import credentials  # noqa: PLC0415 — the address is another one, which the API cannot say
         from batcher.engine.register import state_folder  # noqa: PLC0415 — as above
         from batcher.engine.resume import resume  # noqa: PLC0415 — as above
-        from batcher.engine.session import real_surroundings  # noqa: PLC0415 — as above
+        from batcher.engine.surroundings import real_surroundings  # noqa: PLC0415 — as above
 
         given_now = credentials(settings(url).auth, {"BATCHER_TOKEN": "t"})
         report = await resume(

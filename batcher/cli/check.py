@@ -47,7 +47,8 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
     from batcher.credentials import credentials
     from batcher.engine.probing import probe
     from batcher.engine.register import state_folder
-    from batcher.engine.session import make_target, real_surroundings
+    from batcher.engine.session import make_target
+    from batcher.engine.surroundings import real_surroundings
 
     destination = make_target(settings)
     settings.limits_for(destination)

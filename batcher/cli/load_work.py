@@ -19,7 +19,7 @@ from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.register import state_folder
-from batcher.engine.session import Surroundings, real_clock
+from batcher.engine.surroundings import Surroundings, real_clock
 from batcher.load.bench import Looking, Wish, measure
 from batcher.load.clean_up import clean_up, cleaning_files, patient, write_removals
 from batcher.load.crew import START_SECONDS, measure_together

@@ -30,7 +30,7 @@ from batcher.engine.reaching import Reach
 from batcher.engine.register import state_folder
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
-from batcher.engine.session import Surroundings, real_surroundings
+from batcher.engine.surroundings import Surroundings, real_surroundings
 from batcher.files import expanded
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings

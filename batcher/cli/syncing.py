@@ -17,7 +17,7 @@ from batcher.engine.drafting import Draft
 from batcher.engine.guarding import Override
 from batcher.engine.observing import Observer
 from batcher.engine.planning import Basis, Bound, check_unchanged, fingerprints, read_plan
-from batcher.engine.session import Surroundings
+from batcher.engine.surroundings import Surroundings
 from batcher.engine.sync import Goal, Terms
 from batcher.engine.sync import sync as sync_feed
 from batcher.engine.undo import undo_changes

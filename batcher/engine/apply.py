@@ -23,6 +23,7 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, judge, looks_first, on_record
+from batcher.engine.in_doubt import remember_others
 from batcher.engine.job import (
     BEGUN,
     JUDGED,
@@ -33,13 +34,13 @@ from batcher.engine.job import (
     not_begun,
     preflight,
     reading,
-    remember_others,
     spool_path,
     turns_of,
 )
 from batcher.engine.observing import Observer
 from batcher.engine.run import Run
-from batcher.engine.session import Session, Surroundings
+from batcher.engine.session import Session
+from batcher.engine.surroundings import Surroundings
 from batcher.engine.survey import Protected, survey
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter

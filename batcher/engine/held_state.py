@@ -14,11 +14,12 @@ from typing import Self
 
 from batcher.core.clock import Stamp
 from batcher.core.errors import StateError
-from batcher.engine.job import CLOSED
+from batcher.engine.in_doubt import CLOSED
 from batcher.engine.register import Register
 from batcher.ledger.writer import LedgerWriter
 from batcher.state.folding import fold, is_own
-from batcher.state.store import Binding, KnownRun, StateStore, copied, hold, lock_file
+from batcher.state.holding import copied, hold, lock_file
+from batcher.state.store import Binding, KnownRun, StateStore
 
 _log = logging.getLogger(__name__)
 

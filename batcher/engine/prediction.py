@@ -21,7 +21,7 @@ from batcher.core.http import Request, Response
 from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.engine.apply import Occasion, apply
-from batcher.engine.session import Surroundings
+from batcher.engine.surroundings import Surroundings
 from batcher.settings import Settings
 from batcher.simulator.in_memory import InMemory
 from batcher.simulator.scenario import Scenario

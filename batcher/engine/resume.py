@@ -13,23 +13,14 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import look_first
 from batcher.engine.feed import Work, check_unchanged, feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN
-from batcher.engine.job import (
-    JUDGED,
-    ending,
-    finish,
-    last_end,
-    preflight,
-    reading,
-    remember_losses,
-    remember_others,
-    reopen,
-    turns_of,
-)
+from batcher.engine.in_doubt import last_end, remember_losses, remember_others
+from batcher.engine.job import JUDGED, ending, finish, preflight, reading, reopen, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.reaching import Reach
 from batcher.engine.retry import RETRY, settle_earlier
-from batcher.engine.session import Session, Surroundings
+from batcher.engine.session import Session
 from batcher.engine.summary import report
+from batcher.engine.surroundings import Surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
 from batcher.source.reader import Input, Reading

@@ -15,11 +15,12 @@ from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work
-from batcher.engine.job import ending, preflight, remember_losses, remember_others, reopen, turns_of
+from batcher.engine.in_doubt import remember_losses, remember_others
+from batcher.engine.job import ending, preflight, reopen, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.reaching import Reach
-from batcher.engine.session import Surroundings
 from batcher.engine.summary import report
+from batcher.engine.surroundings import Surroundings
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import Figures, LedgerWriter

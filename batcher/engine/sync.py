@@ -39,7 +39,8 @@ from batcher.engine.job import (
 from batcher.engine.observing import Observer
 from batcher.engine.register import Register
 from batcher.engine.rotation import rotate
-from batcher.engine.session import STATE_ID, Surroundings, make_target
+from batcher.engine.session import STATE_ID, make_target
+from batcher.engine.surroundings import Surroundings
 from batcher.files import replaced_privately
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS

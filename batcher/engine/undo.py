@@ -21,7 +21,8 @@ from batcher.engine.job import check_new, preflight, reading
 from batcher.engine.observing import Observer
 from batcher.engine.planning import Basis
 from batcher.engine.register import Register
-from batcher.engine.session import Surroundings, make_target
+from batcher.engine.session import make_target
+from batcher.engine.surroundings import Surroundings
 from batcher.engine.survey import Packing, Protected, Survey, survey
 from batcher.engine.sync import Comparison, Goal, Terms, send
 from batcher.ledger.reader import LedgerReader

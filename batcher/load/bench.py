@@ -21,9 +21,11 @@ from batcher.engine.apply import look_first
 from batcher.engine.books import OpenWindow
 from batcher.engine.feed import Work, feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN
-from batcher.engine.job import preflight, reading, remember_others
-from batcher.engine.session import Session, Surroundings
+from batcher.engine.in_doubt import remember_others
+from batcher.engine.job import preflight, reading
+from batcher.engine.session import Session
 from batcher.engine.summary import LOAD
+from batcher.engine.surroundings import Surroundings
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
 from batcher.load.generator import Generator

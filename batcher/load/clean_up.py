@@ -15,7 +15,7 @@ from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Occasion, apply
 from batcher.engine.job import for_difference
-from batcher.engine.session import Surroundings
+from batcher.engine.surroundings import Surroundings
 from batcher.files import open_private
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader

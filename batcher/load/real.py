@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from batcher.engine.session import Surroundings, real_clock, real_surroundings, trust_of
+from batcher.engine.surroundings import Surroundings, real_clock, real_surroundings, trust_of
 from batcher.load.connection import Connections
 from batcher.load.flight import Punctual
 from batcher.load.plan import Watch

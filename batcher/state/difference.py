@@ -9,7 +9,8 @@ from pathlib import Path
 from batcher.core.guardrails import Feed, GroupLoss
 from batcher.core.model import Key
 from batcher.core.patterns import Patterns
-from batcher.state.store import Known, StateStore, Wish, written_privately
+from batcher.state.holding import written_privately
+from batcher.state.store import Known, StateStore, Wish
 
 _IN_FORCE = f"((known <> {Known.OUT:d} OR wish = {Wish.IN:d}) AND wish <> {Wish.OUT:d})"
 """What is in, may be in, or was asked for and is still to come."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from batcher.core.errors import InputError
 from batcher.ledger.reader import LedgerReader
 from batcher.state.folding import outcomes
+from batcher.state.holding import written_privately
 from batcher.state.pairs import load
-from batcher.state.store import Known, StateStore, written_privately
+from batcher.state.store import Known, StateStore
 
 _UNCERTAIN, _DOUBTFUL, _LATER, _NOTHING = (
     "its outcome is not known",

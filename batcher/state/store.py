@@ -9,11 +9,8 @@ that were uncertain when a run set out to change them: what they were before it,
 from __future__ import annotations
 
 import os
-import shutil
-import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -24,15 +21,11 @@ import duckdb
 
 from batcher.core.address import place_of
 from batcher.core.errors import LedgerHeldError, StateError
-from batcher.files import lock, replaced_privately
-from batcher.ledger.lock import held
+from batcher.state.holding import missing
 
 _FORMAT = "1"
 _MEMORY = "700MB"
 """What DuckDB may use before it spills to the disk."""
-_LOOKING_SECONDS = 60.0
-"""So long somebody may take to copy a state."""
-_AGAIN = 0.05
 
 
 class Known(IntEnum):
@@ -236,82 +229,3 @@ class StateStore:
         self.connection.execute("UPDATE run SET is_open = false")
         self.connection.execute("INSERT INTO run VALUES (?, ?, ?, -1, true)", (number, run, str(ledger.absolute())))
         return int(number)
-
-
-def missing(path: Path) -> StateError:
-    """The error for a state that is not there."""
-    return StateError(
-        f"{path}: there is no such state; the first run makes one: --bootstrap --current SNAPSHOT, or"
-        " --bootstrap --from-nothing where the target has no members that matter"
-    )
-
-
-@contextmanager
-def written_privately(path: Path) -> Iterator[str]:
-    """What DuckDB is to write to, as a literal of SQL: it makes its files readable by all, so they are made elsewhere.
-
-    Raises:
-        StateError: When it cannot be written.
-
-    """
-    try:
-        with replaced_privately(path) as made:
-            text = str(made).replace("'", "''")
-            yield f"'{text}'"
-    except OSError as error:
-        raise StateError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def hold(path: Path) -> int:
-    """Keep other runs from this state, also while its file is closed; returns the descriptor that does.
-
-    Whoever only looks at a state holds it for as long as it takes to copy it, which is waited for.
-
-    Raises:
-        StateError: When there cannot be a state of this name.
-        LedgerHeldError: When another run has it.
-
-    """
-    ends = time.monotonic() + _LOOKING_SECONDS
-    try:
-        while (descriptor := lock(lock_file(path), create=True)) is None:
-            looking = lock(lock_file(path), create=True, shared=True)
-            if looking is None or time.monotonic() > ends:
-                raise held(path)
-            os.close(looking)
-            time.sleep(_AGAIN)  # noqa: TID251 — before anything has begun that could be held up
-    except OSError as error:
-        raise StateError(f"{path} cannot be used as a state: {error.strerror}") from None
-    return descriptor
-
-
-def copied(path: Path, folder: Path) -> Path:
-    """A copy of a state in the folder, to look at and to try things with; held only for as long as that takes.
-
-    Raises:
-        StateError: When there is no such state, or it cannot be read.
-        LedgerHeldError: When a run works with it.
-
-    """
-    if not path.is_file():
-        raise missing(path)
-    copy = folder / "copy.state"
-    with ExitStack() as stack:
-        try:
-            with suppress(FileNotFoundError):  # nobody has worked with it on this machine
-                descriptor = lock(lock_file(path), create=False, shared=True)
-                if descriptor is None:
-                    raise held(path)
-                stack.callback(os.close, descriptor)
-            for suffix in ("", ".wal"):
-                part = path.with_name(path.name + suffix)
-                if part.exists():
-                    shutil.copyfile(part, copy.with_name(copy.name + suffix))
-        except OSError as error:
-            raise StateError(f"{path} cannot be read: {error.strerror}") from None
-    return copy
-
-
-def lock_file(path: Path) -> Path:
-    """What is locked instead of the state's own file, which DuckDB locks while it is open."""
-    return path.with_name(path.name + ".lock")

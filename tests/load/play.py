@@ -17,7 +17,7 @@ from batcher.core.errors import ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
-from batcher.engine.session import Surroundings
+from batcher.engine.surroundings import Surroundings
 from batcher.load.bench import Looking, Wish, measure
 from batcher.load.flight import Punctual
 from batcher.load.measurement import Measurement

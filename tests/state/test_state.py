@@ -16,8 +16,9 @@ from batcher.core.model import Position
 from batcher.source.layout import Fields
 from batcher.source.reader import Input, Reading, read
 from batcher.state.difference import FeedDifference, Scope
+from batcher.state.holding import hold
 from batcher.state.pairs import adopt, load, said_to_be_in
-from batcher.state.store import Binding, Known, StateStore, Wish, hold
+from batcher.state.store import Binding, Known, StateStore, Wish
 
 BINDING = Binding("minapp", "https://one", "")
 OUT, IN, UNCERTAIN = Known

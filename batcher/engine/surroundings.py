@@ -1,0 +1,62 @@
+"""The outer world of a run: clocks, dice, a thread for blocking work, the network, and the register of runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from batcher.core.clock import Clock
+from batcher.engine.books import Executor, in_thread
+from batcher.settings import Settings
+from batcher.transport import HttpTransport, Transport, Trust
+
+_log = logging.getLogger(__name__)
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Which start of the machine this is (random(4))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The outer world as arguments, so that tests can be the world."""
+
+    clock: Clock
+    dice: Callable[[], float]
+    executor: Executor
+    transport: Callable[[Settings], AbstractAsyncContextManager[Transport]]
+    state_folder: Path | None = None
+    """Where runs know of each other; None for nowhere."""
+
+
+def real_surroundings(state_folder: Path | None) -> Surroundings:
+    """The clock, the dice, a worker thread, and HTTP. Call it within a running event loop."""
+    now = asyncio.get_running_loop().time  # what anyio.current_time() finds out anew at every call
+    return Surroundings(real_clock(now), random.random, in_thread, _http, state_folder)
+
+
+def real_clock(now: Callable[[], float] = time.monotonic) -> Clock:
+    """The clocks of this machine; the one place where they are read. The wall clock is looked at anew each time."""
+    try:
+        boot_id = _BOOT_ID.read_text("ascii").strip()
+    except OSError:  # not Linux
+        return Clock(now, time.time)  # noqa: TID251 — here
+    return Clock(now, time.time, partial(time.clock_gettime, time.CLOCK_BOOTTIME), boot_id)  # noqa: TID251 — and here
+
+
+def _http(settings: Settings) -> AbstractAsyncContextManager[Transport]:
+    target = settings.target
+    if target.insecure:
+        _log.warning("target.insecure: nobody verifies who answers at %s, and whoever does gets the token", target.url)
+    return HttpTransport(target.timeout_seconds, trust_of(settings))
+
+
+def trust_of(settings: Settings) -> Trust:
+    """How the settings want a target to prove who it is."""
+    target = settings.target
+    return Trust(target.ca_file, target.tls_fingerprint, target.insecure)
