@@ -49,10 +49,16 @@ class LateRequests:
         self.version = 0
         """Grows with each loss, so that a remembered answer can be known to be stale."""
         self._own_too = own_too
+        self._anything_until = -math.inf
         self._windows: dict[int, _Losses] = {}
 
     def __repr__(self) -> str:
         return f"<LateRequests of {len(self._windows)} windows within {self.grace:g} s>"
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was ever lost."""
+        return self.version == 0
 
     def lost(self, window: int, keys: Hashes, action: Bytes, at: float) -> None:
         """A request of the window, with these pairs (as lane keys) and wishes, got no clear answer at `at`."""
@@ -64,14 +70,19 @@ class LateRequests:
                 losses.of(wish)
         self.version += 1
 
+    def lost_anything(self, at: float) -> None:
+        """Requests that nobody knows got no clear answer at `at`: they may be about any pair."""
+        self._anything_until = max(self._anything_until, at + self.grace)
+        self.version += 1
+
     def any(self, window: int, now: float) -> bool:
         """Whether anything may still arrive late that concerns requests of this window."""
         self._windows = {number: losses for number, losses in self._windows.items() if losses.until > now}
-        return any(self._concerns(number, window) for number in self._windows)
+        return self._anything_until > now or any(self._concerns(number, window) for number in self._windows)
 
     def until(self, window: int, keys: Hashes, action: Bytes) -> float:
         """From when on a request of the window with these pairs and wishes may be sent; -inf: nothing is against it."""
-        latest = -math.inf
+        latest = self._anything_until
         for wish in Action:
             wanted = keys[action == wish]
             for number, losses in self._windows.items():

@@ -27,6 +27,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS runs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT UNIQUE NOT NULL, ledger TEXT NOT NULL, started REAL NOT NULL,
     state TEXT NOT NULL DEFAULT '', ended TEXT
 )"""
+LONG_AGO = Stamp(0.0)
 T = TypeVar("T")
 _Rows: TypeAlias = list[tuple[object, ...]]
 _Execute: TypeAlias = Callable[[str, tuple[object, ...]], _Rows]
@@ -46,10 +47,11 @@ def state_file(folder: Path, *identity: str, suffix: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredRun:
-    """A run that touched the target, and its ledger."""
+    """A run that touched the target, and its ledger; `ended` seconds ago, or at work."""
 
     run: str
     ledger: Path
+    ended: float = 0.0
 
 
 class Register:
@@ -71,7 +73,7 @@ class Register:
         self._do(work)
 
     def ended(self, run: str, at: Stamp) -> None:
-        """A run has sent its last request, for now."""
+        """A run has sent its last request, for now; `LONG_AGO` when nothing of it may still arrive."""
         self._do(lambda execute: execute("UPDATE runs SET ended = ? WHERE run = ?", (str(at), run)))
 
     def later_than(self, run: str, started: float) -> list[str]:
@@ -95,11 +97,12 @@ class Register:
             found = []
             for name, ledger, ended in execute("SELECT run, ledger, ended FROM runs WHERE run != ?", (run,)):
                 path = Path(str(ledger))
-                if ended is not None and clock.age(Stamp.parse(str(ended))) >= grace:
+                age = 0.0 if ended is None else clock.age(Stamp.parse(str(ended)))
+                if age >= grace:
                     continue
                 if ended is None and not is_held(path):
                     execute("UPDATE runs SET ended = ? WHERE run = ?", (str(clock.stamp()), name))
-                found.append(RegisteredRun(str(name), path))
+                found.append(RegisteredRun(str(name), path, age))
             return found
 
         return self._do(work)
@@ -128,8 +131,5 @@ class Register:
         if not connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone() and self._before.is_file():
             with closing(sqlite3.connect(f"{self._before.absolute().as_uri()}?mode=ro", uri=True)) as before:
                 rows = before.execute("SELECT run, ledger, started FROM run ORDER BY started").fetchall()
-            ended = "'0.0'"  # long ago
-            connection.executemany(
-                f"INSERT INTO runs (run, ledger, started, ended) VALUES (?, ?, ?, {ended})",  # noqa: S608 — as above
-                rows,
-            )
+            insert = "INSERT INTO runs (run, ledger, started, ended) VALUES (?, ?, ?, ?)"
+            connection.executemany(insert, [(*row, str(LONG_AGO)) for row in rows])

@@ -13,7 +13,7 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import look_first
 from batcher.engine.feed import Work, check_unchanged, feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN
-from batcher.engine.in_doubt import last_end, remember_losses, remember_others
+from batcher.engine.in_doubt import note_interruption, remember_losses, remember_others
 from batcher.engine.job import JUDGED, ending, finish, preflight, reading, reopen, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.reaching import Reach
@@ -63,10 +63,7 @@ async def resume(
         with LedgerReader(ledger_path) as reader:
             position = reader.last_position()
             next_window, next_row, _ = reader.next_ids()
-            lost_ago = last_end(reader, surroundings)
             was_broken = any(session.cause == Cause.INPUT.name for session in reader.sessions())
-            remember_losses(session, reader)
-            remember_others(session, facts["run"], facts)
             was_retried = any(session.kind == RETRY for session in reader.sessions())
             canary_is_over = was_retried or _canary_was_judged(reader)
         if was_retried:  # then all of the input stands in the ledger, and a spool is gone by now
@@ -78,9 +75,13 @@ async def resume(
         if JUDGED not in facts and facts.get("guardrails", "[]") == "[]":  # an earlier batcher ended before that
             settings = session.settings
             inputs, _ = await look_first(inputs, how, settings, None, surroundings, stopping, NOTHING_OVERRIDDEN)
+        with LedgerReader(ledger_path) as reader:
+            note_interruption(ledger, reader, surroundings.clock)
+            remember_losses(session, reader)
+        remember_others(session, facts["run"], facts)
         turns = turns_of(facts, canary_is_over=canary_is_over)
         windower = Windower(next_window, next_row, window_rows, canary=turns.canary, in_turn=turns.in_turn)
-        works = _resumed(session, inputs, how, position, windower, lost_ago)
+        works = _resumed(session, inputs, how, position, windower)
         run = await session.work("resume", works, credentials, observer or Observer(), turns)
         finish(session, run.admission.all_read, windower, None)
         if was_retried and run.admission.all_read and not stopping.is_set:
@@ -113,7 +114,6 @@ async def _resumed(
     how: Reading,
     position: Position,
     windower: Windower,
-    lost_ago: float,
 ) -> AsyncIterator[Work]:
     """The windows that were open, then the rest of the input, whose beginning is compared first."""
     rest = feed(inputs, how, position, windower, session.surroundings.executor)
@@ -122,7 +122,6 @@ async def _resumed(
         with LedgerReader(session.ledger.path) as reader:
             for number in reader.window_ids(unsettled_only=True):
                 state = reader.state(number)
-                session.remember_lost(state.window, None, lost_ago)
                 yield Work(state.window, state.status)
         if following is not None:
             yield following

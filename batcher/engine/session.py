@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 
 from batcher.core.address import place_of
 from batcher.core.blame import Blame
+from batcher.core.clock import Stamp
 from batcher.core.concurrency import AdaptiveLimit, FixedLimit
 from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy, lane_keys
 from batcher.core.late import LateRequests
 from batcher.core.limit import Meter, Pacer
-from batcher.core.model import Batch, Limits, Settlement, Window
+from batcher.core.model import Batch, Limits, Settlement, Status, Window
 from batcher.core.report import Requests, Waited
 from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import Schedule
@@ -32,7 +33,7 @@ from batcher.engine.books import Books, OpenWindow
 from batcher.engine.budget import Budget
 from batcher.engine.feed import Work
 from batcher.engine.observing import Observer
-from batcher.engine.register import Register, RegisteredRun, state_file
+from batcher.engine.register import LONG_AGO, Register, RegisteredRun, state_file
 from batcher.engine.run import Run
 from batcher.engine.shared_pace import SharedPacer
 from batcher.engine.surroundings import Surroundings
@@ -110,7 +111,12 @@ class Session:
         if register is not None and "simulated" not in facts:
             run = RegisteredRun(facts["run"], self.ledger.path)
             self.touched = lambda: register.touch(run, float(facts["started"]), facts.get(STATE_ID, ""))
-            self.ended = lambda: register.ended(run.run, self.surroundings.clock.stamp())
+            self.ended = lambda: register.ended(run.run, self._last_end())
+
+    def _last_end(self) -> Stamp:
+        """When other runs may take it that the last request of this one was lost, if any was."""
+        is_settled = self.books is not None and not self.books.tally[Status.PENDING]
+        return LONG_AGO if is_settled and self.late.is_empty else self.surroundings.clock.stamp()
 
     def remember_lost(self, window: Window, rows: Settlement | None, age: float, *, is_foreign: bool = False) -> None:
         """A request for these rows (all of the window's when None) may still arrive; it was lost `age` seconds ago.
@@ -124,6 +130,10 @@ class Session:
         moment = self.surroundings.clock.now() - age
         number = -1 - window.id if is_foreign else window.id
         self.late.lost(number, lane_keys(user, group, self.order_by), columns.action[index][valid], moment)
+
+    def remember_unknown(self, age: float) -> None:
+        """Requests of another run that nobody knows were lost `age` seconds ago."""
+        self.late.lost_anything(self.surroundings.clock.now() - age)
 
     async def work(
         self,

@@ -41,7 +41,7 @@ from batcher.engine.register import Register
 from batcher.engine.rotation import rotate
 from batcher.engine.session import STATE_ID, make_target
 from batcher.engine.surroundings import Surroundings
-from batcher.files import replaced_privately
+from batcher.files import is_file, remove, replaced_privately
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
 from batcher.state.pairs import adopt
@@ -112,7 +112,7 @@ async def sync(
             window_rows=window_rows,
         )
         if goal.state is not None and settings.job.keep:
-            rotate(goal.state, settings.job.keep)
+            rotate(goal.state, settings.job.keep, surroundings.clock, settings.retry.grace_seconds)
         return report
 
 
@@ -237,7 +237,7 @@ async def send(
             await executor(lambda: _fold(held))
         if not has_begun:
             for file in difference_files(ledger):
-                file.unlink(missing_ok=True)  # the list of invalid lines stays: it may be why nothing was begun
+                remove(file)  # the list of invalid lines stays: it may be why nothing was begun
 
 
 async def _drafted(work: Callable[[], Draft], store: StateStore, executor: Executor, stopping: Stopping) -> Draft:
@@ -311,5 +311,5 @@ def check_goal(goal: Goal) -> None:
     if goal.state is not None and goal.current and not goal.is_first:
         raise ConfigurationError("--current makes a state with --bootstrap, or is compared without --state")
     for file in (*goal.feed, *goal.current):
-        if not file.is_file():
+        if not is_file(file):
             raise InputError(f"{file}: there is no such file")

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from harness import Target, settings_for, surroundings
+from harness import EPOCH, Target, settings_for, surroundings
 from nights import Nights
 
+from batcher.core.clock import Clock
 from batcher.core.errors import (
     ConfigurationError,
     GuardrailError,
@@ -343,15 +344,34 @@ def test_a_stop_before_anything_is_sent(nights):
     assert nights.target.members() == {*ALL}
 
 
+def _long_after(nights, seconds=1e6):
+    return Clock(lambda: 0.0, lambda: EPOCH + nights.seconds + seconds)
+
+
+def test_a_ledger_that_alone_knows_what_may_still_arrive_stays(nights):
+    nights.target.world.behave(Behaviour(faults=(Fault.parse("late=1"),), late_seconds=20.0))
+    nights.sync(ALL[:2], retry_max_attempts=2, retry_base_seconds=0.1)
+    nights.target.world.behave(Behaviour())
+    assert nights.sync(ALL[:3], day=False).exit_code == 0
+    gone = [rotate(nights.state, 0, _long_after(nights, seconds), 60.0) for seconds in (1, 1000)]
+    assert [[path.name for path in paths] for paths in gone] == [[], ["night-1.ledger"]]
+
+
 def test_old_ledgers_go(nights):
     for day in range(4):
         nights.sync([*ALL, (50 + day, 1)])
-    assert [path.name for path in rotate(nights.state, 2)] == ["night-1.ledger", "night-2.ledger"]
+    assert [path.name for path in rotate(nights.state, 2, _long_after(nights), 60.0)] == [
+        "night-1.ledger",
+        "night-2.ledger",
+    ]
     assert sorted(path.name for path in nights.folder.glob("night-*")) == [
         f"night-{n}.ledger{suffix}" for n in (3, 4) for suffix in ("", ".adds.csv", ".removals.csv")
     ]
     assert nights.sync(ALL).exit_code == 0
-    assert rotate(nights.state, 0) == [nights.folder / "night-3.ledger", nights.folder / "night-4.ledger"]
+    assert rotate(nights.state, 0, _long_after(nights), 60.0) == [
+        nights.folder / "night-3.ledger",
+        nights.folder / "night-4.ledger",
+    ]
 
 
 def test_two_snapshots_without_a_state(tmp_path):
