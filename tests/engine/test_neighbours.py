@@ -67,6 +67,63 @@ def test_the_last_word_wins_also_across_runs(tmp_path, first, url):
     assert host.target.members() == set()
 
 
+@pytest.mark.parametrize("first", ["stopped", "killed", "stopped twice"])
+def test_a_session_that_settles_what_another_left_open_does_not_make_it_forgotten(tmp_path, first):
+    """The interrupted session's request is applied late, the one that `resume` sent at once."""
+    host = Neighbours(tmp_path, Target(LOSES, stages=(Stage(Behaviour(), after_requests=2),)))
+    one = host.play(retry_max_attempts=50, retry_base_seconds=60.0)
+    if first == "killed":
+        kill(one, [("add", 5, 53)])
+    else:
+        one.stop_at, one.stop = 1.0, lambda stopping: stopping.stop(_cause(), "x")
+        one.apply([("add", 5, 53)])
+    if first == "stopped twice":
+        one.stop_at = one.seconds + 1.0
+        one.resume()
+    one.stop_at = None
+    host.target.world.behave(Behaviour())
+    assert one.resume().exit_code == 0
+    host.ran(one)
+    two = host.play()
+    assert two.apply([("remove", 5, 53)]).exit_code == 0
+    later(host.target, two.seconds + 100)
+    assert host.target.members() == set()
+
+
+@pytest.mark.parametrize("then", ["gone", "moved", "another run's", "no ledger"])
+@pytest.mark.parametrize("first", ["settled", "killed"])
+def test_a_ledger_that_cannot_be_read_any_more_may_have_lost_anything(tmp_path, first, then, caplog):
+    host = Neighbours(tmp_path, Target(LOSES, stages=(Stage(Behaviour(), after_requests=2),)))
+    one = host.play(retry_max_attempts=2, retry_base_seconds=0.1)
+    kill(one, [("add", 5, 53)]) if first == "killed" else one.apply([("add", 5, 53)])
+    host.ran(one)
+    host.target.world.behave(Behaviour())
+    one.ledger.rename(tmp_path / "moved.ledger")
+    if then == "gone":
+        (tmp_path / "moved.ledger").unlink()
+    if then == "no ledger":
+        one.ledger.write_bytes(b"nothing")
+    if then == "another run's":
+        Play(one.ledger.parent, Target(Behaviour()), settings_for("minapp")).apply([("add", 1, 1)])
+    two = host.play()
+    assert two.apply([("remove", 5, 53)]).exit_code == 0
+    assert "what may still arrive of it is not known" in caplog.text
+    later(host.target, two.seconds + 100)
+    assert host.target.members() == set()
+
+
+def test_a_run_that_lost_nothing_is_missed_by_nobody(tmp_path, caplog):
+    """Whoever removes his ledgers as soon as they are complete does not wait."""
+    host = Neighbours(tmp_path, Target(Behaviour()))
+    one = host.play()
+    one.apply([("add", 5, 53)])
+    host.ran(one)
+    one.ledger.unlink()
+    report = host.play().apply([("remove", 5, 53)])
+    assert (report.exit_code, report.waited.grace) == (0, 0.0)
+    assert not caplog.text
+
+
 def _cause():
     from batcher.core.verdict import Cause  # noqa: PLC0415 — of this helper alone
 
@@ -184,7 +241,9 @@ SAME = [
         "http://[::1]:8080",
         "http://127.1:8080",
     ],
-    ["https://h/a", "https://H/a/"],
+    ["https://h/a", "https://H/a/", "https://h/%61", "https://h/./b/../a", "https://h/../a/.", "https://h/a/b/.."],
+    ["https://h/a%2fb", "https://h/a%2Fb", "https://h/%61%2fb"],
+    ["https://h/A"],
     ["https://h:8443", "http://h:8443"],
 ]
 
