@@ -361,6 +361,40 @@ async def test_a_reply_that_nobody_asked_for_answers_nothing(surplus, waits):
     assert len(asked) == 4
 
 
+@pytest.mark.parametrize("answer", [NO_CONTENT + b"\r\n", REFUSED], ids=["204", "400"])
+@pytest.mark.parametrize("pause", [None, 0.05], ids=["at once", "later"])
+async def test_once_a_surplus_reply_has_come_no_connection_is_used_twice(answer, pause, caplog):
+    """It cannot be told from a true one when it comes while the next request is under way."""
+    per_connection = []
+
+    async def serve(stream):
+        per_connection.append(0)
+        mine = len(per_connection) - 1
+        async with stream:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while await stream.receive():
+                    per_connection[mine] += 1
+                    await stream.send(answer if pause else answer * 2)
+                    await anyio.sleep(pause or 0)
+                    if pause:
+                        await stream.send(answer)
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener,
+        anyio.create_task_group() as group,
+        making[0](5.0, Trust()) as transport,
+    ):
+        group.start_soon(listener.serve, serve)
+        for number in range(6):
+            await transport.exchange(Request("PATCH", f"http://127.0.0.1:{port(listener)}/x", {}, b"body"), now)
+            if not number:
+                await anyio.sleep(0.2)
+        group.cancel_scope.cancel()
+    assert sum(per_connection) == 6
+    assert max(per_connection) == 1
+    assert caplog.text.count("sends more than it was asked for") == 1
+
+
 async def test_who_speaks_before_he_is_asked_is_no_server_of_http():
     async with meddling_server(before=b"220 mail.example.org ESMTP\r\n") as (url, asked):
         with pytest.raises(EndpointError, match="speaks before it is asked"):

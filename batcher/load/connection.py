@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -22,9 +23,10 @@ from batcher.core.errors import EndpointError, ReplyLostError, UntrustedError
 from batcher.core.http import Request, Response
 from batcher.transport import Trust
 from batcher.transport.bodies import unpacked
-from batcher.transport.client import CONNECT_SECONDS, LARGEST_BODY, LARGEST_HEAD
+from batcher.transport.client import CONNECT_SECONDS, LARGEST_BODY, LARGEST_HEAD, SURPLUS
 from batcher.transport.faults import fault
 
+_log = logging.getLogger(__name__)
 _FRESH_TRIES = 2
 _PORTS = {"http": 80, "https": 443}
 
@@ -39,6 +41,8 @@ class Connections:
         self._now = now
         self._idle: dict[str, list[_Connection]] = {}
         self._open: set[_Connection] = set()
+        self._keeps = True
+        """Whether a connection may be used for another request; not once anything has come that nobody asked for."""
 
     def __repr__(self) -> str:
         return f"<Connections {len(self._open)} open>"
@@ -82,7 +86,7 @@ class Connections:
             if isinstance(error, ReplyLostError) or not isinstance(error, Exception):
                 raise
             raise fault(error, host, has_left=True, beginning=connection.beginning) from None
-        if connection.is_reusable:
+        if connection.is_reusable and self._keeps:
             idle.append(connection)
         else:
             connection.transport.close()
@@ -97,7 +101,7 @@ class Connections:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, connection = await self._loop.create_connection(
-                    lambda: _Connection(self._loop, self._now, self._open.discard),
+                    lambda: _Connection(self._loop, self._now, self._open.discard, self._distrust),
                     host,
                     url.port or _PORTS[url.scheme],
                     ssl=self._context if url.scheme == "https" else None,
@@ -108,6 +112,13 @@ class Connections:
         _check_fingerprint(self._trust, connection)
         return connection
 
+    def _distrust(self) -> None:
+        if self._keeps:
+            self._keeps = False
+            _log.warning(SURPLUS)
+            for connection in (connection for idle in self._idle.values() for connection in idle):
+                connection.transport.abort()
+
 
 class _Connection(asyncio.Protocol):
     """One connection. `ask` is called when no other request is under way on it."""
@@ -115,7 +126,11 @@ class _Connection(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, now: Callable[[], float], lost: Callable[[_Connection], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        lost: Callable[[_Connection], None],
+        has_surplus: Callable[[], None],
     ) -> None:
         self.received_at = 0.0
         self.is_reusable = True
@@ -126,6 +141,7 @@ class _Connection(asyncio.Protocol):
         self._loop = loop
         self._now = now
         self._lost = lost
+        self._has_surplus = has_surplus
         self._reply: asyncio.Future[None] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[str, str]] = []
@@ -173,6 +189,8 @@ class _Connection(asyncio.Protocol):
         if self._reply is None:
             self.has_spoken = True
             self.transport.abort()  # nobody asked
+            if self._status:
+                self._has_surplus()
             return
         self.beginning = self.beginning or data[:16]
         if self._head >= 0:
@@ -207,6 +225,7 @@ class _Connection(asyncio.Protocol):
         """The reply is whole, unless it only said that another one follows (1xx)."""
         if self._is_over():
             self.is_reusable = False  # nobody asked for a second one
+            self._has_surplus()
             return
         self._status = self._parser.get_status_code()
         if self._status < 200:  # noqa: PLR2004 — RFC 9110 §15.2

@@ -7,12 +7,15 @@ however slow, never brings two sends closer together than the rate allows.
 
 In HTTP/1.1 nothing but its place tells which request a reply belongs to (RFC 9112 §9.2). So a connection on which
 anything has come while nobody had asked is not used: neither when it was kept, nor while a request waited for its turn.
+And once that has happened, no connection is used twice, since a surplus reply that comes a little later would be taken
+for the next request's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,6 +31,7 @@ from batcher.transport.bodies import unpacked
 from batcher.transport.faults import fault
 from batcher.transport.protocol import Trust
 
+_log = logging.getLogger(__name__)
 LARGEST_BODY = 8 << 20
 """Bytes; far above any reply of a target. A larger one is an unusable one."""
 LARGEST_HEAD = 64 << 10
@@ -36,6 +40,11 @@ CONNECT_SECONDS = 30.0
 _FRESH_TRIES = 2
 _CODE, _NO_CONTENT = slice(8, 12), b" 204"
 """Where a status line has its code (RFC 9112 §4), and a 204's."""
+SURPLUS = (
+    "the target sends more than it was asked for, so a reply could be taken for another request's: from now on each"
+    " request has a connection of its own; replies from before that may have been about other changes"
+)
+_STATUS_LINE = b"HTTP/"
 _END = b"\r\n\r\n"
 
 
@@ -134,7 +143,9 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
         super().__init__(**options)
-        self._factory: Any = functools.partial(_Handler, loop=self._loop)
+        self._factory: Any = functools.partial(_Handler, loop=self._loop, has_surplus=self._distrust)
+        self._keeps = True
+        """Whether a connection may be used for another request."""
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ANN401, ASYNC109 — aiohttp's signature
         """See `BaseConnector`."""
@@ -142,6 +153,9 @@ class _Connector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             handler = cast("_Handler", connection.protocol)
+            if handler.replies and not self._keeps:
+                connection.close()
+                continue
             fresh += not handler.replies
             try:
                 await flight.depart()
@@ -152,20 +166,29 @@ class _Connector(aiohttp.TCPConnector):
                 handler.expects()
                 flight.leaves(handler)
                 return connection
+            handler.judge()
             connection.close()
             if fresh == _FRESH_TRIES:
                 raise EndpointError(f"{host_of(str(req.url))} speaks before it is asked: that is no HTTP server")
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:  # noqa: ANN401 — aiohttp's signature
+        if not should_close:
+            protocol.judge_rest()
         protocol.has_replied()
-        super()._release(key, protocol, should_close=should_close)
+        super()._release(key, protocol, should_close=should_close or not self._keeps)
+
+    def _distrust(self) -> None:
+        if self._keeps:
+            self._keeps = False
+            _log.warning(SURPLUS)
 
 
 class _Handler(ResponseHandler):
     """A connection that knows how much has come on it, and a 204 that has a body all the same (RFC 9110 §6.4.1)."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, has_surplus: Callable[[], None]) -> None:
         super().__init__(loop)
+        self._has_surplus = has_surplus
         self.replies = 0
         self.beginning = b""
         """The first bytes of the reply that is awaited."""
@@ -179,6 +202,16 @@ class _Handler(ResponseHandler):
     def is_quiet(self) -> bool:
         """Whether it is open and nothing has come since the last reply."""
         return self.is_connected() and not self.should_close and self._received == self._known
+
+    def judge(self) -> None:
+        """Tell when what has come is something else than the end of the connection."""
+        if self.replies and self._received != self._known:
+            self._has_surplus()
+
+    def judge_rest(self) -> None:
+        """Tell when another reply came together with the one that was read."""
+        if self._buffer:
+            self._has_surplus()
 
     def expects(self) -> None:
         """A request leaves."""
@@ -202,6 +235,8 @@ class _Handler(ResponseHandler):
                 head = data[: end + len(_END)]
                 if len(head) < len(data) or _announces_a_body(head):
                     self.force_close()
+                if data[len(head) :].startswith(_STATUS_LINE):
+                    self._has_surplus()
                 data = _without_framing(head)
         super().data_received(data)
 
