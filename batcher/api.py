@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,7 +25,7 @@ from batcher.engine.observing import Observer
 from batcher.engine.outcomes import Outcome, of_rejects, of_settlement
 from batcher.engine.register import state_folder
 from batcher.engine.surroundings import real_surroundings
-from batcher.files import open_private
+from batcher.files import is_folder, open_private
 from batcher.settings import Settings
 
 Changes: TypeAlias = str | Path | Iterable[object] | AsyncIterable[object]
@@ -114,7 +115,7 @@ def named_ledger(inputs: Sequence[Path | Pipe], wish: Path | None, now: float) -
         LedgerError: When nothing can be written there.
 
     """
-    if wish is not None and not wish.is_dir():
+    if wish is not None and not is_folder(wish):
         yield wish
         return
     first = inputs[0]
@@ -145,6 +146,8 @@ class _Following:
     """Tells a follower of outcomes. One that raises is told no more; its error is raised when the run has ended."""
 
     def __init__(self, follower: Follower | None) -> None:
+        if iscoroutinefunction(follower) or iscoroutinefunction(getattr(follower, "__call__", None)):  # noqa: B004
+            raise TypeError("on_outcome must be a plain function: it is called, not awaited")
         self.stopping = Stopping()
         self._follower = follower
         self._error: Exception | None = None

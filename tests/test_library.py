@@ -114,6 +114,64 @@ async def test_what_a_follower_raises_is_raised_as_it_is(tmp_path, raises, at):
         assert (report.exit_code, report.total) == (3, 21)
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, ValueError, asyncio.CancelledError])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_whatever_an_iterable_raises_is_an_error_of_the_input(tmp_path, error, is_async):
+    if is_async and issubclass(error, SystemExit | KeyboardInterrupt | GeneratorExit):
+        pytest.skip("raised in a task of the caller's own loop, it ends the program, as it should")
+
+    def give():
+        yield from changes(3)
+        raise error("x")
+
+    async def give_async():
+        for item in changes(3):
+            yield item
+        if error is asyncio.CancelledError:
+            other = asyncio.ensure_future(anyio.sleep(60))
+            asyncio.get_running_loop().call_soon(other.cancel)
+            await other
+        raise error("x")
+
+    async with serve(Behaviour()) as url:
+        ledger = tmp_path / "x.ledger"
+        with anyio.fail_after(20):
+            report = await batcher.apply(give_async() if is_async else give(), settings(url), ledger=ledger)
+    assert report.exit_code == 6
+    assert report.changes[batcher.Status.APPLIED] + report.changes[batcher.Status.PENDING] in {0, 3}
+    assert report.next.startswith(f"batcher resume {ledger}")
+
+
+async def test_a_follower_that_would_have_to_be_awaited_is_refused_at_once(tmp_path):
+    async def follower(outcome):
+        pass
+
+    class Follower:
+        async def __call__(self, outcome):
+            pass
+
+    for given in (follower, Follower()):
+        with pytest.raises(TypeError, match="called, not awaited"):
+            await batcher.apply(changes(), settings("http://127.0.0.1:9"), ledger=tmp_path / "x", on_outcome=given)
+    assert not list(tmp_path.iterdir())
+
+
+async def test_an_item_that_cannot_even_be_shown_is_one_rejected_line(tmp_path):
+    class Odd:
+        def __repr__(self):
+            raise RuntimeError("no")
+
+    class Surrogate:
+        def __repr__(self):
+            return "\ud800"
+
+    items = [("add", 1, 1), Odd(), ("add", Odd(), 1), (Odd(),), Surrogate(), ("add", 2, 1)]
+    async with serve(Behaviour()) as url:
+        report = await batcher.apply(items, settings(url), ledger=tmp_path / "x.ledger")
+    assert report.changes[batcher.Status.REJECTED] == 4
+    assert report.changes[batcher.Status.APPLIED] == 2
+
+
 async def test_an_iterable_that_blocks_for_ever_holds_nobody_up(tmp_path):
     """Neither a run that ends first nor, in the test below, the program."""
     let_go = threading.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import suppress
 from io import BufferedIOBase
 from pathlib import Path
@@ -134,7 +134,6 @@ async def spool_changes(spool: Spool, changes: Iterable[object] | AsyncIterable[
 
 async def _spool_async(spool: Spool, changes: AsyncIterable[object]) -> None:
     held: list[bytes] = []
-    failure: Exception | None = None
 
     def flush() -> None:
         if held:
@@ -148,18 +147,28 @@ async def _spool_async(spool: Spool, changes: AsyncIterable[object]) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(flush_now_and_then)
-        try:
-            async for item in changes:
-                held.append(_line(item))
-                if len(held) == _FLUSH_ITEMS:
-                    flush()
-                    await anyio.lowlevel.checkpoint()
-        except Exception as error:  # noqa: BLE001 — it may raise anything, and leaves as itself, not inside a group
-            failure = error
+        failure = await _collect(changes, held, flush)
         group.cancel_scope.cancel()
     flush()
     if failure is not None:
         raise failure
+
+
+async def _collect(changes: AsyncIterable[object], held: list[bytes], flush: Callable[[], None]) -> Exception | None:
+    """Gives what the iterable raised, so that it leaves as itself and not inside a group."""
+    try:
+        async for item in changes:
+            held.append(_line(item))
+            if len(held) == _FLUSH_ITEMS:
+                flush()
+                await anyio.lowlevel.checkpoint()
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            raise
+        return _as_exception(error)
+    except Exception as error:  # noqa: BLE001 — it may raise anything
+        return error
+    return None
 
 
 async def _spool_from(puller: _Puller, spool: Spool) -> None:
@@ -217,8 +226,8 @@ class _Puller:
             for item in self._changes:
                 if not self._add(_line(item)):
                     return
-        except Exception as error:  # noqa: BLE001 — an iterable of the user's may raise anything
-            self.error = error
+        except BaseException as error:  # noqa: BLE001 — an iterable of the user's may raise anything, also an exit
+            self.error = _as_exception(error)
         with self._changed:
             self._is_over = True
             self._tell(self.has_more, self.has_much)
@@ -240,13 +249,37 @@ class _Puller:
                 self._loop.call_soon_threadsafe(event.set)
 
 
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled this task, rather than one that the iterable had waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """What an iterable raised is an error of the input, whatever it is: it must not end the program, or a task."""
+    if isinstance(error, Exception):
+        return error
+    found = RuntimeError(f"the iterable of changes raised {type(error).__name__}: {error}")
+    found.__cause__ = error
+    return found
+
+
 def _line(item: object) -> bytes:
     if isinstance(item, tuple | list):
         if len(item) != 3:  # noqa: PLR2004 — op, user, group
-            return orjson.dumps(repr(item)[:200], option=orjson.OPT_APPEND_NEWLINE)
+            return _odd(item)
         op, user, group = item
         item = {"op": op, "user": user, "group": group}
     try:
         return orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE)
     except (orjson.JSONEncodeError, TypeError):
-        return orjson.dumps(repr(item)[:200], option=orjson.OPT_APPEND_NEWLINE)
+        return _odd(item)
+
+
+def _odd(item: object) -> bytes:
+    """A line that is rejected, and shows what was given."""
+    try:
+        shown = repr(item)[:200]
+        return orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE)
+    except Exception:  # noqa: BLE001 — an item of the user's may raise anything
+        return orjson.dumps(f"<{type(item).__name__}>", option=orjson.OPT_APPEND_NEWLINE)
