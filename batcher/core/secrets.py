@@ -3,17 +3,23 @@
 A server may echo what it was given, and not only as it was: percent-encoded, as HTML entities, as escapes of JSON, in
 base64 or hexadecimal, in another case. So a secret is looked for in all of these, by its beginning, which is enough of
 it: what follows up to the next blank goes, too.
+
+It may also echo a part that is not the beginning, or fold the whole into lines. So any run of characters of a long
+secret is found as well, whatever stands between them: the text is read without what separates, and what that gives is
+compared with samples of every form, so that a secret takes little memory and a text without one little time.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+import string
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
-from batcher.core.http import LONGEST_TEXT, printable
+from batcher.core.http import LONGEST_TEXT, one_line, printable
 from batcher.core.verdict import Settled, Verdict
 
 _MASK = "***"
@@ -28,8 +34,34 @@ _LONGEST_BEGINNING = 1024
 """Characters that the beginning of a secret may take in any of its forms: as much of a text that was cut off at its
 end is not shown, since it may be half a secret."""
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
-_BETWEEN = r"[\s\x00-\x1f]{0,2}"
-"""What may have been put between the characters of a secret."""
+_BETWEEN = r"[\s\x00-\x1f]{0,3}"
+"""What may have been put between the characters of a secret: in UTF-32, three NULs are."""
+_RUN = 16
+"""Characters of a secret, or of a form of it, that are masked wherever they stand; ordinary text shares fewer."""
+_SAMPLE = 8
+_STRIDE = _RUN - _SAMPLE + 1
+"""From one sample of a form to the next: every run holds a whole one."""
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""Unlike `str.lower`, this never changes how long a text is."""
+_ESCAPE_OR_SEPARATOR = re.compile(
+    r"""
+    (?: %(?:25)* | \\+x ) (?P<two>[0-9a-f]{2})
+    | (?: % | \\+ ) u (?P<four>[0-9a-f]{4})
+    | (?: \\+[ux]\{ | &(?:amp;)*\#x ) 0* (?P<some>[0-9a-f]{1,6}) [;}]
+    | &(?:amp;)*\#0* (?P<decimal>[0-9]{1,7}) ;
+    | \\+ (?P<octal>[0-3]?[0-7]{2})
+    | (?: < | &lt; ) /? (?:br|wbr|p|li|td|tr|div|span) \s* /? (?: > | &gt; )
+    | &(?:amp;)* (?:amp|lt|gt|quot|apos|nbsp|shy) ;
+    | \b0x (?=[0-9a-f]{2}[\s,;:\]}])
+    | \\+[nrt]
+    | [\s"'`,>\[\]]+
+    | [\\<&]  # none of which may be taken together with what begins after it
+    """,
+    re.IGNORECASE | re.VERBOSE | re.ASCII,
+)
+_NO_LETTER = re.compile(r"[^\w*]|_")
+"""What is left out, too, to see any way to fold, list or spell a secret. A mask stays: it divides what is around it."""
+_BASES = {"two": 16, "four": 16, "some": 16, "decimal": 10, "octal": 8}
 
 
 class Secrets:
@@ -37,6 +69,8 @@ class Secrets:
 
     def __init__(self) -> None:
         self._texts: set[str] = set()
+        self._samples: dict[str, list[str]] = {}
+        """Of the forms of long secrets, with the forms that hold them."""
 
     def __repr__(self) -> str:
         return f"<Secrets {len(self._texts)}>"
@@ -47,6 +81,11 @@ class Secrets:
         if new:
             self._texts |= new
             self.__dict__.pop("_pattern", None)
+        for form in {form for secret in new if len(secret) >= _RUN for form in _long_forms(secret)}:
+            for at in range(0, len(form) - _SAMPLE + 1, _STRIDE):
+                forms = self._samples.setdefault(form[at : at + _SAMPLE], [])
+                if form not in forms:
+                    forms.append(form)
 
     def scrub(self, text: str) -> str:
         """The text without any of them, as one printable line that is not too long.
@@ -59,13 +98,39 @@ class Secrets:
 
     def _masked(self, text: str, end: int) -> str:
         """The text up to `end`, and to the end of a secret that has begun before."""
-        parts, at = [], 0
-        for found in self._pattern.finditer(text):
-            if found.start() >= end:
+        parts: list[str] = []
+        at = 0
+        for start, stop in sorted(self._found(text)):
+            if start >= end:
                 break
-            parts += [text[at : found.start()], _MASK]
-            at = found.end()
+            if start > at or not parts:
+                parts += [text[at:start], _MASK]
+            at = max(at, stop)
         return "".join([*parts, text[at:end]])
+
+    def _found(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where secrets and parts of them stand, both in the text and in what is shown of it."""
+        for seen in {text, shown := one_line(text)}:
+            yield from (found.span() for found in self._pattern.finditer(seen))
+        if not self._samples:
+            return
+        plain = _plain(shown)
+        for reading in {plain, _NO_LETTER.sub("", plain)}:
+            if runs := list(self._runs(reading)):
+                places = _places(shown)
+                if reading != plain:
+                    places = [place for place, char in zip(places, plain, strict=True) if not _NO_LETTER.match(char)]
+                yield from ((places[at][0], places[at + _RUN - 1][1]) for at in runs)
+
+    def _runs(self, text: str) -> Iterator[int]:
+        """Where runs of a secret begin in a text without separators."""
+        for at in range(len(text) - _SAMPLE + 1):
+            forms = self._samples.get(text[at : at + _SAMPLE])
+            if forms is None:
+                continue
+            for start in range(max(0, at - _STRIDE + 1), min(at, len(text) - _RUN) + 1):
+                if any(text[start : start + _RUN] in form for form in forms):
+                    yield start
 
     def scrub_verdict(self, verdict: Verdict) -> Verdict:
         """The same for what a target made of a reply."""
@@ -88,9 +153,7 @@ def _forms(secret: str) -> Iterator[str]:
     yield _BETWEEN.join(map(_character, start)) + rest
     raw = start.encode()
     yield r"(?:0x|\\x|[\s:,-])*".join(f"{byte:02x}" for byte in raw) + (rest and r"(?:(?:0x|\\x|[\s:,-])*[0-9a-f]{2})*")
-    for shift in range(3):
-        text = base64.b64encode(bytes(shift) + raw).decode()
-        known = text[-(-8 * shift // 6) : 8 * (shift + len(raw)) // 6]  # what does not depend on what is around it
+    for known in _in_base64(raw):
         if len(known) >= _LEAST_BASE64:
             yield f"(?-i:{_BETWEEN.join(map(_of_base64, known))})" + (rest or "[A-Za-z0-9+/=_-]*")
 
@@ -115,3 +178,52 @@ def _character(char: str) -> str:
 def _of_base64(char: str) -> str:
     """Both alphabets (RFC 4648 §4, §5), and what is escaped of them in URLs."""
     return {"+": r"(?:[+-]|%2[Bb])", "/": r"(?:[/_]|%2[Ff])"}.get(char, char)
+
+
+def _plain(text: str) -> str:
+    """A text without escapes, quotes and blanks, in lower case."""
+    return _ESCAPE_OR_SEPARATOR.sub(_decoded, text).translate(_LOWER)
+
+
+def _places(text: str) -> list[tuple[int, int]]:
+    """From where to where the characters of a plain text stood."""
+    places: list[tuple[int, int]] = []
+    at = 0
+    for found in _ESCAPE_OR_SEPARATOR.finditer(text):
+        places += ((index, index + 1) for index in range(at, found.start()))
+        places += [found.span()] * len(_decoded(found))
+        at = found.end()
+    places += ((index, index + 1) for index in range(at, len(text)))
+    return places
+
+
+def _decoded(found: re.Match[str]) -> str:
+    """The character that an escape stands for; nothing for what separates."""
+    if found.lastgroup is None:
+        return ""
+    code = int(found[found.lastgroup], _BASES[found.lastgroup])
+    char = chr(code) if code <= sys.maxunicode else ""
+    return "" if not char.isprintable() or _ESCAPE_OR_SEPARATOR.fullmatch(char) else char
+
+
+def _long_forms(secret: str) -> Iterator[str]:
+    """A whole secret in all forms that are left when a text is read without escapes and separators."""
+    raw = secret.encode()
+    twice = (form for once in _in_base64(raw) for form in _in_base64(once.encode()))
+    wide = _in_base64(secret.encode("utf-16-le"))
+    plain = _plain(one_line(secret))
+    yield from (secret.translate(_LOWER), plain)
+    for form in (plain, raw.hex(), "".join(map(str, raw)), *_in_base64(raw), *twice, *wide, *_in_base32(raw)):
+        yield _NO_LETTER.sub("", form).translate(_LOWER)
+
+
+def _in_base64(raw: bytes) -> Iterator[str]:
+    """For each place that the first byte may have in a group of three: what does not depend on what is around."""
+    for shift in range(3):
+        yield base64.b64encode(bytes(shift) + raw).decode()[-(-8 * shift // 6) : 8 * (shift + len(raw)) // 6]
+
+
+def _in_base32(raw: bytes) -> Iterator[str]:
+    """The same for groups of five."""
+    for shift in range(5):
+        yield base64.b32encode(bytes(shift) + raw).decode()[-(-8 * shift // 5) : 8 * (shift + len(raw)) // 5]
