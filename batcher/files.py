@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -81,6 +82,82 @@ def read_small(path: Path, most: int = _SMALL) -> bytes:
             if len(content) > most:
                 raise ConfigurationError(f"{path} holds more than {most // 1024:,} KiB; is it the right file?")
     return bytes(content)
+
+
+def found(path: Path) -> os.stat_result | None:
+    """What the system knows of a path; None where there is nothing.
+
+    Raises:
+        ConfigurationError: When there can be nothing of this name, or it cannot be looked at.
+
+    """
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be used: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{str(path)!r} cannot be used: {error}") from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file, and no folder or device; raises as `found` does."""
+    known = found(path)
+    return known is not None and stat.S_ISREG(known.st_mode)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; raises as `found` does."""
+    known = found(path)
+    return known is not None and stat.S_ISDIR(known.st_mode)
+
+
+def check_replaceable(path: Path) -> None:
+    """See that a path can be that of a file which is made, or replaced as a whole.
+
+    Raises:
+        ConfigurationError: When it names no file, or what is there is none: a folder, a device.
+
+    """
+    if not is_unicode(str(path)):
+        raise ConfigurationError(f"{str(path)!r} cannot be written: the name is not UTF-8; choose another one")
+    if path.name in {"", ".."} or (found(path) is not None and not is_file(path)):
+        raise ConfigurationError(f"{path} cannot be written: it is no file; choose another name")
+
+
+@contextmanager
+def made_together(paths: Sequence[Path]) -> Iterator[None]:
+    """Files that the body makes or replaces, all or none: when it fails, those are removed that were not there before.
+
+    Raises:
+        ConfigurationError: When one of them cannot be a file.
+
+    """
+    for path in paths:
+        check_replaceable(path)
+    new = [path for path in paths if found(path) is None]
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            remove(path)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file; it is well where there is none, nor can be."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be written down: a file name that is no UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def expanded(text: str, key: str) -> Path:

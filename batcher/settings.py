@@ -16,7 +16,7 @@ from batcher.core.limit import Rate
 from batcher.core.model import Limits
 from batcher.core.target import Target
 from batcher.core.units import LONGEST, parse_day, parse_duration, parse_failures, parse_rate
-from batcher.files import expanded, read_small
+from batcher.files import expanded, is_unicode, read_small
 from batcher.sections import (
     AuthSettings,
     FeedSettings,
@@ -73,25 +73,34 @@ class Settings(Section, frozen=True):
                 content = msgspec.toml.decode(read_small(file))
             except OSError as error:
                 raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, ValueError) as error:  # Python's own, of an integer that has no end
                 raise ConfigurationError(f"{file}: {error}") from None
+            except RecursionError:
+                raise ConfigurationError(f"{file}: a value is nested too deeply") from None
         for key, value in (overrides or {}).items():
             section, _, name = key.partition(".")
             if not name or not isinstance(content.setdefault(section, {}), dict):
                 raise ConfigurationError(f"{key!r} is no setting; write section.key")
             content[section][name] = value
         where = str(file) if file is not None else "settings"
-        try:
-            settings = msgspec.convert(content, cls)
-        except msgspec.ValidationError as error:
-            raise ConfigurationError(f"{where}: {_explain(str(error))}") from None
-        settings.check()
+        settings = cls._of(content, where)
         return settings.replace(
             target=_absolute(settings, "target", "ca_file"),
             auth=_absolute(settings, "auth", "token_file", "client_secret_file"),
             feed=_absolute(settings, "feed", "user_map", "group_map"),
             job=_absolute(settings, "job", "log_file", "metrics_file"),
         )
+
+    @classmethod
+    def _of(cls, content: Mapping[str, Any], where: str) -> Settings:
+        for section, keys in content.items():
+            _check_plain(section, keys)  # before it is converted, which raises whatever it likes of what is no text
+        try:
+            settings = msgspec.convert(content, cls)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"{where}: {_explain(str(error))}") from None
+        settings.check()
+        return settings
 
     @classmethod
     def from_json(cls, text: str) -> Settings:
@@ -103,11 +112,16 @@ class Settings(Section, frozen=True):
         return msgspec.json.encode(self).decode()
 
     def replace(self, **sections: Mapping[str, Any]) -> Settings:
-        """The same settings with some keys changed: `replace(target={"url": …})`."""
-        changed = {name: msgspec.structs.replace(getattr(self, name), **keys) for name, keys in sections.items()}
-        settings = msgspec.structs.replace(self, **changed)
-        settings.check()
-        return settings
+        """The same settings with some keys changed: `replace(target={"url": …})`.
+
+        Raises:
+            ConfigurationError: When a key is unknown, or a value is of no use.
+
+        """
+        content = msgspec.to_builtins(self)
+        for name, keys in sections.items():
+            content[name] |= keys
+        return self._of(content, "settings")
 
     def for_simulation(self, url: str = "http://localhost") -> Settings:
         """The same for the embedded server: MinApp's dialect and no rate, unless something else was set."""
@@ -168,9 +182,7 @@ class Settings(Section, frozen=True):
 
     def _check_texts(self) -> None:
         for section in self.__struct_fields__:
-            for key, value in msgspec.structs.asdict(getattr(self, section)).items():
-                if any("\0" in text or not _is_unicode(text) for text in _texts(value)):
-                    raise ConfigurationError(f"{section}.{key} holds a NUL, or what is no text")
+            _check_plain(section, msgspec.structs.asdict(getattr(self, section)))
         for key, path in (("sync.state", self.sync.state), ("ledger.path", self.ledger.path)):
             if path and not expanded(path, key).name and key == "sync.state":
                 raise ConfigurationError(f"{key} = {path!r} names a folder; name a file")
@@ -189,7 +201,8 @@ class Settings(Section, frozen=True):
         if "@" in self.target.url:
             raise ConfigurationError("target.url must not hold credentials; use BATCHER_TOKEN or auth.token_file")
         if re.fullmatch(r"https?://[!-~]+", self.target.url) is None or set("?#") & set(self.target.url):
-            raise ConfigurationError(f"target.url {self.target.url!r} is no address; write https://host")
+            shown = re.sub(r"(?s)(?<=[?#]).+", "***", self.target.url)  # a query may hold a token
+            raise ConfigurationError(f"target.url {shown!r} is no address; write https://host")
         try:
             url = urlsplit(self.target.url)
             has_host = bool(url.hostname) and (url.port is None or url.port > 0)
@@ -232,13 +245,13 @@ def _absolute(settings: Settings, section: str, *names: str) -> dict[str, str]:
     return {name: str(expanded(file, f"{section}.{name}").absolute()) if file else "" for name, file in files.items()}
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written down: a file name that is no UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _check_plain(section: str, keys: object) -> None:
+    """See that every text in a section can be written down."""
+    for key, value in keys.items() if isinstance(keys, dict) else [("", keys)]:
+        if any("\0" in text or not is_unicode(text) for text in (section, key, *_texts(value))):
+            name = f"{section}.{key}".rstrip(".")
+            shown = name if is_unicode(name) else ascii(name)
+            raise ConfigurationError(f"{shown} holds a NUL, or what is no text; write it as UTF-8")
 
 
 def _texts(value: object) -> Iterator[str]:

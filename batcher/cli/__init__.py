@@ -22,6 +22,7 @@ from batcher.cli import (
     undo,
     verify,
 )
+from batcher.cli.options import Text
 
 _COLLECT_AFTER = 100_000
 """Objects. Python's own 700 cost a tenth of the start, which makes many and drops none."""
@@ -55,6 +56,9 @@ for command in (
     load.load,
     compare.compare,
 ):
+    for parameter in command.params:
+        if parameter.type is click.STRING:
+            parameter.type = Text()
     app.add_command(command)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up, write_lines
+from batcher.cli.console import guarded, say, set_up, write_json, write_lines
 
 if TYPE_CHECKING:
     from batcher.settings import Settings
@@ -41,8 +40,6 @@ def check(
 
 
 def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
-    import orjson
-
     from batcher.cli.runner import run_async
     from batcher.credentials import credentials
     from batcher.engine.probing import probe
@@ -64,7 +61,7 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
                 "ok": stop is None,
                 "reason": reason,
             }
-            sys.stdout.write(orjson.dumps(answer).decode() + "\n")
+            write_json(answer)
         elif stop is None:
             write_lines([f"{destination.name} at {destination.url}: reachable, credentials accepted"])
         else:

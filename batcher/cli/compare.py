@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up, write_lines
+from batcher.cli.console import guarded, say, set_up, write_json, write_lines
 
 if TYPE_CHECKING:
     from batcher.load.comparison import Comparison, Line
@@ -35,8 +34,6 @@ def compare(before: Path, after: Path, threshold: str, *, actual: bool, json: bo
     set_up(quiet=quiet)
 
     def work() -> int:
-        import orjson
-
         from batcher.core.errors import ConfigurationError
         from batcher.core.units import parse_share
         from batcher.load.comparison import compare as compared
@@ -49,7 +46,7 @@ def compare(before: Path, after: Path, threshold: str, *, actual: bool, json: bo
         found = compared(read_measurement(before), read_measurement(after), share, kind)
         code = _WORSE if found.is_worse else 0
         if json:
-            sys.stdout.write(orjson.dumps(_content(found, code)).decode() + "\n")
+            write_json(_content(found, code))
         else:
             write_lines(map(_told, found.lines))
         if not quiet and not json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -18,12 +19,15 @@ from batcher.core.http import one_line
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from batcher.core.errors import BatcherError
     from batcher.core.model import Status
     from batcher.core.report import Report
 
 _WORTH_SAYING = 0.1
 """Seconds."""
 _INTERRUPTED = 130
+_ABOUT_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES}
+"""What the system says of a name with which it can do nothing."""
 E = TypeVar("E", bound=BaseException)
 _log = logging.getLogger("batcher")
 
@@ -83,8 +87,6 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
         click.exceptions.Exit: Always.
 
     """
-    from batcher.core.errors import BatcherError
-
     try:
         code = work()
         sys.stdout.flush()
@@ -96,7 +98,7 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
         if first_of(error, BrokenPipeError) is not None:
             forget_standard_output()
             raise click.exceptions.Exit(0) from None
-        known = first_of(error, BatcherError)
+        known = known_of(error)
         if known is not None:
             say(f"batcher: {known}", "red")
             raise click.exceptions.Exit(known.exit_code) from None
@@ -114,6 +116,35 @@ def forget_standard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def known_of(error: BaseException) -> BatcherError | None:
+    """An error of ours; that a file cannot be used by its name is one, wherever it is met."""
+    from batcher.core.errors import BatcherError, ConfigurationError
+
+    known = first_of(error, BatcherError)
+    if known is None:
+        refused = first_of(error, OSError)
+        if refused is not None and refused.errno in _ABOUT_NAMES and refused.filename is not None:
+            return ConfigurationError(f"{os.fsdecode(refused.filename)} cannot be used: {refused.strerror}")
+    return known
+
+
+def as_json(content: object) -> bytes:
+    """One JSON value; a file's name that is no UTF-8 keeps its bytes, as escapes."""
+    import orjson
+
+    try:
+        return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        import json
+
+        return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def write_json(content: object) -> None:
+    """A JSON value on standard output."""
+    sys.stdout.write(as_json(content).decode())
+
+
 def first_of(error: BaseException, kind: type[E]) -> E | None:
     """The first error of a kind inside groups of errors."""
     if isinstance(error, kind):
@@ -125,15 +156,13 @@ def first_of(error: BaseException, kind: type[E]) -> E | None:
 
 def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str, is_simulated: bool) -> None:
     """The summary on standard output; what stopped the run and the next command on standard error."""
-    import orjson
-
     from batcher.core.report import command
 
     if is_simulated and not quiet:
         say("batcher: simulated: no real target was touched")
     try:
         if as_json:
-            sys.stdout.write(orjson.dumps(report.as_dict()).decode() + "\n")
+            write_json(report.as_dict())
         else:
             write_lines(describe(report, in_one_line=quiet))
         sys.stdout.flush()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up, write_lines
+from batcher.cli.console import guarded, set_up, write_json, write_lines
 
 
 @click.command()
@@ -27,8 +26,6 @@ def explain(ledger: Path, user: str, group: str, *, json: bool) -> None:
     set_up(quiet=False)
 
     def work() -> int:
-        import orjson
-
         from batcher.core.errors import InputError
         from batcher.ledger.reader import LedgerReader
         from batcher.ledger.story import story
@@ -36,7 +33,7 @@ def explain(ledger: Path, user: str, group: str, *, json: bool) -> None:
         with LedgerReader(ledger) as reader, reader.at_one_moment():
             records = story(reader, user, group)
         if json:
-            sys.stdout.write(orjson.dumps({"user": user, "group": group, "lines": records}).decode() + "\n")
+            write_json({"user": user, "group": group, "lines": records})
             return 0
         if not records:
             raise InputError(f"no line of this run names user {user} and group {group}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,8 +14,24 @@ if TYPE_CHECKING:
     from batcher.engine.sync import Goal
     from batcher.settings import Settings
 
+_SHOWN = 60
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
+NAME = click.Path()
+"""A file's name as it was given: `-` is one, too."""
+
+
+class Text(click.types.StringParamType):
+    """Text, and no bytes that are none: those come from a shell as halves of characters (PEP 383)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401 — as of click
+        """The same text."""
+        text: str = super().convert(value, param, ctx)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{text[:_SHOWN]!r} is no text; write it as UTF-8", param, ctx)
+        return text
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -28,8 +45,8 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return add
 
 
-files = click.argument("files", nargs=-1, required=True, metavar="FILE…")
-files_or_plan = click.argument("files", nargs=-1, metavar="FILE…")
+files = click.argument("files", nargs=-1, required=True, type=NAME, metavar="FILE…")
+files_or_plan = click.argument("files", nargs=-1, type=NAME, metavar="FILE…")
 ledger = click.argument("ledger", type=FILE, metavar="LEDGER")
 
 target = together(
@@ -271,8 +288,8 @@ def overrides(flags: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = {name: value for name, value in flags.items() if value is not None and value is not False and value != ()}
     given |= {name: list(value) for name, value in given.items() if isinstance(value, tuple)}
-    if str(given.get("max_in_flight", "")).isdecimal():
-        given["max_in_flight"] = int(given["max_in_flight"])
+    with suppress(ValueError):  # `auto`, or what is refused as a setting
+        given["max_in_flight"] = int(given.get("max_in_flight", ""))
     only = [name.removesuffix("_only") for name in ("add_only", "remove_only") if given.pop(name, False)]
     if len(only) > 1:
         from batcher.core.errors import ConfigurationError

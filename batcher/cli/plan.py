@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up, write_lines
+from batcher.cli.console import guarded, say, set_up, write_json, write_lines
 from batcher.cli.standard_input import as_files
 
 if TYPE_CHECKING:
@@ -102,10 +101,8 @@ def plan(
 
 
 def _tell(content: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
-    import orjson
-
     if as_json:
-        sys.stdout.write(orjson.dumps(content).decode() + "\n")
+        write_json(content)
         return
     write_lines(_told(content))
     for hint in () if quiet else content["hints"]:
@@ -202,8 +199,12 @@ def write_plan(output: Path, content: dict[str, Any]) -> None:
     from batcher.files import open_private
 
     try:
+        data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        raise ConfigurationError(f"{output} cannot be written: a file that it names is not named in UTF-8") from None
+    try:
         with open_private(output, "wb") as file:
-            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            file.write(data)
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
 

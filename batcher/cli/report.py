@@ -26,14 +26,14 @@ def report(source: Path, output: Path | None, *, quiet: bool) -> None:
         from datetime import UTC, datetime
 
         from batcher.core.errors import ConfigurationError
-        from batcher.files import open_private
+        from batcher.files import found, is_file, open_private
         from batcher.ledger.facts import is_ledger
         from batcher.report.page import render
 
-        if not source.is_file():
+        if not is_file(source):
             raise ConfigurationError(f"{source}: there is no such file")
         file = output or source.with_name(source.name + ".html")
-        if file.exists() and (file.samefile(source) or is_ledger(file)):
+        if found(file) is not None and (file.samefile(source) or is_ledger(file)):
             raise ConfigurationError(f"{file} is what the report is of, or a ledger; choose another file")
         now = datetime.now(UTC).timestamp()
         if is_ledger(source):

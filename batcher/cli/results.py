@@ -71,9 +71,10 @@ def results(
 def _refuse_to_overwrite(output: Path, reader: LedgerReader) -> None:
     """Neither a ledger nor an input of the run, without which it could not be resumed."""
     from batcher.core.errors import ConfigurationError
+    from batcher.files import found
     from batcher.ledger.facts import is_ledger
 
-    if not output.exists():
+    if found(output) is None:
         return
     if is_ledger(output):
         raise ConfigurationError(f"{output} is a ledger, which is never overwritten; choose another file")

@@ -110,7 +110,7 @@ async def _end_at_last(stopping: Stopping, ledger: Path) -> None:
 
 def journal_of(keeper: Path) -> Path:
     """Where the embedded server keeps its membership: beside a ledger, or the state that speaks of it."""
-    return keeper.with_name(keeper.name + ".simulation")
+    return keeper.parent / f"{keeper.name}.simulation"
 
 
 async def embedded(stack: AsyncExitStack, keeper: Path) -> str:

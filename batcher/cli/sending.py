@@ -31,7 +31,7 @@ from batcher.engine.register import state_folder
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
 from batcher.engine.surroundings import Surroundings, real_surroundings
-from batcher.files import expanded
+from batcher.files import expanded, found, remove
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
 
@@ -114,19 +114,22 @@ def new_run(
     async def main() -> int:
         surroundings = real_surroundings(None if output.is_simulated else state_folder(os.environ))
         async with AsyncExitStack() as stack:
-            chosen = settings
+            chosen, journal = settings, journal_of(keeper)
+            is_new = output.is_simulated and found(journal) is None
             if output.is_simulated:
                 check_new(ledger)
-                chosen = settings.for_simulation(await embedded(stack, keeper))
 
             async def work(stopping: Stopping, observer: Observer) -> Report:
                 return await working(chosen, surroundings, stopping, observer)
 
             try:
+                if output.is_simulated:
+                    chosen = settings.for_simulation(await embedded(stack, keeper))
                 return await run_job(work, ledger, chosen, sizes, output, job)
             finally:
-                if output.is_simulated and not (keeper.exists() and keeper.stat().st_size):
-                    journal_of(keeper).unlink(missing_ok=True)
+                begun = found(ledger)
+                if is_new and (begun is None or not begun.st_size):  # nothing was sent
+                    remove(journal)
 
     return run_async(main)
 
@@ -142,6 +145,7 @@ def go_on(
     """Run `resume` or `retry`; returns the exit code."""
     be_frugal()
     settings = settings_of(ledger).replace(**reach)
+    settings.replace(**overrides)  # refused before anything is begun
     job = Job(settings.job, name)
     with LedgerReader(ledger) as reader:
         facts, sources = reader.facts(), reader.sources()

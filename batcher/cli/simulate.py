@@ -114,7 +114,14 @@ def simulate(
 
 
 def _names(text: str) -> list[int | str]:
-    return [int(part) if part.lstrip("-").isdecimal() else part for part in text.split(",") if part]
+    return [_name(part) for part in text.split(",") if part]
+
+
+def _name(text: str) -> int | str:
+    try:
+        return int(text) if text.lstrip("-").isdecimal() else text
+    except ValueError:  # `--5`, or more digits than an id can have
+        return text
 
 
 def _pairs(text: str) -> list[tuple[int | str, int | str]]:

@@ -14,9 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from batcher.cli.console import first_of, say
+from batcher.cli.console import as_json, known_of, say
 from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.model import Action, Settlement, Status
 from batcher.core.report import Report
@@ -24,7 +22,7 @@ from batcher.engine.books import OpenWindow
 from batcher.engine.observing import Observer
 from batcher.engine.outcomes import of_rejects, of_settlement
 from batcher.engine.session import Session
-from batcher.files import open_private, write_whole
+from batcher.files import check_replaceable, open_private, write_whole
 from batcher.sections import JobSettings
 
 if TYPE_CHECKING:
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
 
 _LONGEST_AFTER = 60.0
 """Seconds. A mail program that hangs must not hold up tomorrow's run."""
+_SHOWN = 200
+"""Characters of a command."""
 _SECRETS = ("BATCHER_TOKEN", "BATCHER_CLIENT_SECRET")
 _LAST_SUCCESS = "batcher_last_success_timestamp_seconds"
 
@@ -54,6 +54,8 @@ class Job:
         What the work raises is raised again.
 
         """
+        if self.settings.metrics_file:
+            check_replaceable(Path(self.settings.metrics_file))
         if self.settings.log_file:
             self.log = LogFile(Path(self.settings.log_file))
             logger = logging.getLogger("batcher")
@@ -63,7 +65,7 @@ class Job:
             with self._watched():
                 code = work(self)
         except Exception as error:
-            known = first_of(error, BatcherError)
+            known = known_of(error)
             self._end(known.exit_code if known else BatcherError.exit_code, str(known or error))
             raise
         self._end(code, self.report.reason if self.report else "")
@@ -128,7 +130,7 @@ class LogFile(logging.Handler):
         """One line."""
         event = {"time": at.isoformat(timespec="milliseconds"), "level": level, "message": message, "run": self._run}
         try:
-            write_whole(self._file.write, orjson.dumps(event | more, option=orjson.OPT_APPEND_NEWLINE))
+            write_whole(self._file.write, as_json(event | more))
         except OSError as error:
             if not self._is_dead:
                 self._is_dead = True
@@ -230,7 +232,7 @@ def _run_after(command: str, summary: Mapping[str, Any]) -> None:
         done = subprocess.run(  # noqa: S602 — a command of the user's own, as in a crontab
             command,
             shell=True,
-            input=orjson.dumps(summary, option=orjson.OPT_APPEND_NEWLINE),
+            input=as_json(summary),
             stdout=sys.stderr.fileno(),
             timeout=_LONGEST_AFTER,
             env=environment | {"BATCHER_EXIT_CODE": str(summary["exit_code"])},
@@ -238,6 +240,8 @@ def _run_after(command: str, summary: Mapping[str, Any]) -> None:
         )
     except subprocess.TimeoutExpired:
         say(f"batcher: the command after the run did not end within {_LONGEST_AFTER:.0f} s: {command}")
+    except OSError as error:  # longer than the system takes, or there is no shell
+        say(f"batcher: the command after the run cannot be run: {error.strerror}: {command[:_SHOWN]}")
     else:
         if done.returncode:
             say(f"batcher: the command after the run ended with {done.returncode}: {command}")

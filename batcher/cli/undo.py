@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up, write_lines
+from batcher.cli.console import guarded, say, set_up, write_json, write_lines
 
 if TYPE_CHECKING:
     from batcher.engine.undo import Undo
@@ -46,27 +45,27 @@ def undo(
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
-        import orjson
-
         from batcher.cli.plan import write_plan
         from batcher.core.report import quoted
         from batcher.engine.job import for_difference
         from batcher.engine.planning import bind, described
         from batcher.engine.register import state_folder
         from batcher.engine.session import make_target
-        from batcher.engine.undo import compile_undo
+        from batcher.engine.undo import compile_undo, files_of
+        from batcher.files import made_together
 
         settings = for_difference(opt.load_settings(config, flags))
         if simulate:
             settings = settings.for_simulation()
-        plan = output or ledger.with_name(f"{ledger.name}.undo.json")
-        made = compile_undo(ledger, later, settings, plan, state=state, state_folder=state_folder(os.environ))
-        content = bind("undo", made.changes, settings, state=made.state, basis=made.basis, undone=ledger)
-        content |= described(settings, make_target(settings), made.seen, made.rulings)
-        content["undo"] = _content(made, ledger)
-        write_plan(plan, content)
+        plan = output or ledger.parent / f"{ledger.name}.undo.json"
+        with made_together([plan, *files_of(plan)]):
+            made = compile_undo(ledger, later, settings, plan, state=state, state_folder=state_folder(os.environ))
+            content = bind("undo", made.changes, settings, state=made.state, basis=made.basis, undone=ledger)
+            content |= described(settings, make_target(settings), made.seen, made.rulings)
+            content["undo"] = _content(made, ledger)
+            write_plan(plan, content)
         if json:
-            sys.stdout.write(orjson.dumps(content).decode() + "\n")
+            write_json(content)
         else:
             write_lines(_told(content))
         if not quiet:

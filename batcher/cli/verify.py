@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up, write_lines
+from batcher.cli.console import guarded, set_up, write_json, write_lines
 
 _DIFFERENT = 8
 
@@ -22,8 +21,6 @@ def verify(ledger: Path, *, json: bool, quiet: bool) -> None:
     set_up(quiet=quiet)
 
     def work() -> int:
-        import orjson
-
         from batcher.core.errors import LedgerError
         from batcher.ledger.reader import LedgerReader
         from batcher.ledger.verify import differences
@@ -40,7 +37,7 @@ def verify(ledger: Path, *, json: bool, quiet: bool) -> None:
                 if is_held or version == reader.version():  # else a run has begun to work on it meanwhile
                     break
         if json:
-            sys.stdout.write(orjson.dumps({"changes": total, "differences": found}).decode() + "\n")
+            write_json({"changes": total, "differences": found})
         else:
             write_lines(found or [f"{total:,} changes: the ledger is consistent"])
         return _DIFFERENT if found else 0

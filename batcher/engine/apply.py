@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from batcher.core.model import Position
 from batcher.core.patterns import Patterns
 from batcher.core.report import Report
 from batcher.core.target import Credentials
+from batcher.core.units import parse_duration
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import feed
@@ -42,6 +44,7 @@ from batcher.engine.run import Run
 from batcher.engine.session import Session
 from batcher.engine.surroundings import Surroundings
 from batcher.engine.survey import Protected, survey
+from batcher.files import found, is_file
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
@@ -99,7 +102,10 @@ async def apply(
     stopping, occasion = stopping or Stopping(), occasion or Occasion({}, lambda _: None)
     preflight(settings, credentials)
     pipe = _checked(changes)
+    was_there = found(ledger_path) is not None
     ledger = LedgerWriter.create(ledger_path)
+    if was_there:  # and holds no run: one was killed while its input was judged, and nothing was sent of it
+        spool_path(ledger_path).unlink(missing_ok=True)
     is_kept = False
     spool: Spool | None = None
     try:
@@ -164,9 +170,13 @@ async def look_first(
     """
     if not settings.input.strict and not looks_first(settings.guard):
         return inputs, []
+    given = parse_duration(settings.guard.deadline) if settings.guard.deadline else math.inf
+    deadline = surroundings.clock.now() + given
     while spool is not None and not spool.is_whole:
         with anyio.move_on_after(_LOOK_SECONDS):
             await spool.grown(spool.version)
+        if surroundings.clock.now() >= deadline:
+            stopping.stop(Cause.DEADLINE, "the deadline has come before the whole input was there to be judged")
         if stopping.cause is Cause.INPUT:
             raise InputError(f"{stopping.reason}; nothing was sent, since the whole input was to be judged first")
         if stopping.is_set:
@@ -205,7 +215,7 @@ def _checked(changes: Sequence[Path | Pipe]) -> Pipe | None:
 
 
 def _check_file(path: Path) -> None:
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: there is no such file")
     if not _is_text(path):
         raise InputError(f"{str(path)!r}: the file's name is not UTF-8; rename it")

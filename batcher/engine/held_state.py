@@ -16,9 +16,10 @@ from batcher.core.clock import Stamp
 from batcher.core.errors import StateError
 from batcher.engine.in_doubt import CLOSED
 from batcher.engine.register import Register
+from batcher.files import found, remove
 from batcher.ledger.writer import LedgerWriter
 from batcher.state.folding import fold, is_own
-from batcher.state.holding import copied, hold, lock_file
+from batcher.state.holding import check_there, copied, hold, lock_file
 from batcher.state.store import Binding, KnownRun, StateStore
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ class HeldState:
         self._register = register
         self._is_new = is_new
         self._file = path.with_name(f"{path.name}.new") if is_new else path
+        self._made_lock = False
+        self._is_kept = False
         self._ledgers: list[LedgerWriter] = []
         self._stack = ExitStack()
 
@@ -48,6 +51,11 @@ class HeldState:
             LedgerHeldError: When another run has it, or works on the last ledger.
 
         """
+        if self._is_new:
+            StateStore.check_new(self.path)
+        else:
+            check_there(self.path)
+        self._made_lock = found(lock_file(self.path)) is None
         with ExitStack() as stack:
             stack.callback(os.close, hold(self.path))
             stack.callback(self._clear)  # before the lock goes: nobody else's files are touched
@@ -82,6 +90,7 @@ class HeldState:
 
     def keep(self) -> None:
         """Something was begun: the state stays, and has its name."""
+        self._is_kept = True
         if self._file != self.path:
             self._file.rename(self.path)
             self._file = self.path
@@ -101,8 +110,8 @@ class HeldState:
     def _clear(self) -> None:
         if self._file != self.path:
             _remove(self._file)
-        if not self.path.exists():
-            lock_file(self.path).unlink(missing_ok=True)
+        if not self.path.exists() or (self._made_lock and not self._is_kept):
+            remove(lock_file(self.path))
 
 
 @contextmanager
@@ -165,7 +174,7 @@ def take_in(store: StateStore, run: KnownRun) -> None:
 
 def _remove(state: Path) -> None:
     for suffix in ("", ".wal"):
-        state.with_name(state.name + suffix).unlink(missing_ok=True)
+        remove(state.with_name(state.name + suffix))
 
 
 @contextmanager

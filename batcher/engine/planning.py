@@ -68,7 +68,7 @@ def read_plan(path: Path) -> Bound:
         plan = msgspec.json.decode(read_small(path, _LARGEST_PLAN), type=Bound)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path} is no plan: {error}") from None
     if plan.version != _VERSION:
         raise ConfigurationError(f"{path} is a plan of version {plan.version}; this batcher knows {_VERSION}")

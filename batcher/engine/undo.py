@@ -25,6 +25,7 @@ from batcher.engine.session import make_target
 from batcher.engine.surroundings import Surroundings
 from batcher.engine.survey import Packing, Protected, Survey, survey
 from batcher.engine.sync import Comparison, Goal, Terms, send
+from batcher.files import is_file
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
 from batcher.source.reader import Input
@@ -77,16 +78,19 @@ def compile_undo(
         raise LedgerError(
             f"{ledger} is of {facts.get('target')} at {facts.get('url')}, not of {target.name} at {target.url}"
         )
+    for path in later:
+        if not is_file(path):
+            raise LedgerError(f"{path}: there is no such ledger; leave it out, or name the ledger of a later run")
     known = state or (Path(facts["state"]) if "state" in facts else None)
     with ExitStack() as stack:
         folder = None if is_simulated else state_folder
         store, number = _store(stack, known, settings, facts, folder, is_simulated=is_simulated)
         own = {run.ledger for run in store.runs()} if known else set()
         others = _later(facts, later, state_folder, own)
-        unread = [path for path in others if not path.is_file()]
-        inverse = invert(store, ledger, [path for path in others if path.is_file()], number=number)
-        changes = (stem.with_name(f"{stem.name}.adds.csv"), stem.with_name(f"{stem.name}.removals.csv"))
-        left_out = stem.with_name(f"{stem.name}.left-out.csv")
+        unread = [path for path in others if not is_file(path)]
+        inverse = invert(store, ledger, [path for path in others if path not in unread], number=number)
+        adds, removals, left_out = files_of(stem)
+        changes = (adds, removals)
         difference = Difference(store)
         difference.write(*changes)
         write_left_out(store, left_out)
@@ -98,6 +102,12 @@ def compile_undo(
     inputs = [Input(file.name, file) for file in changes]
     seen = survey(inputs, reading(settings, target.ids_only), packing, protected)
     return Undo(inverse, changes, left_out, unread, known, basis, seen, [*rulings, *judge(seen, guard)])
+
+
+def files_of(stem: Path) -> tuple[Path, Path, Path]:
+    """What is compiled: the additions, the removals, and what is left out."""
+    adds, removals, left_out = (stem.parent / f"{stem.name}.{kind}.csv" for kind in ("adds", "removals", "left-out"))
+    return adds, removals, left_out
 
 
 def later_runs(ledger: Path, state_folder: Path | None) -> str:

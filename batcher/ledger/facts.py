@@ -10,6 +10,7 @@ from batcher.core.clock import Stamp
 from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
 from batcher.core.model import Bytes, Ints, Position, Settlement, Window
+from batcher.files import is_file
 from batcher.ledger.schema import APPLICATION_ID, UPGRADES, VERSION
 
 
@@ -72,7 +73,7 @@ class WindowState:
 
 def is_ledger(path: Path) -> bool:
     """Whether a file is a ledger, by its application id (offset 68 of an SQLite file)."""
-    if not path.is_file():
+    if not is_file(path):
         return False
     with path.open("rb") as file:
         head = file.read(72)

@@ -32,6 +32,7 @@ from batcher.core.model import (
     Status,
     Window,
 )
+from batcher.files import is_file, is_unicode
 from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
 from batcher.ledger.facts import Sample, SessionFacts, SourceFacts, WindowState, check_format
 
@@ -76,8 +77,10 @@ class LedgerReader:
             raise LedgerError(f"{self.path} is damaged: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
-        if not self.path.is_file():
+        if not is_file(self.path):
             raise LedgerError(f"{self.path}: there is no such ledger")
+        if not is_unicode(str(self.path.absolute())):
+            raise LedgerError(f"{str(self.path)!r}: the ledger's name is not UTF-8; rename it")
         try:
             return self._opened(self.path)
         except sqlite3.OperationalError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
@@ -18,7 +19,7 @@ from batcher.core.errors import LedgerError
 from batcher.core.model import REJECTED_ROW, Attempt, Bytes, Ints, Position, Settlement, Status, Window
 from batcher.core.report import Requests, Waited
 from batcher.core.verdict import Cause
-from batcher.files import is_same
+from batcher.files import found, is_same, remove
 from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
 from batcher.ledger.creation import prepared
 from batcher.ledger.facts import SourceFacts
@@ -58,6 +59,8 @@ class LedgerWriter:
         self._boot_id = ""
         self._is_own = False
         """Whether the file is nothing but what this writer has made of it."""
+        self._size = 0
+        """Bytes that the file had when it was last looked at."""
         self._sampled = 0.0
 
     @classmethod
@@ -69,7 +72,8 @@ class LedgerWriter:
             LedgerHeldError: When another process holds it.
 
         """
-        is_own = not path.exists() or (path.is_file() and not path.stat().st_size)
+        known = found(path)
+        is_own = known is None or (stat.S_ISREG(known.st_mode) and not known.st_size)
         try:
             descriptor = lock(path, create=True)
         except OSError as error:
@@ -286,6 +290,7 @@ class LedgerWriter:
             LedgerError: When it cannot be.
 
         """
+        self._check_whole()
         if not is_same(self.path, self._descriptor):
             self.path = moved_to(self._descriptor) or rescued(self.path, self._connection)
         return self.path
@@ -295,7 +300,7 @@ class LedgerWriter:
         self._connection.close()
         if self._is_own and is_same(self.path, self._descriptor):
             for suffix in ("", "-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+                remove(self.path.with_name(self.path.name + suffix))
         release(self._descriptor)
 
     def close(self) -> None:
@@ -303,8 +308,9 @@ class LedgerWriter:
         try:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.execute("PRAGMA journal_mode = DELETE")
-        except sqlite3.OperationalError:
-            pass  # a reader is at it, or the disk is full: the log beside the file keeps what was committed
+        except sqlite3.DatabaseError:
+            # A reader is at it, or the disk is full: the log beside the file keeps what was committed. Or it is cut.
+            pass
         finally:
             self._connection.close()
             release(self._descriptor)
@@ -312,7 +318,17 @@ class LedgerWriter:
     def _transaction(self) -> Transaction:
         if not is_same(self.path, self._descriptor):
             raise LedgerError(f"{self.path} was moved, removed or replaced by somebody while the run worked")
+        self._check_whole()
         return Transaction(self._connection, self.path)
+
+    def _check_whole(self) -> None:
+        size = os.fstat(self._descriptor).st_size
+        if size < self._size:  # SQLite only lets it grow
+            raise LedgerError(
+                f"{self.path} was cut off by somebody while the run worked, and cannot be relied on; what it has sent"
+                " was sent"
+            )
+        self._size = size
 
     def _count(self, status: Status, count: int) -> None:
         if count and status is not Status.PENDING:  # pending is what is left of the rows

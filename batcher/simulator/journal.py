@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +64,7 @@ def opened(path: Path) -> Iterator[Journal]:
     """Hold a journal, a new one if there is none, readable by its owner only.
 
     Raises:
-        ConfigurationError: When the file cannot be written.
+        ConfigurationError: When it is no file, or cannot be written.
         LedgerHeldError: When another server holds it.
 
     """
@@ -74,6 +75,8 @@ def opened(path: Path) -> Iterator[Journal]:
     if descriptor is None:
         raise LedgerHeldError(f"another server keeps its membership in {path}; wait for it, or stop it first")
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ConfigurationError(f"the journal {path} is no file, but a device or a pipe; choose another name")
         yield Journal(path, descriptor)
     finally:
         os.close(descriptor)

@@ -65,8 +65,12 @@ def read_scenario(path: Path, base: Behaviour) -> Scenario:
     """
     try:
         return scenario_of(tomllib.loads(read_small(path).decode()), base)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # no UTF-8, no TOML, or an integer that has no end
         raise ConfigurationError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: a value is nested too deeply") from None
 
 
 def _changed(base: Behaviour, table: Mapping[str, Any]) -> Behaviour:

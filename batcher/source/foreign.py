@@ -56,9 +56,11 @@ class Transcoded:
             data = self._stream.read(size)
             try:
                 text = self._decoder.decode(data, final=not data)
-            except UnicodeDecodeError as error:
-                wrong = error.object[error.start : error.end]
-                raise InputError(f"{self._name} is not in {self._encoding}: {wrong!r} means nothing there") from None
+            except UnicodeError as error:
+                why = str(error)  # such as that UTF-16 has no mark at its beginning
+                if isinstance(error, UnicodeDecodeError):
+                    why = f"{error.object[error.start : error.end]!r} means nothing there"
+                raise InputError(f"{self._name} is not in {self._encoding}: {why}") from None
             if text or not data:
                 return text.encode()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from batcher.core.errors import InputError
+from batcher.files import is_file
 
 _COLUMNS = 2
 
@@ -22,7 +23,7 @@ def read_mapping(path: Path, *, is_single: bool) -> Mapping[str, tuple[str, ...]
 
     """
     table: dict[str, list[str]] = {}
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: cannot be read: no such file")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

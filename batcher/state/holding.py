@@ -10,12 +10,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from batcher.core.errors import StateError
-from batcher.files import lock, replaced_privately
+from batcher.files import found, is_file, lock, replaced_privately
 from batcher.ledger.lock import held
 
 _LOOKING_SECONDS = 60.0
 """So long somebody may take to copy a state."""
 _AGAIN = 0.05
+_MAGIC = slice(8, 12)
+"""Where a file of DuckDB says what it is (duckdb.org/docs/stable/internals/storage)."""
 
 
 def missing(path: Path) -> StateError:
@@ -40,6 +42,35 @@ def written_privately(path: Path) -> Iterator[str]:
             yield f"'{text}'"
     except OSError as error:
         raise StateError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def check_database(path: Path) -> None:
+    """See that a file may be a state, before anything is done with it: DuckDB makes a database of an empty one.
+
+    Raises:
+        StateError: When it cannot be read, or is something else.
+
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_MAGIC.stop)
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}") from None
+    if head[_MAGIC] != b"DUCK":
+        raise StateError(f"{path} is no state; give the file that an earlier run made with --bootstrap")
+
+
+def check_there(path: Path) -> None:
+    """See that there may be such a state, before a file to lock is made beside it.
+
+    Raises:
+        StateError: When there is none, nor anybody who could be about to make it.
+
+    """
+    if is_file(path):
+        check_database(path)
+    elif found(path) is not None or found(lock_file(path)) is None:
+        raise missing(path)
 
 
 def hold(path: Path) -> int:
@@ -73,7 +104,7 @@ def copied(path: Path, folder: Path) -> Path:
         LedgerHeldError: When a run works with it.
 
     """
-    if not path.is_file():
+    if not is_file(path):
         raise missing(path)
     copy = folder / "copy.state"
     with ExitStack() as stack:
@@ -94,4 +125,4 @@ def copied(path: Path, folder: Path) -> Path:
 
 def lock_file(path: Path) -> Path:
     """What is locked instead of the state's own file, which DuckDB locks while it is open."""
-    return path.with_name(path.name + ".lock")
+    return path.parent / f"{path.name}.lock"

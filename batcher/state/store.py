@@ -21,7 +21,8 @@ import duckdb
 
 from batcher.core.address import place_of
 from batcher.core.errors import LedgerHeldError, StateError
-from batcher.state.holding import missing
+from batcher.files import found, is_file
+from batcher.state.holding import check_database, missing
 
 _FORMAT = "1"
 _MEMORY = "700MB"
@@ -131,7 +132,7 @@ class StateStore:
             StateError: When the file exists.
 
         """
-        if path.exists():
+        if found(path) is not None:
             raise StateError(f"{path} exists already, and a state is never overwritten; leave out --bootstrap")
 
     @classmethod
@@ -143,8 +144,9 @@ class StateStore:
             LedgerHeldError: When another run holds it.
 
         """
-        if not path.is_file():
+        if not is_file(path):
             raise missing(path)
+        check_database(path)
         store = cls._open(path)
         try:
             store.check(binding)

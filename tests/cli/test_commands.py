@@ -139,6 +139,7 @@ def test_plan_sends_nothing_and_says_what_would_happen(shell):
         (("results", "none.ledger"), 2, "no such ledger"),
         (("results", "c.csv", "--status", "x"), 2, "is none of pending"),
         (("explain", "none.ledger", "1", "2"), 2, "no such ledger"),
+        (("explain", "none.ledger", "\udcff", "2", "--json"), 2, "is no text"),
         (("simulate", "--fault", "x"), 2, "--fault 'x'"),
         (("simulate", "--bad-pairs", "5"), 2, "USER:GROUP"),
         (("apply",), 2, "nothing to apply"),

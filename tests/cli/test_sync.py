@@ -239,6 +239,10 @@ def test_what_an_unattended_job_leaves_behind(synced):
     assert "batcher_exit_code 5.0" in metrics
     assert "empty-feed" in json.loads((synced.folder / "said").read_text("utf-8").splitlines()[0])["reason"]
     assert "very-secret" not in (synced.folder / "job.log").read_text("utf-8")
+    synced.write("long.toml", f"[job]\nrun_after = '{'x' * 200_000}'\n")
+    long = synced.run("sync", "feed.csv", "--state", "s", "--simulate", "-c", "long.toml")
+    assert long.returncode == 5
+    assert b"cannot be run: Argument list too long: xxx" in long.stderr
     hangs = synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--run-after", "exit 3")
     assert b"the command after the run ended with 3" in hangs.stderr
     assert synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--log-file", "no/such").returncode == 2

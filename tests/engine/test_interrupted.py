@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import anyio
@@ -189,6 +190,25 @@ def test_a_ledger_that_goes_while_the_run_works_stops_it_and_is_not_lost(tmp_pat
     assert play.target.members() == {(user, 53) for user in range(20)}
 
 
+@pytest.mark.parametrize("left", [0, 4095])
+@pytest.mark.parametrize("at", [1, 3, 10])
+def test_a_ledger_that_is_cut_off_while_the_run_works_tells_no_tales(tmp_path, left, at):
+    target = Target(Behaviour(latency_seconds=1.0))
+    play = Play(tmp_path, target, settings_for("minapp", limits_max_changes=2, rate_max_in_flight=1))
+
+    settled = []
+
+    def cut(window, settlement):
+        settled.append(settlement)
+        if len(settled) == at:
+            os.truncate(play.ledger, left)
+
+    play.observer = Observer(settled=cut)
+    with pytest.raises(LedgerError, match="was cut off by somebody"):
+        play.apply(CHANGES)
+    assert len(settled) <= at + 1
+
+
 @pytest.mark.parametrize("part", ["-wal", "-shm", "-journal", ".spool"])
 def test_remains_of_another_ledger_are_not_taken_for_ones_own(tmp_path, part):
     (tmp_path / f"x{part}").write_bytes(b"of another")
@@ -255,6 +275,37 @@ def test_a_run_that_ends_before_its_input_was_judged_has_not_begun(tmp_path, gua
     assert error.exit_code == cause.exit_code
     assert not list(tmp_path.iterdir())
     assert not play.target.sends
+
+
+@pytest.mark.parametrize("guard", [{"guard_max_removals": 0}, {"input_strict": True}])
+def test_the_deadline_also_ends_the_wait_for_an_input_that_is_to_be_judged(tmp_path, guard):
+    play = Play(tmp_path, Target(), settings_for("minapp", guard_deadline="3s", **guard))
+    with pytest.raises(NotBegunError, match="the deadline has come") as refused:
+        play.apply_files(stream(("add", 5, 53)))
+    assert refused.value.exit_code == 6
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", ["a pipe", "a file"])
+def test_a_run_that_was_killed_while_its_input_was_judged_leaves_its_ledger_to_the_next(tmp_path, given):
+    play = Play(tmp_path, Target(), settings_for("minapp"))
+    LedgerWriter.create(play.ledger).close()
+    spool = play.ledger.with_name(play.ledger.name + ".spool")
+    spool.write_text("half")
+    changes = [("add", 5, 53)]
+    inputs = Pipe("<changes>", changes) if given == "a pipe" else write_changes(tmp_path / "changes.jsonl", changes)
+    assert play.apply_files(inputs).exit_code == 0
+    assert play.target.members() == {(5, 53)}
+    assert not spool.exists()
+
+
+def test_what_was_received_for_a_ledger_that_is_gone_is_not_lost(tmp_path):
+    play = Play(tmp_path, Target(), settings_for("minapp"))
+    spool = play.ledger.with_name(play.ledger.name + ".spool")
+    spool.write_text("half")
+    with pytest.raises(LedgerError, match=r"run\.ledger\.spool is what is left of another ledger"):
+        play.apply_files(Pipe("<changes>", [("add", 5, 53)]))
+    assert [path.name for path in tmp_path.iterdir()] == [spool.name]
 
 
 def test_what_could_not_be_judged_as_a_whole_is_not_sent(tmp_path):

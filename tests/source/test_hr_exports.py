@@ -61,6 +61,8 @@ def test_what_is_not_in_the_encoding_is_said(tmp_path):
     odd.write_bytes("user,group\na,b\n".encode("utf-16") + b"\x00")
     with pytest.raises(InputError, match="is not in utf-16"):
         rows_of(odd, encoding="utf-16")
+    with pytest.raises(InputError, match=r"is not in utf-16: .*BOM"):
+        rows_of(write(tmp_path, TEXT), encoding="utf-16")
     with pytest.raises(ConfigurationError, match="windows-1252"):
         check_encoding("klingon")
     rejected = rows_of(write(tmp_path, TEXT, encoding="windows-1252"))

@@ -143,8 +143,15 @@ def test_what_is_no_state(tmp_path):
     with pytest.raises(StateError, match="--bootstrap --current SNAPSHOT"):
         StateStore.open(tmp_path / "none")
     (tmp_path / "text").write_text("user,group\n", encoding="utf-8")
-    with pytest.raises(StateError, match="cannot be opened"):
+    with pytest.raises(StateError, match="text is no state"):
         StateStore.open(tmp_path / "text")
+    (tmp_path / "empty").touch()
+    with pytest.raises(StateError, match="empty is no state"):
+        StateStore.open(tmp_path / "empty")
+    assert not (tmp_path / "empty").stat().st_size
+    (tmp_path / "broken").write_bytes(b"12345678DUCK and no more")
+    with pytest.raises(StateError, match="cannot be opened"):
+        StateStore.open(tmp_path / "broken")
     duckdb.connect(str(tmp_path / "other")).close()
     with pytest.raises(StateError, match="is no state"):
         StateStore.open(tmp_path / "other")
