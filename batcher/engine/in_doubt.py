@@ -32,13 +32,16 @@ _INTERRUPTIONS_KEPT = 64
 _Interruption: TypeAlias = tuple[str, list[int]]
 
 
-def note_interruption(ledger: LedgerWriter, reader: LedgerReader, clock: Clock) -> None:
-    """Keep in the ledger what an earlier session left open, before this one settles it."""
-    windows = reader.window_ids(unsettled_only=True)
+def note_interruption(ledger: LedgerWriter, reader: LedgerReader, clock: Clock) -> float:
+    """Keep in the ledger what an earlier session left open, before this one settles it.
+
+    Gives how many seconds ago that was lost.
+    """
+    ended, windows = _last_end(reader, clock), reader.window_ids(unsettled_only=True)
     if windows:
-        earlier = _interruptions(reader)
-        noted = [*earlier[1 - _INTERRUPTIONS_KEPT :], (str(_last_end(reader, clock)), windows)]
+        noted = [*_interruptions(reader)[1 - _INTERRUPTIONS_KEPT :], (str(ended), windows)]
         ledger.set_fact(_INTERRUPTED, orjson.dumps(noted).decode())
+    return clock.age(ended)
 
 
 def remember_losses(session: Session, reader: LedgerReader, *, is_foreign: bool = False) -> None:

@@ -20,6 +20,7 @@ from batcher.engine.reaching import Reach
 from batcher.engine.session import Session, check_credentials, make_target
 from batcher.engine.summary import LOAD, report, report_of
 from batcher.engine.surroundings import Surroundings, trust_of
+from batcher.files import found
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
@@ -154,7 +155,8 @@ def check_new(ledger: Path) -> None:
         LedgerError: When the ledger exists.
 
     """
-    if ledger.exists() and ledger.stat().st_size:
+    known = found(ledger)
+    if known is not None and known.st_size:
         raise LedgerError(f"{ledger} exists already; to go on with it: {command('resume', ledger)}")
 
 

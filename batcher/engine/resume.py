@@ -76,12 +76,12 @@ async def resume(
             settings = session.settings
             inputs, _ = await look_first(inputs, how, settings, None, surroundings, stopping, NOTHING_OVERRIDDEN)
         with LedgerReader(ledger_path) as reader:
-            note_interruption(ledger, reader, surroundings.clock)
             remember_losses(session, reader)
+            lost_ago = note_interruption(ledger, reader, surroundings.clock)
         remember_others(session, facts["run"], facts)
         turns = turns_of(facts, canary_is_over=canary_is_over)
         windower = Windower(next_window, next_row, window_rows, canary=turns.canary, in_turn=turns.in_turn)
-        works = _resumed(session, inputs, how, position, windower)
+        works = _resumed(session, inputs, how, position, windower, lost_ago)
         run = await session.work("resume", works, credentials, observer or Observer(), turns)
         finish(session, run.admission.all_read, windower, None)
         if was_retried and run.admission.all_read and not stopping.is_set:
@@ -114,6 +114,7 @@ async def _resumed(
     how: Reading,
     position: Position,
     windower: Windower,
+    lost_ago: float,
 ) -> AsyncIterator[Work]:
     """The windows that were open, then the rest of the input, whose beginning is compared first."""
     rest = feed(inputs, how, position, windower, session.surroundings.executor)
@@ -122,6 +123,7 @@ async def _resumed(
         with LedgerReader(session.ledger.path) as reader:
             for number in reader.window_ids(unsettled_only=True):
                 state = reader.state(number)
+                session.remember_lost(state.window, None, lost_ago)
                 yield Work(state.window, state.status)
         if following is not None:
             yield following
