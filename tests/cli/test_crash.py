@@ -63,7 +63,7 @@ def _target(shell, seed, *, kills):
         with _killing_target(seed) as found:
             yield found
     else:
-        faults = ("--latency-ms", "90", "--jitter-ms", "60", "--fault", "503=0.02", "--seed", str(seed))
+        faults = ("--latency-ms", "250", "--jitter-ms", "150", "--fault", "503=0.02", "--seed", str(seed))
         with shell.simulator(*faults) as url:
             yield url, None
 
