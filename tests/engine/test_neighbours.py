@@ -8,8 +8,8 @@ from contextlib import closing
 
 import anyio
 import pytest
-from harness import EPOCH, Play, Target, settings_for
-from hypothesis import given
+from harness import EPOCH, Play, Target, final_state, settings_for
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batcher.core.address import place_of
@@ -136,30 +136,89 @@ class Killed(BaseException):
 
 def kill(play, changes):
     """Send, and be gone before anything comes back; the ledger's files are as they were then."""
+    assert killed(play, lambda: play.apply(changes)) is None
 
-    def gone(*_):
-        raise Killed
 
-    before = play.target._reply
+def killed(play, job, after=1.0):
+    """Let a job be gone with its first reply, or `after` so many seconds; the report of one that sent nothing."""
+    before, at, report = play.target._reply, [], None
 
     async def reply(request):
-        with anyio.move_on_after(1.0):
+        with anyio.move_on_after(after):
             await before(request)
+        at.append(anyio.current_time())
         raise Killed
 
     play.target._reply = reply
-    with pytest.raises(BaseException) as error:  # noqa: PT011 — a group with it
-        play.apply(changes)
-    play.target._reply = before
-    assert "Killed" in repr(error.value)
-    with closing(sqlite3.connect(play.ledger)) as connection:  # no end of the session was ever written
-        connection.execute("UPDATE session SET ended = NULL, ended_mark = NULL")
-        connection.commit()
-    for file in (play.state).glob("*.sqlite"):
-        with closing(sqlite3.connect(file)) as connection:
-            connection.execute("UPDATE runs SET ended = NULL")
-            connection.commit()
-    play.seconds = 1.0
+    try:
+        report = job()
+    except BaseException as error:
+        if "Killed" not in repr(error):
+            raise
+    finally:
+        play.target._reply = before
+    if not at:
+        return report
+    play.seconds = at[0]
+    # The session's end was never written.
+    with closing(sqlite3.connect(play.ledger)) as connection, connection:
+        last = "(SELECT max(id) FROM session)"
+        connection.execute(f"UPDATE session SET ended = NULL, ended_mark = NULL WHERE id = {last}")  # noqa: S608
+    for file in play.state.glob("*.sqlite"):
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("UPDATE runs SET ended = NULL WHERE ledger = ?", (str(play.ledger),))
+    return None
+
+
+SECONDS, PAUSES = st.sampled_from([0.05, 1.0, 3.0]), st.sampled_from([0.0, 0.0, 1.0, GRACE - 1, GRACE + 1])
+SESSIONS = st.lists(
+    st.tuples(st.sampled_from(["well", "killed", "stopped"]), st.booleans(), SECONDS, PAUSES), max_size=2
+)
+WORDS = st.lists(st.tuples(st.sampled_from(["add", "remove"]), st.sampled_from([5, 5, 6])), min_size=1, max_size=2)
+RUNS = st.lists(st.tuples(WORDS, SESSIONS, st.booleans()), min_size=2, max_size=3)
+ADDED, REMOVED = [("add", 5)], ([("remove", 5)], [], False)
+
+
+@given(RUNS)
+@example([(ADDED, [("killed", True, 1.0, 0.0)], False), REMOVED])
+@example([(ADDED, [("stopped", True, 1.0, 0.0), ("killed", True, 1.0, 0.0)], False), REMOVED])
+@example([(ADDED, [("well", True, 1.0, 0.0)], True), REMOVED])
+def test_whatever_sessions_follow_each_other_the_last_word_wins(tmp_path_factory, runs):
+    """Each run is killed, stopped or loses requests for some sessions, and is then gone on with until it is complete.
+
+    The model is that the changes of all runs were made one after the other.
+    """
+    folder = tmp_path_factory.mktemp("host")
+    host, wanted = Neighbours(folder, Target(Behaviour())), []
+    for words, sessions, is_removed in runs:
+        changes = [(op, user, 53) for op, user in words]
+        wanted += changes
+        play = host.play()
+        play.window_rows, play.stop = 1, lambda stopping: stopping.stop(_cause(), "x")
+        job = lambda play=play, changes=changes: play.apply(changes)  # noqa: E731
+        for ending, loses, seconds, pause in sessions:
+            host.target.world.behave(LOSES if loses else Behaviour(latency_seconds=0.3))
+            play.stop_at = seconds if ending == "stopped" else None
+            job = job and _session(play, job, seconds if ending == "killed" else None)
+            play.seconds += pause
+        host.target.world.behave(Behaviour())
+        play.stop_at = None
+        while job is not None:
+            job = _session(play, job, None)
+        host.ran(play)
+        if is_removed:
+            play.ledger.unlink()
+    later(host.target, host.seconds + 100)
+    assert host.target.members() == final_state(wanted)
+
+
+def _session(play, job, kill_after):
+    """One session; gives what goes on with the run, None when nothing is left to do."""
+    report = job() if kill_after is None else killed(play, job, kill_after)
+    if report is None:
+        return play.resume
+    ways = {"batcher retry": play.retry, "batcher resume": play.resume}
+    return next((way for command, way in ways.items() if (report.next or "").startswith(command)), None)
 
 
 def later(target, moment):
