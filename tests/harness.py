@@ -22,6 +22,7 @@ from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import apply
 from batcher.engine.observing import Observer
+from batcher.engine.reaching import Anew
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
 from batcher.engine.surroundings import Surroundings
@@ -166,13 +167,18 @@ class Play:
     def resume(self, **options: Any) -> Report:
         return self._run(
             lambda world, stopping: resume(
-                self.ledger, self.credentials, world, stopping=stopping, window_rows=self.window_rows, **options
+                self.ledger,
+                self.credentials,
+                world,
+                Anew(**options),
+                stopping=stopping,
+                window_rows=self.window_rows,
             )
         )
 
     def retry(self, **options: Any) -> Report:
         return self._run(
-            lambda world, stopping: retry(self.ledger, self.credentials, world, stopping=stopping, **options)
+            lambda world, stopping: retry(self.ledger, self.credentials, world, Anew(**options), stopping=stopping)
         )
 
     def _run(self, job: Callable[[Surroundings, Stopping], Awaitable[Report]]) -> Report:

@@ -73,6 +73,7 @@ async def test_a_cancelled_run_can_be_gone_on_with(tmp_path, how, given):
             assert 0 < tally[batcher.Status.APPLIED] < 20
             assert reader.sessions()[-1].ended is not None
         from batcher.credentials import credentials  # noqa: PLC0415 — the address is another one, which the API cannot say
+        from batcher.engine.reaching import Anew  # noqa: PLC0415 — as above
         from batcher.engine.register import state_folder  # noqa: PLC0415 — as above
         from batcher.engine.resume import resume  # noqa: PLC0415 — as above
         from batcher.engine.surroundings import real_surroundings  # noqa: PLC0415 — as above
@@ -82,7 +83,7 @@ async def test_a_cancelled_run_can_be_gone_on_with(tmp_path, how, given):
             ledger,
             given_now,
             real_surroundings(state_folder({"XDG_STATE_HOME": str(tmp_path)})),
-            reach={"target": {"url": url}},
+            Anew({"target": {"url": url}}),
         )
     assert report.changes[batcher.Status.PENDING] == 0
     assert sound(ledger)

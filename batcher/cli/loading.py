@@ -15,8 +15,8 @@ import anyio
 from batcher.cli.console import say
 from batcher.cli.load_output import Live, tell
 from batcher.cli.load_work import PLACES, LoadWork
+from batcher.cli.new_run import new_ledger
 from batcher.cli.runner import Output, given_credentials, watch_signals
-from batcher.cli.sending import new_ledger
 from batcher.cli.simulated import simulator
 from batcher.core.arrivals import parse_arrivals
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError

@@ -54,12 +54,13 @@ def _go_on(
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
     def work() -> int:
-        from batcher.cli import sending
+        from batcher.cli.going_on import go_on
         from batcher.cli.runner import Output
+        from batcher.engine.reaching import Anew
 
         output = Output(json, quiet, is_simulated=False)
         reach = reach_of(ledger, config, url, is_certain=is_certain)
-        return sending.go_on(name, ledger, reach, _overrides(flags), output, despite=despite_later_runs)
+        return go_on(name, ledger, Anew(reach, _overrides(flags), despite_later_runs), output)
 
     is_certain = not opt.is_of_environment("config")
     guarded(work, verbose=verbose)

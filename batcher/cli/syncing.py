@@ -7,8 +7,8 @@ import gc
 from pathlib import Path
 
 from batcher.cli.memory import be_frugal
+from batcher.cli.new_run import as_planned, new_ledger, new_run, sizes_of
 from batcher.cli.runner import Output, given_credentials
-from batcher.cli.sending import as_planned, new_ledger, new_run, sizes_of
 from batcher.cli.unattended import Job
 from batcher.core.errors import ConfigurationError
 from batcher.core.report import Report

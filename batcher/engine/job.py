@@ -16,7 +16,7 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.admission import Turns
 from batcher.engine.in_doubt import CLOSED, registers_of
-from batcher.engine.reaching import Reach
+from batcher.engine.reaching import Anew
 from batcher.engine.session import Session, check_credentials, make_target
 from batcher.engine.summary import LOAD, report, report_of
 from batcher.engine.surroundings import Surroundings, trust_of
@@ -164,16 +164,13 @@ def reopen(
     ledger: LedgerWriter,
     surroundings: Surroundings,
     stopping: Stopping,
-    reach: Reach,
-    overrides: dict[str, dict[str, object]],
-    *,
-    despite: bool,
+    anew: Anew,
 ) -> tuple[Session, dict[str, str], list[SourceFacts]]:
     """The session of a ledger that holds a run, what is known of the run, and its inputs.
 
     Raises:
         LedgerError: When it holds none.
-        GuardrailError: When a newer run worked on the same target, unless that is meant (`despite`).
+        GuardrailError: When a newer run worked on the same target, unless that is meant.
 
     """
     with LedgerReader(ledger.path) as reader:
@@ -189,17 +186,17 @@ def reopen(
             f"{ledger.path} was closed by a later run with the state {facts[STATE]}: what it left open is part of"
             " that run's difference, and of the next sync's"
         )
-    settings = Settings.from_json(facts["settings"]).replace(**reach)
-    session = Session.of(settings.replace(**overrides), ledger, surroundings, stopping)
+    settings = Settings.from_json(facts["settings"]).replace(**anew.reach)
+    session = Session.of(settings.replace(**anew.overrides), ledger, surroundings, stopping)
     session.register_at_first_send(facts)
     for register in registers_of(session, facts):
         later = register.later_than(facts["run"], float(facts["started"]))
-        if later and not despite:
+        if later and not anew.despite_later_runs:
             raise GuardrailError(
                 f"a newer run worked on the same target ({later[0]}); going on with this one could undo its changes."
                 " If that is meant: --despite-later-runs"
             )
-    if reach:  # from now on that is how the target is reached
+    if anew.reach:  # from now on that is how the target is reached
         ledger.set_fact("settings", settings.to_json())
         ledger.set_fact("url", session.target.url)
     return session, facts, sources

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -13,6 +14,24 @@ from batcher.settings import Settings
 Reach = dict[str, dict[str, Any]]
 """Sections with keys, as of `Settings.replace`."""
 _PROVES = ("ca_file", "tls_fingerprint", "insecure", "timeout_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """What whoever goes on with a run gives anew: for good how the target is reached, for this session the rest."""
+
+    reach: Reach = field(default_factory=dict)
+    overrides: Reach = field(default_factory=dict)
+    despite_later_runs: bool = False
+    """A newer run on the same target is known of, and may be overtaken."""
+
+    def for_simulation(self, url: str) -> Anew:
+        """The same with the embedded server, which has another address each time and proves nothing."""
+        overrides = self.overrides | {"target": self.overrides.get("target", {}) | {"url": url}}
+        return Anew({}, overrides, self.despite_later_runs)
+
+
+NOTHING_ANEW = Anew()
 
 
 def reach_anew(run: Settings, now: Settings, url: str) -> Reach:

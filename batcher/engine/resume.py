@@ -16,7 +16,7 @@ from batcher.engine.guarding import NOTHING_OVERRIDDEN
 from batcher.engine.in_doubt import note_interruption, remember_losses, remember_others
 from batcher.engine.job import JUDGED, ending, finish, preflight, reading, reopen, turns_of
 from batcher.engine.observing import Observer
-from batcher.engine.reaching import Reach
+from batcher.engine.reaching import NOTHING_ANEW, Anew
 from batcher.engine.retry import RETRY, settle_earlier
 from batcher.engine.session import Session
 from batcher.engine.summary import report
@@ -32,10 +32,8 @@ async def resume(
     ledger_path: Path,
     credentials: Credentials,
     surroundings: Surroundings,
+    anew: Anew = NOTHING_ANEW,
     *,
-    reach: Reach | None = None,
-    overrides: dict[str, dict[str, object]] | None = None,
-    despite_later_runs: bool = False,
     stopping: Stopping | None = None,
     observer: Observer | None = None,
     window_rows: int = WINDOW_ROWS,
@@ -51,9 +49,7 @@ async def resume(
     stopping = stopping or Stopping()
     ledger = LedgerWriter.open(ledger_path)
     try:
-        session, facts, sources = reopen(
-            ledger, surroundings, stopping, reach or {}, overrides or {}, despite=despite_later_runs
-        )
+        session, facts, sources = reopen(ledger, surroundings, stopping, anew)
         preflight(session.settings, credentials)
         before = report(ledger_path)
         if before.input_complete and not before.changes[Status.PENDING]:

@@ -18,7 +18,7 @@ from batcher.engine.feed import Work
 from batcher.engine.in_doubt import remember_losses, remember_others
 from batcher.engine.job import ending, preflight, reopen, turns_of
 from batcher.engine.observing import Observer
-from batcher.engine.reaching import Reach
+from batcher.engine.reaching import NOTHING_ANEW, Anew
 from batcher.engine.summary import report
 from batcher.engine.surroundings import Surroundings
 from batcher.ledger.facts import WindowState
@@ -33,10 +33,8 @@ async def retry(
     ledger_path: Path,
     credentials: Credentials,
     surroundings: Surroundings,
+    anew: Anew = NOTHING_ANEW,
     *,
-    reach: Reach | None = None,
-    overrides: dict[str, dict[str, object]] | None = None,
-    despite_later_runs: bool = False,
     stopping: Stopping | None = None,
     observer: Observer | None = None,
 ) -> Report:
@@ -51,9 +49,7 @@ async def retry(
     stopping = stopping or Stopping()
     ledger = LedgerWriter.open(ledger_path)
     try:
-        session, facts, _ = reopen(
-            ledger, surroundings, stopping, reach or {}, overrides or {}, despite=despite_later_runs
-        )
+        session, facts, _ = reopen(ledger, surroundings, stopping, anew)
         preflight(session.settings, credentials)
         unfinished = report(ledger_path)
         if unfinished.changes[Status.PENDING] or (unfinished.next or "").startswith("batcher resume"):

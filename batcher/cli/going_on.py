@@ -1,0 +1,51 @@
+"""`resume` and `retry`, as the command line runs them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from batcher.cli.memory import be_frugal
+from batcher.cli.runner import Output, embedded, given_credentials, run_async, run_job
+from batcher.cli.unattended import Job
+from batcher.core.report import Report
+from batcher.delivery.stopping import Stopping
+from batcher.engine.job import settings_of
+from batcher.engine.observing import Observer
+from batcher.engine.reaching import Anew
+from batcher.engine.register import state_folder
+from batcher.engine.resume import resume
+from batcher.engine.retry import retry
+from batcher.engine.surroundings import real_surroundings
+from batcher.ledger.reader import LedgerReader
+
+
+def go_on(name: str, ledger: Path, anew: Anew, output: Output) -> int:
+    """Run `resume` or `retry`; returns the exit code."""
+    be_frugal()
+    settings = settings_of(ledger).replace(**anew.reach)
+    settings.replace(**anew.overrides)  # refused before anything is begun
+    job = Job(settings.job, name)
+    with LedgerReader(ledger) as reader:
+        facts, sources = reader.facts(), reader.sources()
+    simulated = "simulated" in facts
+
+    async def main() -> int:
+        surroundings = real_surroundings(None if simulated else state_folder(os.environ))
+        async with AsyncExitStack() as stack:
+            chosen = anew
+            if simulated:
+                keeper = Path(facts["state"]) if "state" in facts else ledger
+                chosen = anew.for_simulation(await embedded(stack, keeper))
+            given = given_credentials(settings, simulated=simulated)
+            action = resume if name == "resume" else retry
+
+            async def work(stopping: Stopping, observer: Observer) -> Report:
+                return await action(ledger, given, surroundings, chosen, stopping=stopping, observer=observer)
+
+            spoken = replace(output, is_simulated=simulated)
+            return await run_job(work, ledger, settings, [source.size for source in sources], spoken, job)
+
+    return job.run(lambda _: run_async(main))

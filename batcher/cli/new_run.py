@@ -1,0 +1,84 @@
+"""What every job that makes a ledger has in common on the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from batcher.api import named_ledger
+from batcher.cli.runner import Output, embedded, journal_of, run_async, run_job
+from batcher.cli.unattended import Job
+from batcher.core.errors import LedgerError
+from batcher.core.report import Report
+from batcher.delivery.stopping import Stopping
+from batcher.engine.apply import Pipe
+from batcher.engine.job import check_new
+from batcher.engine.observing import Observer
+from batcher.engine.register import state_folder
+from batcher.engine.surroundings import Surroundings, real_surroundings
+from batcher.files import expanded, found, remove
+from batcher.settings import Settings
+
+Working = Callable[[Settings, Surroundings, Stopping, Observer], Awaitable[Report]]
+
+
+def new_run(
+    working: Working, ledger: Path, keeper: Path, settings: Settings, sizes: list[int], output: Output, job: Job
+) -> int:
+    """Run something that makes a ledger; `keeper` is beside what the embedded server keeps its membership."""
+
+    async def main() -> int:
+        surroundings = real_surroundings(None if output.is_simulated else state_folder(os.environ))
+        async with AsyncExitStack() as stack:
+            chosen, journal = settings, journal_of(keeper)
+            is_new = output.is_simulated and found(journal) is None
+            if output.is_simulated:
+                check_new(ledger)
+
+            async def work(stopping: Stopping, observer: Observer) -> Report:
+                return await working(chosen, surroundings, stopping, observer)
+
+            try:
+                if output.is_simulated:
+                    chosen = settings.for_simulation(await embedded(stack, keeper))
+                return await run_job(work, ledger, chosen, sizes, output, job)
+            finally:
+                begun = found(ledger)
+                if is_new and (begun is None or not begun.st_size):  # nothing was sent
+                    remove(journal)
+
+    return run_async(main)
+
+
+def new_ledger(inputs: Sequence[Path | Pipe], settings: Settings) -> AbstractContextManager[Path]:
+    """Where the ledger of a new run goes; the name is taken while the context lasts."""
+    return named_ledger(inputs, _wish(settings.ledger.path), datetime.now(UTC).timestamp())
+
+
+def _wish(path: str) -> Path | None:
+    """Where the user wants the ledger; what ends in a slash is a folder, and made if need be."""
+    if not path:
+        return None
+    wish = expanded(path, "ledger.path")
+    if path.endswith("/"):
+        try:
+            wish.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"the folder {wish} cannot be made: {error.strerror}") from None
+    return wish
+
+
+def as_planned(settings: Settings, output: Output) -> Settings:
+    """As `plan` saw them; the embedded server has another address each time."""
+    return settings.for_simulation() if output.is_simulated else settings
+
+
+def sizes_of(inputs: Sequence[Path | Pipe]) -> list[int]:
+    """Bytes of plain files; a compressed one says nothing of what is in it."""
+    plain = [
+        item for item in inputs if isinstance(item, Path) and item.is_file() and item.suffix not in {".gz", ".zst"}
+    ]
+    return [item.stat().st_size for item in plain] if len(plain) == len(inputs) else []
