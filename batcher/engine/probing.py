@@ -12,7 +12,7 @@ from batcher.delivery.dialect import Dialect, DialectError
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 from batcher.engine.job import preflight
-from batcher.engine.session import make_pacer
+from batcher.engine.shared_pace import make_pacer
 from batcher.engine.surroundings import Surroundings
 from batcher.settings import Settings
 

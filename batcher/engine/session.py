@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from batcher.core.address import place_of
 from batcher.core.blame import Blame
 from batcher.core.clock import Stamp
 from batcher.core.concurrency import AdaptiveLimit, FixedLimit
@@ -15,14 +14,13 @@ from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy, lane_keys
 from batcher.core.late import LateRequests
-from batcher.core.limit import Meter, Pacer
 from batcher.core.model import Batch, Limits, Settlement, Status, Window
 from batcher.core.report import Requests, Waited
 from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import Schedule
 from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials, Target
-from batcher.core.units import parse_duration, parse_failures, parse_rate
+from batcher.core.units import parse_duration, parse_failures
 from batcher.delivery.access import Access
 from batcher.delivery.courier import Courier
 from batcher.delivery.delivery import Exchange
@@ -33,9 +31,9 @@ from batcher.engine.books import Books, OpenWindow
 from batcher.engine.budget import Budget
 from batcher.engine.feed import Work
 from batcher.engine.observing import Observer
-from batcher.engine.register import LONG_AGO, Register, RegisteredRun, state_file
+from batcher.engine.register import LONG_AGO, Register, RegisteredRun
 from batcher.engine.run import Run
-from batcher.engine.shared_pace import SharedPacer
+from batcher.engine.shared_pace import make_pacer
 from batcher.engine.surroundings import Surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import Figures, LedgerWriter
@@ -279,18 +277,6 @@ def check_credentials(target: Target, given: Credentials) -> None:
             "no credentials: set BATCHER_TOKEN or auth.token_file"
             " (for a login: BATCHER_CLIENT_ID and BATCHER_CLIENT_SECRET)"
         )
-
-
-def make_pacer(settings: Settings, target: Target, surroundings: Surroundings) -> Pacer:
-    """The pacer of a run; shared with other runs on this host where there is a rate and a state folder."""
-    rate, folder, clock = settings.rate, surroundings.state_folder, surroundings.clock
-    requests, changes = settings.requests_rate(target), parse_rate(rate.changes)
-    requests_meter = Meter(requests, rate.burst, rate.margin) if requests else None
-    changes_meter = Meter(changes, 1, rate.margin) if changes else None
-    if folder is None:
-        return Pacer(requests_meter, changes_meter)
-    file = state_file(folder, target.name, place_of(target.url), suffix="pace")  # of all environments of an account
-    return SharedPacer(requests_meter, changes_meter, file, clock)
 
 
 class _ignoring_a_dead_ledger:  # noqa: N801 — reads as a statement

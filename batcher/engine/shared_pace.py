@@ -21,9 +21,15 @@ from pathlib import Path
 
 import orjson
 
+from batcher.core.address import place_of
 from batcher.core.clock import Clock
 from batcher.core.limit import Meter, Pacer, PaceState, Turn, Waiting
+from batcher.core.target import Target
+from batcher.core.units import parse_rate
+from batcher.engine.register import state_file
+from batcher.engine.surroundings import Surroundings
 from batcher.files import is_same
+from batcher.settings import Settings
 
 _log = logging.getLogger(__name__)
 _LARGEST = 1 << 20
@@ -31,6 +37,18 @@ _AGAIN = 0.01
 _LOOK_SECONDS = 0.02
 _PATIENCE = 5.0
 """Seconds. Nobody holds the lock for so long, unless it was suspended with it."""
+
+
+def make_pacer(settings: Settings, target: Target, surroundings: Surroundings) -> Pacer:
+    """The pacer of a run; shared with other runs on this host where there is a rate and a state folder."""
+    rate, folder, clock = settings.rate, surroundings.state_folder, surroundings.clock
+    requests, changes = settings.requests_rate(target), parse_rate(rate.changes)
+    requests_meter = Meter(requests, rate.burst, rate.margin) if requests else None
+    changes_meter = Meter(changes, 1, rate.margin) if changes else None
+    if folder is None:
+        return Pacer(requests_meter, changes_meter)
+    file = state_file(folder, target.name, place_of(target.url), suffix="pace")  # of all environments of an account
+    return SharedPacer(requests_meter, changes_meter, file, clock)
 
 
 class SharedPacer(Pacer):
