@@ -168,16 +168,21 @@ def test_the_dashboard_shows_what_there_is(bash):
     assert all(any(name.removesuffix(suffix) in known for suffix in suffixes) for name in asked), asked - known
 
 
-def test_the_library_example(bash):
+def as_program(bash, code):
+    """Run what the docs show to library users, against a simulator."""
     with bash.shell.simulator() as url:
-        result = subprocess.run(
-            [sys.executable, "-c", LIBRARY],
+        return subprocess.run(
+            [sys.executable, "-c", code],
             cwd=bash.shell.folder,
             env=bash.shell.environment(MINAPP_URL=url, BATCHER_TOKEN="t"),
             capture_output=True,
             timeout=60,
             check=False,
         )
+
+
+def test_the_library_example(bash):
+    result = as_program(bash, LIBRARY)
     assert result.returncode == 0, result.stderr
     assert result.stdout.decode().splitlines()[:3] == ["5 applied", "6 applied", "7 applied"]
     assert "0 3 <changes>" not in result.stdout.decode()
@@ -186,15 +191,7 @@ def test_the_library_example(bash):
 def test_the_guide_for_library_users(bash):
     text = (ROOT / "docs" / "library.md").read_text("utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    with bash.shell.simulator() as url:
-        result = subprocess.run(
-            [sys.executable, "-c", example],
-            cwd=bash.shell.folder,
-            env=bash.shell.environment(MINAPP_URL=url, BATCHER_TOKEN="t"),
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+    result = as_program(bash, example)
     assert (result.returncode, result.stdout) == (0, b"0 100\n"), result.stderr
 
 

@@ -185,6 +185,18 @@ def port(listener):
 
 
 @asynccontextmanager
+async def listening(serve):
+    """A socket whose connections are served so; gives its address."""
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, serve)
+        yield f"http://127.0.0.1:{port(listener)}"
+        group.cancel_scope.cancel()
+
+
+@asynccontextmanager
 async def raw_server(answers):
     """A socket that answers each request of a connection with the next of these bytes, and then hangs up."""
     asked = []
@@ -198,13 +210,8 @@ async def raw_server(answers):
                     return
                 await stream.send(answer)
 
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener,
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(listener.serve, serve)
-        yield f"http://127.0.0.1:{port(listener)}", asked
-        group.cancel_scope.cancel()
+    async with listening(serve) as url:
+        yield url, asked
 
 
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n"
@@ -328,13 +335,8 @@ async def meddling_server(before=b"", after=b"", answers=(NO_CONTENT + b"\r\n",)
                     with suppress(anyio.BrokenResourceError):
                         await stream.send(after)
 
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener,
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(listener.serve, serve)
-        yield f"http://127.0.0.1:{port(listener)}", asked
-        group.cancel_scope.cancel()
+    async with listening(serve) as url:
+        yield url, asked
 
 
 REFUSED = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"
@@ -379,17 +381,11 @@ async def test_once_a_surplus_reply_has_come_no_connection_is_used_twice(answer,
                     if pause:
                         await stream.send(answer)
 
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener,
-        anyio.create_task_group() as group,
-        making[0](5.0, Trust()) as transport,
-    ):
-        group.start_soon(listener.serve, serve)
+    async with listening(serve) as url, making[0](5.0, Trust()) as transport:
         for number in range(6):
-            await transport.exchange(Request("PATCH", f"http://127.0.0.1:{port(listener)}/x", {}, b"body"), now)
+            await transport.exchange(Request("PATCH", url + "/x", {}, b"body"), now)
             if not number:
                 await anyio.sleep(0.2)
-        group.cancel_scope.cancel()
     assert sum(per_connection) == 6
     assert max(per_connection) == 1
     assert caplog.text.count("sends more than it was asked for") == 1

@@ -53,20 +53,25 @@ class Killed(BaseException):
     """As by SIGKILL."""
 
 
+def kill_retry(play, *, is_applied=False):
+    """Retry, and be gone when its first request has arrived."""
+
+    async def gone(request):
+        if is_applied:
+            await type(play.target)._reply(play.target, request)
+        raise Killed
+
+    play.target._reply = gone
+    with pytest.raises(BaseException) as error:  # noqa: PT011 — a group with it
+        play.retry()
+    assert "Killed" in repr(error.value)
+    del play.target._reply
+
+
 @pytest.mark.parametrize("applied", [True, False])
 def test_a_retry_that_is_killed_in_flight_leaves_its_changes_open(failed, applied):
     """A state must not believe the old word: the request may have been applied."""
-
-    async def gone(request):
-        if applied:
-            await type(failed.target)._reply(failed.target, request)
-        raise Killed
-
-    failed.target._reply = gone
-    with pytest.raises(BaseException) as error:  # noqa: PT011 — a group with it
-        failed.retry()
-    assert "Killed" in repr(error.value)
-    del failed.target._reply
+    kill_retry(failed, is_applied=applied)
     assert sound(failed) == []
     with LedgerReader(failed.ledger) as reader:
         assert reader.tally()[Status.PENDING] == 10
@@ -84,14 +89,7 @@ def test_a_killed_retry_of_a_pipe_needs_the_pipe_no_more(tmp_path):
     play.apply_files(Pipe("<changes>", CHANGES))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.ledger"]
     play.target.world.behave(Behaviour())
-
-    async def gone(request):
-        raise Killed
-
-    play.target._reply = gone
-    with pytest.raises(BaseException):  # noqa: B017, PT011 — a group with it
-        play.retry()
-    del play.target._reply
+    kill_retry(play)
     report = play.resume()
     assert (report.exit_code, report.changes[Status.APPLIED]) == (0, 20)
 
@@ -136,14 +134,7 @@ def test_what_a_retry_never_sent_keeps_its_word(failed, sent):
 def test_superseded_changes_are_open_with_the_one_that_decides(tmp_path):
     play = Play(tmp_path, Target(Behaviour(bad_users=frozenset([5]))), settings_for("minapp"))
     play.apply([("remove", 5, 53), ("add", 5, 53), ("add", 6, 53)])
-
-    async def gone(request):
-        raise Killed
-
-    play.target._reply = gone
-    with pytest.raises(BaseException):  # noqa: B017, PT011 — a group with it
-        play.retry()
-    del play.target._reply
+    kill_retry(play)
     play.target.world.behave(Behaviour())
     assert sound(play) == []
     with LedgerReader(play.ledger) as reader:
