@@ -10,6 +10,7 @@ from play import Server, play
 from batcher.core.errors import ConfigurationError, LedgerError
 from batcher.core.verdict import Cause
 from batcher.engine.job import reopen
+from batcher.engine.reaching import NOTHING_ANEW
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.ledger.writer import LedgerWriter
@@ -145,7 +146,7 @@ def test_a_load_ledger_is_not_gone_on_with(tmp_path):
     ledger = LedgerWriter.open(tmp_path / "load.ledger")
     try:
         with pytest.raises(LedgerError, match="load run"):
-            reopen(ledger, None, None, {}, {}, despite=False)
+            reopen(ledger, None, None, NOTHING_ANEW)
     finally:
         ledger.close()
     with pytest.raises(ExceptionGroup) as error:
