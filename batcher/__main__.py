@@ -13,6 +13,9 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line."""
+    from batcher import streams  # noqa: PLC0415 — light, and to be the first
+
+    streams.open_all()
     # An interrupt that is ignored when the program starts stays so.
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 import click
 
@@ -22,7 +23,9 @@ from batcher.cli import (
     undo,
     verify,
 )
+from batcher.cli.console import code_of
 from batcher.cli.options import Text
+from batcher.streams import Unwritable
 
 _COLLECT_AFTER = 100_000
 """Objects. Python's own 700 cost a tenth of the start, which makes many and drops none."""
@@ -66,4 +69,7 @@ def main() -> None:
     """The entry point of the `batcher` program."""
     gc.set_threshold(_COLLECT_AFTER)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads for an algebra that we do not use
-    app()
+    try:
+        app()
+    except Unwritable as unwritten:  # what click itself writes: help, version
+        sys.exit(code_of(unwritten))

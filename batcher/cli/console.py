@@ -6,7 +6,8 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from batcher.core.http import one_line
+from batcher.streams import Unwritable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _WORTH_SAYING = 0.1
 """Seconds."""
 _INTERRUPTED = 130
+_UNUSABLE = 2
 _ABOUT_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES}
 """What the system says of a name with which it can do nothing."""
 E = TypeVar("E", bound=BaseException)
@@ -95,9 +98,9 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 — whatever it is, a sentence and a code
-        if first_of(error, BrokenPipeError) is not None:
-            forget_standard_output()
-            raise click.exceptions.Exit(0) from None
+        unwritten = first_of(error, Unwritable)
+        if unwritten is not None:
+            raise click.exceptions.Exit(code_of(unwritten)) from None
         known = known_of(error)
         if known is not None:
             say(f"batcher: {known}", "red")
@@ -111,9 +114,22 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
     raise click.exceptions.Exit(code)
 
 
-def forget_standard_output() -> None:
-    """Whoever read it has gone; what is still buffered must not raise at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def code_of(unwritten: Unwritable) -> int:
+    """The exit code of a command that is there for what it writes; says why, unless the reader has gone."""
+    if unwritten.is_left:
+        return 0
+    say(f"batcher: {unwritten}", "red")
+    return _UNUSABLE
+
+
+@contextmanager
+def worth_less_than_the_run() -> Iterator[None]:
+    """For a summary on standard output: where it cannot be written that is said, and the run's own code stays."""
+    try:
+        yield
+        sys.stdout.flush()
+    except Unwritable as unwritten:
+        code_of(unwritten)
 
 
 def known_of(error: BaseException) -> BatcherError | None:
@@ -141,8 +157,9 @@ def as_json(content: object) -> bytes:
 
 
 def write_json(content: object) -> None:
-    """A JSON value on standard output."""
-    sys.stdout.write(as_json(content).decode())
+    """A JSON value on standard output, in UTF-8 whatever the locale is (RFC 8259 §8.1)."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(as_json(content))
 
 
 def first_of(error: BaseException, kind: type[E]) -> E | None:
@@ -160,14 +177,11 @@ def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str, is_s
 
     if is_simulated and not quiet:
         say("batcher: simulated: no real target was touched")
-    try:
+    with worth_less_than_the_run():
         if as_json:
             write_json(report.as_dict())
         else:
             write_lines(describe(report, in_one_line=quiet))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        forget_standard_output()
     if report.stopped is not None:
         say(f"batcher: stopped: {report.reason}", "red")
     elif not report.input_complete and report.next is None:

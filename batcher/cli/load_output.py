@@ -8,7 +8,7 @@ import time
 import anyio
 import msgspec
 
-from batcher.cli.console import forget_standard_output, say, standard_error, write_lines
+from batcher.cli.console import say, standard_error, worth_less_than_the_run, write_lines
 from batcher.cli.runner import Output
 from batcher.core.units import spoken
 from batcher.load.bench import Looking, Wish
@@ -75,14 +75,11 @@ def tell(measurement: Measurement, output: Output) -> None:
     """On standard output: JSON, one line, or a small table."""
     if output.is_simulated and not output.quiet:
         say("batcher: simulated: no real target was touched")
-    try:
+    with worth_less_than_the_run():
         if output.as_json:
-            sys.stdout.write(msgspec.json.encode(measurement).decode() + "\n")
+            sys.stdout.buffer.write(msgspec.json.encode(measurement) + b"\n")
         else:
             write_lines(["; ".join(_head(measurement))] if output.quiet else describe(measurement))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        forget_standard_output()
     if measurement.stopped:
         say(f"batcher: stopped: {measurement.reason}", "red")
     if measurement.generator.is_bottleneck:

@@ -12,6 +12,7 @@ import anyio
 import click
 import msgspec
 
+from batcher import streams
 from batcher.cli.console import guarded, set_up
 from batcher.cli.runner import run_async
 from batcher.core.target import Credentials
@@ -47,6 +48,7 @@ async def _end_with_the_input(stopping: Stopping) -> None:
 
 
 if __name__ == "__main__":
+    streams.open_all()
     set_up(quiet=True)
     with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: its end is waited for later
         told = stdin.readline()

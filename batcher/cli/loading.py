@@ -202,8 +202,8 @@ async def load(order: Order, settings: Settings, config: Path | None, outputs: O
         left = work.left_to_remove()
     measurement = work.result()
     if measurement is not None:
-        tell(measurement, output)
         outputs.write(measurement)
+        tell(measurement, output)
     if left is not None:
         say("batcher: what it has added is still there; this removes it:")
         say(left)

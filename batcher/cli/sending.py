@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from msgspec.structs import replace as replace_struct
 from batcher.cli.memory import be_frugal
 from batcher.cli.new_run import as_planned, new_ledger, new_run, sizes_of
 from batcher.cli.runner import Output, given_credentials
+from batcher.cli.standard_input import standard_input
 from batcher.cli.unattended import Job
 from batcher.core.errors import ConfigurationError, InputError
 from batcher.core.report import Report
@@ -29,14 +29,12 @@ from batcher.settings import Settings
 
 def inputs_of(files: Sequence[str]) -> list[Path | Pipe]:
     """Paths; `-` for standard input, and what else can be read only once."""
-    if "-" in files and sys.stdin is None:
-        raise InputError("standard input is closed")
     return [_input_of(file) for file in files]
 
 
 def _input_of(file: str) -> Path | Pipe:
     if file == "-":
-        return Pipe("-", sys.stdin.buffer)
+        return Pipe("-", standard_input())
     path = Path(file)
     return Pipe(file, path.open("rb")) if path.is_fifo() or path.is_char_device() else path
 

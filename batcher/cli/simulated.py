@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from batcher import streams
 from batcher.core.errors import ConfigurationError
 
 
@@ -47,6 +48,7 @@ async def _serve() -> int:
 
 
 if __name__ == "__main__":
+    streams.open_all()
     from batcher.cli.runner import run_async
 
     sys.exit(run_async(_serve))
