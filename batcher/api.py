@@ -25,9 +25,11 @@ from batcher.engine.observing import Observer
 from batcher.engine.outcomes import Outcome, of_rejects, of_settlement
 from batcher.engine.register import state_folder
 from batcher.engine.surroundings import real_surroundings
-from batcher.files import is_folder, open_private
+from batcher.files import is_folder, open_private, shortened
 from batcher.settings import Settings
 
+_BEHIND = 100
+"""Bytes of a ledger's name behind the input's, and of the longest name that is made of the ledger's in turn."""
 Changes: TypeAlias = str | Path | Iterable[object] | AsyncIterable[object]
 Follower: TypeAlias = Callable[[Outcome], None]
 
@@ -121,7 +123,7 @@ def named_ledger(inputs: Sequence[Path | Pipe], wish: Path | None, now: float) -
     first = inputs[0]
     name = first.name if isinstance(first, Path) else Path(first.name.strip("<>")).name.replace("-", "stdin")
     folder = wish or (first.parent if isinstance(first, Path) else Path())
-    path = _claimed(folder, f"{name}.{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}")
+    path = _claimed(folder, f"{shortened(name, _BEHIND)}.{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}")
     try:
         yield path
     finally:
@@ -137,7 +139,8 @@ def _claimed(folder: Path, stem: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise LedgerError(f"the ledger {path} cannot be written: {error.strerror}") from None
+            hint = "--ledger FOLDER/ says where else it may go"
+            raise LedgerError(f"the ledger {path} cannot be written: {error.strerror}; {hint}") from None
         return path
     raise LedgerError("there is no end of numbers")  # pragma: no cover
 

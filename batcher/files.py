@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -15,8 +16,21 @@ from typing import BinaryIO, cast
 from batcher.core.errors import ConfigurationError
 
 _PRIVATE = 0o600
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""What flock(2) says where the file system, or the server behind it, has none."""
+_LONGEST = 255
+"""Bytes of a file's name, on nearly every file system (NAME_MAX of limits.h)."""
 _SMALL = 4 << 20
 """Bytes. No file of settings, secrets or plans of ours comes near it."""
+
+
+class NoLocksError(OSError):
+    """A file cannot be locked where it lies."""
+
+
+def shortened(name: str, room: int) -> str:
+    """A file's name, or the beginning of it, that leaves `room` bytes for what is put behind it."""
+    return os.fsencode(name)[: _LONGEST - room].decode("utf-8", "ignore")
 
 
 def write_whole(write: Callable[[bytes], int | None], data: bytes) -> None:
@@ -189,6 +203,27 @@ def is_same(path: Path, descriptor: int) -> bool:
     return (now.st_dev, now.st_ino) == (opened.st_dev, opened.st_ino)
 
 
+def try_flock(descriptor: int, *, shared: bool = False) -> bool:
+    """Take the operating system's lock on an open file, unless others have it; gives whether it was taken.
+
+    Raises:
+        NoLocksError: When the file system knows no such locks: then nobody has any.
+        OSError: When it cannot be taken for another reason.
+
+    """
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise NoLocksError(
+                error.errno, f"its file system knows no locks ({error.strerror}); use a local disk"
+            ) from None
+        raise
+    return True
+
+
 def lock(path: Path, *, create: bool, shared: bool = False) -> int | None:
     """Take the operating system's lock on a file; gives the descriptor that holds it, None when others have it.
 
@@ -202,13 +237,13 @@ def lock(path: Path, *, create: bool, shared: bool = False) -> int | None:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), _PRIVATE)
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
+            is_taken = try_flock(descriptor, shared=shared)
         except BaseException:
             os.close(descriptor)
             raise
+        if not is_taken:
+            os.close(descriptor)
+            return None
         if is_same(path, descriptor):
             return descriptor
         os.close(descriptor)

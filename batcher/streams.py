@@ -10,11 +10,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+import resource
 import select
 import sys
 from typing import TextIO
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+_WANTED, _LEAST = 1024, 64
+"""Open files: what Linux gives a process by itself, and what libraries, ledger and a few connections need."""
 
 was_closed: set[int] = set()
 """The descriptors with nothing behind them when the program was started."""
@@ -43,6 +46,15 @@ def open_all() -> None:
         sys.stdin = open(STDIN, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 — stays open
     sys.stdout = _text(_Output(STDOUT), sys.stdout)
     sys.stderr = _text(_Errors(STDERR), sys.stderr)
+
+
+def allow_descriptors() -> bool:
+    """Have as many descriptors as a run needs, where the hard limit lets it; gives whether there are enough to begin."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _WANTED and soft != resource.RLIM_INFINITY:
+        soft = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft == resource.RLIM_INFINITY or soft >= _LEAST
 
 
 def _open_on(descriptor: int) -> None:

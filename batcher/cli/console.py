@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 _WORTH_SAYING = 0.1
 """Seconds."""
 _INTERRUPTED = 130
-_UNUSABLE = 2
+UNUSABLE = 2
+"""The exit code for what the user or the machine must mend first."""
 _ABOUT_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES}
 """What the system says of a name with which it can do nothing."""
+_TOO_MANY_OPEN = {errno.EMFILE, errno.ENFILE}
 E = TypeVar("E", bound=BaseException)
 _log = logging.getLogger("batcher")
 
@@ -119,7 +121,7 @@ def code_of(unwritten: Unwritable) -> int:
     if unwritten.is_left:
         return 0
     say(f"batcher: {unwritten}", "red")
-    return _UNUSABLE
+    return UNUSABLE
 
 
 @contextmanager
@@ -141,7 +143,24 @@ def known_of(error: BaseException) -> BatcherError | None:
         refused = first_of(error, OSError)
         if refused is not None and refused.errno in _ABOUT_NAMES and refused.filename is not None:
             return ConfigurationError(f"{os.fsdecode(refused.filename)} cannot be used: {refused.strerror}")
+        if refused is not None and refused.errno in _TOO_MANY_OPEN:
+            return ConfigurationError(f"{refused.strerror}: allow this process more of them (ulimit -n 1024)")
+        if isinstance(refused, FileNotFoundError) and refused.filename is None:
+            return _without_a_folder(refused)
     return known
+
+
+def _without_a_folder(refused: FileNotFoundError) -> BatcherError | None:
+    """What Python says, without a name, of a working folder that was removed and of a machine without a `/tmp`."""
+    from batcher.core.errors import ConfigurationError
+
+    try:
+        os.getcwd()  # noqa: PTH109 — asks the system
+    except FileNotFoundError:
+        return ConfigurationError("the working folder is not there any more; change to another one")
+    if "temporary" in str(refused):
+        return ConfigurationError(f"{refused.strerror}; set TMPDIR to a folder that can be written to")
+    return None
 
 
 def as_json(content: object) -> bytes:

@@ -9,6 +9,8 @@ import click
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, say, set_up
 
+_SUFFIX = ".html"
+
 
 @click.command()
 @click.argument("source", type=opt.FILE, metavar="LEDGER|LOAD.json")
@@ -26,13 +28,13 @@ def report(source: Path, output: Path | None, *, quiet: bool) -> None:
         from datetime import UTC, datetime
 
         from batcher.core.errors import ConfigurationError
-        from batcher.files import found, is_file, open_private
+        from batcher.files import found, is_file, open_private, shortened
         from batcher.ledger.facts import is_ledger
         from batcher.report.page import render
 
         if not is_file(source):
             raise ConfigurationError(f"{source}: there is no such file")
-        file = output or source.with_name(source.name + ".html")
+        file = output or source.with_name(shortened(source.name, len(_SUFFIX)) + _SUFFIX)
         if found(file) is not None and (file.samefile(source) or is_ledger(file)):
             raise ConfigurationError(f"{file} is what the report is of, or a ledger; choose another file")
         now = datetime.now(UTC).timestamp()

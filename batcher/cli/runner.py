@@ -12,10 +12,10 @@ from secrets import token_urlsafe
 
 import anyio
 
-from batcher.cli.console import print_summary, say
+from batcher.cli.console import first_of, print_summary, say
 from batcher.cli.progress import Progress
 from batcher.cli.unattended import Job
-from batcher.core.errors import LedgerError
+from batcher.core.errors import BatcherError, LedgerError
 from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
@@ -79,7 +79,13 @@ async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int]
         group.start_soon(_end_at_last, stopping, ledger)
         if not output.quiet:
             group.start_soon(progress.show)
-        result = await work(stopping, observer)
+        try:
+            result = await work(stopping, observer)
+        except (OSError, BaseExceptionGroup) as error:
+            failed = first_of(error, OSError)
+            if failed is None or first_of(error, BatcherError) is not None or progress.session is None:
+                raise
+            stopping.stop(Cause.EXHAUSTED, f"this machine failed: {failed}")  # what was sent is in the ledger
         group.cancel_scope.cancel()
     if result is None:
         try:

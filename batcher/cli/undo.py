@@ -14,6 +14,9 @@ from batcher.cli.console import guarded, say, set_up, write_json, write_lines
 if TYPE_CHECKING:
     from batcher.engine.undo import Undo
 
+_BEHIND = 40
+"""Bytes of the names that are made of a ledger's."""
+
 
 @click.command()
 @opt.ledger
@@ -52,12 +55,12 @@ def undo(
         from batcher.engine.register import state_folder
         from batcher.engine.session import make_target
         from batcher.engine.undo import compile_undo, files_of
-        from batcher.files import made_together
+        from batcher.files import made_together, shortened
 
         settings = for_difference(opt.load_settings(config, flags))
         if simulate:
             settings = settings.for_simulation()
-        plan = output or ledger.parent / f"{ledger.name}.undo.json"
+        plan = output or ledger.parent / f"{shortened(ledger.name, _BEHIND)}.undo.json"
         with made_together([plan, *files_of(plan)]):
             made = compile_undo(ledger, later, settings, plan, state=state, state_folder=state_folder(os.environ))
             content = bind("undo", made.changes, settings, state=made.state, basis=made.basis, undone=ledger)

@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -33,10 +34,24 @@ _Rows: TypeAlias = list[tuple[object, ...]]
 _Execute: TypeAlias = Callable[[str, tuple[object, ...]], _Rows]
 
 
-def state_folder(environment: Mapping[str, str]) -> Path:
-    """The user's state folder (XDG base directory specification)."""
-    home = environment.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    return Path(home) / "batcher"
+def state_folder(environment: Mapping[str, str]) -> Path | None:
+    """The user's state folder (XDG base directory specification); None, and a warning, where there is no home."""
+    given = environment.get("XDG_STATE_HOME")
+    if given:
+        return Path(given) / "batcher"
+    try:
+        return Path("~/.local/state").expanduser() / "batcher"
+    except RuntimeError:  # neither HOME nor an entry among the system's users
+        _tell_homeless()
+        return None
+
+
+@cache
+def _tell_homeless() -> None:
+    _log.warning(
+        "this user has no home folder: runs on this host cannot know of each other, nor share the rate; set HOME or"
+        " XDG_STATE_HOME to a folder of theirs"
+    )
 
 
 def state_file(folder: Path, *identity: str, suffix: str) -> Path:

@@ -28,7 +28,7 @@ from batcher.core.target import Target
 from batcher.core.units import parse_rate
 from batcher.engine.register import state_file
 from batcher.engine.surroundings import Surroundings
-from batcher.files import is_same
+from batcher.files import NoLocksError, is_same, try_flock
 from batcher.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -66,8 +66,9 @@ class SharedPacer(Pacer):
         self._others = PaceState([], [], 0.0, "")
         """What the file holds of meters that this run does not have."""
         try:
-            self._open()
+            self._try()
         except OSError as error:
+            self.close()
             _log.error("the rate cannot be shared with other runs on this host: %s", error.strerror or error)
 
     def close(self) -> None:
@@ -123,6 +124,17 @@ class SharedPacer(Pacer):
         """Without a rate the file only tells of quiet, for which a look now and then is enough."""
         return not self.is_limited and 0 <= now - self._looked_at < _LOOK_SECONDS
 
+    def _try(self) -> None:
+        """See that the file can be opened, and locked at all; whatever else is wrong with it may pass."""
+        descriptor = self._open()
+        try:
+            if try_flock(descriptor):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except NoLocksError:
+            raise
+        except OSError:
+            pass
+
     def _open(self) -> int:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # what a link leads to is somebody else's
@@ -153,9 +165,7 @@ class SharedPacer(Pacer):
     def _locked(self, descriptor: int) -> int | None:
         """The descriptor of what the path names, locked; it was opened anew if the file was replaced."""
         while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_flock(descriptor):
                 return None
             if is_same(self._path, descriptor):
                 return descriptor

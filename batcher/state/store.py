@@ -184,7 +184,7 @@ class StateStore:
         try:
             connection = duckdb.connect(str(path), config=config)
         except duckdb.IOException as error:
-            if "lock" in str(error).lower():
+            if "conflicting lock" in str(error).lower():
                 raise LedgerHeldError(f"another run holds {path}; wait for it, or stop it first") from None
             raise StateError(f"the state {path} cannot be opened: {error}") from None
         except duckdb.Error as error:
