@@ -49,7 +49,7 @@ def open_all() -> None:
 
 
 def allow_descriptors() -> bool:
-    """Have as many descriptors as a run needs, where the hard limit lets it; gives whether there are enough to begin."""
+    """Have as many descriptors as a run needs, as far as they are allowed; gives whether there are enough to begin."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _WANTED and soft != resource.RLIM_INFINITY:
         soft = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)

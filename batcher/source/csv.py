@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,9 @@ from batcher.core.model import Action, Columns, Ints, Keys
 from batcher.core.wire import total_digits
 from batcher.source.csv_records import LONGEST_RECORD, Forms, lines_of, read_carefully
 from batcher.source.layout import Column, Fields, Layout
+from batcher.source.names import are_ordinary
 from batcher.source.refine import PLAIN, Refinement
-from batcher.source.rules import LONGEST_NAME, Form, Invalid, action_of, is_integer
+from batcher.source.rules import Form, Invalid, action_of, is_integer
 
 _MARKS = ",;\t"
 """What a header may be delimited by, the likeliest first."""
@@ -30,8 +31,18 @@ _QUOTED = re.compile('"[^"]*"')
 class CsvParser:
     """Turns blocks of whole lines into columns. `forms` is what neutral headers turned out to hold."""
 
-    def __init__(self, fields: Fields, delimiter: str, source: int, where: str, refinement: Refinement = PLAIN) -> None:
+    def __init__(
+        self,
+        fields: Fields,
+        delimiter: str,
+        source: int,
+        where: str,
+        refinement: Refinement = PLAIN,
+        *,
+        has_marks: bool = False,
+    ) -> None:
         self.forms = Forms()
+        self._has_marks = has_marks
         self._fields = fields
         self._delimiter = delimiter
         self._source = source
@@ -55,7 +66,9 @@ class CsvParser:
         try:
             for header in reader:
                 if header:
-                    self._layout = Layout.of(header, self._fields, self._where, self._refinement)
+                    self._layout = Layout.of(
+                        header, self._fields, self._where, self._refinement, has_marks=self._has_marks
+                    )
                     break
             else:
                 return 0
@@ -126,7 +139,7 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
         return None
     action = np.full(count, Action.ADD, np.int8) if layout.op is None else _actions(arrays[layout.op])
     columns = [
-        _keys(arrays[place], decided=column.places[0][1] is Form.OPEN)
+        _keys(arrays[place], layout.words, decided=column.places[0][1] is Form.OPEN)
         for place, column in zip(places, (layout.user, layout.group), strict=True)
     ]
     if action is None or columns[0] is None or columns[1] is None:
@@ -176,11 +189,11 @@ def _actions(array: pa.DictionaryArray) -> np.ndarray[tuple[int], np.dtype[np.in
     return codes[indices]
 
 
-def _keys(array: pa.Array, *, decided: bool) -> Keys | None:
+def _keys(array: pa.Array, words: Collection[str], *, decided: bool) -> Keys | None:
     if pa.types.is_int64(array.type):
         return Keys(array.to_numpy())
     entries: list[str] = array.dictionary.to_pylist()
-    if any(not entry or len(entry) > LONGEST_NAME for entry in entries):
+    if not are_ordinary(array.dictionary, words):
         return None
     if decided and any(map(is_integer, entries)):
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 
 from batcher.core.model import Action, Columns, Key
+from batcher.source import cells
 from batcher.source.layout import Column, Layout
 from batcher.source.records import Rows
 from batcher.source.rules import Form, Invalid, action_of, is_integer, key_of, shown
@@ -75,22 +76,24 @@ def lines_of(block: bytes) -> list[bytes]:
 
 def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Forms) -> Forms:
     """One record's changes or reject; returns the forms, which it may have decided."""
-    if not record:
+    if not any(map(str.strip, record)):  # nothing but delimiters, as spreadsheets leave them behind the last row
         return forms
     refinement = layout.refinement
     users: Sequence[str] = ()
     try:
         _check_width(record, layout.width)
+        if layout.is_header_again(record):
+            raise Invalid("the header again: a second export within the file?")  # noqa: TRY301 — as any other reason
         if layout.others:
             users = _readable(layout, record)
-            if not refinement.counts(lambda column: _other(record, layout, column)):
+            if not refinement.counts(lambda column: _other(layout, record, column)):
                 return forms
-        user, user_form = _filled(layout.user, record)
-        group, group_form = _filled(layout.group, record)
+        user, user_form = _filled(layout, layout.user, record)
+        group, group_form = _filled(layout, layout.group, record)
         users = refinement.user([user])
         groups = refinement.group([group])
         forms = Forms(_decide(forms.user, user_form, users), _decide(forms.group, group_form, groups))
-        action = Action.ADD if layout.op is None else action_of(_text(record[layout.op], "op"))
+        action = Action.ADD if layout.op is None else action_of(_plain(layout, record[layout.op], "op"))
         user_keys = _keys(layout.user, users, user_form, forms.user, ids_only=layout.ids_only)
         group_keys = _keys(layout.group, groups, group_form, forms.group, ids_only=layout.ids_only)
     except Invalid as invalid:
@@ -105,7 +108,7 @@ def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Fo
 def _readable(layout: Layout, record: Sequence[str]) -> Sequence[str]:
     """Whose a record is, even if it turns out to be of no use."""
     try:
-        return layout.refinement.user([_filled(layout.user, record)[0]])
+        return layout.refinement.user([_filled(layout, layout.user, record)[0]])
     except Invalid:
         return ()
 
@@ -116,14 +119,22 @@ def _check_width(record: Sequence[str], width: int) -> None:
         raise Invalid(f"too {how} fields: {len(record)}, the header has {width}")
 
 
-def _other(record: Sequence[str], layout: Layout, column: str) -> str:
+def _other(layout: Layout, record: Sequence[str], column: str) -> str:
+    """What the refinement is told; it knows what is marked."""
     place = layout.others.get(column)
-    return "" if place is None else _text(record[place], column)
+    if place is None:
+        return ""
+    text = _text(record[place], column)
+    return text if layout.has_marks else cells.unmarked(text, column)
 
 
-def _filled(column: Column, record: Sequence[str]) -> tuple[str, Form]:
+def _plain(layout: Layout, text: str, label: str) -> str:
+    return cells.plain(text if layout.has_marks else cells.unmarked(text, label), label)
+
+
+def _filled(layout: Layout, column: Column, record: Sequence[str]) -> tuple[str, Form]:
     """What a record holds for a user or a group, and the form that the header gives it."""
-    filled = [(record[place], given) for place, given in column.places if record[place]]
+    filled = [(_plain(layout, record[place], column.label), given) for place, given in column.places if record[place]]
     if len(filled) > 1:
         raise Invalid(f"both an id and a name for the {column.label}; fill one of them")
     if filled:

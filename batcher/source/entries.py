@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from batcher.core.model import Action, Key
-from batcher.source.layout import Field, Fields
+from batcher.source.cells import plain, unmarked
+from batcher.source.layout import Field, Fields, as_key, meant
 from batcher.source.refine import PLAIN, Refinement
 from batcher.source.rules import Form, Invalid, action_of, id_of, is_integer, name_of, shown
+
+_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,10 @@ def parts_of(content: object) -> Iterable[Part]:
     """The entries of a line or a document."""
     if isinstance(content, list):
         return [Part(entry) for entry in content]
-    if isinstance(content, dict) and "membership" in content:
+    if isinstance(content, dict) and "membership" in map(as_key, content):
         if len(content) > 1:
             return [Part(Invalid("beside membership nothing else may stand"))]
-        return _membership(content["membership"])
+        return _membership(next(iter(content.values())))
     return [Part(content)]
 
 
@@ -42,9 +45,36 @@ def _membership(content: object) -> Iterable[Part]:
     return parts
 
 
-def _plain(value: object) -> str:
+def _plain(value: object, label: str) -> str:
     """What a condition is asked about."""
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else unmarked(str(value), label)
+
+
+def _by_key(entry: Mapping[str, object]) -> Mapping[str, object]:
+    """An entry by its keys as they are compared.
+
+    Raises:
+        Invalid: When two keys are the same then.
+
+    """
+    found = {as_key(name): value for name, value in entry.items()}
+    if len(found) < len(entry):
+        keys = list(map(as_key, entry))
+        same = [name for name in entry if keys.count(as_key(name)) > 1]
+        raise Invalid(f"the keys {' and '.join(map(shown, same))} are the same; give one of them")
+    return found
+
+
+def _asked(entry: Mapping[str, object], column: str) -> str:
+    names = list(entry)
+    found = meant(column, names)
+    if len(found) > 1:
+        raise Invalid(f"which has the dates of {column}: {', '.join(names[place] for place in found)}?")
+    return _plain(entry[names[found[0]]], column) if found else ""
+
+
+def _as_keys(fields: Sequence[Field]) -> tuple[Field, ...]:
+    return tuple(Field(as_key(field.name), field.form) for field in fields)
 
 
 class Entries:
@@ -52,18 +82,20 @@ class Entries:
 
     def __init__(self, fields: Fields, *, ids_only: bool, refinement: Refinement = PLAIN) -> None:
         self.ids_only = ids_only
-        self._fields = fields
+        self._fields = Fields(
+            tuple(map(as_key, fields.op)), _as_keys(fields.user), _as_keys(fields.group), fields.ids_only
+        )
         self._refinement = refinement
 
     def plain_names(self, keys: Iterable[str]) -> tuple[str, Field, Field] | None:
         """The keys of op, user and group, when each is there under exactly one name."""
         if self._refinement is not PLAIN:
             return None
-        present = set(keys)
-        ops = [name for name in self._fields.op if name in present]
-        users = [field for field in self._fields.user if field.name in present]
-        groups = [field for field in self._fields.group if field.name in present]
-        if not len(ops) == len(users) == len(groups) == 1 or present & {"users", "groups", "membership"}:
+        present = {as_key(key): key for key in keys}
+        ops = [present[name] for name in self._fields.op if name in present]
+        users = [Field(present[field.name], field.form) for field in self._fields.user if field.name in present]
+        groups = [Field(present[field.name], field.form) for field in self._fields.group if field.name in present]
+        if not len(ops) == len(users) == len(groups) == 1 or present.keys() & {"users", "groups", "membership"}:
             return None
         if self.ids_only and Form.NAME in {users[0].form, groups[0].form}:
             return None
@@ -81,7 +113,8 @@ class Entries:
             raise entry
         if not isinstance(entry, dict):
             raise Invalid(f"not an object: {shown(entry)}")
-        if not self._refinement.counts(lambda column: _plain(entry.get(column))):
+        entry = _by_key(entry)
+        if not self._refinement.counts(lambda column: _asked(entry, column)):
             return Action.ADD, [], []
         action = part.listed if part.listed is not None else self._action(entry)
         if entry.get("path", "/membership") != "/membership":
@@ -96,11 +129,11 @@ class Entries:
         if not self._refinement.is_feed or not isinstance(part.entry, dict):
             return ()
         try:
-            return [str(key) for key in self._side(part.entry, self._fields.user, "user", in_document=False)]
+            return [str(key) for key in self._side(_by_key(part.entry), self._fields.user, "user", in_document=False)]
         except Invalid:
             return ()
 
-    def _action(self, entry: dict[str, object]) -> Action:
+    def _action(self, entry: Mapping[str, object]) -> Action:
         if not self._fields.op:
             return Action.ADD
         present = [name for name in self._fields.op if entry.get(name) is not None]
@@ -109,7 +142,7 @@ class Entries:
         return action_of(entry[present[0]] if present else None)
 
     def _side(
-        self, entry: dict[str, object], fields: Sequence[Field], label: str, *, in_document: bool
+        self, entry: Mapping[str, object], fields: Sequence[Field], label: str, *, in_document: bool
     ) -> Sequence[Key]:
         """The users or the groups of an entry."""
         plural = f"{label}s"
@@ -138,10 +171,11 @@ class Entries:
             raise Invalid(f"{label}s must be a list that is not empty")
         return [self._key(value, Form.OPEN, label) for value in values]
 
-    def _one(self, entry: dict[str, object], fields: Sequence[Field], label: str, *, in_document: bool) -> Key:
+    def _one(self, entry: Mapping[str, object], fields: Sequence[Field], label: str, *, in_document: bool) -> Key:
         present = [field for field in fields if entry.get(field.name) is not None]
         if not present:
-            raise Invalid(f"{label} is missing")
+            keys = ", ".join(shown(name) for name in list(entry)[:_SHOWN])
+            raise Invalid(f"{label} is missing; the keys are {keys or 'none'}")
         if len(present) > 1:
             raise Invalid(f"more than one {label}: {' and '.join(field.name for field in present)}; give one of them")
         (field,) = present
@@ -160,7 +194,7 @@ class Entries:
                 value.encode()
             except UnicodeEncodeError:
                 raise Invalid(f"{label} is not UTF-8: {shown(value)}") from None
-            return name_of(value, label)
+            return name_of(plain(value, label), label)
         if type(value) is not int:
             raise Invalid(f"{label} {shown(value)} is neither an integer (within 64 bits) nor a text")
         if form is Form.NAME:

@@ -18,9 +18,11 @@ from batcher.core.errors import InputError
 from batcher.core.model import Action, Columns, Keys
 from batcher.source.csv_records import lines_of
 from batcher.source.entries import Entries, Part, parts_of
+from batcher.source.json_text import count_keys, loads
 from batcher.source.layout import Field
+from batcher.source.names import are_ordinary
 from batcher.source.records import CHUNK_ROWS, Rows, unfold
-from batcher.source.rules import LONGEST_NAME, Form, Invalid, shown
+from batcher.source.rules import Form, Invalid, shown
 from batcher.source.uniform import read_uniform
 
 _SMALL_OP = 1024
@@ -30,12 +32,20 @@ _SMALL_OP = 1024
 class JsonParser:
     """Turns blocks of whole lines into columns."""
 
-    def __init__(self, entries: Entries, source: int) -> None:
+    def __init__(self, entries: Entries, source: int, where: str) -> None:
         self._entries = entries
         self._source = source
+        self._where = where
 
     def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]:  # noqa: ARG002
-        """The columns of a block whose first line has this number; nothing is ever left over."""
+        """The columns of a block whose first line has this number; nothing is ever left over.
+
+        Raises:
+            InputError: When the input is one document over several lines.
+
+        """
+        if line == 1:
+            _refuse_document(block, self._where)
         clean = read_clean(block, line, self._entries, self._source)
         if clean is not None:
             return iter((clean,)), len(block)
@@ -50,11 +60,13 @@ def read_document(document: bytes, entries: Entries, source: int, where: str) ->
 
     """
     try:
-        content = orjson.loads(document)
+        content = loads(document)
     except orjson.JSONDecodeError as error:
         raise InputError(
             f"{where}, line {error.lineno}: not valid JSON: {error.msg}; one change per line goes into a .jsonl file"
         ) from None
+    except Invalid as invalid:
+        raise InputError(f"{where}: {invalid}") from None
     if not isinstance(content, list | dict):
         raise InputError(f"{where}: a document must be an array of ops or a membership object")
     yield from _collect(
@@ -99,6 +111,8 @@ def _read_joined(block: bytes, line: int, op: str, user: Field, group: Field, so
     keys = records[0].keys()
     if len(records) != count or any(record.keys() != keys for record in records):
         return None
+    if count_keys(block) != count * len(keys):  # a key may stand there twice
+        return None
     action = np.array([_CODES[record[op]] for record in records], np.int8)
     users, groups = (_column([record[field.name] for record in records], field) for field in (user, group))
     if users is None or groups is None:
@@ -127,9 +141,8 @@ def _column(values: list[Any], field: Field) -> Keys | None:
             array = pa.array(values, pa.string()).dictionary_encode()
         except UnicodeEncodeError:  # a lone surrogate, written as an escape
             return None
-        entries = array.dictionary.to_pylist()
-        if all(entry and len(entry) <= LONGEST_NAME for entry in entries):
-            return Keys(array.indices.to_numpy().astype(np.int64), tuple(entries))
+        if are_ordinary(array.dictionary):
+            return Keys(array.indices.to_numpy().astype(np.int64), tuple(array.dictionary.to_pylist()))
     return None
 
 
@@ -143,12 +156,38 @@ def _parsed(block: bytes, line: int) -> Iterator[tuple[int, Part]]:
         if not text.strip():
             continue
         try:
-            content = orjson.loads(text)
+            content = loads(text)
         except orjson.JSONDecodeError as error:
             yield number, Part(Invalid(_why_not_json(text, error)))
+        except Invalid as invalid:
+            yield number, Part(invalid)
         else:
             for part in parts_of(content):
                 yield number, part
+
+
+def _refuse_document(block: bytes, where: str) -> None:
+    """Entries of a document may stand on lines of their own, by chance; then some of it would be applied."""
+    lines = (text for text in lines_of(block) if text.strip())
+    first, second = next(lines, b"{}"), next(lines, b"")
+    if first.strip()[:1] in {b"{", b"["} and not _is_json(first) and not _is_change(second):
+        raise InputError(
+            f"{where}: the first line is the beginning of a document over several lines; give the file the ending"
+            " .json (--format json), or put each change on a line of its own"
+        )
+
+
+def _is_change(text: bytes) -> bool:
+    """Whether a line is an entry by itself, and the line before it one that was cut."""
+    return text.lstrip()[:1] == b"{" and text.rstrip()[-1:] == b"}" and _is_json(text)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _why_not_json(text: bytes, error: orjson.JSONDecodeError) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from batcher.core.errors import ConfigurationError, InputError
+from batcher.source.cells import heading
 from batcher.source.refine import DEFAULT_VALIDITY, OPS, PLAIN, Refinement
-from batcher.source.rules import Form
+from batcher.source.rules import UNSEEN, Form
 
 MOST_COLUMNS = 10_000
 """Reading costs memory for each, also for those that are ignored."""
 
 _SHOWN = 20
+_UNSEEN = re.compile(UNSEEN)
 
 
 _ALIASES: dict[str, tuple[str, Form]] = {
@@ -92,15 +97,28 @@ class Layout:
     refinement: Refinement = PLAIN
     others: Mapping[str, int] = field(default_factory=dict)
     """Where the columns stand that the refinement asks for."""
+    words: frozenset[str] = frozenset()
+    """What stands in a header, and in a record of names only when the header comes again."""
+    has_marks: bool = False
+    """Whether cells tell what they are, as those of spreadsheets do."""
 
     @property
     def is_plain(self) -> bool:
         """Whether records are what their fields say, each a change."""
         return not self.others and not self.refinement.reshapes
 
+    def is_header_again(self, record: Sequence[str]) -> bool:
+        """Whether a record of the file's width names columns where it should hold values."""
+        places = [place for column in (self.user, self.group) for place, _ in column.places]
+        places += [] if self.op is None else [self.op]
+        filled = [as_key(record[place]) for place in places if record[place]]
+        return bool(filled) and self.words.issuperset(filled)
+
     @staticmethod
-    def of(header: Sequence[str], fields: Fields, where: str, refinement: Refinement = PLAIN) -> Layout:
-        """Find the parts in a header; upper and lower case and blanks around names do not matter.
+    def of(
+        header: Sequence[str], fields: Fields, where: str, refinement: Refinement = PLAIN, *, has_marks: bool = False
+    ) -> Layout:
+        """Find the parts in a header; case, blanks around names, and characters that nobody sees do not matter.
 
         Raises:
             InputError: When a part is missing, or stands there more than once, or there are too many columns.
@@ -111,10 +129,10 @@ class Layout:
                 f"{where}: the header has {len(header)} columns, at most {MOST_COLUMNS} can be read; leave out what is"
                 " not needed"
             )
-        names = [name.strip().lower() for name in header]
+        names = [as_key(heading(name) if has_marks else name) for name in header]
 
         def places(part: str, wanted: Sequence[Field]) -> tuple[tuple[int, Form], ...]:
-            found = [(i, f.form) for f in wanted for i, name in enumerate(names) if name == f.name.lower()]
+            found = [(i, f.form) for f in wanted for i, name in enumerate(names) if name == as_key(f.name)]
             if not found:
                 accepted = ", ".join(field.name for field in wanted)
                 raise InputError(
@@ -129,7 +147,7 @@ class Layout:
 
         op = places("op", [Field(name, Form.OPEN) for name in fields.op])[0][0] if fields.op else None
         group: tuple[tuple[int, Form], ...] = ()
-        if not refinement.constants or any(name == f.name.lower() for f in fields.group for name in names):
+        if not refinement.constants or any(name == as_key(f.name) for f in fields.group for name in names):
             group = places("group", fields.group)
         return Layout(
             len(header),
@@ -139,7 +157,27 @@ class Layout:
             fields.ids_only,
             refinement,
             _others(names, refinement, where),
+            frozenset(names) | frozenset(_ALIASES),
+            has_marks,
         )
+
+
+@lru_cache(4096)
+def as_key(name: str) -> str:
+    """A column's name, or a key's, as it is compared."""
+    return _UNSEEN.sub("", unicodedata.normalize("NFC", name)).strip().lower()
+
+
+def meant(column: str, names: Sequence[str]) -> list[int]:
+    """Where a column of dates stands; those that are looked for by themselves also as `Valid From` or `validFrom`."""
+    exact = [place for place, name in enumerate(names) if name == as_key(column)]
+    if exact or column not in DEFAULT_VALIDITY:
+        return exact
+    return [place for place, name in enumerate(names) if _squeezed(name) == _squeezed(column)]
+
+
+def _squeezed(name: str) -> str:
+    return "".join(filter(str.isalnum, name))
 
 
 def _others(names: Sequence[str], refinement: Refinement, where: str) -> dict[str, int]:
@@ -147,12 +185,16 @@ def _others(names: Sequence[str], refinement: Refinement, where: str) -> dict[st
     places: dict[str, int] = {}
     validity = refinement.validity
     for column in [condition.column for condition in refinement.where]:
-        if column.lower() not in names:
+        if as_key(column) not in names:
             raise InputError(f"{where}: there is no column {column!r} for --where; the header has {_shown(names)}")
-        places[column] = names.index(column.lower())
+        places[column] = names.index(as_key(column))
     for column in (validity.starts, validity.ends) if validity else ():
-        if column.lower() in names:
-            places[column] = names.index(column.lower())
+        found = meant(column, names)
+        if len(found) > 1:
+            several = ", ".join(repr(names[place]) for place in found)
+            raise InputError(f"{where}: which column has the dates of {column}: {several}? feed.{column} names it")
+        if found:
+            places[column] = found[0]
         elif column not in DEFAULT_VALIDITY:
             raise InputError(f"{where}: there is no column {column!r} for dates; the header has {_shown(names)}")
     for column in OPS if refinement.is_feed else ():

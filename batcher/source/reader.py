@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import orjson
 import pyarrow as pa
@@ -15,22 +15,17 @@ from batcher.core.model import Columns, Position
 from batcher.source.csv import CsvParser
 from batcher.source.csv_records import Forms
 from batcher.source.entries import Entries
-from batcher.source.foreign import SPREADSHEETS, Sheet, Transcoded, is_utf16
+from batcher.source.foreign import COMPRESSED, HEAD, Transcoded, marked_encoding, refuse
 from batcher.source.jsonl import JsonParser, read_document
-from batcher.source.layout import Fields
+from batcher.source.layout import Fields, Layout
 from batcher.source.lines import LONGEST_LINE, WAITS, Lines, Stream, TooLong, Waits
 from batcher.source.records import Rows
 from batcher.source.refine import PLAIN, Refinement
 from batcher.source.rules import Form
+from batcher.source.sheets import Sheet, chosen_sheet, is_spreadsheet
 
 _BOM = b"\xef\xbb\xbf"
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _MAGIC_BYTES = 4
-_FOREIGN = {
-    b"PK\x03\x04": "an archive, or a spreadsheet without the ending .xlsx; give it one, or export it as CSV",
-    b"PAR1": "a Parquet file; convert it to CSV or JSON Lines",
-    b"sep=": "a CSV with a line for spreadsheets before its header; --skip-rows 1 passes over it",
-}
 _BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 FORMATS = ("csv", "jsonl", "json")
 
@@ -82,10 +77,18 @@ class Reading:
     encoding: str = ""
     """Empty: UTF-8, or UTF-16 with a byte order mark."""
     sheet: str = ""
-    """Of a spreadsheet; empty is the first."""
+    """Of a spreadsheet; empty is the first that people see."""
     skip_rows: int = 0
     """Lines before a CSV's header."""
     refinement: Refinement = PLAIN
+
+    def is_header(self, row: Sequence[str]) -> bool:
+        """Whether a row has the columns that are needed."""
+        try:
+            Layout.of(row, self.fields, "", self.refinement)
+        except InputError:
+            return False
+        return True
 
 
 def read(source: int, item: Input, how: Reading, start: Position) -> Generator[tuple[Columns, Position] | Waits]:
@@ -122,7 +125,7 @@ def _read(
     if block.startswith(_BOM):
         lines.consume(_BOM)
         block = block[len(_BOM) :]
-    _refuse_foreign(item, block.split(b"\n", how.skip_rows)[-1])
+    refuse(block.split(b"\n", how.skip_rows)[-1][:HEAD], item.name)
     kind = item.format or _recognise(item, block)
     lines.unread(block)
     parser = _parser(kind, source, item, how, start)
@@ -178,11 +181,11 @@ def _parser(kind: str, source: int, item: Input, how: Reading, start: Position) 
     if kind == "json":
         return _Document(source, item, how)
     if kind == "jsonl":
-        return JsonParser(_entries(how), source)
+        return JsonParser(_entries(how), source, item.name)
     delimiter = how.delimiter or ("\t" if _suffixes(item)[:1] == [".tsv"] else "")
     if _is_spreadsheet(item):
         delimiter = ","
-    parser = CsvParser(how.fields, delimiter, source, item.name, how.refinement)
+    parser = CsvParser(how.fields, delimiter, source, item.name, how.refinement, has_marks=_is_spreadsheet(item))
     parser.forms = Forms(Form(start.forms[0]), Form(start.forms[1]))
     return parser
 
@@ -250,35 +253,58 @@ def _recognise(item: Input, block: bytes) -> str:
     return known or "csv"
 
 
-def _refuse_foreign(item: Input, block: bytes) -> None:
-    """What people give by mistake, by its first bytes."""
-    for start, what in _FOREIGN.items():
-        if block.startswith(start):
-            raise InputError(f"{item.name} is {what}")
-    if b"\r" in block and b"\n" not in block:
-        raise InputError(f"{item.name} ends its lines with CR alone; convert it: tr '\\r' '\\n'")
+def sheet_of(item: Input, how: Reading) -> str:
+    """The sheet of a spreadsheet that is read; empty for any other file.
+
+    Raises:
+        InputError: When the file cannot be read, or does not tell.
+
+    """
+    if not _is_spreadsheet(item):
+        return ""
+    return chosen_sheet(item.path, how.sheet, how.skip_rows, how.is_header)
 
 
 def _is_spreadsheet(item: Input) -> bool:
-    return item.path.suffix.lower() in SPREADSHEETS and not item.is_spool
+    return is_spreadsheet(item.path) and not item.is_spool
 
 
 def _open(item: Input, how: Reading) -> Stream:
     """The input's bytes as UTF-8."""
     if _is_spreadsheet(item):
-        return Sheet(item.path, how.sheet, how.skip_rows)
-    stream, start = _decompressed(item)
-    encoding = how.encoding or ("utf-16" if is_utf16(start) else "")
+        return Sheet(item.path, how.sheet, how.skip_rows, how.is_header)
+    stream = _Begun(_decompressed(item))
+    encoding = how.encoding or marked_encoding(stream.head)
     return Transcoded(stream, encoding, item.name) if encoding else stream
 
 
-def _decompressed(item: Input) -> tuple[Stream, bytes]:
-    """The input's bytes, and the first of them where they are not compressed."""
+def _decompressed(item: Input) -> Stream:
+    """The input's bytes."""
     with item.path.open("rb") as file:
         magic = file.read(_MAGIC_BYTES)
-    codec = next((name for start, name in _MAGIC.items() if magic.startswith(start)), None)
+    codec = next((name for start, name in COMPRESSED.items() if magic.startswith(start)), None)
     if codec is None:
-        return item.path.open("rb", buffering=0), magic
+        return item.path.open("rb", buffering=0)
     if item.is_spool:  # also one that is whole by chance: what is refused must not depend on who was faster
         raise InputError(f"{item.name} is compressed; pipe it through zcat or zstdcat first")
-    return pa.input_stream(str(item.path), compression=codec), b""
+    return cast("Stream", pa.input_stream(str(item.path), compression=codec))
+
+
+class _Begun:
+    """A stream of which the first bytes are known."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.head = b""
+        while len(self.head) < _MAGIC_BYTES and (piece := stream.read(_MAGIC_BYTES - len(self.head))):
+            self.head += piece
+        self._stream = stream
+        self._unread = self.head
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes, or as many as were read already."""
+        head, self._unread = self._unread, b""
+        return head + self._stream.read(max(0, size - len(head))) if len(head) < size else head
+
+    def close(self) -> None:
+        """Free the stream."""
+        self._stream.close()

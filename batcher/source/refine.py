@@ -8,6 +8,7 @@ from datetime import date, datetime
 from fnmatch import fnmatchcase
 
 from batcher.core.errors import ConfigurationError
+from batcher.source.cells import compared, day
 from batcher.source.rules import Invalid, shown
 
 OPS = ("op", "action")
@@ -66,9 +67,11 @@ class Validity:
             or (ends and self._day(ends, self.ends) < self.as_of)
         )
 
-    def _day(self, text: str, column: str) -> date:
+    def _day(self, cell: str, column: str) -> date:
+        text, is_iso = day(cell, column)
+        form = "" if is_iso else self.form
         try:
-            moment = datetime.strptime(text, self.form) if self.form else datetime.fromisoformat(text)  # noqa: DTZ007 — days
+            moment = datetime.strptime(text, form) if form else datetime.fromisoformat(text)  # noqa: DTZ007 — days
         except ValueError:
             wanted = self.form or "2026-11-22"
             raise Invalid(f"{column} {shown(text)} is no date; it is read as {wanted} (feed.date_format)") from None
@@ -102,9 +105,9 @@ class Refinement:
             Invalid: When a date of validity cannot be read.
 
         """
-        if self.is_feed and any(value(column).strip().lower() == "remove" for column in OPS):
+        if self.is_feed and any(compared(value(column), column).strip().lower() == "remove" for column in OPS):
             raise Invalid("the op is remove; a feed says who is to be a member (files of changes: batcher apply)")
-        if not all(condition.holds(value(condition.column)) for condition in self.where):
+        if not all(condition.holds(compared(value(condition.column), condition.column)) for condition in self.where):
             return False
         validity = self.validity
         return validity is None or validity.holds(value(validity.starts).strip(), value(validity.ends).strip())

@@ -2,7 +2,8 @@
 
 Ids are integers as a computer writes them, within 64 bits: `5`, `-3`. Everything that only looks like one is
 refused rather than guessed at (`007`, `+5`, ` 5`, `1.0`, `1e3`, `0x1F`, `-0`): it may be a personnel number
-whose zeros matter, or a spreadsheet's damage. Names are texts exactly as written, blanks included.
+whose zeros matter, or a spreadsheet's damage. Names are texts exactly as written, blanks included, in which every
+character can be seen.
 """
 
 from __future__ import annotations
@@ -14,6 +15,13 @@ from batcher.core.model import Action, Key
 
 LONGEST_NAME = 1024
 """Characters. Keeps every single pair well below the smallest `max_bytes`."""
+UNSEEN = (
+    "[\x00-\x1f\x7f-\x9f"  # controls
+    "\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]"
+)
+"""A pattern of the characters that nobody sees, and that no name has: controls, and formats but for the two joiners,
+which some scripts need (Unicode Standard, 23.2; category Cf, U+200C and U+200D left out)."""
+_UNSEEN = re.compile(UNSEEN)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 _ACTIONS = {action.label: action for action in Action}
@@ -83,11 +91,13 @@ def name_of(text: str, label: str) -> str:
     """A name.
 
     Raises:
-        Invalid: When it is longer than `LONGEST_NAME`.
+        Invalid: When it is longer than `LONGEST_NAME`, or holds a character that nobody sees.
 
     """
     if len(text) > LONGEST_NAME:
         raise Invalid(f"{label} is longer than {LONGEST_NAME} characters")
+    if not text.isprintable() and (unseen := _UNSEEN.search(text)):
+        raise Invalid(f"{label} {shown(text)} holds a character that nobody sees (U+{ord(unseen[0]):04X})")
     return text
 
 

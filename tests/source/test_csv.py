@@ -181,9 +181,9 @@ def test_an_open_quote_costs_one_line():
 
 def test_quoted_newlines_commas_and_blank_lines_keep_line_numbers():
     """`line` is the first physical line of the record."""
-    block = b'add,"a,\nb",1\n\n\nremove,"say ""x""",2\r\n'
-    columns, _, _ = carefully(block, header="op,user_name,group_id")
-    assert listed(columns) == [(2, "add", "a,\nb", 1), (6, "remove", 'say "x"', 2)]
+    block = b'add,"a,b",1,"x\ny"\n\n\n,,,\nremove,"say ""x""",2,\r\n'
+    columns, _, _ = carefully(block, header="op,user_name,group_id,address")
+    assert listed(columns) == [(2, "add", "a,b", 1), (7, "remove", 'say "x"', 2)]
 
 
 def test_the_first_value_decides_a_neutral_column():

@@ -1,0 +1,228 @@
+"""Spreadsheets as CSV: which sheet is read, and what its cells say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import ParseError
+from xml.parsers.expat import ExpatError
+
+from batcher.core.errors import ConfigurationError, InputError
+from batcher.source.cells import MARK, Odd, marked
+from batcher.source.ooxml import odd_cells
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineSheet, CalamineWorkbook, SheetMetadata
+
+SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"})
+_OOXML = frozenset({".xlsx", ".xlsm"})
+"""Of these errors and formulas are found; of the others an empty cell may be anything."""
+_MOST_EXACT = 10**15
+"""From here on a number has 16 digits (IEEE 754 doubles, of which spreadsheets show 15)."""
+
+_Range = tuple[tuple[int, int], tuple[int, int]]
+IsHeader = Callable[[Sequence[str]], bool]
+"""Whether a row has the columns that are needed."""
+
+
+def is_spreadsheet(path: Path) -> bool:
+    """By its name."""
+    return path.suffix.lower() in SPREADSHEETS
+
+
+def chosen_sheet(path: Path, wanted: str, skip: int, is_header: IsHeader) -> str:
+    """The sheet that is read: the one that is wanted, or else the first that people see.
+
+    Raises:
+        InputError: When there is none, or more than one of those that people see could be meant.
+
+    """
+    with _opened(path) as workbook:
+        return _chosen(path, workbook, wanted, skip, is_header)
+
+
+class Sheet:
+    """One sheet of a spreadsheet as CSV: cells as a person would type them, empty rows as empty lines.
+
+    A number without a fraction is an integer, a day is ISO 8601; what is no plain text is marked (`cells`). The first
+    `skip` rows come as empty lines, so that lines are the sheet's rows.
+    """
+
+    def __init__(self, path: Path, wanted: str, skip: int, is_header: IsHeader) -> None:
+        self._lines = _lines(path, wanted, skip, is_header)
+
+    def read(self, size: int) -> bytes:
+        """About so many bytes; empty at the end."""
+        parts: list[bytes] = []
+        held = 0
+        for line in self._lines:
+            parts.append(line)
+            held += len(line)
+            if held >= size:
+                break
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Free the workbook."""
+        self._lines.close()  # type: ignore[attr-defined]  # a generator
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[CalamineWorkbook]:
+    try:
+        import python_calamine  # noqa: PLC0415 — an extra
+    except ImportError:
+        raise ConfigurationError(f"{path}: spreadsheets need an extra: pip install 'batcher[excel]'") from None
+    try:
+        with python_calamine.CalamineWorkbook.from_path(path) as workbook:
+            yield workbook
+    except (python_calamine.CalamineError, zipfile.BadZipFile, KeyError, ValueError, ParseError, ExpatError) as error:
+        raise InputError(f"{path} cannot be read as a spreadsheet: {error}") from None
+
+
+def _chosen(path: Path, workbook: CalamineWorkbook, wanted: str, skip: int, is_header: IsHeader) -> str:
+    names = workbook.sheet_names
+    if wanted:
+        if wanted not in names:
+            raise InputError(f"{path} has no sheet {wanted!r}; it has {', '.join(names)}")
+        return wanted
+    seen = [known.name for known in workbook.sheets_metadata if _is_seen(known)]
+    if not seen:
+        raise InputError(f"{path} has no sheet that can be seen; --sheet says which one is meant: {', '.join(names)}")
+    fitting = [name for name in seen if _has_header(workbook, name, skip, is_header)] if len(seen) > 1 else []
+    if len(fitting) > 1:
+        raise InputError(
+            f"{path} has {len(fitting)} sheets with these columns: {', '.join(fitting)}; --sheet says which"
+        )
+    if fitting and fitting[0] != seen[0]:
+        raise InputError(
+            f"{path}: the first sheet, {seen[0]!r}, has not the columns that are needed; if {fitting[0]!r} is meant:"
+            f" --sheet {fitting[0]!r}"
+        )
+    return seen[0]
+
+
+def _is_seen(known: SheetMetadata) -> bool:
+    from python_calamine import SheetTypeEnum, SheetVisibleEnum  # noqa: PLC0415 — an extra
+
+    return known.visible == SheetVisibleEnum.Visible and known.typ == SheetTypeEnum.WorkSheet
+
+
+def _has_header(workbook: CalamineWorkbook, name: str, skip: int, is_header: IsHeader) -> bool:
+    page = workbook.get_sheet_by_name(name)
+    first = page.start[0] if page.start else 0
+    for row, cells in enumerate(page.iter_rows(), first + 1):
+        if row > skip and any(cell != "" for cell in cells):
+            return is_header([str(cell) for cell in cells])
+    return False
+
+
+def _lines(path: Path, wanted: str, skip: int, is_header: IsHeader) -> Iterator[bytes]:
+    with _opened(path) as workbook:
+        name = _chosen(path, workbook, wanted, skip, is_header)
+        page = workbook.get_sheet_by_name(name)
+        top, left = page.start or (0, 0)
+        yield from (b"\n" for _ in range(top))
+        is_ooxml = path.suffix.lower() in _OOXML
+        odd = _Odd(odd_cells(path, name) if is_ooxml else iter(()), page, left)
+        row = top - 1
+        for row, cells in enumerate(page.iter_rows(), top):
+            texts = odd.put_into(row, [_text(cell) for cell in cells])
+            if row < skip or not any(texts):
+                yield b"\n"
+            else:
+                yield _line(texts if is_ooxml else [text or marked(Odd.UNTOLD) for text in texts])
+        width = page.width
+        while (odd_row := odd.next_row()) is not None:  # the library's rows end with the last value
+            yield from (b"\n" for _ in range(odd_row - row - 1))
+            yield _line(odd.put_into(odd_row, [""] * width))
+            row = odd_row
+
+
+class _Odd:
+    """Puts what a row's cells are instead of values into its texts; rows are asked for in their order."""
+
+    def __init__(self, rows: Iterator[tuple[int, dict[int, str]]], page: CalamineSheet, left: int) -> None:
+        self._rows = rows
+        self._left = left
+        self._next = next(rows, None)
+        self._merged = sorted(page.merged_cell_ranges or [], reverse=True)
+        self._around: list[_Range] = []
+        """Those that the row is in."""
+        self._filled: set[tuple[int, int]] = set()
+        """First cells of merged ranges that hold something."""
+
+    def next_row(self) -> int | None:
+        """The number of the next row with such a cell."""
+        return None if self._next is None else self._next[0]
+
+    def put_into(self, row: int, texts: list[str]) -> list[str]:
+        while self._next is not None and self._next[0] <= row:
+            number, cells = self._next
+            if number < row:
+                raise ValueError("its rows are not in their order")
+            for column, text in cells.items():
+                if 0 <= column - self._left < len(texts):  # beside the others there is no header
+                    texts[column - self._left] = text
+            self._next = next(self._rows, None)
+        while self._merged and self._merged[-1][0][0] <= row:
+            self._around.append(self._merged.pop())
+        self._around = [merged for merged in self._around if merged[1][0] >= row]
+        for first, last in self._around:
+            self._cover(row, first, last, texts)
+        return texts
+
+    def _cover(self, row: int, first: tuple[int, int], last: tuple[int, int], texts: list[str]) -> None:
+        for column in range(first[1], last[1] + 1):
+            place = column - self._left
+            if not 0 <= place < len(texts):
+                continue
+            if (row, column) == first:
+                if texts[place]:
+                    self._filled.add(first)
+            elif first in self._filled and not texts[place]:
+                texts[place] = marked(Odd.MERGED)
+
+
+def _line(texts: list[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(texts)
+    return line.getvalue().encode("utf-8", "surrogatepass")
+
+
+def _text(cell: Any) -> str:  # noqa: ANN401 — what the library gives, each kind in its own way
+    match cell:
+        case bool():
+            return marked(Odd.TRUTH, str(cell).lower())
+        case int() | float() if not math.isfinite(cell):
+            return marked(Odd.NO_NUMBER)
+        case int() | float() if abs(cell) >= _MOST_EXACT:
+            return marked(Odd.DIGITS)
+        case int() | float():
+            return str(int(cell)) if cell == int(cell) else marked(Odd.FRACTION, repr(cell))
+        case datetime() if cell.time() != time():
+            return marked(Odd.DATE, cell.isoformat(), cell.isoformat(" "))
+        case date():
+            return marked(Odd.DATE, (cell.date() if isinstance(cell, datetime) else cell).isoformat())
+        case time():
+            return marked(Odd.TIME, cell.isoformat())
+        case timedelta():
+            return marked(Odd.DURATION, str(cell))
+        case _:
+            return _one_line(str(cell))
+
+
+def _one_line(text: str) -> str:
+    """A text of several lines is one cell, and stays in the line that has the number of its row."""
+    if MARK in text:
+        return marked(Odd.CONTROL)
+    if "\n" in text or "\r" in text:
+        return marked(Odd.BREAK, " ".join(text.split()))
+    return text

@@ -1,0 +1,19 @@
+"""Reading files as a run does."""
+
+from __future__ import annotations
+
+from columns import listed
+
+from batcher.core.model import Position
+from batcher.source.layout import Fields
+from batcher.source.reader import Input, Reading, read
+
+
+def rows_of(path, *, mapping=None, is_feed=True, ids_only=False, **how):
+    fields = Fields.of(mapping or {}, ids_only=ids_only, is_feed=is_feed)
+    steps = read(0, Input(path.name, path), Reading(fields, ids_only, **how), Position())
+    return [row for columns, _ in steps for row in listed(columns)]
+
+
+def pairs_of(path, **how):
+    return [row[2:4] for row in rows_of(path, **how)]

@@ -1,0 +1,269 @@
+"""Cells of tables, whatever a spreadsheet has made of them: nothing that cannot be read counts as nothing."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from datetime import date, datetime, time, timedelta
+
+import openpyxl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from inputs import pairs_of, rows_of
+from workbooks import Broken, by_hand, by_openpyxl
+
+from batcher.core.errors import InputError
+from batcher.source.refine import Condition, Refinement, Validity
+
+SPLIT = Refinement(separator="|", is_feed=True)
+ERRORS = ["#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"]
+writers = pytest.mark.parametrize("write", [by_openpyxl, by_hand])
+
+
+@writers
+@pytest.mark.parametrize("broken", [Broken(), *map(Broken, ERRORS)])
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_cannot_be_read_is_not_empty(tmp_path, write, broken, place):
+    """With a separator an empty cell of groups means that somebody is in none; an error says nothing."""
+    row = ["eve", "staff"]
+    row[place] = broken
+    path = write(tmp_path / "f.xlsx", [["user_name", "group_name"], ["bob", "staff"], row, ["amy", None]])
+    rows = rows_of(path, refinement=SPLIT)
+    assert rows[0] == (2, "add", "bob", "staff")
+    assert [row[0] for row in rows] == [2, 3]
+    assert ("formula without a value" if broken == Broken() else broken.error) in rows[1][1]
+
+
+@writers
+def test_a_formula_whose_value_is_an_empty_text_is_empty(tmp_path, write):
+    """`=IF(A2="","",…)`, filled down beyond the last record."""
+    path = tmp_path / "f.xlsx"
+    write(path, [["user_name", "group_name"], ["bob", "staff"], [None, Broken()]])
+    assert len(rows_of(path)) == 2
+    with_text = by_hand(tmp_path / "g.xlsx", [["user_name", "group_name"], ["bob", "staff"], [None, "@"]])
+    _replace(
+        with_text,
+        b'<c r="B3" t="inlineStr"><is><t xml:space="preserve">@</t></is></c>',
+        b'<c r="B3" t="str"><f>A</f><v></v></c>',
+    )
+    assert pairs_of(with_text) == [("bob", "staff")]
+
+
+def _replace(path, before, after):
+    with zipfile.ZipFile(path) as package:
+        parts = {name: package.read(name) for name in package.namelist()}
+    with zipfile.ZipFile(path, "w") as package:
+        for name, content in parts.items():
+            package.writestr(name, content.replace(before, after))
+
+
+@writers
+@pytest.mark.parametrize(
+    ("number", "is_id"),
+    [
+        (999_999_999_999_999, True),
+        (10**15, False),
+        (-(10**15) + 1, True),
+        (-(10**15), False),
+        (865640023012945123, False),
+        (5.0, True),
+        (5.5, False),
+        (1e300, False),
+    ],
+)
+def test_numbers_that_a_spreadsheet_may_have_rounded(tmp_path, write, number, is_id):
+    for head in ("user_id", "user_name"):
+        path = write(tmp_path / f"{head}.xlsx", [[head, "group_name"], [number, "staff"]])
+        ((_, what, *found),) = rows_of(path)
+        assert (what == "add") is is_id
+        assert found == ([number if head == "user_id" else str(int(number)), "staff"] if is_id else [])
+        if not is_id and abs(number) >= 10**15:
+            assert "a spreadsheet keeps 15; store it as text" in what
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (date(2026, 2, 1), "the date 2026-02-01"),
+        (datetime(2026, 2, 1, 3, 4), "the date 2026-02-01 03:04:00"),  # noqa: DTZ001 — as spreadsheets keep them
+        (time(3, 4), "the time 03:04:00"),
+        (timedelta(hours=30), "the duration 1 day, 6:00:00"),
+        (True, "the truth value true"),
+        ("a\nb", "line break"),
+        ("a\x0bb", "nobody sees"),
+        ("#N/A", "error value #N/A"),
+        ("8.65E+17", "shortened"),
+    ],
+)
+@pytest.mark.parametrize("head", ["user_id", "user_name", "user"])
+def test_what_is_no_name_and_no_id(tmp_path, value, told, head):
+    if isinstance(value, str) and "\x0b" in value:
+        path = by_hand(tmp_path / "f.xlsx", [[head, "group_name"], ["@", "staff"]])
+        _replace(path, b">@<", b">a_x000B_b<")
+    else:
+        path = by_openpyxl(tmp_path / "f.xlsx", [[head, "group_name"], [value, "staff"]])
+    ((line, reason),) = rows_of(path)
+    assert line == 2
+    assert told in reason or (head == "user_id" and isinstance(value, str))
+
+
+def test_merged_cells_say_nothing_but_in_their_first(tmp_path):
+    book = openpyxl.Workbook()
+    for row in (["user_name", "group_name"], ["bob", "staff"], ["eve", None], ["amy", "other"], ["joe", None]):
+        book.active.append(row)
+    book.active.merge_cells("B2:B3")
+    path = tmp_path / "f.xlsx"
+    book.save(path)
+    rows = rows_of(path, refinement=SPLIT)
+    assert [row for row in rows if row[1] == "add"] == [(2, "add", "bob", "staff"), (4, "add", "amy", "other")]
+    ((line, reason),) = [row for row in rows if row[1] != "add"]
+    assert line == 3
+    assert "part of a merged cell" in reason
+
+
+def test_lines_are_the_rows_of_the_sheet(tmp_path):
+    """Also behind cells of several lines."""
+    path = by_openpyxl(
+        tmp_path / "f.xlsx", [["user_name", "group_name", "note"], ["bob", "a", "x\ny\nz"], ["eve", True, ""]]
+    )
+    assert [row[0] for row in rows_of(path)] == [2, 3]
+
+
+def test_conditions_and_days_of_odd_cells(tmp_path):
+    """A condition sees the value; what it cannot see it is not asked about. A day of a spreadsheet has one form."""
+    rows = [
+        ["user_name", "group_name", "active", "valid_to"],
+        ["a", "g", True, date(2026, 12, 1)],
+        ["b", "g", True, date(2026, 1, 1)],
+        ["c", "g", False, None],
+        ["d", "g", Broken("#N/A"), None],
+        ["e", "g", True, Broken("#REF!")],
+        ["f", "g", True, time(1, 2)],
+        ["g", "g", True, 46000],
+        ["h", "g", True, "01.12.2026"],
+    ]
+    path = by_openpyxl(tmp_path / "f.xlsx", rows)
+    validity = Validity("valid_from", "valid_to", date(2026, 11, 22), "%d.%m.%Y")
+    refinement = Refinement((Condition.parse("active=true"),), validity, is_feed=True)
+    found = rows_of(path, refinement=refinement)
+    assert [row[2] for row in found if row[1] == "add"] == ["a", "h"]
+    assert [row[0] for row in found if row[1] != "add"] == [5, 6, 7, 8]
+
+
+def test_the_sheet_that_people_see(tmp_path):
+    book = openpyxl.Workbook()
+    old, data = book.active, book.create_sheet("Data")
+    old.title, old.sheet_state = "Old", "hidden"
+    very = book.create_sheet("Very", 0)
+    very.sheet_state = "veryHidden"
+    book.create_chartsheet("Chart", 0)
+    for sheet, name in ((old, "old"), (data, "new"), (very, "very")):
+        sheet.append(["user_name", "group_name"])
+        sheet.append([name, "staff"])
+    path = tmp_path / "f.xlsx"
+    book.save(path)
+    assert pairs_of(path) == [("new", "staff")]
+    assert pairs_of(path, sheet="Old") == [("old", "staff")]
+    other = book.create_sheet("Notes")
+    other.append(["what", "why"])
+    book.save(path)
+    assert pairs_of(path) == [("new", "staff")]
+    other.insert_rows(1)
+    other["A1"], other["B1"] = "group_name", "user_name"
+    book.save(path)
+    with pytest.raises(InputError, match=r"2 sheets with these columns: Data, Notes; --sheet"):
+        pairs_of(path)
+    data.delete_rows(1, 2)
+    book.save(path)
+    with pytest.raises(InputError, match=r"the first sheet, 'Data', has not the columns .* --sheet 'Notes'"):
+        pairs_of(path)
+    book.create_sheet("Seen")
+    book.save(path)
+    _replace(path, b'state="visible"', b'state="hidden"')  # which the library refuses to write
+    with pytest.raises(InputError, match="no sheet that can be seen"):
+        pairs_of(path)
+
+
+CELLS = st.one_of(
+    st.text("abÄ张é #/.-", min_size=1, max_size=4),
+    st.integers(-(10**17), 10**17),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
+    st.dates(date(2000, 1, 1), date(2030, 1, 1)),
+    st.sampled_from([Broken(), *map(Broken, ERRORS)]),
+    st.sampled_from(["#N/A", "1E+12", "user_name", "a\nb", "x\u200by", " "]),
+)
+TABLES = st.lists(st.tuples(CELLS, CELLS), max_size=8)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    TABLES, st.sampled_from([("user_name", "group_name"), ("user", "group"), ("user_id", "group_name")]), st.booleans()
+)
+def test_no_change_holds_what_the_source_does_not_say(tmp_path, table, head, is_prefixed):
+    """Of each kind of file: a change as the cells say it, or a rejected line, and nothing else."""
+    rows = [list(head), *map(list, table)]
+    books = [
+        by_openpyxl(tmp_path / "o.xlsx", rows),
+        by_hand(tmp_path / "h.xlsx", rows, prefix="x" if is_prefixed else "", references=not is_prefixed),
+    ]
+    flat = [[_shown(cell) for cell in row] for row in rows]
+    csv_file, lines = tmp_path / "f.csv", tmp_path / "f.jsonl"
+    csv_file.write_text("".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in flat), "utf-8", newline="")
+    lines.write_text("".join(json.dumps(_entry(head, row)) + "\n" for row in rows[1:]), "utf-8")
+    for path in (*books, csv_file, lines):
+        told = set()
+        try:
+            found = rows_of(path, refinement=SPLIT)
+        except InputError:  # a neutral column of both ids and names
+            continue
+        for line, *change in found:
+            told.add(line)
+            if change[0] != "add":
+                continue
+            said = table if path == books[0] else [tuple(map(_written(path), row)) for row in table]
+            assert change[1:] in [list(pair) for pair in _said(said)]
+        if path in books:
+            damaged = {number for number, row in enumerate(table, 2) if any(isinstance(cell, Broken) for cell in row)}
+            assert damaged <= told  # none of them was passed over
+
+
+def _written(path):
+    """What a cell becomes in files that know fewer kinds of values; by hand, only days are texts."""
+    return (lambda cell: str(cell) if isinstance(cell, date) else cell) if path.suffix == ".xlsx" else _shown
+
+
+def _said(table):
+    """Every pair that a reader could take from the table."""
+    for user, group in table:
+        for one in _readings(user):
+            for text in _readings(group):
+                parts = text.split("|") if isinstance(text, str) else [text]
+                yield from ((one, part.strip() if isinstance(part, str) else part) for part in parts)
+
+
+def _readings(cell):
+    if cell is None or isinstance(cell, Broken | bool | date):
+        return []
+    if isinstance(cell, str):
+        return [cell, cell.strip(), *([int(cell)] if cell.lstrip("-").isdecimal() else [])]
+    if abs(cell) >= 10**15 and isinstance(cell, float):
+        return []
+    return [cell, str(cell), *([int(cell), str(int(cell))] if cell == int(cell) else [])]
+
+
+def _shown(cell):
+    match cell:
+        case None:
+            return ""
+        case Broken():
+            return cell.error or ""
+        case _:
+            return str(cell)
+
+
+def _entry(head, row):
+    values = dict(zip(head, row, strict=True))
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float | None)}
