@@ -22,6 +22,7 @@ class TargetSettings(Section, frozen=True):
     env: str = ""
     repeats: Literal["accepted", "refused"] = "accepted"
     order_by: Literal["pair", "group"] = "pair"
+    names: Literal["unsure", "folded", "exact"] = "unsure"
     ca_file: str = ""
     tls_fingerprint: str = ""
     insecure: bool = False
@@ -122,6 +123,9 @@ class GuardSettings(Section, frozen=True):
     groups_judged_from: int = 20
     max_addition_share: str = "50%"
     max_rejected_share: str = "1%"
+    unread_lines: Literal["hold", "allow"] = "hold"
+    max_look_alikes: str = "5%"
+    look_alikes_judged_from: int = 20
 
     def bounds(self) -> Bounds:
         """What the guardrails allow.
@@ -139,6 +143,8 @@ class GuardSettings(Section, frozen=True):
             groups_from=self.groups_judged_from,
             addition_share=parse_share(self.max_addition_share),
             rejected_share=parse_share(self.max_rejected_share),
+            look_alikes=parse_share(self.max_look_alikes),
+            look_alikes_from=self.look_alikes_judged_from,
             removals=self.max_removals,
             additions=self.max_additions,
         )

@@ -101,7 +101,10 @@ reading = together(
     ),
     click.option("--delimiter", metavar="CHAR", help="Of CSV; default: the header tells (comma, semicolon, tab)."),
     click.option("--encoding", metavar="NAME", help="Default UTF-8, or UTF-16 with its mark; windows-1252, …."),
-    click.option("--sheet", metavar="NAME", help="Of a spreadsheet; default the first."),
+    click.option("--sheet", metavar="NAME", help="Of a spreadsheet; default the first that can be seen."),
+    click.option(
+        "--names", metavar="WORD", help="Names that look alike are one for the target (folded), or several (exact)."
+    ),
     click.option("--skip-rows", type=click.IntRange(min=0), metavar="N", help="Lines before the header of a CSV."),
     click.option(
         "--where",
@@ -126,6 +129,8 @@ feed_guarding = together(
     click.option("--max-removal-share", metavar="N%", help="Of what is in force, from 21 pairs on; default 10%."),
     click.option("--max-group-share", metavar="N%", help="Of a group of 20 or more to be removed; default 50%."),
     click.option("--max-addition-share", metavar="N%", help="On top of what is in force; default 50%."),
+    click.option("--max-look-alikes", metavar="N%", help="Pairs held because others look like them; default 5%."),
+    click.option("--unread-lines", metavar="WORD", help="Lines that may be of anybody: hold removals, or allow."),
     click.option("--max-shrink", metavar="N%", help="Shorter than the last good feed; default 20%."),
     click.option("--max-rejected-share", metavar="N%", help="Of the feed's lines that are invalid; default 1%."),
     click.option("--empty-feed", type=click.Choice(["refuse", "allow"]), help="Default refuse."),
@@ -178,6 +183,7 @@ speaking = together(
 _KEYS = {
     "target": "target.kind",
     "url": "target.url",
+    "names": "target.names",
     "rate": "rate.requests",
     "max_in_flight": "rate.max_in_flight",
     "max_failures": "guard.max_failures",
@@ -191,6 +197,8 @@ _KEYS = {
     "max_removal_share": "guard.max_removal_share",
     "max_group_share": "guard.max_group_share",
     "max_addition_share": "guard.max_addition_share",
+    "max_look_alikes": "guard.max_look_alikes",
+    "unread_lines": "guard.unread_lines",
     "max_shrink": "guard.max_shrink",
     "max_rejected_share": "guard.max_rejected_share",
     "empty_feed": "guard.empty_feed",

@@ -111,7 +111,6 @@ def _tell(content: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
 
 def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is_bound: bool) -> dict[str, Any]:
     from batcher.core.guardrails import override
-    from batcher.core.patterns import Patterns
     from batcher.engine.guarding import judge
     from batcher.engine.job import preflight, reading
     from batcher.engine.planning import bind, described
@@ -120,7 +119,7 @@ def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is
 
     target, guard = preflight(settings, None), settings.guard
     packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
-    protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
+    protected = Protected.of(guard.protected_users, guard.protected_groups)
     with as_files(files) as paths:
         inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
         seen = survey(inputs, reading(settings, target.ids_only), packing, protected)

@@ -33,6 +33,7 @@ from batcher.cli.options import FILE
 @click.option("--bad-pairs", default="", help="Pairs that are refused: 5:53,eve:staff.")
 @click.option("--not-atomic", is_flag=True, help="A refused MinApp request applies what comes before the fault.")
 @click.option("--refuse-repeats", is_flag=True, help="Adding a member again is an error.")
+@click.option("--fold-names", is_flag=True, help="Names that differ in case or form are one name.")
 @click.option("--shuffle", is_flag=True, help="Scrutinizer's statements in another order.")
 @click.option("--seed", type=int, default=0, help="Of the faults.")
 @click.option("--journal", type=FILE, metavar="FILE", help="Keep the membership in this file.")
@@ -60,6 +61,7 @@ def simulate(
     not_atomic: bool,
     refuse_repeats: bool,
     shuffle: bool,
+    fold_names: bool,
 ) -> None:
     """Run a server that speaks the targets' dialects.
 
@@ -90,6 +92,7 @@ def simulate(
             is_atomic=not not_atomic,
             refuses_repeats=refuse_repeats,
             shuffles=shuffle,
+            folds_names=fold_names,
             seed=seed,
         )
         played = read_scenario(scenario, behaviour) if scenario else Scenario(behaviour)

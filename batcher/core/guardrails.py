@@ -20,6 +20,7 @@ class Guardrail(StrEnum):
     GROUP_SHARE = "group-share"
     ADDITION_SHARE = "addition-share"
     REJECTED_SHARE = "rejected-share"
+    LOOK_ALIKES = "look-alikes"
     REMOVALS = "removals"
     ADDITIONS = "additions"
     PROTECTED = "protected"
@@ -39,12 +40,15 @@ class Bounds:
     """Groups with fewer members are not judged."""
     addition_share: float | None = None
     rejected_share: float | None = None
+    look_alikes: float | None = None
+    look_alikes_from: int = 0
+    """So many are never too large a share."""
     removals: int | None = None
     additions: int | None = None
 
     def for_changes(self) -> Bounds:
         """The same without those that speak of a feed."""
-        return replace(self, empty_feed=True, shrink=None, rejected_share=None)
+        return replace(self, empty_feed=True, shrink=None, rejected_share=None, look_alikes=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class Feed:
     groups: Sequence[GroupLoss] = ()
     empty: Sequence[str] = ()
     """Files in which there is nothing."""
+    look_alikes: int = 0
+    """Pairs that are held, because they may be the same as others that are spelled otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,11 @@ def _judge_feed(feed: Feed, bounds: Bounds) -> Iterator[Ruling]:
     if bounds.rejected_share is not None:
         told = f"{feed.rejected:,} of {_count(feed.lines, 'line')} of the feed are invalid"
         yield _share(Guardrail.REJECTED_SHARE, feed.rejected, feed.lines, bounds.rejected_share, told)
+    if bounds.look_alikes is not None and feed.look_alikes:
+        told = f"{_count(feed.look_alikes, 'pair')} look like others of {max(feed.pairs, feed.last_pairs):,}"
+        whole = max(feed.pairs, feed.last_pairs)
+        ruling = _share(Guardrail.LOOK_ALIKES, feed.look_alikes, whole, bounds.look_alikes, told)
+        yield replace(ruling, refuses=ruling.refuses and feed.look_alikes > bounds.look_alikes_from)
 
 
 def judge_changes(changes: Changes, bounds: Bounds) -> list[Ruling]:

@@ -6,22 +6,26 @@ from hashlib import blake2b
 
 import numpy as np
 
+from batcher.core.look_alikes import folded_entries
 from batcher.core.model import Hashes, Ints, Key, Keys
 
 _ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93))
 
 
-def fingerprints(user: Keys, group: Keys) -> Hashes:
-    """One row of two 64-bit words per pair. The same id or the same name gives the same words in any window."""
-    users, groups = _words(user, 2), _words(group, 2)
+def fingerprints(user: Keys, group: Keys, *, folds: bool = False) -> Hashes:
+    """One row of two 64-bit words per pair. The same id or the same name gives the same words in any window.
+
+    `folds` also gives names that look alike the same words.
+    """
+    users, groups = _words(user, 2, folds=folds), _words(group, 2, folds=folds)
     return mix(users * _ODD[1] + mix(groups + np.array(_ODD, np.uint64)))
 
 
 def lane_words(user: Keys | None, group: Keys) -> Hashes:
-    """One 64-bit word per pair, or per group alone: the first of what `fingerprints` gives, at half the price."""
-    words = _words(group, 1)
+    """One 64-bit word per pair, or per group alone, the same for look-alikes: for the target they may be one."""
+    words = _words(group, 1, folds=True)
     if user is not None:
-        words = mix(_words(user, 1) * _ODD[1] + mix(words + _ODD[0]))
+        words = mix(_words(user, 1, folds=True) * _ODD[1] + mix(words + _ODD[0]))
     return words[:, 0]
 
 
@@ -32,7 +36,7 @@ def mix(words: Hashes) -> Hashes:
     return words ^ (words >> np.uint64(31))
 
 
-def _words(keys: Keys, count: int) -> Hashes:
+def _words(keys: Keys, count: int, *, folds: bool) -> Hashes:
     """The first one or both of each key's two words."""
     if keys.entries is None:
         return _of_ids(keys.codes, count)
@@ -40,7 +44,10 @@ def _words(keys: Keys, count: int) -> Hashes:
         return np.empty((0, count), np.uint64)
     used = keys.used()
     table = np.zeros((len(keys.entries), count), np.uint64)
-    words = b"".join([_of_key(keys.entries[code]) for code in used.tolist()])
+    entries = keys.values(used)
+    if folds:
+        entries = folded_entries(tuple(entries))
+    words = b"".join(map(_of_key, entries))
     table[used] = np.frombuffer(words, np.uint64).reshape(-1, 2)[:, :count]
     return table[keys.codes]
 

@@ -6,13 +6,19 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from fnmatch import translate
 
+from batcher.core.look_alikes import folded, folded_entries
 from batcher.core.model import Key
 
 
 class Patterns:
-    """Matches whole names, or ids as written, against patterns of `*`, `?` and `[…]`; upper and lower case differ."""
+    """Matches whole names, or ids as written, against patterns of `*`, `?` and `[…]`; upper and lower case differ.
 
-    def __init__(self, patterns: Collection[str]) -> None:
+    With `folds` names also match that look like those which are meant.
+    """
+
+    def __init__(self, patterns: Collection[str], *, folds: bool = False) -> None:
+        self._folds = folds
+        patterns = list(map(folded, patterns)) if folds else patterns
         self._matches = re.compile("|".join(map(translate, patterns))).match if patterns else None
 
     def __bool__(self) -> bool:
@@ -20,5 +26,8 @@ class Patterns:
 
     def among(self, keys: Iterable[Key]) -> Iterator[Key]:
         """Those that are meant."""
-        if self._matches is not None:
-            yield from (key for key in keys if self._matches(str(key)))
+        if self._matches is None:
+            return
+        keys = list(keys)
+        names = folded_entries(tuple(keys)) if self._folds and keys else keys
+        yield from (key for key, name in zip(keys, names, strict=True) if self._matches(str(name)))

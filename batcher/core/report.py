@@ -49,7 +49,7 @@ class Report:
     next: str | None = None
     """The command that goes on."""
     feed: Mapping[str, int] | None = None
-    """Of a sync: the feed's `lines`, those `rejected`, and the `pairs` that it named."""
+    """Of a sync: the feed's `lines`, those `rejected`, the `pairs` that it named, and `look_alikes` that were left."""
 
     @property
     def total(self) -> int:
@@ -60,7 +60,8 @@ class Report:
     def exit_code(self) -> int:
         """As the contract says; a signal beats 6, 4 and 3."""
         code = exit_code(self.changes, self.stopped, input_complete=self.input_complete)
-        return code or (3 if self.feed and self.feed["rejected"] else 0)
+        left = self.feed["rejected"] + self.feed.get("look_alikes", 0) if self.feed else 0
+        return code or (3 if left else 0)
 
     def as_dict(self) -> dict[str, object]:
         """The summary as `--json` prints it."""

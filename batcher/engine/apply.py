@@ -17,7 +17,6 @@ import anyio
 from batcher.core.errors import BatcherError, ConfigurationError, InputError, LedgerError
 from batcher.core.guardrails import Ruling
 from batcher.core.model import Position
-from batcher.core.patterns import Patterns
 from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.core.units import parse_duration
@@ -131,7 +130,7 @@ async def apply(
                 ledger.set_fact(BEGUN, "yes")
             session.register_at_first_send(facts)
             turns = turns_of(facts)
-            windower = Windower(window_rows=window_rows, canary=turns.canary, in_turn=turns.in_turn)
+            windower = Windower(window_rows=window_rows, canary=turns.canary, in_turn=turns.in_turn, names=how.names)
             works = feed(inputs, how, Position(), windower, surroundings.executor, spool)
             run = await session.work("apply", works, credentials, observer or Observer(), turns)
             finish(session, run.admission.all_read, windower, spool)
@@ -183,7 +182,7 @@ async def look_first(
             raise not_begun(stopping)
     judged = [item if item.is_spool else replace(item, version=item.present_version()) for item in inputs]
     guard = settings.guard
-    protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
+    protected = Protected.of(guard.protected_users, guard.protected_groups)
     seen = await surroundings.executor(lambda: survey(judged, how, protected=protected))
     if settings.input.strict and seen.rejected:
         source, line, reason = seen.first_rejects[0]

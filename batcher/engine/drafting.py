@@ -22,9 +22,11 @@ from batcher.source.lines import Waits
 from batcher.source.reader import Input, Reading, read
 from batcher.state.difference import Difference, FeedDifference, GivenDifference, Sample, Scope
 from batcher.state.pairs import Loaded, as_they_say, load, said_to_be_in
+from batcher.state.spelling import LookAlike
 from batcher.state.store import StateStore
 
 _SAMPLE = 10
+_MOST_LISTED = 100_000
 _MOST_PROTECTED = 1_000
 
 
@@ -39,6 +41,10 @@ class Proposal:
     sources: Sequence[Path]
     """What was read."""
     is_of_feed: bool
+    look_alikes: Sequence[LookAlike] = ()
+    """Some of the pairs that are held because others look like them."""
+    held_removals: int = 0
+    """Removals that are left out, because invalid lines may speak of anybody."""
 
 
 Propose = Callable[[StateStore], Proposal]
@@ -72,14 +78,20 @@ def from_feed(
         difference = FeedDifference(
             store,
             scope,
-            has_unread=loaded.has_unread,
             adds=sync.changes != "remove",
             removals=sync.changes != "add",
             is_passing=is_passing,
+            has_unread=loaded.has_unread,
+            holds_removals=loaded.anybodys > 0 and settings.guard.unread_lines == "hold",
+            names=how.names,
         )
+        held, look_alikes = difference.spelling.found(_MOST_LISTED)
         empty = [str(file) for number, file in enumerate(feed) if number not in loaded.sources]
-        figures = replace(difference.figures(), lines=loaded.lines, rejected=loaded.rejected, empty=empty)
-        return Proposal(difference, figures, settings.guard.bounds(), loaded, feed, is_of_feed=True)
+        figures = replace(
+            difference.figures(), lines=loaded.lines, rejected=loaded.rejected, empty=empty, look_alikes=held
+        )
+        proposal = Proposal(difference, figures, settings.guard.bounds(), loaded, feed, is_of_feed=True)
+        return replace(proposal, look_alikes=look_alikes, held_removals=difference.held_removals)
 
     return propose
 
@@ -142,7 +154,7 @@ def _protected(difference: Difference, guard: GuardSettings) -> set[str]:
     """Some of the protected ones that are touched."""
     found: set[str] = set()
     for label, patterns in (("user", guard.protected_users), ("group", guard.protected_groups)):
-        meant = Patterns(patterns)
+        meant = Patterns(patterns, folds=True)
         for keys in difference.touched(label) if meant else ():
             found |= {f"{label} {key}" for key in meant.among(keys)}
             if len(found) > _MOST_PROTECTED:

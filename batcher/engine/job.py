@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from batcher.core.errors import GuardrailError, LedgerError, NotBegunError
+from batcher.core.look_alikes import Names
 from batcher.core.model import Status
 from batcher.core.report import Report, command
 from batcher.core.target import Credentials, Target
@@ -129,7 +130,16 @@ def feed_reading(settings: Settings, ids_only: bool, today: date) -> Reading:  #
 def _reading(settings: Settings, fields: Fields, refinement: Refinement) -> Reading:
     given = settings.input
     check_encoding(given.encoding)
-    return Reading(fields, fields.ids_only, given.delimiter, given.encoding, given.sheet, given.skip_rows, refinement)
+    return Reading(
+        fields,
+        fields.ids_only,
+        given.delimiter,
+        given.encoding,
+        given.sheet,
+        given.skip_rows,
+        refinement,
+        names_of(settings),
+    )
 
 
 def difference_files(ledger: Path) -> tuple[Path, Path]:
@@ -200,6 +210,11 @@ def reopen(
         ledger.set_fact("settings", settings.to_json())
         ledger.set_fact("url", session.target.url)
     return session, facts, sources
+
+
+def names_of(settings: Settings) -> Names:
+    """What the target makes of names that look alike."""
+    return Names(settings.target.names)
 
 
 def turns_of(facts: Mapping[str, str], *, canary_is_over: bool = False) -> Turns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from batcher.core.look_alikes import Names
 from batcher.core.model import Position, Status
 from batcher.core.report import Report
 from batcher.core.target import Credentials
@@ -76,12 +77,15 @@ async def resume(
             lost_ago = note_interruption(ledger, reader, surroundings.clock)
         remember_others(session, facts["run"], facts)
         turns = turns_of(facts, canary_is_over=canary_is_over)
-        windower = Windower(next_window, next_row, window_rows, canary=turns.canary, in_turn=turns.in_turn)
+        windower = Windower(
+            next_window, next_row, window_rows, canary=turns.canary, in_turn=turns.in_turn, names=how.names
+        )
         works = _resumed(session, inputs, how, position, windower, lost_ago)
         run = await session.work("resume", works, credentials, observer or Observer(), turns)
         finish(session, run.admission.all_read, windower, None)
         if was_retried and run.admission.all_read and not stopping.is_set:
-            settle_earlier(ledger, session.figures(), surroundings.clock.utc())
+            folds = how.names is not Names.EXACT
+            settle_earlier(ledger, session.figures(), surroundings.clock.utc(), folds=folds)
         if run.admission.input_error is not None and not session.figures().requests.sent:
             raise run.admission.input_error
         return ending(ledger, stopping)

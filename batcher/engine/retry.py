@@ -10,13 +10,14 @@ import numpy as np
 
 from batcher.core.errors import LedgerError
 from batcher.core.identity import fingerprints
+from batcher.core.look_alikes import Names
 from batcher.core.model import REJECTED_ROW, Columns, Hashes, Ints, Mask, Settlement, Status
 from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work
 from batcher.engine.in_doubt import remember_losses, remember_others
-from batcher.engine.job import ending, preflight, reopen, turns_of
+from batcher.engine.job import ending, names_of, preflight, reopen, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.reaching import NOTHING_ANEW, Anew
 from batcher.engine.summary import report
@@ -58,25 +59,26 @@ async def retry(
             remember_losses(session, reader)
             remember_others(session, facts["run"], facts)
         turns = turns_of(facts, canary_is_over=True)
-        run = await session.work(RETRY, _retried(ledger_path), credentials, observer or Observer(), turns)
+        folds = names_of(session.settings) is not Names.EXACT
+        run = await session.work(RETRY, _retried(ledger_path, folds=folds), credentials, observer or Observer(), turns)
         if run.admission.all_read and not stopping.is_set:
-            settle_earlier(ledger, session.figures(), surroundings.clock.utc())
+            settle_earlier(ledger, session.figures(), surroundings.clock.utc(), folds=folds)
         return ending(ledger, stopping)
     finally:
         ledger.close()
 
 
-async def _retried(path: Path) -> AsyncIterator[Work]:
+async def _retried(path: Path, *, folds: bool) -> AsyncIterator[Work]:
     with LedgerReader(path) as reader:
-        for state, last, _ in unsettled_rows(reader):
+        for state, last, _ in unsettled_rows(reader, folds=folds):
             if last.any():
                 yield Work(state.window, state.status, last)
 
 
-def settle_earlier(ledger: LedgerWriter, figures: Figures, now: float) -> None:
+def settle_earlier(ledger: LedgerWriter, figures: Figures, now: float, *, folds: bool) -> None:
     """Earlier failed and unknown changes of pairs whose last one is settled count as superseded now."""
     with LedgerReader(ledger.path) as reader:
-        for state, _, earlier in unsettled_rows(reader):
+        for state, _, earlier in unsettled_rows(reader, folds=folds):
             rows = earlier.nonzero()[0]
             if not len(rows):
                 continue
@@ -86,8 +88,10 @@ def settle_earlier(ledger: LedgerWriter, figures: Figures, now: float) -> None:
             ledger.settle([superseded(state, rows, now)], changed, figures)
 
 
-def unsettled_rows(reader: LedgerReader) -> Iterator[tuple[WindowState, Mask, Mask]]:
+def unsettled_rows(reader: LedgerReader, *, folds: bool) -> Iterator[tuple[WindowState, Mask, Mask]]:
     """Each window with failed or unknown rows: which of these rows are their pair's last change, which are not.
+
+    `folds` says that look-alikes may be the same pair.
 
     Later windows are read once per such window; what is in memory does not grow with their number.
     """
@@ -97,11 +101,12 @@ def unsettled_rows(reader: LedgerReader) -> Iterator[tuple[WindowState, Mask, Ma
         rows = np.flatnonzero((state.status == Status.FAILED) | (state.status == Status.UNKNOWN))
         if not len(rows):
             continue
-        pairs = _fingerprints(state.window.columns, rows)
+        pairs = _fingerprints(state.window.columns, rows, folds=folds)
         is_last = np.ones(len(rows), bool)
         for later in windows[position + 1 :]:
             columns = reader.window(later).columns
-            is_last &= ~_among(pairs, _fingerprints(columns, np.flatnonzero(columns.action != REJECTED_ROW)))
+            valid = np.flatnonzero(columns.action != REJECTED_ROW)
+            is_last &= ~_among(pairs, _fingerprints(columns, valid, folds=folds))
         last, earlier = np.zeros(len(state.status), bool), np.zeros(len(state.status), bool)
         last[rows[is_last]] = True
         earlier[rows[~is_last]] = True
@@ -115,8 +120,8 @@ def superseded(state: WindowState, rows: Ints, at: float) -> Settlement:
     return Settlement(state.window.id, 0, rows, status, dict.fromkeys(range(len(rows)), reason), at, ())
 
 
-def _fingerprints(columns: Columns, rows: Ints) -> Hashes:
-    return fingerprints(columns.user.take(rows), columns.group.take(rows))
+def _fingerprints(columns: Columns, rows: Ints, *, folds: bool) -> Hashes:
+    return fingerprints(columns.user.take(rows), columns.group.take(rows), folds=folds)
 
 
 def _among(pairs: Hashes, others: Hashes) -> Mask:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -68,6 +68,11 @@ class Protected:
     users: Patterns = field(default_factory=lambda: Patterns(()))
     groups: Patterns = field(default_factory=lambda: Patterns(()))
 
+    @staticmethod
+    def of(users: Sequence[str], groups: Sequence[str]) -> Protected:
+        """Those who are meant, and who looks like them."""
+        return Protected(Patterns(users, folds=True), Patterns(groups, folds=True))
+
 
 def survey(
     inputs: Sequence[Input],
@@ -83,23 +88,23 @@ def survey(
     """
     seen = Survey()
     forms = {"user": 0, "group": 0}
-    windower = Windower(window_rows=packing.window_rows if packing else WINDOW_ROWS)
-    for number, item in enumerate(inputs):
-        for step in read(number, item, how, Position()):
-            if isinstance(step, Waits):
-                continue
-            columns, position = step
-            _count(seen, columns, inputs, forms)
-            _look_for(seen, columns, protected)
-            if packing is not None:
-                for window in windower.feed(columns, position):
-                    _pack(seen, window, packing)
-    if packing is not None:
-        for window in windower.flush():
+    for window in _windows(inputs, how, packing.window_rows if packing else WINDOW_ROWS):
+        _count(seen, window.columns, inputs, forms)
+        _look_for(seen, window.columns, protected)
+        if packing is not None:
             _pack(seen, window, packing)
     both = 3
     seen.mixes = [part for part, bits in forms.items() if bits == both]
     return seen
+
+
+def _windows(inputs: Sequence[Input], how: Reading, rows: int) -> Iterator[Window]:
+    windower = Windower(window_rows=rows, names=how.names)
+    for number, item in enumerate(inputs):
+        for step in read(number, item, how, Position()):
+            if not isinstance(step, Waits):
+                yield from windower.feed(*step)
+    yield from windower.flush()
 
 
 def _count(seen: Survey, columns: Columns, inputs: Sequence[Input], forms: dict[str, int]) -> None:

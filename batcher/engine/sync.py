@@ -216,6 +216,7 @@ async def send(
         if made.proposal.is_of_feed:
             feed = made.proposal.feed
             told = {"lines": feed.lines, "rejected": feed.rejected, "pairs": feed.pairs}
+            told |= {"look_alikes": feed.look_alikes} if feed.look_alikes else {}
             facts["feed"] = orjson.dumps(told).decode()
         if held is not None:
             facts |= {STATE: str(held.path.absolute()), STATE_ID: store.name}
@@ -270,8 +271,8 @@ async def _drafted(work: Callable[[], Draft], store: StateStore, executor: Execu
 
 def _tell_rejects(made: Draft, ledger: Path) -> None:
     """The lines of a feed that say nothing are in no ledger: they go into a file beside it, the first are told."""
-    loaded = made.proposal.loaded
-    if not loaded.rejected:
+    loaded, alike = made.proposal.loaded, made.proposal.look_alikes
+    if not loaded.rejected and not alike:
         return
     file = rejects_file(ledger)
     with replaced_privately(file) as made_file, made_file.open("w", encoding="utf-8", newline="") as out:
@@ -281,7 +282,21 @@ def _tell_rejects(made: Draft, ledger: Path) -> None:
             rows.writerow((made.proposal.sources[source], line, reason))
             level = logging.WARNING if number < _TOLD else logging.INFO
             _log.log(level, "%s, line %d: %s", made.proposal.sources[source], line, reason, extra={"row": line})
-    _log.warning("the feed has %d invalid lines; they are listed in %s", loaded.rejected, file)
+        for number, pair in enumerate(alike):
+            rows.writerow(("", "", str(pair)))
+            _log.log(logging.WARNING if number < _TOLD else logging.INFO, "%s", pair)
+    if loaded.rejected:
+        _log.warning("the feed has %d invalid lines; they are listed in %s", loaded.rejected, file)
+    if made.proposal.held_removals:
+        _log.warning(
+            "%d removals are left out: %d invalid lines do not say whose they are, and may be of anybody; mend them"
+            " (guard.unread_lines)",
+            made.proposal.held_removals,
+            loaded.anybodys,
+        )
+    if alike:
+        held = made.proposal.feed.look_alikes
+        _log.warning("%d pairs that look like others are left as they are; they are listed in %s", held, file)
 
 
 def _fold(held: HeldState) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from batcher.core.address import place_of
 from batcher.core.errors import LedgerError, StateError
 from batcher.core.guardrails import Ruling, judge_feed
-from batcher.core.patterns import Patterns
 from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
@@ -98,7 +97,7 @@ def compile_undo(
         basis = Basis(store.fingerprint() if known else later_runs(ledger, state_folder))
     guard = settings.guard
     packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
-    protected = Protected(Patterns(guard.protected_users), Patterns(guard.protected_groups))
+    protected = Protected.of(guard.protected_users, guard.protected_groups)
     inputs = [Input(file.name, file) for file in changes]
     seen = survey(inputs, reading(settings, target.ids_only), packing, protected)
     return Undo(inverse, changes, left_out, unread, known, basis, seen, [*rulings, *judge(seen, guard)])

@@ -105,6 +105,8 @@ class Behaviour:
     """Whether adding a member again, or removing somebody who is none, is an error."""
     shuffles: bool = False
     """Whether Scrutinizer's statements come in another order than the entries."""
+    folds_names: bool = False
+    """Whether names that differ in case, in their Unicode form or in blanks around them are one name."""
     seed: int = 0
 
 

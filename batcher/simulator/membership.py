@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ class Wish:
     is_add: bool
     users: tuple[Name, ...]
     groups: tuple[Name, ...]
+
+
+def _plain(name: Name) -> Name:
+    """As directories compare names (RFC 4518 §2): case, composition and blanks around them do not count."""
+    return unicodedata.normalize("NFC", name.casefold()).strip() if isinstance(name, str) else name
 
 
 class Membership:
@@ -43,6 +49,7 @@ class Membership:
     def refusal(self, wish: Wish) -> str | None:
         """Why this wish (or part of it) cannot be granted."""
         behaviour = self.behaviour
+        wish = self._taken(wish)
         if bad := behaviour.bad_users.intersection(wish.users):
             return f"user {min(bad, key=str)} does not exist"
         if bad := behaviour.bad_groups.intersection(wish.groups):
@@ -73,7 +80,14 @@ class Membership:
                     return
                 self.apply(pair)
 
+    def _taken(self, wish: Wish) -> Wish:
+        """By the names that this target has for users and groups."""
+        if not self.behaviour.folds_names:
+            return wish
+        return Wish(wish.is_add, tuple(map(_plain, wish.users)), tuple(map(_plain, wish.groups)))
+
     def _change(self, wish: Wish) -> None:
+        wish = self._taken(wish)
         for group in wish.groups:
             members = self.groups[group]
             before = len(members)

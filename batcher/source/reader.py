@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 
 from batcher.core.errors import EmptyInputError, InputError
+from batcher.core.look_alikes import Names
 from batcher.core.model import Columns, Position
 from batcher.source.csv import CsvParser
 from batcher.source.csv_records import Forms
@@ -81,6 +82,8 @@ class Reading:
     skip_rows: int = 0
     """Lines before a CSV's header."""
     refinement: Refinement = PLAIN
+    names: Names = Names.EXACT
+    """What the target makes of names that look alike."""
 
     def is_header(self, row: Sequence[str]) -> bool:
         """Whether a row has the columns that are needed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from batcher.core.look_alikes import Names, resolved
 from batcher.core.model import Columns, Position, Window
 
 WINDOW_ROWS = 125_000
@@ -13,7 +14,8 @@ WINDOW_ROWS = 125_000
 class Windower:
     """Collects stretches until a window is full. The very first is a single stretch, so that work starts early.
 
-    With a `canary` it has at most so many rows. `in_turn` says that no window holds rows of two sources.
+    With a `canary` it has at most so many rows. `in_turn` says that no window holds rows of two sources, `names` what
+    the target makes of names that look alike.
     """
 
     def __init__(
@@ -24,12 +26,14 @@ class Windower:
         *,
         canary: int = 0,
         in_turn: bool = False,
+        names: Names = Names.EXACT,
     ) -> None:
         self.ended: list[Position] = []
         """Ends of sources that no window has taken along yet."""
         self._window_rows = window_rows
         self._canary = canary
         self._in_turn = in_turn
+        self._names = names
         self._id = first_id
         self._row = first_row
         self._parts: list[Columns] = []
@@ -45,7 +49,8 @@ class Windower:
             self.ended.append(position)
         if self._id == 0 and 0 < self._canary < len(columns):
             # The first rows of a source: reading goes on behind them from its beginning.
-            yield Window(0, 0, columns.take(0, self._canary), Position(position.source, skip=self._canary))
+            canary = resolved(columns.take(0, self._canary), self._names)
+            yield Window(0, 0, canary, Position(position.source, skip=self._canary))
             self._id, self._row = 1, self._canary
             columns = columns.take(self._canary, len(columns))
         if len(columns):
@@ -58,7 +63,7 @@ class Windower:
     def flush(self) -> Iterator[Window]:
         """What is held, as a window."""
         if self._held:
-            columns = Columns.concat(self._parts)
+            columns = resolved(Columns.concat(self._parts), self._names)
             yield Window(self._id, self._row, columns, self._position, tuple(self.ended))
             self._id += 1
             self._row += self._held

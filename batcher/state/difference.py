@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batcher.core.guardrails import Feed, GroupLoss
+from batcher.core.look_alikes import Names
 from batcher.core.model import Key
 from batcher.core.patterns import Patterns
 from batcher.state.holding import written_privately
+from batcher.state.spelling import Spelling
 from batcher.state.store import Known, StateStore, Wish
 
 _IN_FORCE = f"((known <> {Known.OUT:d} OR wish = {Wish.IN:d}) AND wish <> {Wish.OUT:d})"
@@ -169,7 +171,8 @@ class FeedDifference(Difference):
     """Between the table `feed` and what is known: the state, or a `snapshot` that was loaded.
 
     The table `merged` has each pair of both once: what is known, what was wished, whether it is in the feed (`fed`) and
-    whether anything was known of it. The users `unread`, of whom invalid lines of the feed speak, lose nothing.
+    whether anything was known of it. The users `unread`, of whom invalid lines of the feed speak, lose nothing; where
+    nobody knows of whom they speak (`holds_removals`), nobody does. Pairs that look alike are held (`spelling`).
     """
 
     _known = "merged"
@@ -185,20 +188,28 @@ class FeedDifference(Difference):
         removals: bool = True,
         is_passing: bool = False,
         has_unread: bool = False,
+        holds_removals: bool = False,
+        names: Names = Names.EXACT,
     ) -> None:
         super().__init__(store)
-        self._merge("snapshot" if is_passing else "pair", "0" if is_passing else "(wish << 2)")
+        known = "snapshot" if is_passing else "pair"
+        self.spelling = Spelling(store, known, names)
+        self._merge(known, "0" if is_passing else "(wish << 2)")
+        self._free = 'merged ANTI JOIN held USING ("user", "group")' if self.spelling.hold() else "merged"
         self._in_scope = self._condition(scope)
-        unread = '"user"::VARCHAR NOT IN (FROM unread)' if has_unread else "true"
-        self._connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE adds AS
-            SELECT "user", "group" FROM merged WHERE {adds} AND fed AND known <> {Known.IN:d}"""
+        unread = self.spelling.unlike("unread") if has_unread else "true"
+        is_added = f"{adds} AND fed AND known <> {Known.IN:d}"
+        is_removed = f"{removals} AND NOT fed AND known <> {Known.OUT:d} AND {self._in_scope} AND {unread}"
+        run = self._connection.execute
+        run(f'CREATE OR REPLACE TEMP TABLE adds AS SELECT "user", "group" FROM {self._free} WHERE {is_added}')
+        run(
+            f"""CREATE OR REPLACE TEMP TABLE removals AS
+            SELECT "user", "group", wish FROM {self._free} WHERE {is_removed}"""
         )
-        self._connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE removals AS SELECT "user", "group", wish FROM merged
-            WHERE {removals} AND NOT fed AND known <> {Known.OUT:d} AND {self._in_scope}
-            AND {unread}"""
-        )
+        self.held_removals = self._number("SELECT count(*) FROM removals") if holds_removals else 0
+        """Removals that are left out."""
+        if holds_removals:
+            run("DELETE FROM removals")
         self._adds_too = adds
 
     def _merge(self, known: str, wish: str) -> None:
@@ -233,11 +244,11 @@ class FeedDifference(Difference):
 
     def _wish(self) -> None:
         is_asked = f"fed AND ({self._adds_too} OR known = {Known.IN:d})"
-        fed = f'(SELECT "user", "group" FROM merged WHERE {is_asked} AND wish <> {Wish.IN:d})'
+        fed = f'(SELECT "user", "group" FROM {self._free} WHERE {is_asked} AND wish <> {Wish.IN:d})'
         gone = f'(SELECT "user", "group" FROM merged WHERE NOT fed AND wish = {Wish.IN:d})'
         self._set_wish(fed, Wish.IN)
         self._connection.execute(
-            f"""INSERT INTO pair SELECT "user", "group", {Known.OUT:d}, {Wish.IN:d}, 0 FROM merged
+            f"""INSERT INTO pair SELECT "user", "group", {Known.OUT:d}, {Wish.IN:d}, 0 FROM {self._free}
             WHERE {is_asked} AND NOT is_known"""
         )
         self._set_wish(gone, Wish.NONE)

@@ -35,6 +35,8 @@ class Loaded:
     """Those with a valid line."""
     has_unread: bool = False
     """Whether it can be read whose some of the invalid lines are: they stand in the table `unread`."""
+    anybodys: int = 0
+    """Invalid lines of which it cannot be read whose they are."""
 
 
 Stretch: TypeAlias = tuple[Columns, Bytes]
@@ -213,6 +215,7 @@ class _Loading:
         for reject in columns.rejects[: _MOST_REASONS - len(loaded.rejects)]:
             place = reject.index
             loaded.rejects.append((int(columns.source[place]), int(columns.line[place]), reject.reason))
+        loaded.anybodys += sum(not reject.users for reject in columns.rejects)
         self._unread.add(user for reject in columns.rejects for user in reject.users)
 
 
