@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
+from urllib.parse import unquote
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.target import Credentials
-from batcher.files import expanded, read_small
+from batcher.files import decoded, expanded, read_small
 from batcher.sections import AuthSettings
 
 _LONGEST_SECRET = 64 << 10
 """Bytes."""
+_AROUND = "\ufeff\u200b\u2060"
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 
 def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentials:
@@ -22,17 +26,63 @@ def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentia
     """
     token = environment.get("BATCHER_TOKEN") or _secret(auth.token_file, "auth.token_file")
     secret = environment.get("BATCHER_CLIENT_SECRET") or _secret(auth.client_secret_file, "auth.client_secret_file")
-    given = Credentials(token.strip(), (environment.get("BATCHER_CLIENT_ID") or auth.client_id).strip(), secret.strip())
+    client_id = environment.get("BATCHER_CLIENT_ID") or auth.client_id
+    passwords = (password_of(proxy_credentials(auth, environment)), *_passwords(environment))
+    given = Credentials(_stripped(token), _stripped(client_id), _stripped(secret), tuple(filter(None, passwords)))
     for name, value in (("token", given.token), ("client secret", given.client_secret)):
-        if not value.isascii() or not value.isprintable():
-            raise ConfigurationError(f"the {name} holds characters that no {name} has; look for a line break within it")
+        odd = next((char for char in value if not (char.isascii() and char.isprintable())), None)
+        if odd is not None:
+            raise ConfigurationError(
+                f"the {name} holds {_named(odd)}, which no {name} has, after {value.index(odd)} characters; its file"
+                " holds it and nothing else"
+            )
     return given
+
+
+def proxy_credentials(auth: AuthSettings, environment: Mapping[str, str]) -> str:
+    """What the proxy that is configured wants to know, as `user:password`; empty for nothing.
+
+    Raises:
+        ConfigurationError: When the file cannot be read, or holds something else.
+
+    """
+    given = _stripped(environment.get("BATCHER_PROXY_CREDENTIALS") or _secret(auth.proxy_file, "auth.proxy_file"))
+    if given and (":" not in given or not given.isprintable()):
+        raise ConfigurationError("the credentials for the proxy are written user:password, on one line")
+    return given
+
+
+def password_of(user_and_password: str) -> str:
+    """The second part."""
+    return user_and_password.partition(":")[2]
+
+
+def _passwords(environment: Mapping[str, str]) -> Iterator[str]:
+    """Those that the addresses of proxies hold."""
+    for name, value in environment.items():
+        if name.lower() in _PROXIES and "@" in value:
+            password = password_of(value.partition("://")[2].rpartition("@")[0] or value.rpartition("@")[0])
+            yield from {password, unquote(password)}
+
+
+def _stripped(text: str) -> str:
+    """Without what editors and shells put around a text: blanks, line breaks, and marks that nobody sees."""
+    return text.strip().strip(_AROUND).strip()
+
+
+def _named(char: str) -> str:
+    if char in "\r\n":
+        return "a line break"
+    name = unicodedata.name(char, "").lower()
+    return f"U+{ord(char):04X}" + (f" ({name})" if name else "")
 
 
 def _secret(file: str, key: str) -> str:
     if not file:
         return ""
     try:
-        return read_small(expanded(file, key), _LONGEST_SECRET).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{key}: {file} cannot be read: {error}") from None
+        return decoded(read_small(expanded(file, key), _LONGEST_SECRET))
+    except OSError as error:
+        raise ConfigurationError(f"{key}: {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{key}: {file} cannot be read: it is no text in UTF-8") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import fcntl
 import os
@@ -96,6 +97,17 @@ def read_small(path: Path, most: int = _SMALL) -> bytes:
             if len(content) > most:
                 raise ConfigurationError(f"{path} holds more than {most // 1024:,} KiB; is it the right file?")
     return bytes(content)
+
+
+def decoded(content: bytes) -> str:
+    """A small text as editors and shells write it: UTF-8, with a mark at its beginning or not, or UTF-16 with one.
+
+    Raises:
+        UnicodeDecodeError: When it is none of these.
+
+    """
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig")
 
 
 def found(path: Path) -> os.stat_result | None:

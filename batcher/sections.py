@@ -26,6 +26,9 @@ class TargetSettings(Section, frozen=True):
     ca_file: str = ""
     tls_fingerprint: str = ""
     insecure: bool = False
+    client_cert: str = ""
+    client_key: str = ""
+    proxy: str = ""
     timeout_seconds: float = 60.0
 
 
@@ -35,6 +38,7 @@ class AuthSettings(Section, frozen=True):
     token_file: str = ""
     client_id: str = ""
     client_secret_file: str = ""
+    proxy_file: str = ""
 
 
 class InputSettings(Section, frozen=True):

@@ -16,7 +16,7 @@ from batcher.core.limit import Rate
 from batcher.core.model import Limits
 from batcher.core.target import Target
 from batcher.core.units import LONGEST, parse_day, parse_duration, parse_failures, parse_rate
-from batcher.files import expanded, is_unicode, read_small
+from batcher.files import decoded, expanded, is_unicode, read_small
 from batcher.sections import (
     AuthSettings,
     FeedSettings,
@@ -70,7 +70,7 @@ class Settings(Section, frozen=True):
         content: dict[str, Any] = {}
         if file is not None:
             try:
-                content = msgspec.toml.decode(read_small(file))
+                content = msgspec.toml.decode(decoded(read_small(file)))
             except OSError as error:
                 raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
             except (msgspec.DecodeError, ValueError) as error:  # Python's own, of an integer that has no end
@@ -85,8 +85,8 @@ class Settings(Section, frozen=True):
         where = str(file) if file is not None else "settings"
         settings = cls._of(content, where)
         return settings.replace(
-            target=_absolute(settings, "target", "ca_file"),
-            auth=_absolute(settings, "auth", "token_file", "client_secret_file"),
+            target=_absolute(settings, "target", "ca_file", "client_cert", "client_key"),
+            auth=_absolute(settings, "auth", "token_file", "client_secret_file", "proxy_file"),
             feed=_absolute(settings, "feed", "user_map", "group_map"),
             job=_absolute(settings, "job", "log_file", "metrics_file"),
         )
@@ -126,7 +126,8 @@ class Settings(Section, frozen=True):
     def for_simulation(self, url: str = "http://localhost") -> Settings:
         """The same for the embedded server: MinApp's dialect and no rate, unless something else was set."""
         kind, rate = self.target.kind or "minapp", self.rate.requests or "none"
-        plain = {"ca_file": "", "tls_fingerprint": "", "insecure": False}
+        plain = {"ca_file": "", "tls_fingerprint": "", "insecure": False, "client_cert": "", "client_key": ""}
+        plain |= {"proxy": "none"}
         return self.replace(target={"kind": kind, "url": url, **plain}, rate={"requests": rate})
 
     def check(self) -> None:
@@ -193,7 +194,10 @@ class Settings(Section, frozen=True):
             raise ConfigurationError("target.env holds characters that no environment id has")
         fingerprint = self.target.tls_fingerprint.replace(":", "")
         if fingerprint and re.fullmatch("[0-9a-fA-F]{64}", fingerprint) is None:
-            raise ConfigurationError("target.tls_fingerprint must be a SHA-256: 64 hexadecimal digits")
+            raise ConfigurationError(
+                f"target.tls_fingerprint must be a SHA-256: 64 hexadecimal digits, and these are {len(fingerprint)}"
+                " characters (openssl x509 -noout -fingerprint -sha256 -in FILE)"
+            )
 
     def _check_url(self) -> None:
         if not self.target.url:

@@ -175,9 +175,9 @@ async def test_tls_is_verified_unless_told_otherwise_by_name():
 
 def test_what_cannot_verify():
     with pytest.raises(ConfigurationError, match="ca_file"):
-        Trust(ca_file="/none").verifier()
+        Trust(ca_file="/none").context()
     with pytest.raises(ConfigurationError, match="tls_fingerprint"):
-        Trust(fingerprint="zz").verifier()
+        Trust(fingerprint="zz").context()
 
 
 def port(listener):

@@ -45,14 +45,15 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
     from batcher.engine.probing import probe
     from batcher.engine.register import state_folder
     from batcher.engine.session import make_target
-    from batcher.engine.surroundings import real_surroundings
+    from batcher.engine.surroundings import real_surroundings, way_of
 
     destination = make_target(settings)
     settings.limits_for(destination)
     given = credentials(settings.auth, os.environ)
 
     async def main() -> int:
-        stop = await probe(settings, given, real_surroundings(state_folder(os.environ)))
+        probed = await probe(settings, given, real_surroundings(state_folder(os.environ)))
+        stop, way = probed.stop, way_of(settings, probed.peer)
         reason = "" if stop is None else stop.reason
         if as_json:
             answer = {
@@ -60,12 +61,16 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
                 "url": destination.url,
                 "ok": stop is None,
                 "reason": reason,
+                "way": way,
             }
             write_json(answer)
         elif stop is None:
-            write_lines([f"{destination.name} at {destination.url}: reachable, credentials accepted"])
+            told = [f"{name.replace('_', ' ')}: {what}" for name, what in way.items() if what]
+            write_lines([f"{destination.name} at {destination.url}: reachable, credentials accepted", *told])
         else:
             say(f"batcher: {destination.name} at {destination.url}: {reason}; {stop.cause.remedy}")
+            if way["proxy"]:
+                say(f"batcher: the way goes through the proxy {way['proxy']}")
         if not quiet:
             for hint in destination.hints:
                 say(f"note: {hint}")

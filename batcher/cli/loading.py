@@ -24,6 +24,7 @@ from batcher.core.expectations import Expectation
 from batcher.core.units import parse_duration, parse_share
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
+from batcher.engine.surroundings import proxy_of
 from batcher.files import expanded, read_small
 from batcher.ledger.facts import is_ledger
 from batcher.load.crew import LOST
@@ -166,6 +167,12 @@ def settings_for_load(settings: Settings, order: Order, *, is_simulated: bool) -
         raise GuardrailError(
             f"{settings.target.url or 'the target'} is not this machine, and a load run is no way to treat somebody"
             " else's; nothing was sent. If it is yours: --i-own-this-target"
+        )
+    proxy = proxy_of(settings)
+    if proxy is not None:
+        raise ConfigurationError(
+            f"a load run goes directly, or it would measure the proxy {proxy}; name the target in NO_PROXY, or set"
+            ' target.proxy = "none"'
         )
     most = settings.rate.max_in_flight
     if most != "auto" and most < order.processes:

@@ -33,7 +33,7 @@ _LONGEST_AFTER = 60.0
 """Seconds. A mail program that hangs must not hold up tomorrow's run."""
 _SHOWN = 200
 """Characters of a command."""
-_SECRETS = ("BATCHER_TOKEN", "BATCHER_CLIENT_SECRET")
+_SECRETS = ("BATCHER_TOKEN", "BATCHER_CLIENT_SECRET", "BATCHER_PROXY_CREDENTIALS")
 _LAST_SUCCESS = "batcher_last_success_timestamp_seconds"
 
 

@@ -13,7 +13,8 @@ BatcherError                 exit code 1
 └── TransportError               nobody yet: the delivery decides
     ├── NotSentError             the request never left; repeating is free
     │   ├── EndpointError        as it is configured, none ever will
-    │   │   └── UntrustedError   the peer's certificate is not the expected one
+    │   │   ├── UntrustedError   the peer's certificate is not the expected one
+    │   │   └── UnknownClientError   the peer, or a proxy, does not take us for whom it expects
     │   └── ExhaustedError       this machine has no more descriptors or memory for it
     └── ReplyLostError           it may have been applied; only a repeat tells
 """
@@ -91,6 +92,10 @@ class ExhaustedError(NotSentError):
 
 class UntrustedError(EndpointError):
     """TLS verification failed: going on could hand the credentials to a stranger."""
+
+
+class UnknownClientError(EndpointError):
+    """A client certificate, or the credentials for a proxy, are missing or not accepted."""
 
 
 class ReplyLostError(TransportError):

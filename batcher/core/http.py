@@ -34,6 +34,8 @@ class Response:
     cookies: tuple[str, ...] = field(default=(), repr=False)
     received_at: float | None = None
     """When the last of it came (monotonic seconds), where the transport can tell."""
+    peer: str = ""
+    """The address from which it came, a proxy's where there is one, if the transport can tell."""
 
     def text(self) -> str:
         """The body's beginning as one printable line."""

@@ -8,7 +8,7 @@ import re
 import orjson
 
 from batcher.core.http import Response, brief
-from batcher.core.retry import retry_after
+from batcher.core.retry import wish_of
 from batcher.core.verdict import Cause, Retry, Split, Stop
 
 _TOO_FAST = re.compile(r"rate.?limit|too many requests|too frequent|throttl|频繁|请求过多|频率|限流", re.IGNORECASE)
@@ -19,7 +19,7 @@ _CAUSES = {
     403: (Cause.PERMISSION, "the credentials lack the permission"),
     404: (Cause.ENDPOINT, "there is no such address"),
     405: (Cause.ENDPOINT, "the address does not take this method"),
-    407: (Cause.ENDPOINT, "a proxy asks for credentials"),
+    407: (Cause.CREDENTIALS, "a proxy asks for credentials"),
 }
 
 
@@ -35,7 +35,10 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
     status = response.status
     text = f"{status}: {said}" if said else f"{status}"
     is_haste = status in {429, 503} or (400 <= status < 500 and _TOO_FAST.search(said) is not None)
-    after = retry_after(response.headers, now, or_reset=is_haste)
+    wish = wish_of(response.headers, now, or_reset=is_haste)
+    after = None if wish is None else wish.seconds
+    if wish is not None and wish.is_cut:
+        text += f"; {wish}"
     if status in _CAUSES:
         cause, meaning = _CAUSES[status]
         return Stop(cause, f"{meaning} ({text})")

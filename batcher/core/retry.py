@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from batcher.core.http import brief
 from batcher.core.limit import LONGEST_QUIET
 
-_A_DATE = 1e9
-"""A larger number of seconds is no duration but a moment after 2001."""
-_DECIMAL = re.compile(r"-?\d+(\.\d+)?")
+_A_MOMENT, _IN_MILLISECONDS = 1e9, 1e11
+"""A larger number of seconds is no duration but a moment after 2001; one that is larger still counts milliseconds."""
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_SPELLED = re.compile(r"(?:([0-9]+)h)?(?:([0-9]+)m(?!s))?(?:([0-9.]+)s)?(?:([0-9.]+)ms)?")
+_RESET = re.compile(r"\b(?:reset|t)=\s*([0-9]+)")
+_MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
+_AFTER = ("retry-after", "x-retry-after", "x-ratelimit-retry-after", "x-rate-limit-retry-after-seconds")
+_RESETS = ("x-ratelimit-reset-after", "x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """For how long a target wants to be left alone, and the header that says so, as it came."""
+
+    seconds: float
+    """From now on, at most `LONGEST_QUIET`."""
+    received: str
+    is_cut: bool = False
+    """Whether it asked for more."""
+
+    def __str__(self) -> str:
+        return (
+            f"it asks for more time than {LONGEST_QUIET:.0f} s ({self.received}), which is not heeded"
+            if self.is_cut
+            else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,41 +53,55 @@ class RetryPolicy:
         return ceiling * (0.5 + dice() / 2)
 
 
-def retry_after(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -> float | None:
-    """Seconds that the target wants to be left alone; None if it does not say.
+def wish_of(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -> Wish | None:
+    """What the target wishes; None if it does not say, or not in a way that can be understood.
 
-    `Retry-After` (RFC 9110 §10.2.3), also as a decimal; with `or_reset`, where the reply is a refusal for haste, also
-    what many APIs send instead (and some with every reply): `X-RateLimit-Reset` or `RateLimit-Reset`, seconds from
-    now, or of UTC where the number can only be that.
+    `Retry-After` (RFC 9110 §10.2.3) and what servers send in its place; with `or_reset`, where the reply is a refusal
+    for haste, also what many send with every reply: the end of the present window, as `X-RateLimit-Reset` and its
+    kin, or in `RateLimit` (IETF draft "RateLimit header fields for HTTP", `reset=` in its earlier forms, `t=` now).
+    Numbers are seconds, or moments of UTC in seconds or milliseconds where they can only be that; `1m30s`, dates of
+    HTTP and of ISO 8601 are understood, too.
 
     Args:
         headers: Lower-case names.
-        now: UTC seconds, for the form that is a date.
+        now: UTC seconds, for moments.
         or_reset: Whether to look for the second form, too.
 
     """
-    text = headers.get("retry-after", "").strip()
-    if not text:
-        return _reset(headers, now) if or_reset else None
-    if _DECIMAL.fullmatch(text):
-        wish = float(text)
-    else:
-        try:
-            date = parsedate_to_datetime(text)
-            wish = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
-        except (ValueError, OverflowError):
-            return None
-    return _bounded(wish)
-
-
-def _reset(headers: Mapping[str, str], now: float) -> float | None:
-    for name in ("x-ratelimit-reset", "ratelimit-reset"):
+    for name in (*_MILLISECONDS, *_AFTER, *(_RESETS if or_reset else ())):
         text = headers.get(name, "").strip()
-        if _DECIMAL.fullmatch(text):
-            number = float(text)
-            return _bounded(number - now if number > _A_DATE else number)
+        found = _seconds(text, now, unit=0.001 if name in _MILLISECONDS else 1.0) if text else None
+        if found is not None:
+            return _bounded(found, name, text)
+    policy = headers.get("ratelimit", "") if or_reset else ""
+    resets = [float(number) for number in _RESET.findall(policy)]
+    return _bounded(max(resets), "ratelimit", policy) if resets else None
+
+
+def _seconds(text: str, now: float, unit: float) -> float | None:
+    if _NUMBER.fullmatch(text):
+        number = float(text)
+        if number > _IN_MILLISECONDS:
+            return number / 1000 - now
+        return number - now if number > _A_MOMENT else number * unit
+    spelled = _SPELLED.fullmatch(text)
+    if spelled is not None:
+        parts = zip(spelled.groups(), (3600.0, 60.0, 1.0, 0.001), strict=True)
+        try:
+            return sum(float(number) * seconds for number, seconds in parts if number)
+        except ValueError:
+            return None
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            date = parse(text)
+            return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, OverflowError):
+            continue
     return None
 
 
-def _bounded(wish: float) -> float:
-    return min(max(wish, 0.0), LONGEST_QUIET) if math.isfinite(wish) else LONGEST_QUIET
+def _bounded(wish: float, name: str, text: str) -> Wish:
+    received = f"{name}: {brief(text)}"
+    if not wish <= LONGEST_QUIET:
+        return Wish(LONGEST_QUIET, received, is_cut=True)
+    return Wish(max(wish, 0.0), received)

@@ -19,11 +19,13 @@ class Credentials:
     token: str = field(default="", repr=False)
     client_id: str = field(default="", repr=False)
     client_secret: str = field(default="", repr=False)
+    passwords: tuple[str, ...] = field(default=(), repr=False)
+    """Of proxies. They are for the transport; here they are kept from being shown."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Everything that must not appear anywhere."""
-        return tuple(value for value in (self.token, self.client_secret) if value)
+        return tuple(value for value in (self.token, self.client_secret, *self.passwords) if value)
 
 
 class LoginRefusedError(Exception):

@@ -18,6 +18,7 @@ class Cause(Enum):
     PERMISSION = (4, "have the permission granted")
     QUOTA = (6, "settle the account with the vendor")
     ENDPOINT = (6, "correct the URL")
+    UNTRUSTED = (6, "see whether that is the right server; if it is, set its certificate")
     OUTAGE = (6, "wait until the target is back")
     SUSPICION = (6, "find out why the target refuses everything")
     FAILURES = (6, "look at the failures")

@@ -8,7 +8,14 @@ from typing import cast
 
 import anyio
 
-from batcher.core.errors import EndpointError, ExhaustedError, NotSentError, ReplyLostError, UntrustedError
+from batcher.core.errors import (
+    EndpointError,
+    ExhaustedError,
+    NotSentError,
+    ReplyLostError,
+    UnknownClientError,
+    UntrustedError,
+)
 from batcher.core.http import Request
 from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials, Login, LoginRefusedError, Target
@@ -26,9 +33,11 @@ def stop_of(error: EndpointError | ExhaustedError, *, is_known: bool = False) ->
     """
     if isinstance(error, ExhaustedError):
         return Stop(Cause.EXHAUSTED, str(error))
+    if isinstance(error, UnknownClientError):
+        return Stop(Cause.CREDENTIALS, str(error))
     if is_known and not isinstance(error, UntrustedError):
         return Retry(str(error), lost=False, counted=False)
-    return Stop(Cause.ENDPOINT, str(error))
+    return Stop(Cause.UNTRUSTED if isinstance(error, UntrustedError) else Cause.ENDPOINT, str(error))
 
 
 class Access:

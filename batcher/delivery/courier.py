@@ -41,8 +41,8 @@ _RENEWED = "the token was renewed"
 NO_CONNECTION, NO_REPLY, REFUSED_INSIDE = "no connection", "no reply", "refused inside a 200"
 """What an exchange ended in, where a status does not tell."""
 _REFUSED = 400
-_REFUSALS_AFTER_SUCCESS = {403, 404, 405}
-"""They stop a run until some request has succeeded; afterwards they speak of the changes."""
+_OF_RUN_OR_CHANGE = {403, 404, 405}
+"""They may speak of the run, or of a user or a group in the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +91,15 @@ class Courier:
         self._clock = clock
         self._dice = dice
         self._stopping = stopping
-        self._has_succeeded = has_succeeded
+        self.has_succeeded = has_succeeded
         self._departs = departs
         self._exchanged = exchanged
         self._probing = anyio.Lock()
         self._asking = anyio.Lock()
         self._backing_off = 0
         self._answered_at = -math.inf
+        self.doubted: Stop | None = None
+        """What would stop the run, if it were not the changes that it speaks of; while nothing proves that it is."""
 
     @property
     def is_backing_off(self) -> bool:
@@ -177,7 +179,7 @@ class Courier:
         except LoginRefusedError as refused:
             return refused.verdict
         except (EndpointError, ExhaustedError) as error:
-            return stop_of(error, is_known=self._has_succeeded())
+            return stop_of(error, is_known=self.has_succeeded())
         except TransportError as error:
             return Retry(str(error))
         verdict = self._dialect.of_probe(response, self._clock.utc())
@@ -251,7 +253,7 @@ class Courier:
         except DialectError as broken:
             verdict = Stop(Cause.DIALECT, str(broken))
         except (EndpointError, ExhaustedError) as unusable:
-            error, verdict = NO_CONNECTION, stop_of(unusable, is_known=self._has_succeeded())
+            error, verdict = NO_CONNECTION, stop_of(unusable, is_known=self.has_succeeded())
         except NotSentError as unsent:
             error, verdict = NO_CONNECTION, Retry(str(unsent), lost=False, counted=False)
         except ReplyLostError as lost:
@@ -267,7 +269,7 @@ class Courier:
             if verdict.cause is Cause.CREDENTIALS:
                 return await self._renewed(verdict, generation)
             of_run = verdict.cause in {Cause.PERMISSION, Cause.ENDPOINT}
-            if of_run and response.status in _REFUSALS_AFTER_SUCCESS and self._has_succeeded():
+            if of_run and response.status in _OF_RUN_OR_CHANGE and await self._speaks_of_changes(verdict):
                 return Split(verdict.reason)
         if isinstance(verdict, Settled | Split):
             self._access.proven(generation)  # who is refused for what he asks was let in
@@ -275,6 +277,17 @@ class Courier:
             said = self._access.secrets.scrub(response.text()) if response else ""
             return Retry(f"the answer does not tell what became of it: {said}", lost=False)
         return verdict
+
+    async def _speaks_of_changes(self, verdict: Stop) -> bool:
+        """Whether a status that says either does not speak of the run: some request has succeeded, or a harmless one.
+
+        That proves only that we are let in. As long as no change was accepted, nothing is booked on what it says.
+        """
+        if self.has_succeeded():
+            return True
+        if self.doubted is None and isinstance(await self._probe(), Settled):
+            self.doubted = verdict
+        return self.doubted is not None
 
     async def _renewed(self, refusal: Stop, generation: int) -> Verdict:
         try:

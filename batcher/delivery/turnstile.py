@@ -13,7 +13,7 @@ from batcher.core.concurrency import AdaptiveLimit
 from batcher.core.http import Request, Response
 from batcher.core.limit import Pacer, Turn, Waiting
 from batcher.core.report import Waited
-from batcher.core.retry import retry_after
+from batcher.core.retry import wish_of
 from batcher.core.units import spoken
 from batcher.delivery.notices import Notices
 from batcher.delivery.stopping import Stopping
@@ -83,8 +83,9 @@ class Turnstile:
             response = await self._exchange(request, changes, departed)
         finally:
             self._permits.release_on_behalf_of(permit)
-        if response.status >= _REFUSED and (wish := retry_after(response.headers, self.clock.utc())):
-            self.keep_quiet(wish, str(response.status))
+        wish = wish_of(response.headers, self.clock.utc()) if response.status >= _REFUSED else None
+        if wish is not None and wish.seconds:
+            self.keep_quiet(wish.seconds, f"{response.status}; {wish}" if wish.is_cut else str(response.status))
         return response
 
     async def _queue(self, permit: object) -> None:

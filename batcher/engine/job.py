@@ -20,7 +20,7 @@ from batcher.engine.in_doubt import CLOSED, registers_of
 from batcher.engine.reaching import Anew
 from batcher.engine.session import Session, check_credentials, make_target
 from batcher.engine.summary import LOAD, report, report_of
-from batcher.engine.surroundings import Surroundings, trust_of
+from batcher.engine.surroundings import Surroundings, proxy_of, trust_of
 from batcher.files import found
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.reader import LedgerReader
@@ -72,7 +72,8 @@ def preflight(settings: Settings, credentials: Credentials | None) -> Target:
     target = make_target(settings)
     settings.limits_for(target)
     reading(settings, target.ids_only)
-    trust_of(settings).verifier()
+    trust_of(settings).context()
+    proxy_of(settings)
     if credentials is not None:
         check_credentials(target, credentials)
     return target

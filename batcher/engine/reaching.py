@@ -13,7 +13,7 @@ from batcher.settings import Settings
 
 Reach = dict[str, dict[str, Any]]
 """Sections with keys, as of `Settings.replace`."""
-_PROVES = ("ca_file", "tls_fingerprint", "insecure", "timeout_seconds")
+_PROVES = ("ca_file", "tls_fingerprint", "insecure", "client_cert", "client_key", "proxy", "timeout_seconds")
 
 
 @dataclass(frozen=True, slots=True)

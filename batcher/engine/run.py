@@ -171,6 +171,10 @@ class Run:
 
     async def _book_what_is_left(self) -> None:
         """Nothing could prove whose fault it is, unless the target refuses what changes nothing, too."""
+        doubted = self._courier.doubted
+        if doubted is not None and not self._courier.has_succeeded():
+            self._stopping.stop(doubted.cause, f"{doubted.reason}; no change was accepted by itself either")
+            return
         if not self._blame.is_suspect:
             await self._digest.book(self._blame.release())
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
@@ -13,9 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from batcher.core.clock import Clock
+from batcher.credentials import proxy_credentials
 from batcher.engine.books import Executor, in_thread
 from batcher.settings import Settings
+from batcher.targets import create
 from batcher.transport import HttpTransport, Transport, Trust
+from batcher.transport.protocol import system_authorities
+from batcher.transport.proxies import Proxy, proxy_for
 
 _log = logging.getLogger(__name__)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -53,10 +58,41 @@ def _http(settings: Settings) -> AbstractAsyncContextManager[Transport]:
     target = settings.target
     if target.insecure:
         _log.warning("target.insecure: nobody verifies who answers at %s, and whoever does gets the token", target.url)
-    return HttpTransport(target.timeout_seconds, trust_of(settings))
+    return HttpTransport(target.timeout_seconds, trust_of(settings), proxy_of(settings))
 
 
 def trust_of(settings: Settings) -> Trust:
     """How the settings want a target to prove who it is."""
     target = settings.target
-    return Trust(target.ca_file, target.tls_fingerprint, target.insecure)
+    return Trust(target.ca_file, target.tls_fingerprint, target.insecure, target.client_cert, target.client_key)
+
+
+def proxy_of(settings: Settings) -> Proxy | None:
+    """Through whom the settings, or else the environment of this machine, want the target to be reached.
+
+    Raises:
+        ConfigurationError: When that is no proxy that can be used.
+
+    """
+    target = settings.target
+    url = create(target.kind, target.url, target.env).url
+    return proxy_for(url, target.proxy, proxy_credentials(settings.auth, os.environ), os.environ)
+
+
+def way_of(settings: Settings, peer: str = "") -> dict[str, str]:
+    """How the target is reached, for people: who answers, through whom, and what proves either end."""
+    target, proxy = settings.target, proxy_of(settings)
+    if create(target.kind, target.url, target.env).url.startswith("http:"):
+        trust = "nothing: it is not encrypted"
+    elif target.tls_fingerprint:
+        trust = "the certificate with target.tls_fingerprint"
+    elif target.insecure:
+        trust = "anybody (target.insecure)"
+    else:
+        trust = f"the authorities of {target.ca_file or system_authorities()}"
+    return {
+        "address": peer,
+        "proxy": "" if proxy is None else str(proxy),
+        "trusts": trust,
+        "client_certificate": target.client_cert,
+    }

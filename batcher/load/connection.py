@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
@@ -19,12 +18,12 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from batcher.core.errors import EndpointError, ReplyLostError, UntrustedError
+from batcher.core.errors import EndpointError, ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.transport import Trust
 from batcher.transport.bodies import unpacked
 from batcher.transport.client import CONNECT_SECONDS, LARGEST_BODY, LARGEST_HEAD, SURPLUS
-from batcher.transport.faults import fault
+from batcher.transport.faults import fault, not_expected
 
 _log = logging.getLogger(__name__)
 _FRESH_TRIES = 2
@@ -37,7 +36,7 @@ class Connections:
     def __init__(self, timeout_seconds: float, trust: Trust, now: Callable[[], float]) -> None:
         self._timeout = timeout_seconds
         self._trust = trust
-        self._context = _context(trust)
+        self._context = trust.context()
         self._now = now
         self._idle: dict[str, list[_Connection]] = {}
         self._open: set[_Connection] = set()
@@ -270,23 +269,12 @@ def _head(request: Request, host: str, path: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _context(trust: Trust) -> ssl.SSLContext:
-    verifier = trust.verifier()
-    if isinstance(verifier, ssl.SSLContext):
-        return verifier
-    if verifier is True:
-        return ssl.create_default_context()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nobody is to be verified, or by the fingerprint
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
 def _check_fingerprint(trust: Trust, connection: _Connection) -> None:
     tls = connection.transport.get_extra_info("ssl_object")
     if not trust.fingerprint or tls is None:
         return
-    found = hashlib.sha256(tls.getpeercert(binary_form=True)).hexdigest()
-    if found != trust.fingerprint.replace(":", "").lower():
+    found = hashlib.sha256(tls.getpeercert(binary_form=True)).digest()
+    if found.hex() != trust.fingerprint.replace(":", "").lower():
         with suppress(OSError):
             connection.transport.abort()
-        raise UntrustedError("the server's certificate is not trusted (it is not that of target.tls_fingerprint)")
+        raise not_expected(found)

@@ -18,7 +18,7 @@ import msgspec
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.units import parse_rate
-from batcher.files import read_small
+from batcher.files import decoded, read_small
 from batcher.simulator.behaviour import Behaviour, Fault, Stage
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ def read_scenario(path: Path, base: Behaviour) -> Scenario:
 
     """
     try:
-        return scenario_of(tomllib.loads(read_small(path).decode()), base)
+        return scenario_of(tomllib.loads(decoded(read_small(path))), base)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:  # no UTF-8, no TOML, or an integer that has no end

@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -30,6 +31,7 @@ from batcher.core.http import Request, Response
 from batcher.transport.bodies import unpacked
 from batcher.transport.faults import fault
 from batcher.transport.protocol import Trust
+from batcher.transport.proxies import Proxy
 
 _log = logging.getLogger(__name__)
 LARGEST_BODY = 8 << 20
@@ -61,6 +63,13 @@ class _Flight:
     """What `turn` has raised."""
     protocol: _Handler | None = None
 
+    @property
+    def peer(self) -> str:
+        """Who answers, as an address."""
+        transport = self.protocol.transport if self.protocol is not None else None
+        name = transport.get_extra_info("peername") if transport is not None else None
+        return f"[{name[0]}]:{name[1]}" if name and ":" in name[0] else f"{name[0]}:{name[1]}" if name else ""
+
     async def depart(self) -> None:
         if self.sent:
             self.limit.reschedule(None)
@@ -81,14 +90,15 @@ _FLIGHT: ContextVar[_Flight] = ContextVar("flight")
 class HttpTransport:
     """Use as an async context manager."""
 
-    def __init__(self, timeout_seconds: float, trust: Trust) -> None:
+    def __init__(self, timeout_seconds: float, trust: Trust, proxy: Proxy | None = None) -> None:
         self._timeout = timeout_seconds
-        self._verifier = trust.verifier()
+        self._context, self._fingerprint = trust.context(), trust.expected()
+        self._proxy = proxy
 
     async def __aenter__(self) -> Self:
         self._now = asyncio.get_running_loop().time
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, ssl=self._verifier),
+            connector=_Connector(self._context, limit=0, ssl=self._fingerprint or self._context),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             headers={"User-Agent": "batcher", "Accept": "application/json", "Accept-Encoding": "identity"},
@@ -110,14 +120,23 @@ class HttpTransport:
         _FLIGHT.set(flight)
         try:
             async with flight.limit:
-                return await self._send(request)
+                return replace(await self._send(request), peer=flight.peer)
         except Exception as error:
             if error is flight.interrupted or isinstance(error, EndpointError | ReplyLostError):
                 raise
             if flight.limit.expired():
                 raise ReplyLostError(f"no whole reply within {self._timeout:g} s") from None
             beginning = flight.protocol.beginning if flight.protocol is not None else b""
-            raise fault(error, host_of(request.url), has_left=flight.sent, beginning=beginning) from None
+            host = host_of(request.url)
+            raise fault(error, host, has_left=flight.sent, beginning=beginning, proxy=self._proxy) from None
+
+    def _through(self) -> dict[str, Any]:
+        """The proxy, as aiohttp wants it."""
+        if self._proxy is None:
+            return {}
+        known = self._proxy.user or self._proxy.password
+        auth = aiohttp.BasicAuth(self._proxy.user, self._proxy.password, "utf-8") if known else None
+        return {"proxy": self._proxy.url, "proxy_auth": auth}
 
     async def _send(self, request: Request) -> Response:
         async with self._session.request(
@@ -126,6 +145,7 @@ class HttpTransport:
             data=request.body or None,
             headers=request.headers,
             allow_redirects=False,
+            **self._through(),
         ) as reply:
             body = bytearray()
             async for part in reply.content.iter_any():
@@ -141,8 +161,9 @@ class HttpTransport:
 class _Connector(aiohttp.TCPConnector):
     """Gives out a connection when it is the request's turn, and nothing has come on it that nobody asked for."""
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
+    def __init__(self, context: ssl.SSLContext, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
         super().__init__(**options)
+        self._context = context
         self._factory: Any = functools.partial(_Handler, loop=self._loop, has_surplus=self._distrust)
         self._keeps = True
         """Whether a connection may be used for another request."""
@@ -170,6 +191,10 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
             if fresh == _FRESH_TRIES:
                 raise EndpointError(f"{host_of(str(req.url))} speaks before it is asked: that is no HTTP server")
+
+    def _get_ssl_context(self, req: Any) -> ssl.SSLContext | None:  # noqa: ANN401 — aiohttp's signature
+        """Ours also where a fingerprint is looked at, for which aiohttp would take one without our certificate."""
+        return self._context if req.is_ssl() else None
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:  # noqa: ANN401 — aiohttp's signature
         if not should_close:

@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import ssl
+from http import HTTPStatus
 from typing import TypeVar
 
 import aiohttp
@@ -21,8 +22,10 @@ from batcher.core.errors import (
     NotSentError,
     ReplyLostError,
     TransportError,
+    UnknownClientError,
     UntrustedError,
 )
+from batcher.transport.proxies import Proxy
 
 E = TypeVar("E", bound=BaseException)
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -44,11 +47,26 @@ _MEANINGS = {
     "HTTP_REQUEST": "it does not speak TLS there; is it http, or another port?",
     "UNSUPPORTED_PROTOCOL": "it speaks only versions of TLS that are no longer safe",
     "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks no version of TLS that this machine does",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it asks for a client certificate, which is not supported",
 }
+_UNKNOWN_CLIENT = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it asks for a client certificate: target.client_cert, target.client_key",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept our client certificate",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it does not accept our client certificate",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "our client certificate is revoked",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our client certificate is out of date",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not accept our client certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the authority of our client certificate",
+    "TLSV1_ALERT_ACCESS_DENIED": "it does not let our client certificate in",
+    "TLSV1_ALERT_DECRYPT_ERROR": "it does not accept our client certificate",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refuses; perhaps it asks for a client certificate (target.client_cert)",
+}
+"""Alerts by which a server says that it does not take us for whom it expects (RFC 8446 §6.2)."""
+_PROXY_WANTS_TO_KNOW = 407
 
 
-def fault(error: BaseException, host: str, *, has_left: bool, beginning: bytes = b"") -> TransportError:
+def fault(
+    error: BaseException, host: str, *, has_left: bool, beginning: bytes = b"", proxy: Proxy | None = None
+) -> TransportError:
     """The error of ours for one of a library's.
 
     Args:
@@ -56,12 +74,19 @@ def fault(error: BaseException, host: str, *, has_left: bool, beginning: bytes =
         host: Whom we wanted to reach, for people.
         has_left: Whether the request was handed to an open connection.
         beginning: The first bytes that came.
+        proxy: Through whom we went.
 
     """
     refusal = untrusted(error)
     if refusal is not None:
         return refusal
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _of_proxy(error.status, host, proxy)
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return NotSentError(f"no connection to the proxy {proxy}: {_kind(error)}")
     tls = _of_kind(error, ssl.SSLError)
+    if tls is not None and (reason := getattr(tls, "reason", None)) in _UNKNOWN_CLIENT:
+        return UnknownClientError(f"no TLS with {host}: {_UNKNOWN_CLIENT[reason]}")
     if tls is not None and (name := getattr(tls, "reason", None) or "") not in _PASSING:
         return EndpointError(f"no TLS with {host}: {_MEANINGS.get(name, name.replace('_', ' ').lower())}")
     if beginning.startswith(_TLS_RECORD):
@@ -76,12 +101,28 @@ def fault(error: BaseException, host: str, *, has_left: bool, beginning: bytes =
     return NotSentError(f"no connection: {host}: {_kind(error)}")
 
 
+def _of_proxy(status: int, host: str, proxy: Proxy | None) -> TransportError:
+    """What a proxy says instead of opening the way: nothing of the request has left then (RFC 9110 §9.3.6)."""
+    if status == _PROXY_WANTS_TO_KNOW:
+        return UnknownClientError(f"the proxy {proxy} does not accept our credentials, or asks for some (407)")
+    told = f"the proxy {proxy} does not let us through to {host} ({status})"
+    return NotSentError(told) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else EndpointError(told)
+
+
 def untrusted(error: BaseException) -> UntrustedError | None:
     """The error of ours when it is the peer's certificate that is wrong."""
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        return not_expected(error.got)
     found = _of_kind(error, ssl.SSLCertVerificationError)
-    if found is None and not isinstance(error, aiohttp.ServerFingerprintMismatch):
-        return None
-    why = "it is not that of target.tls_fingerprint" if found is None else found.verify_message
+    return None if found is None else _not_trusted(found.verify_message)
+
+
+def not_expected(fingerprint: bytes) -> UntrustedError:
+    """The error for a certificate with this fingerprint, when another one is expected."""
+    return _not_trusted(f"it is not that of target.tls_fingerprint, but {fingerprint.hex(':').upper()}")
+
+
+def _not_trusted(why: str) -> UntrustedError:
     return UntrustedError(
         f"the server's certificate is not trusted ({why}); for a self-signed or a renewed one set target.ca_file or"
         " target.tls_fingerprint"

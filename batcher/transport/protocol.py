@@ -14,6 +14,13 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response
 from batcher.files import expanded
 
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where Debian, Red Hat, and Alpine and BSD keep the authorities that they trust."""
+
 
 class Transport(Protocol):
     """The narrow port to the network; tests put the simulator behind it."""
@@ -33,32 +40,70 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How the peer of a TLS connection is verified. A fingerprint is always looked at, also with `insecure`."""
+    """How both ends of a TLS connection prove who they are. A fingerprint is looked at also with `insecure`."""
 
     ca_file: str = ""
+    """Empty: the authorities of the system, as OpenSSL finds them (SSL_CERT_FILE, SSL_CERT_DIR)."""
     fingerprint: str = ""
     insecure: bool = False
+    client_cert: str = ""
+    """What we show to a target that asks: a PEM file with the certificate, and those between it and the authority."""
+    client_key: str = ""
+    """Its key, where that is not in the same file."""
 
-    def verifier(self) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
-        """For aiohttp.
+    def expected(self) -> aiohttp.Fingerprint | None:
+        """What the peer's certificate must be.
 
         Raises:
-            ConfigurationError: When the file or the fingerprint cannot be used.
+            ConfigurationError: When that is no fingerprint.
 
         """
-        if self.fingerprint:
-            try:
-                return aiohttp.Fingerprint(bytes.fromhex(self.fingerprint.replace(":", "")))
-            except ValueError as error:
-                raise ConfigurationError(f"target.tls_fingerprint must be a SHA-256 in hexadecimal: {error}") from None
-        if self.insecure:
-            return False
-        if self.ca_file:
-            return _context(expanded(self.ca_file, "target.ca_file"))
-        return True
+        if not self.fingerprint:
+            return None
+        digits = "".join(self.fingerprint.replace(":", "").split()).removeprefix("sha256")
+        try:
+            return aiohttp.Fingerprint(bytes.fromhex(digits))
+        except ValueError:
+            raise ConfigurationError(
+                f"target.tls_fingerprint must be the SHA-256 of a certificate, 64 hexadecimal digits; {len(digits)} are"
+                " given (openssl x509 -noout -fingerprint -sha256 -in FILE)"
+            ) from None
+
+    def context(self) -> ssl.SSLContext:
+        """How TLS is spoken.
+
+        Raises:
+            ConfigurationError: When a file or the fingerprint cannot be used.
+
+        """
+        self.expected()
+        context = _authorities(self.ca_file)
+        if self.fingerprint or self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.client_cert:
+            _show(context, self.client_cert, self.client_key)
+        elif self.client_key:
+            raise ConfigurationError("target.client_key is the key of a certificate: name it, too (target.client_cert)")
+        return context
 
 
-def _context(file: Path) -> ssl.SSLContext:
+def system_authorities() -> str:
+    """Where the authorities are that this system trusts (SSL_CERT_FILE and SSL_CERT_DIR of OpenSSL are heeded)."""
+    known = ssl.get_default_verify_paths()
+    # A Python that was built on another system looks where there is nothing, and says so, whatever its types say.
+    places: list[str | None] = [known.cafile, known.capath]
+    bundles = (place for place in _BUNDLES if Path(place).is_file())
+    return next(filter(None, [*places, *bundles]), "nobody: this system has none")
+
+
+def _authorities(ca_file: str) -> ssl.SSLContext:
+    if not ca_file:
+        context, known = ssl.create_default_context(), ssl.get_default_verify_paths()
+        if not (known.cafile or known.capath) and Path(system_authorities()).is_file():
+            context.load_verify_locations(system_authorities())
+        return context
+    file = expanded(ca_file, "target.ca_file")
     try:
         if not file.is_file():
             raise FileNotFoundError("there is no such file")
@@ -66,3 +111,28 @@ def _context(file: Path) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         why = error.strerror or str(error)
         raise ConfigurationError(f"target.ca_file {file} cannot be used: {why}") from None
+
+
+def _show(context: ssl.SSLContext, cert: str, key: str) -> None:
+    """Have a certificate to show."""
+    files = {"target.client_cert": expanded(cert, "target.client_cert")}
+    if key:
+        files["target.client_key"] = expanded(key, "target.client_key")
+    for name, file in files.items():
+        if not file.is_file():
+            raise ConfigurationError(f"{name} {file} cannot be used: there is no such file")
+
+    def ask() -> str:
+        raise ConfigurationError(
+            "the key of target.client_cert is encrypted, and nobody is there at night to type its password: take the"
+            " password off it (openssl pkey), and let nobody else read the file"
+        )
+
+    try:
+        context.load_cert_chain(files["target.client_cert"], files.get("target.client_key"), password=ask)
+    except (OSError, ssl.SSLError) as error:
+        why = getattr(error, "reason", None) or error.strerror or str(error)
+        given = " with ".join(f"{name} {file}" for name, file in files.items())
+        raise ConfigurationError(
+            f"{given} cannot be used: {why}; both are PEM, and the key is that of the certificate"
+        ) from None

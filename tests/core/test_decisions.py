@@ -21,7 +21,7 @@ from batcher.core.limit import Rate
 from batcher.core.model import Action, Keys, Settlement, Status
 from batcher.core.replies import unsuccessful
 from batcher.core.report import exit_code
-from batcher.core.retry import RetryPolicy, retry_after
+from batcher.core.retry import RetryPolicy, wish_of
 from batcher.core.schedule import Schedule
 from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials
@@ -53,14 +53,57 @@ NOW = 1_800_000_000.0
 )
 def test_retry_after_in_each_of_its_forms(text, seconds):
     """Seconds, decimals, dates, past, negative, absurd, none."""
-    assert retry_after({"retry-after": text}, NOW) == seconds
+    wish = wish_of({"retry-after": text}, NOW)
+    assert (wish and wish.seconds) == seconds
+    if seconds == 3600.0:
+        assert text in str(wish)
 
 
-@given(st.text(max_size=40))
-def test_retry_after_never_raises(text):
+@pytest.mark.parametrize(
+    ("name", "text", "seconds"),
+    [
+        ("retry-after", "1800000030", 30.0),
+        ("retry-after", "1800000030000", 30.0),
+        ("retry-after", "1799999990", 0.0),
+        ("retry-after", "2027-01-15T08:00:30Z", 30.0),
+        ("retry-after", "1m30s", 90.0),
+        ("retry-after", "250ms", 0.25),
+        ("retry-after", "6m0s", 360.0),
+        ("retry-after-ms", "1500", 1.5),
+        ("x-ms-retry-after-ms", "200", 0.2),
+        ("x-retry-after", "7", 7.0),
+        ("x-ratelimit-reset", "42", 42.0),
+        ("x-ratelimit-reset", "1800000042", 42.0),
+        ("x-ratelimit-reset", "1800000042000", 42.0),
+        ("x-rate-limit-reset", "1800000042", 42.0),
+        ("x-ratelimit-reset-after", "1.25", 1.25),
+        ("ratelimit-reset", "9", 9.0),
+        ("ratelimit", "limit=100, remaining=0, reset=50", 50.0),
+        ("ratelimit", '"default";r=0;t=50', 50.0),
+        ("ratelimit", '"burst";r=0;t=5, "daily";r=10;t=70', 70.0),
+        ("ratelimit", '"default";r=50', None),
+        ("x-ratelimit-reset", "tomorrow", None),
+    ],
+)
+def test_when_to_come_back_in_the_spellings_in_use(name, text, seconds):
+    wish = wish_of({name: text}, NOW, or_reset=True)
+    assert (wish and wish.seconds) == seconds
+    if "reset" in name or name == "ratelimit":
+        assert wish_of({name: text}, NOW) is None  # it comes with every reply
+
+
+@pytest.mark.parametrize(("seconds", "is_cut"), [(3599, False), (3600, False), (3601, True)])
+def test_a_wish_that_is_cut_says_what_was_received(seconds, is_cut):
+    found = unsuccessful(Response(429, {"retry-after": str(seconds)}), "slow down", NOW)
+    assert found.after == min(seconds, 3600)
+    assert (f"retry-after: {seconds}" in found.reason) is is_cut
+
+
+@given(st.text(max_size=40), st.sampled_from(["retry-after", "retry-after-ms", "x-ratelimit-reset", "ratelimit"]))
+def test_a_wish_never_raises(text, name):
     """Whatever a server writes."""
-    wish = retry_after({"retry-after": text}, NOW)
-    assert wish is None or 0 <= wish <= 3600
+    wish = wish_of({name: text}, NOW, or_reset=True)
+    assert wish is None or 0 <= wish.seconds <= 3600
 
 
 def test_back_off_doubles_up_to_its_ceiling_with_jitter():
