@@ -6,8 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from batcher.core.errors import ConfigurationError
 from batcher.core.guardrails import Bounds
-from batcher.core.units import parse_share
+from batcher.core.units import parse_duration, parse_share
+from batcher.core.wholeness import ROWS, Demands, Rows
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,6 +53,7 @@ class InputSettings(Section, frozen=True):
     skip_rows: int = 0
     where: list[str] = []
     map: dict[str, str] = {}
+    odd_names: Literal["reject", "allow"] = "reject"
     strict: bool = False
     ordered: bool = False
 
@@ -130,6 +133,32 @@ class GuardSettings(Section, frozen=True):
     unread_lines: Literal["hold", "allow"] = "hold"
     max_look_alikes: str = "5%"
     look_alikes_judged_from: int = 20
+    settle: str = ""
+    min_age: str = ""
+    max_age: str = ""
+    done_file: str = ""
+    trailer: str = ""
+    expect_rows: str = ""
+    open_end: Literal["refuse", "allow"] = "refuse"
+
+    def demands(self, *, is_feed: bool) -> Demands:
+        """What is asked of input files. Only a feed may remove somebody by a line that was cut.
+
+        Raises:
+            ConfigurationError: When a value is of no use.
+
+        """
+        if self.trailer and self.trailer.count(ROWS) != 1:
+            raise ConfigurationError(f"guard.trailer {self.trailer!r}: write {ROWS} where the number of records stands")
+        return Demands(
+            min_age=parse_duration(self.min_age) if self.min_age else 0.0,
+            max_age=parse_duration(self.max_age) if self.max_age else None,
+            rows=Rows.parse(self.expect_rows) if self.expect_rows else None,
+            trailer=self.trailer,
+            done_file=self.done_file,
+            takes_open_end=not is_feed or self.open_end == "allow",
+            takes_uploads=not is_feed,
+        )
 
     def bounds(self) -> Bounds:
         """What the guardrails allow.

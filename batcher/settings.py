@@ -154,6 +154,7 @@ class Settings(Section, frozen=True):
             "guard.max_removals": (self.guard.max_removals, 0, _GREATEST),
             "guard.max_additions": (self.guard.max_additions, 0, _GREATEST),
             "guard.removals_judged_from": (self.guard.removals_judged_from, 0, _GREATEST),
+            "guard.look_alikes_judged_from": (self.guard.look_alikes_judged_from, 0, _GREATEST),
             "guard.groups_judged_from": (self.guard.groups_judged_from, 1, _GREATEST),
             "guard.canary": (self.guard.canary, 0, _GREATEST),
             "guard.after_refusals": (self.guard.after_refusals, 0, _GREATEST),
@@ -176,6 +177,9 @@ class Settings(Section, frozen=True):
         if self.guard.deadline:
             parse_duration(self.guard.deadline)
         self.guard.bounds()
+        self.guard.demands(is_feed=True)
+        if self.guard.settle:
+            parse_duration(self.guard.settle)
         if self.feed.as_of:
             parse_day(self.feed.as_of)
         self._check_texts()

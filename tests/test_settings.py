@@ -73,7 +73,7 @@ def test_flags_beat_the_file_and_the_file_beats_defaults(tmp_path):
     assert Settings.from_json(settings.to_json()) == settings
 
 
-@pytest.mark.parametrize("content", [b"[rate", b"\xff\xfe", None])
+@pytest.mark.parametrize("content", [b"[rate", b"\xff\xfe\xff", b"\xc3", None])
 def test_files_that_cannot_be_read(tmp_path, content):
     file = tmp_path / "b.toml"
     if content is not None:
@@ -110,7 +110,7 @@ def test_credentials(tmp_path):
     given = credentials(auth, {"BATCHER_TOKEN": "env\n", "BATCHER_CLIENT_ID": "you"})
     assert (given.token, given.client_id, given.client_secret) == ("env", "you", "secret-file")
     assert given.secrets == ("env", "secret-file")
-    with pytest.raises(ConfigurationError, match="the token holds characters"):
+    with pytest.raises(ConfigurationError, match="the token holds a line break"):
         credentials(auth, {"BATCHER_TOKEN": "a\nb"})
     token.unlink()
     with pytest.raises(ConfigurationError, match=r"auth\.token_file"):

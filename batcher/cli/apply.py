@@ -19,6 +19,7 @@ from batcher.cli.console import guarded, set_up
 @opt.sending
 @opt.reading
 @opt.guarding
+@opt.arriving
 @opt.canary
 @opt.plan_file
 @opt.unattended

@@ -229,6 +229,7 @@ def describe(report: Report, *, in_one_line: bool = False) -> list[str]:
     ]
     if not report.input_complete:
         lines.insert(1, "the input was not read to its end")
+    lines += [f"{name}: sheet {sheet!r}" for name, sheet in (report.sheets or {}).items()]
     if report.feed is not None:
         feed = report.feed
         lines.insert(0, f"feed: {feed['pairs']:,} pairs in {feed['lines']:,} lines, {feed['rejected']:,} rejected")

@@ -105,6 +105,7 @@ reading = together(
     click.option(
         "--names", metavar="WORD", help="Names that look alike are one for the target (folded), or several (exact)."
     ),
+    click.option("--odd-names", type=click.Choice(["reject", "allow"]), help="With what nobody sees; default reject."),
     click.option("--skip-rows", type=click.IntRange(min=0), metavar="N", help="Lines before the header of a CSV."),
     click.option(
         "--where",
@@ -124,6 +125,14 @@ guarding = together(
     click.option("--override", multiple=True, metavar="NAME,…", help="Guardrails that do not stop this one run."),
     click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the ledger."),
 )
+arriving = together(
+    click.option("--settle", metavar="TIME", help="Look twice, so far apart: 10s; a file that moves is not taken."),
+    click.option("--min-age", metavar="TIME", help="Files that were written later than so long ago are not taken."),
+    click.option("--max-age", metavar="TIME", help="Nor those that are older: 26h for a nightly one."),
+    click.option("--done-file", metavar="NAME", help="Must be beside each, and not older: {name}.done."),
+    click.option("--trailer", metavar="TEXT", help="How the last line counts the records: 'Total: {rows}'."),
+    click.option("--expect-rows", metavar="N..M", help="So many records: 1200, 1000..1500, 1000.., ..1500."),
+)
 canary = click.option("--canary", type=_count, metavar="N", help="Send N changes first; go on if all are applied.")
 feed_guarding = together(
     click.option("--max-removal-share", metavar="N%", help="Of what is in force, from 21 pairs on; default 10%."),
@@ -133,6 +142,9 @@ feed_guarding = together(
     click.option("--unread-lines", metavar="WORD", help="Lines that may be of anybody: hold removals, or allow."),
     click.option("--max-shrink", metavar="N%", help="Shorter than the last good feed; default 20%."),
     click.option("--max-rejected-share", metavar="N%", help="Of the feed's lines that are invalid; default 1%."),
+    click.option(
+        "--open-end", type=click.Choice(["refuse", "allow"]), help="A last line without an end; default refuse."
+    ),
     click.option("--empty-feed", type=click.Choice(["refuse", "allow"]), help="Default refuse."),
 )
 comparing = together(
@@ -199,6 +211,13 @@ _KEYS = {
     "max_addition_share": "guard.max_addition_share",
     "max_look_alikes": "guard.max_look_alikes",
     "unread_lines": "guard.unread_lines",
+    "open_end": "guard.open_end",
+    "settle": "guard.settle",
+    "min_age": "guard.min_age",
+    "max_age": "guard.max_age",
+    "done_file": "guard.done_file",
+    "trailer": "guard.trailer",
+    "expect_rows": "guard.expect_rows",
     "max_shrink": "guard.max_shrink",
     "max_rejected_share": "guard.max_rejected_share",
     "empty_feed": "guard.empty_feed",
@@ -228,6 +247,7 @@ _KEYS = {
     "encoding": "input.encoding",
     "sheet": "input.sheet",
     "skip_rows": "input.skip_rows",
+    "odd_names": "input.odd_names",
     "where": "input.where",
     "strict": "input.strict",
     "ordered": "input.ordered",

@@ -31,6 +31,7 @@ _SHOWN_REJECTS = 10
 @opt.rate
 @opt.reading
 @opt.guarding
+@opt.arriving
 @opt.comparing
 @opt.meaning
 @opt.feed_guarding
@@ -111,6 +112,7 @@ def _tell(content: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
 
 def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is_bound: bool) -> dict[str, Any]:
     from batcher.core.guardrails import override
+    from batcher.engine.arrival import judge_files
     from batcher.engine.guarding import judge
     from batcher.engine.job import preflight, reading
     from batcher.engine.planning import bind, described
@@ -124,7 +126,15 @@ def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is
         inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
         seen = survey(inputs, reading(settings, target.ids_only), packing, protected)
         content = bind("apply", paths, settings) if is_bound else {}
-    return content | described(settings, target, seen, override(judge(seen, guard), given.guardrails))
+        arrived = judge_files([Path(file) for file in files if file != "-"], guard, _now(), is_feed=False)
+    return content | described(settings, target, seen, override([*arrived, *judge(seen, guard)], given.guardrails))
+
+
+def _now() -> float:
+    """UTC seconds."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).timestamp()
 
 
 def _prediction(files: Sequence[str], settings: Settings, described: Path) -> dict[str, Any]:
@@ -154,6 +164,7 @@ def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: b
     from datetime import datetime
 
     from batcher.core.guardrails import override
+    from batcher.engine.arrival import judge_files
     from batcher.engine.drafting import draft, from_feed
     from batcher.engine.job import preflight
     from batcher.engine.planning import Basis, bind, described
@@ -164,9 +175,9 @@ def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: b
     with tempfile.TemporaryDirectory(prefix="batcher-") as folder:
         known = None if is_simulated else state_folder(os.environ)
         with Comparison(goal, target, settings, known, is_simulated=is_simulated, is_look=True) as comparison:
-            propose = from_feed(
-                goal.feed, settings, target, datetime.now().astimezone().date(), is_passing=goal.state is None
-            )
+            arrived = judge_files(goal.feed, settings.guard, _now(), is_feed=True)
+            day, is_passing = datetime.now().astimezone().date(), goal.state is None
+            propose = from_feed(goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing)
             made = draft(comparison.store, propose, settings, target, Path(folder) / "plan", with_requests=True)
         rulings = override(made.rulings, given.guardrails)
         content = {}
@@ -175,6 +186,11 @@ def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: b
         content |= described(settings, target, made.seen, rulings, draft=made)
     loaded = made.proposal.loaded
     content["changes"]["rejected"] = loaded.rejected
+    content["held"] = {
+        "look_alikes": made.proposal.feed.look_alikes,
+        "removals": made.proposal.held_removals,
+        "sample": [str(pair) for pair in made.proposal.look_alikes[:_SHOWN_REJECTS]],
+    }
     content["rejects"] = [
         {"source": str(goal.feed[source]), "line": line, "reason": reason}
         for source, line, reason in loaded.rejects[:_SHOWN_REJECTS]
@@ -228,6 +244,7 @@ def _told(content: dict[str, Any]) -> list[str]:
     lines += [f"rejected: {r['source']}, line {r['line']}: {r['reason']}" for r in content["rejects"]]
     if rejected > len(content["rejects"]):
         lines.append(f"… and {rejected - len(content['rejects']):,} more rejected lines")
+    lines += _told_inputs(content)
     lines += [
         f"{'overridden' if r['overridden'] else 'passes'}: {r['guardrail']}: {r['figures']}"
         for r in content["guardrails"]
@@ -237,6 +254,20 @@ def _told(content: dict[str, Any]) -> list[str]:
     if "prediction" in content:
         lines += _told_prediction(content["prediction"])
     return [*lines, "nothing was sent"]
+
+
+def _told_inputs(content: dict[str, Any]) -> list[str]:
+    """What was found in the files, where that is not plain from their names."""
+    lines = []
+    for file in content["inputs_read"]:
+        found = [f"sheet {file['sheet']!r}"] if file["sheet"] else []
+        found += [f"dates in {column}" for column in file["dates"]]
+        lines += [f"{file['name']}: {', '.join(found)}"] if found else []
+    held = content.get("held", {})
+    lines += [f"held: {what}" for what in held.get("sample", ())]
+    if held.get("removals"):
+        lines.append(f"held: {held['removals']:,} removals, because invalid lines may be of anybody")
+    return lines
 
 
 def _told_prediction(found: dict[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ from batcher.cli.standard_input import as_files
 @opt.meaning
 @opt.scope
 @opt.guarding
+@opt.arriving
 @opt.feed_guarding
 @opt.canary
 @opt.plan_file

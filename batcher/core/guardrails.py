@@ -24,6 +24,14 @@ class Guardrail(StrEnum):
     REMOVALS = "removals"
     ADDITIONS = "additions"
     PROTECTED = "protected"
+    UPLOADING = "uploading"
+    SETTLE = "settle"
+    MIN_AGE = "min-age"
+    MAX_AGE = "max-age"
+    DONE_FILE = "done-file"
+    OPEN_END = "open-end"
+    TRAILER = "trailer"
+    EXPECT_ROWS = "expect-rows"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class Report:
     """The command that goes on."""
     feed: Mapping[str, int] | None = None
     """Of a sync: the feed's `lines`, those `rejected`, the `pairs` that it named, and `look_alikes` that were left."""
+    sheets: Mapping[str, str] | None = None
+    """Which sheet was read, of each input that is a spreadsheet."""
 
     @property
     def total(self) -> int:
@@ -79,7 +81,7 @@ class Report:
                 for name in ("rate", "retry_after", "backoff", "concurrency", "grace")
             },
             "next": self.next,
-        } | ({"feed": self.feed} if self.feed else {})
+        } | {name: value for name, value in (("feed", self.feed), ("sheets", self.sheets)) if value}
 
 
 SUMMARY_ORDER = (

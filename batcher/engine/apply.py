@@ -22,6 +22,7 @@ from batcher.core.target import Credentials
 from batcher.core.units import parse_duration
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
+from batcher.engine.arrival import arrive
 from batcher.engine.feed import feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, judge, looks_first, on_record
 from batcher.engine.in_doubt import remember_others
@@ -35,6 +36,7 @@ from batcher.engine.job import (
     not_begun,
     preflight,
     reading,
+    sheets_fact,
     spool_path,
     turns_of,
 )
@@ -47,7 +49,7 @@ from batcher.files import found, is_file
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
-from batcher.source.reader import Input, Reading
+from batcher.source.reader import Input, Reading, sheet_of
 from batcher.source.spool import Spool, spool_changes, spool_stream
 from batcher.source.windows import WINDOW_ROWS, Windower
 
@@ -121,7 +123,8 @@ async def apply(
             check_wanted(stopping)
             facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
             facts |= {**on_record(rulings, override), **occasion.facts, JUDGED: "yes"}
-            facts |= {"canary": str(settings.guard.canary)}
+            facts |= sheets_fact({item.name: sheet_of(item, how) for item in inputs})
+            facts["canary"] = str(settings.guard.canary)
             facts |= remember_others(session, facts["run"], facts, occasion.earlier)
             ledger.begin_run(facts, [_source_facts(item, spool) for item in inputs])
             await surroundings.executor(lambda: occasion.begun(facts["run"]))
@@ -157,7 +160,7 @@ async def look_first(
     stopping: Stopping,
     override: Override,
 ) -> tuple[Sequence[Input], list[Ruling]]:
-    """The pass over the whole input that `strict` and the guardrails ask for, before anything is sent.
+    """What the guardrails say of the files, and the pass over the whole input that they and `strict` may ask for.
 
     Gives the inputs as they were judged: one that is replaced after that is not read.
 
@@ -167,8 +170,10 @@ async def look_first(
         NotBegunError: When the run is to end before the whole input is there.
 
     """
+    files = [item.path for item in inputs if not item.is_spool]
+    arrived = await arrive(files, settings.guard, surroundings.clock, override, is_feed=False)
     if not settings.input.strict and not looks_first(settings.guard):
-        return inputs, []
+        return inputs, arrived
     given = parse_duration(settings.guard.deadline) if settings.guard.deadline else math.inf
     deadline = surroundings.clock.now() + given
     while spool is not None and not spool.is_whole:
@@ -190,7 +195,7 @@ async def look_first(
             f"--strict: {seen.rejected} of {seen.total} lines are invalid, nothing was sent;"
             f" the first is {source}, line {line}: {reason}"
         )
-    return judged, enforce(judge(seen, guard), override)
+    return judged, [*arrived, *enforce(judge(seen, guard), override)]
 
 
 def _why_nothing_came(run: Run, session: Session, spool: Spool | None) -> InputError | None:

@@ -13,6 +13,7 @@ from batcher.core.guardrails import Bounds, Changes, Feed, Ruling, judge_changes
 from batcher.core.model import Columns, Position
 from batcher.core.patterns import Patterns
 from batcher.core.target import Target
+from batcher.core.wholeness import Content, judge_content
 from batcher.engine.job import difference_files, feed_reading, for_difference, reading
 from batcher.engine.survey import Packing, Survey, survey
 from batcher.sections import GuardSettings
@@ -45,6 +46,9 @@ class Proposal:
     """Some of the pairs that are held because others look like them."""
     held_removals: int = 0
     """Removals that are left out, because invalid lines may speak of anybody."""
+    contents: Sequence[Content] = ()
+    """What was found in each file of a feed."""
+    arrived: Sequence[Ruling] = ()
 
 
 Propose = Callable[[StateStore], Proposal]
@@ -64,14 +68,24 @@ class Draft:
 
 
 def from_feed(
-    feed: Sequence[Path], settings: Settings, target: Target, today: date, *, is_passing: bool = False
+    feed: Sequence[Path],
+    settings: Settings,
+    target: Target,
+    today: date,
+    *,
+    arrived: Sequence[Ruling] = (),
+    is_passing: bool = False,
 ) -> Propose:
-    """What differs between a feed and a state, or (`is_passing`) a snapshot."""
+    """What differs between a feed and a state, or (`is_passing`) a snapshot.
+
+    `arrived` is what was said of its files before they were read.
+    """
 
     def propose(store: StateStore) -> Proposal:
         sync = settings.sync
         how = feed_reading(settings, target.ids_only, today)
-        loaded = load(store, "feed", said_to_be_in(_stretches(feed, how, settings.input.format)))
+        contents = [Content(file.name) for file in feed]
+        loaded = load(store, "feed", said_to_be_in(_stretches(feed, how, settings.input.format, contents)))
         if settings.input.strict and loaded.rejected:
             raise _invalid("--strict", feed, loaded)
         scope = Scope(tuple(sync.master_groups), tuple(sync.master_users))
@@ -91,7 +105,13 @@ def from_feed(
             difference.figures(), lines=loaded.lines, rejected=loaded.rejected, empty=empty, look_alikes=held
         )
         proposal = Proposal(difference, figures, settings.guard.bounds(), loaded, feed, is_of_feed=True)
-        return replace(proposal, look_alikes=look_alikes, held_removals=difference.held_removals)
+        return replace(
+            proposal,
+            look_alikes=look_alikes,
+            held_removals=difference.held_removals,
+            contents=contents,
+            arrived=arrived,
+        )
 
     return propose
 
@@ -146,7 +166,8 @@ def draft(
         seen = Survey(*proposal.difference.counts())
     feed = proposal.feed
     changes = Changes(*proposal.difference.counts(), _protected(proposal.difference, settings.guard))
-    rulings = [*judge_feed(feed, proposal.bounds), *judge_changes(changes, proposal.bounds)]
+    whole = judge_content(proposal.contents, settings.guard.demands(is_feed=True)) if proposal.is_of_feed else []
+    rulings = [*proposal.arrived, *whole, *judge_feed(feed, proposal.bounds), *judge_changes(changes, proposal.bounds)]
     return Draft(files, proposal, rulings, seen, proposal.difference.sample(_SAMPLE), store.fingerprint())
 
 
@@ -162,10 +183,11 @@ def _protected(difference: Difference, guard: GuardSettings) -> set[str]:
     return found
 
 
-def _stretches(files: Sequence[Path], how: Reading, form: str) -> Iterator[Columns]:
+def _stretches(files: Sequence[Path], how: Reading, form: str, contents: Sequence[Content] = ()) -> Iterator[Columns]:
     for number, file in enumerate(files):
+        content = contents[number] if contents else None
         with suppress(EmptyInputError):  # the guardrails speak of it
-            for step in read(number, Input(str(file), file, form), how, Position()):
+            for step in read(number, Input(str(file), file, form), how, Position(), content):
                 if not isinstance(step, Waits):
                     yield step[0]
 

@@ -9,6 +9,7 @@ import orjson
 
 from batcher.core.errors import ConfigurationError, GuardrailError
 from batcher.core.guardrails import Changes, Guardrail, Ruling, judge_changes, override
+from batcher.core.wholeness import judge_content
 from batcher.engine.survey import Survey
 from batcher.sections import GuardSettings
 
@@ -44,12 +45,14 @@ NOTHING_OVERRIDDEN = Override()
 def looks_first(guard: GuardSettings) -> bool:
     """Whether the guardrails of a file of changes ask for a pass over it before anything is sent."""
     is_bounded = guard.max_removals is not None or guard.max_additions is not None
-    return is_bounded or bool(guard.protected_users or guard.protected_groups)
+    is_counted = bool(guard.trailer or guard.expect_rows)
+    return is_bounded or is_counted or bool(guard.protected_users or guard.protected_groups)
 
 
 def judge(seen: Survey, guard: GuardSettings) -> list[Ruling]:
     """The guardrails of what is to be sent, whatever it comes from."""
-    return judge_changes(Changes(seen.adds, seen.removals, seen.protected), guard.bounds())
+    changes = judge_changes(Changes(seen.adds, seen.removals, seen.protected), guard.bounds())
+    return [*judge_content(seen.contents, guard.demands(is_feed=False)), *changes]
 
 
 def enforce(rulings: Sequence[Ruling], given: Override) -> list[Ruling]:

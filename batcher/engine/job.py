@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
+import orjson
+
 from batcher.core.errors import GuardrailError, LedgerError, NotBegunError
 from batcher.core.look_alikes import Names
 from batcher.core.model import Status
@@ -32,6 +34,7 @@ from batcher.source.mapping import read_mapping
 from batcher.source.reader import Reading
 from batcher.source.refine import PLAIN, Condition, Refinement, Validity
 from batcher.source.spool import Spool, was_whole
+from batcher.source.trailer import Trailer
 from batcher.source.windows import Windower
 
 _log = logging.getLogger(__name__)
@@ -104,7 +107,9 @@ def reading(settings: Settings, ids_only: bool) -> Reading:  # noqa: FBT001 — 
     """
     where = tuple(map(Condition.parse, settings.input.where))
     refinement = Refinement(where) if where else PLAIN
-    return _reading(settings, Fields.of(settings.input.map, ids_only=ids_only), refinement)
+    takes_odd = settings.input.odd_names == "allow"
+    fields = Fields.of(settings.input.map, ids_only=ids_only, takes_odd=takes_odd)
+    return _reading(settings, fields, refinement)
 
 
 def feed_reading(settings: Settings, ids_only: bool, today: date) -> Reading:  # noqa: FBT001 — as above
@@ -125,7 +130,9 @@ def feed_reading(settings: Settings, ids_only: bool, today: date) -> Reading:  #
         read_mapping(Path(feed.group_map), is_single=False) if feed.group_map else None,
         is_feed=True,
     )
-    return _reading(settings, Fields.of(settings.input.map, ids_only=ids_only, is_feed=True), refinement)
+    takes_odd = settings.input.odd_names == "allow"
+    fields = Fields.of(settings.input.map, ids_only=ids_only, is_feed=True, takes_odd=takes_odd)
+    return _reading(settings, fields, refinement)
 
 
 def _reading(settings: Settings, fields: Fields, refinement: Refinement) -> Reading:
@@ -140,7 +147,14 @@ def _reading(settings: Settings, fields: Fields, refinement: Refinement) -> Read
         given.skip_rows,
         refinement,
         names_of(settings),
+        Trailer(settings.guard.trailer) if settings.guard.trailer else None,
     )
+
+
+def sheets_fact(sheets: Mapping[str, str]) -> dict[str, str]:
+    """The fact of a ledger that tells which sheets were read of its inputs; those that are no spreadsheets have none."""
+    found = {name: sheet for name, sheet in sheets.items() if sheet}
+    return {"sheets": orjson.dumps(found).decode()} if found else {}
 
 
 def difference_files(ledger: Path) -> tuple[Path, Path]:
@@ -156,7 +170,8 @@ def rejects_file(ledger: Path) -> Path:
 def for_difference(settings: Settings) -> Settings:
     """The same for the files that were written of a difference, whatever the feed looked like."""
     plain = {"format": "csv", "delimiter": ",", "encoding": "", "sheet": "", "skip_rows": 0, "where": [], "map": {}}
-    return settings.replace(input=plain | {"strict": False})
+    whole = {"settle": "", "min_age": "", "max_age": "", "done_file": "", "trailer": "", "expect_rows": ""}
+    return settings.replace(input=plain | {"strict": False, "odd_names": "allow"}, guard=whole)
 
 
 def check_new(ledger: Path) -> None:

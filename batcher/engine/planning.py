@@ -147,8 +147,8 @@ def check_unchanged(plan: Bound, now: Fingerprints) -> None:
         changed.append("the settings are others")
     if now.state is not None and now.state != then.state:
         changed.append("the state has changed")
-    elif now.changes and now.changes != then.changes:
-        changed.append("what differs is something else (dates of validity?)")
+    elif now.changes and now.changes != then.changes and not changed:
+        changed.append("what differs is something else (a day of validity, or a mapping file?)")
     if changed:
         raise GuardrailError(
             f"since the plan was made: {'; '.join(changed)}; nothing was sent; make the plan anew, and give the same"
@@ -182,6 +182,10 @@ def described(
         "refused_by": [f"{ruling.guardrail}: {ruling.figures}" for ruling in rulings if ruling.stops]
         + _strictly(settings, seen),
         "hints": _hints(settings, target, seen),
+        "inputs_read": [
+            {"name": found.name, "records": found.rows, "sheet": found.sheet, "dates": list(found.columns)}
+            for found in (draft.proposal.contents if draft else seen.contents)
+        ],
     }
     return content | (_difference(draft) if draft else {})
 

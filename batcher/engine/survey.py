@@ -13,6 +13,7 @@ from batcher.core.coalesce import coalesce
 from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Limits, Position, Window
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.patterns import Patterns
+from batcher.core.wholeness import Content
 from batcher.core.wire import Wire
 from batcher.source.lines import Waits
 from batcher.source.reader import Input, Reading, read
@@ -54,6 +55,8 @@ class Survey:
     """Columns that hold both ids and names."""
     protected: set[str] = field(default_factory=set)
     """Protected users and groups that would be changed, each with the word for what it is."""
+    contents: list[Content] = field(default_factory=list)
+    """What was found in each input."""
 
     @property
     def total(self) -> int:
@@ -88,7 +91,8 @@ def survey(
     """
     seen = Survey()
     forms = {"user": 0, "group": 0}
-    for window in _windows(inputs, how, packing.window_rows if packing else WINDOW_ROWS):
+    seen.contents = [Content(item.name) for item in inputs]
+    for window in _windows(inputs, how, packing.window_rows if packing else WINDOW_ROWS, seen.contents):
         _count(seen, window.columns, inputs, forms)
         _look_for(seen, window.columns, protected)
         if packing is not None:
@@ -98,10 +102,10 @@ def survey(
     return seen
 
 
-def _windows(inputs: Sequence[Input], how: Reading, rows: int) -> Iterator[Window]:
+def _windows(inputs: Sequence[Input], how: Reading, rows: int, contents: Sequence[Content]) -> Iterator[Window]:
     windower = Windower(window_rows=rows, names=how.names)
     for number, item in enumerate(inputs):
-        for step in read(number, item, how, Position()):
+        for step in read(number, item, how, Position(), contents[number]):
             if not isinstance(step, Waits):
                 yield from windower.feed(*step)
     yield from windower.flush()

@@ -23,6 +23,7 @@ from batcher.core.report import Report
 from batcher.core.target import Credentials, Target
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Occasion, apply
+from batcher.engine.arrival import arrive
 from batcher.engine.books import Executor
 from batcher.engine.drafting import Draft, Propose, draft, from_feed, take_snapshot
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, on_record
@@ -35,6 +36,7 @@ from batcher.engine.job import (
     not_begun,
     preflight,
     rejects_file,
+    sheets_fact,
 )
 from batcher.engine.observing import Observer
 from batcher.engine.register import Register
@@ -97,7 +99,9 @@ async def sync(
     check_new(ledger)
     folder = None if is_simulated else surroundings.state_folder
     with Comparison(goal, target, settings, folder, is_simulated=is_simulated) as comparison:
-        propose = from_feed(goal.feed, settings, target, today(surroundings), is_passing=goal.state is None)
+        arrived = await arrive(goal.feed, settings.guard, surroundings.clock, terms.override, is_feed=True)
+        day, is_passing = today(surroundings), goal.state is None
+        propose = from_feed(goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing)
         report = await send(
             comparison,
             propose,
@@ -218,6 +222,7 @@ async def send(
             told = {"lines": feed.lines, "rejected": feed.rejected, "pairs": feed.pairs}
             told |= {"look_alikes": feed.look_alikes} if feed.look_alikes else {}
             facts["feed"] = orjson.dumps(told).decode()
+            facts |= sheets_fact({file.name: file.sheet for file in made.proposal.contents})
         if held is not None:
             facts |= {STATE: str(held.path.absolute()), STATE_ID: store.name}
         earlier = [run.ledger for run in held.runs] if held is not None else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +42,8 @@ class CsvParser:
         has_marks: bool = False,
     ) -> None:
         self.forms = Forms()
+        self.records = 0
+        """So many were read."""
         self._has_marks = has_marks
         self._fields = fields
         self._delimiter = delimiter
@@ -86,11 +88,17 @@ class CsvParser:
             raise InputError(f"{self._where}: there is no header")
         clean = read_clean(block, line, self._layout, self.forms, self._delimiter, self._source)
         if clean is not None:
+            self.records += len(clean)
             return iter((clean,)), len(block)
-        columns, self.forms, used = read_carefully(
-            block, line, self._layout, self.forms, self._delimiter, self._source, is_last=is_last
-        )
-        return iter((columns,) if len(columns) else ()), used
+        part = read_carefully(block, line, self._layout, self.forms, self._delimiter, self._source, is_last=is_last)
+        self.forms = part.forms
+        self.records += part.records
+        return iter((part.columns,) if len(part.columns) else ()), part.used
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """Columns of dates that were found."""
+        return () if self._layout is None else self._layout.dates
 
 
 def _delimiter_of(header: str) -> str:
@@ -139,7 +147,7 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
         return None
     action = np.full(count, Action.ADD, np.int8) if layout.op is None else _actions(arrays[layout.op])
     columns = [
-        _keys(arrays[place], layout.words, decided=column.places[0][1] is Form.OPEN)
+        _keys(arrays[place], layout, decided=column.places[0][1] is Form.OPEN)
         for place, column in zip(places, (layout.user, layout.group), strict=True)
     ]
     if action is None or columns[0] is None or columns[1] is None:
@@ -189,11 +197,11 @@ def _actions(array: pa.DictionaryArray) -> np.ndarray[tuple[int], np.dtype[np.in
     return codes[indices]
 
 
-def _keys(array: pa.Array, words: Collection[str], *, decided: bool) -> Keys | None:
+def _keys(array: pa.Array, layout: Layout, *, decided: bool) -> Keys | None:
     if pa.types.is_int64(array.type):
         return Keys(array.to_numpy())
     entries: list[str] = array.dictionary.to_pylist()
-    if not are_ordinary(array.dictionary, words):
+    if not are_ordinary(array.dictionary, layout.words, takes_odd=layout.takes_odd):
         return None
     if decided and any(map(is_integer, entries)):
         return None

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
+from typing import NamedTuple
 
 from batcher.core.model import Action, Columns, Key
 from batcher.source import cells
@@ -32,6 +33,15 @@ class Forms:
     group: Form = Form.OPEN
 
 
+class Part(NamedTuple):
+    """What a block gives: its rows, what columns turned out to hold, the bytes of whole records, and how many."""
+
+    columns: Columns
+    forms: Forms
+    used: int
+    records: int
+
+
 def read_carefully(
     block: bytes,
     line: int,
@@ -41,13 +51,13 @@ def read_carefully(
     source: int,
     *,
     is_last: bool,
-) -> tuple[Columns, Forms, int]:
-    """Record by record, with a reason for each that is no change. Returns also the bytes of whole records."""
+) -> Part:
+    """Record by record, with a reason for each that is no change."""
     lines = lines_of(block)
     texts = [part.decode("utf-8", "surrogateescape") for part in lines]
     ends = [0, *accumulate(map(len, lines))]
     rows = Rows(source)
-    start = 0
+    start = count = 0
     while start < len(texts):
         reader = csv.reader(islice(texts, start, None), delimiter=delimiter, strict=True)
         first = start
@@ -56,7 +66,9 @@ def read_carefully(
                 end = first + reader.line_num
                 if ends[end] - ends[start] > LONGEST_RECORD:
                     raise csv.Error(_TOO_LONG)  # noqa: TRY301 — treated as what the reader itself refuses
-                forms = _row(rows, record, line + start, layout, forms)
+                if any(map(str.strip, record)):  # else nothing but delimiters, as spreadsheets leave them at the end
+                    forms = _row(rows, record, line + start, layout, forms)
+                    count += 1
                 start = end
         except csv.Error as error:
             never_closed = _NOT_CLOSED.search(str(error)) is not None
@@ -64,7 +76,8 @@ def read_carefully(
                 break
             rows.reject(line + start, _NEVER_CLOSED if never_closed else str(error))
             start += 1
-    return rows.columns(), forms, ends[start]
+            count += 1
+    return Part(rows.columns(), forms, ends[start], count)
 
 
 def lines_of(block: bytes) -> list[bytes]:
@@ -76,8 +89,6 @@ def lines_of(block: bytes) -> list[bytes]:
 
 def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Forms) -> Forms:
     """One record's changes or reject; returns the forms, which it may have decided."""
-    if not any(map(str.strip, record)):  # nothing but delimiters, as spreadsheets leave them behind the last row
-        return forms
     refinement = layout.refinement
     users: Sequence[str] = ()
     try:
@@ -94,8 +105,8 @@ def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Fo
         groups = refinement.group([group])
         forms = Forms(_decide(forms.user, user_form, users), _decide(forms.group, group_form, groups))
         action = Action.ADD if layout.op is None else action_of(_plain(layout, record[layout.op], "op"))
-        user_keys = _keys(layout.user, users, user_form, forms.user, ids_only=layout.ids_only)
-        group_keys = _keys(layout.group, groups, group_form, forms.group, ids_only=layout.ids_only)
+        user_keys = _keys(layout, layout.user, users, user_form, forms.user)
+        group_keys = _keys(layout, layout.group, groups, group_form, forms.group)
     except Invalid as invalid:
         rows.reject(line, str(invalid), users)
         return forms
@@ -129,6 +140,8 @@ def _other(layout: Layout, record: Sequence[str], column: str) -> str:
 
 
 def _plain(layout: Layout, text: str, label: str) -> str:
+    if layout.takes_odd and not layout.has_marks:
+        return text
     return cells.plain(text if layout.has_marks else cells.unmarked(text, label), label)
 
 
@@ -148,11 +161,12 @@ def _decide(form: Form, given: Form, texts: Sequence[str]) -> Form:
     return Form.ID if is_integer(texts[0]) else Form.NAME
 
 
-def _keys(column: Column, texts: Sequence[str], given: Form, decided: Form, *, ids_only: bool) -> list[Key]:
-    if ids_only and given is Form.NAME and texts and texts[0]:
+def _keys(layout: Layout, column: Column, texts: Sequence[str], given: Form, decided: Form) -> list[Key]:
+    if layout.ids_only and given is Form.NAME and texts and texts[0]:
         raise Invalid(f"{column.label} {shown(texts[0])} is a name; this target takes integer ids only")
-    form = given or (Form.ID if ids_only else decided)
-    return [key_of(_text(text, column.label), form, column.label, decided=given is Form.OPEN) for text in texts]
+    form = given or (Form.ID if layout.ids_only else decided)
+    is_decided, odd = given is Form.OPEN, layout.takes_odd
+    return [key_of(_text(text, column.label), form, column.label, decided=is_decided, takes_odd=odd) for text in texts]
 
 
 def _text(text: str, label: str) -> str:

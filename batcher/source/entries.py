@@ -83,8 +83,13 @@ class Entries:
     def __init__(self, fields: Fields, *, ids_only: bool, refinement: Refinement = PLAIN) -> None:
         self.ids_only = ids_only
         self._fields = Fields(
-            tuple(map(as_key, fields.op)), _as_keys(fields.user), _as_keys(fields.group), fields.ids_only
+            tuple(map(as_key, fields.op)),
+            _as_keys(fields.user),
+            _as_keys(fields.group),
+            fields.ids_only,
+            fields.takes_odd,
         )
+        self.takes_odd = fields.takes_odd
         self._refinement = refinement
 
     def plain_names(self, keys: Iterable[str]) -> tuple[str, Field, Field] | None:
@@ -164,7 +169,7 @@ class Entries:
         texts = list(refine([str(key) for key in keys]))
         if texts == [str(key) for key in keys]:
             return keys
-        return [id_of(text, label) if self.ids_only or is_integer(text) else name_of(text, label) for text in texts]
+        return [id_of(text, label) if self.ids_only or is_integer(text) else self._name(text, label) for text in texts]
 
     def _list(self, values: object, label: str) -> Sequence[Key]:
         if not isinstance(values, list) or not values:
@@ -182,6 +187,9 @@ class Entries:
         form = Form.OPEN if in_document and field.form is Form.ID else field.form
         return self._key(entry[field.name], form, label)
 
+    def _name(self, text: str, label: str) -> str:
+        return name_of(text if self.takes_odd else plain(text, label), label, takes_odd=self.takes_odd)
+
     def _key(self, value: object, form: Form, label: str) -> Key:
         if isinstance(value, str):
             if not value:
@@ -194,7 +202,7 @@ class Entries:
                 value.encode()
             except UnicodeEncodeError:
                 raise Invalid(f"{label} is not UTF-8: {shown(value)}") from None
-            return name_of(plain(value, label), label)
+            return self._name(value, label)
         if type(value) is not int:
             raise Invalid(f"{label} {shown(value)} is neither an integer (within 64 bits) nor a text")
         if form is Form.NAME:

@@ -36,6 +36,8 @@ class JsonParser:
         self._entries = entries
         self._source = source
         self._where = where
+        self.records = 0
+        """So many lines were read."""
 
     def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]:  # noqa: ARG002
         """The columns of a block whose first line has this number; nothing is ever left over.
@@ -48,12 +50,14 @@ class JsonParser:
             _refuse_document(block, self._where)
         clean = read_clean(block, line, self._entries, self._source)
         if clean is not None:
+            self.records += len(clean)
             return iter((clean,)), len(block)
+        self.records += sum(1 for text in lines_of(block) if text.strip())
         return read_carefully(block, line, self._entries, self._source), len(block)
 
 
-def read_document(document: bytes, entries: Entries, source: int, where: str) -> Iterator[Columns]:
-    """The columns of a whole document; `line` is the entry's ordinal.
+def read_document(document: bytes, entries: Entries, source: int, where: str) -> tuple[int, Iterator[Columns]]:
+    """How many entries a whole document has, and its columns; `line` is the entry's ordinal.
 
     Raises:
         InputError: When it is no JSON, or neither an array, an op, a change nor a membership object.
@@ -69,12 +73,8 @@ def read_document(document: bytes, entries: Entries, source: int, where: str) ->
         raise InputError(f"{where}: {invalid}") from None
     if not isinstance(content, list | dict):
         raise InputError(f"{where}: a document must be an array of ops or a membership object")
-    yield from _collect(
-        ((ordinal, entry) for ordinal, entry in enumerate(parts_of(content), 1)),
-        entries,
-        source,
-        in_document=True,
-    )
+    parts = list(enumerate(parts_of(content), 1))
+    return len(parts), _collect(parts, entries, source, in_document=True)
 
 
 def read_clean(block: bytes, line: int, entries: Entries, source: int) -> Columns | None:
@@ -82,16 +82,18 @@ def read_clean(block: bytes, line: int, entries: Entries, source: int) -> Column
     names = entries.plain_names(_keys_of_first(block))
     if names is None:
         return None
-    uniform = read_uniform(block, line, *names, source, ids_only=entries.ids_only)
+    uniform = read_uniform(block, line, *names, source, ids_only=entries.ids_only, takes_odd=entries.takes_odd)
     if uniform is not None:
         return uniform
     try:
-        return _read_joined(block, line, *names, source)
+        return _read_joined(block, line, *names, source, takes_odd=entries.takes_odd)
     except (KeyError, TypeError, OverflowError):
         return None
 
 
-def _read_joined(block: bytes, line: int, op: str, user: Field, group: Field, source: int) -> Columns | None:
+def _read_joined(
+    block: bytes, line: int, op: str, user: Field, group: Field, source: int, *, takes_odd: bool
+) -> Columns | None:
     """By one parse of all lines joined.
 
     Each line must begin with the block's only `{` of that line and end with its only `}`; then no value can span
@@ -114,7 +116,9 @@ def _read_joined(block: bytes, line: int, op: str, user: Field, group: Field, so
     if count_keys(block) != count * len(keys):  # a key may stand there twice
         return None
     action = np.array([_CODES[record[op]] for record in records], np.int8)
-    users, groups = (_column([record[field.name] for record in records], field) for field in (user, group))
+    users, groups = (
+        _column([record[field.name] for record in records], field, takes_odd=takes_odd) for field in (user, group)
+    )
     if users is None or groups is None:
         return None
     return Columns(action, users, groups, np.arange(line, line + count), np.full(count, source, np.int32))
@@ -132,7 +136,7 @@ def _keys_of_first(block: bytes) -> Iterable[str]:
 _CODES = {action.label: int(action) for action in Action}
 
 
-def _column(values: list[Any], field: Field) -> Keys | None:
+def _column(values: list[Any], field: Field, *, takes_odd: bool) -> Keys | None:
     types = set(map(type, values))
     if types == {int} and field.form is not Form.NAME:
         return Keys(np.array(values, np.int64))
@@ -141,7 +145,7 @@ def _column(values: list[Any], field: Field) -> Keys | None:
             array = pa.array(values, pa.string()).dictionary_encode()
         except UnicodeEncodeError:  # a lone surrogate, written as an escape
             return None
-        if are_ordinary(array.dictionary):
+        if are_ordinary(array.dictionary, takes_odd=takes_odd):
             return Keys(array.indices.to_numpy().astype(np.int64), tuple(array.dictionary.to_pylist()))
     return None
 

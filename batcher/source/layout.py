@@ -50,9 +50,11 @@ class Fields:
     user: tuple[Field, ...]
     group: tuple[Field, ...]
     ids_only: bool
+    takes_odd: bool = False
+    """Whether names may hold anything, and look like what a spreadsheet leaves."""
 
     @staticmethod
-    def of(mapping: Mapping[str, str], *, ids_only: bool, is_feed: bool = False) -> Fields:
+    def of(mapping: Mapping[str, str], *, ids_only: bool, is_feed: bool = False, takes_odd: bool = False) -> Fields:
         """The accepted names; what `mapping` names replaces them (`{"user": "EmpID"}`).
 
         Raises:
@@ -73,7 +75,7 @@ class Fields:
             )
 
         ops = () if is_feed else tuple(field.name for field in fields("op"))
-        return Fields(ops, fields("user"), fields("group"), ids_only)
+        return Fields(ops, fields("user"), fields("group"), ids_only, takes_odd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,9 @@ class Layout:
     """What stands in a header, and in a record of names only when the header comes again."""
     has_marks: bool = False
     """Whether cells tell what they are, as those of spreadsheets do."""
+    dates: tuple[str, ...] = ()
+    """Columns of dates of validity, as the header names them."""
+    takes_odd: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -112,7 +117,7 @@ class Layout:
         places = [place for column in (self.user, self.group) for place, _ in column.places]
         places += [] if self.op is None else [self.op]
         filled = [as_key(record[place]) for place in places if record[place]]
-        return bool(filled) and self.words.issuperset(filled)
+        return bool(filled) and not self.takes_odd and self.words.issuperset(filled)
 
     @staticmethod
     def of(
@@ -149,6 +154,9 @@ class Layout:
         group: tuple[tuple[int, Form], ...] = ()
         if not refinement.constants or any(name == as_key(f.name) for f in fields.group for name in names):
             group = places("group", fields.group)
+        others = _others(names, refinement, where)
+        validity = refinement.validity
+        bounds = (validity.starts, validity.ends) if validity else ()
         return Layout(
             len(header),
             op,
@@ -156,9 +164,11 @@ class Layout:
             Column("group", group),
             fields.ids_only,
             refinement,
-            _others(names, refinement, where),
+            others,
             frozenset(names) | frozenset(_ALIASES),
             has_marks,
+            tuple(f"{column}: {header[others[column]]!r}" for column in bounds if column in others),
+            fields.takes_odd,
         )
 
 

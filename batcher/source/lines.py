@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Protocol
 
 from batcher.core.errors import InputError
+from batcher.source.trailer import Trailer
 
 FIRST_BLOCK = 1 << 16
 """Bytes. Small, so that the first request leaves early and neutral headers are decided cheaply."""
@@ -45,7 +46,9 @@ class Lines:
     `is_final` says that nothing follows which could close what is open in the block.
     """
 
-    def __init__(self, stream: Stream, is_whole: Callable[[], bool]) -> None:
+    def __init__(
+        self, stream: Stream, is_whole: Callable[[], bool], trailer: Trailer | None = None, where: str = ""
+    ) -> None:
         self.offset = 0
         self.line = 0
         self.is_final = False
@@ -59,12 +62,44 @@ class Lines:
         self._carry = b""
         """The beginning of a line."""
         self._passing_over = False
+        self._trailer = trailer
+        self._where = where
+        self._after = b""
+        """The last line, which is no record, until everything before it is consumed."""
+        self.trailer_rows: int | None = None
+        """What the last line says, once it was found."""
         self._size = FIRST_BLOCK
+        self._has_ends = False
+        self.has_open_end = False
+        """Whether the last line has no end, although others have one."""
 
     def next(self) -> bytes | Waits | TooLong:
-        """The next whole lines; the last may lack its end. Empty at the end of the stream."""
+        """The next whole lines; the last may lack its end. Empty at the end of the stream.
+
+        Raises:
+            InputError: When something comes after the line that is the last by its form.
+
+        """
         if self._unread:
             return self._take_unread()
+        self.consume(self._after)
+        self._after = b""
+        block = self._next()
+        if self._trailer is None or isinstance(block, Waits | TooLong):
+            return block
+        return self._before_the_trailer(self._trailer, block)
+
+    def _before_the_trailer(self, trailer: Trailer, block: bytes) -> bytes | Waits | TooLong:
+        if self.trailer_rows is not None and block.strip():
+            raise InputError(f"{self._where}, line {self.line + 1}: more lines come after the last one")
+        found = trailer.find(block, self._where, self.line + 1)
+        if found is None:
+            return block
+        self.trailer_rows, self.is_final, self.has_open_end = found.rows, True, False
+        self._after = block[found.start :]
+        return block[: found.start] or self.next()
+
+    def _next(self) -> bytes | Waits | TooLong:
         while True:
             is_whole = self._is_whole()
             chunk = self._stream.read(self._size)
@@ -76,6 +111,7 @@ class Lines:
                     continue
                 return TooLong()
             first = chunk.find(b"\n")
+            self._has_ends |= first >= 0
             if len(self._carry) + (first if first >= 0 else len(chunk)) > LONGEST_LINE:
                 self._carry, self._passing_over = self._carry + chunk, True
                 if self._open:
@@ -108,6 +144,7 @@ class Lines:
             return TooLong()
         self.is_final = True
         block, self._carry = self._carry, b""
+        self.has_open_end |= bool(block) and self._has_ends
         return self._take_open(block)
 
     def _pass_over(self, chunk: bytes) -> bool:

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
 from pathlib import Path
 
 from batcher.core.errors import InputError
 from batcher.files import is_file
+from batcher.source.cells import plain
+from batcher.source.rules import Invalid, is_integer
 
 _COLUMNS = 2
 
 
-def read_mapping(path: Path, *, is_single: bool) -> Mapping[str, tuple[str, ...]]:
+class Table(dict[str, tuple[str, ...]]):
+    """A mapping, and what its header calls the first column."""
+
+    header = ""
+    path = Path()
+
+    def check_header(self, text: str) -> None:
+        """See that what the feed says, and the mapping does not know, is not what was taken for its header.
+
+        Raises:
+            InputError: When it is: then the file has none, and its first line counts.
+
+        """
+        if text and text == self.header:
+            raise _no_header(self.path, text)
+
+
+def read_mapping(path: Path, *, is_single: bool) -> Table:
     """From a CSV with a header and two columns: what the feed says, what the target calls it.
 
     A value may stand on several lines, unless the mapping `is_single`; with an empty second field it stands for
     nothing.
 
     Raises:
-        InputError: When the file cannot be read, or a line is not of that form.
+        InputError: When the file cannot be read, has no header, or a line is not of that form.
 
     """
     table: dict[str, list[str]] = {}
@@ -30,16 +48,20 @@ def read_mapping(path: Path, *, is_single: bool) -> Mapping[str, tuple[str, ...]
             first = file.readline()
             file.seek(0)
             records = csv.reader(file, delimiter=_delimiter(first), strict=True)
-            next(records, None)
+            header = [field.strip() for field in next(records, [])]
+            if any(is_integer(field) or "@" in field for field in header):
+                raise _no_header(path, ",".join(header))
             for record in records:
-                if not record:
+                if not any(map(str.strip, record)):
                     continue
                 if len(record) != _COLUMNS:
                     raise InputError(
                         f"{path}, line {records.line_num}: {len(record)} fields; a mapping has two columns: what the"
                         " feed says, and what the target calls it"
                     )
-                known, meaning = record[0].strip(), record[1].strip()
+                known, meaning = (plain(field.strip(), "the cell") for field in record)
+                if [known, meaning] == header:
+                    raise InputError(f"{path}, line {records.line_num}: the header again: a second export within it?")
                 targets = table.setdefault(known, [])
                 if meaning and meaning not in targets:
                     targets.append(meaning)
@@ -49,7 +71,18 @@ def read_mapping(path: Path, *, is_single: bool) -> Mapping[str, tuple[str, ...]
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a CSV in UTF-8: {error}") from None
-    return {known: tuple(targets) for known, targets in table.items()}
+    except Invalid as invalid:
+        raise InputError(f"{path}, line {records.line_num}: {invalid}") from None
+    made = Table({known: tuple(targets) for known, targets in table.items()})
+    made.path, made.header = path, header[0] if header else ""
+    made.check_header(next((known for known in made if known == made.header), ""))
+    return made
+
+
+def _no_header(path: Path, first: str) -> InputError:
+    return InputError(
+        f"{path} has no header: its first line, {first!r}, is a record; put a line before it, such as feed,target"
+    )
 
 
 def _delimiter(header: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 from batcher.core.errors import EmptyInputError, InputError
 from batcher.core.look_alikes import Names
 from batcher.core.model import Columns, Position
+from batcher.core.wholeness import Content
 from batcher.source.csv import CsvParser
 from batcher.source.csv_records import Forms
 from batcher.source.entries import Entries
@@ -24,6 +25,7 @@ from batcher.source.records import Rows
 from batcher.source.refine import PLAIN, Refinement
 from batcher.source.rules import Form
 from batcher.source.sheets import Sheet, chosen_sheet, is_spreadsheet
+from batcher.source.trailer import Trailer
 
 _BOM = b"\xef\xbb\xbf"
 _MAGIC_BYTES = 4
@@ -41,7 +43,7 @@ class Input:
     is_whole: Callable[[], bool] = field(default=lambda: True, repr=False)
     is_spool: bool = False
     version: tuple[int, ...] = ()
-    """What it was when it was judged; when it is something else, it is not read. Empty: whatever it is."""
+    """What it was when it was judged, or opened; when it is something else, it is not read. Empty: whatever it is."""
 
     def present_version(self) -> tuple[int, ...]:
         """What tells the file from one that was put in its place, or written to: device, inode, size, and when.
@@ -56,15 +58,30 @@ class Input:
             raise InputError(f"{self.name}: cannot be read: {error.strerror}") from None
         return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
 
+    def as_it_is(self) -> Input:
+        """The same, to be read as it is now, or as it was when it was judged."""
+        return self if self.version or self.is_spool else replace(self, version=self.present_version())
+
     def check_version(self) -> None:
-        """See that it is still what was judged.
+        """See that it is still what was judged, or opened.
 
         Raises:
-            InputError: When it is not.
+            InputError: When it is not; says what has happened to it.
 
         """
-        if self.version and self.present_version() != self.version:
-            raise InputError(f"{self.name} was changed after it had been judged")
+        now = self.present_version() if self.version else self.version
+        if now != self.version:
+            raise InputError(f"{self.name} was {what_happened(self.version, now)}, while it was read or judged")
+
+
+def what_happened(before: tuple[int, ...], now: tuple[int, ...]) -> str:
+    """To a file of which these are the versions, for people."""
+    (*identity, size, _), (*other, new_size, _) = before, now
+    if identity != other:
+        return "replaced by another file"
+    if new_size != size:
+        return f"{'cut' if new_size < size else 'appended to'}: it had {size:,} bytes, and has {new_size:,} now"
+    return "written to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,8 @@ class Reading:
     refinement: Refinement = PLAIN
     names: Names = Names.EXACT
     """What the target makes of names that look alike."""
+    trailer: Trailer | None = None
+    """The form of a last line that counts the others."""
 
     def is_header(self, row: Sequence[str]) -> bool:
         """Whether a row has the columns that are needed."""
@@ -94,23 +113,28 @@ class Reading:
         return True
 
 
-def read(source: int, item: Input, how: Reading, start: Position) -> Generator[tuple[Columns, Position] | Waits]:
+def read(
+    source: int, item: Input, how: Reading, start: Position, found: Content | None = None
+) -> Generator[tuple[Columns, Position] | Waits]:
     """The rows of one input from `start` on, each stretch with the position after it.
 
     Everything before `start` is read again and compared with the digest that was taken of it. The last stretch
-    has no rows and a position that says `end`.
+    has no rows and a position that says `end`; `found` is filled before it.
+
+    A file that changes while it is read is read no further: what has come of it since may be anything.
 
     Raises:
-        InputError: When it cannot be opened or read on, is no input of ours, or differs before `start`.
+        InputError: When it cannot be opened or read on, is no input of ours, differs before `start`, or moves.
 
     """
     try:
         while not item.is_whole() and item.path.stat().st_size < _MAGIC_BYTES:
             yield WAITS
-        lines = Lines(_open(item, how), item.is_whole)
+        item = item.as_it_is()
+        lines = Lines(_open(item, how), item.is_whole, how.trailer, item.name)
         try:
             item.check_version()
-            yield from _read(source, item, how, start, lines)
+            yield from _read(source, item, how, start, lines, found or Content(item.name))
         finally:
             lines.close()
     except OSError as error:
@@ -119,7 +143,7 @@ def read(source: int, item: Input, how: Reading, start: Position) -> Generator[t
 
 
 def _read(
-    source: int, item: Input, how: Reading, start: Position, lines: Lines
+    source: int, item: Input, how: Reading, start: Position, lines: Lines, found: Content
 ) -> Generator[tuple[Columns, Position] | Waits]:
     while isinstance(block := lines.next(), Waits):
         yield block
@@ -145,11 +169,19 @@ def _read(
         elif isinstance(block, TooLong):
             yield _too_long(source, lines.line), _position(source, lines, parser)
         elif block:
+            item.check_version()
             skip = yield from _read_block(source, lines, parser, block, skip)
         else:
             break
     item.check_version()
+    _describe(found, lines, parser, sheet_of(item, how))
     yield Rows(source).columns(), _position(source, lines, parser, end=True)
+
+
+def _describe(found: Content, lines: Lines, parser: _Parser, sheet: str) -> None:
+    found.rows, found.trailer, found.sheet = parser.records, lines.trailer_rows, sheet
+    if isinstance(parser, CsvParser):
+        found.has_open_end, found.columns = lines.has_open_end, parser.dates
 
 
 def _read_block(
@@ -177,6 +209,8 @@ def _read_block(
 
 
 class _Parser(Protocol):
+    records: int
+
     def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]: ...
 
 
@@ -200,9 +234,11 @@ class _Document:
         self._source = source
         self._name = item.name
         self._entries = _entries(how)
+        self.records = 0
 
     def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]:  # noqa: ARG002
-        return read_document(block, self._entries, self._source, self._name), len(block)
+        self.records, chunks = read_document(block, self._entries, self._source, self._name)
+        return chunks, len(block)
 
 
 def _entries(how: Reading) -> Entries:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from batcher.core.errors import ConfigurationError
 from batcher.source.cells import compared, day
+from batcher.source.mapping import Table
 from batcher.source.rules import Invalid, shown
 
 OPS = ("op", "action")
@@ -147,5 +148,7 @@ PLAIN = Refinement()
 def _mapped(table: Mapping[str, Sequence[str]], text: str, label: str) -> Sequence[str]:
     found = table.get(text)
     if found is None:
+        if isinstance(table, Table):
+            table.check_header(text)
         raise Invalid(f"{label} {shown(text)} is not in the mapping file")
     return found

@@ -87,8 +87,8 @@ def id_of(value: int | str, label: str) -> int:
     return number
 
 
-def name_of(text: str, label: str) -> str:
-    """A name.
+def name_of(text: str, label: str, *, takes_odd: bool = False) -> str:
+    """A name; `takes_odd` says that it may hold characters that nobody sees.
 
     Raises:
         Invalid: When it is longer than `LONGEST_NAME`, or holds a character that nobody sees.
@@ -96,12 +96,12 @@ def name_of(text: str, label: str) -> str:
     """
     if len(text) > LONGEST_NAME:
         raise Invalid(f"{label} is longer than {LONGEST_NAME} characters")
-    if not text.isprintable() and (unseen := _UNSEEN.search(text)):
+    if not takes_odd and not text.isprintable() and (unseen := _UNSEEN.search(text)):
         raise Invalid(f"{label} {shown(text)} holds a character that nobody sees (U+{ord(unseen[0]):04X})")
     return text
 
 
-def key_of(text: str, form: Form, label: str, *, decided: bool) -> Key:
+def key_of(text: str, form: Form, label: str, *, decided: bool, takes_odd: bool = False) -> Key:
     """A user or a group from a CSV field; `decided` says that the form came from the column's first value.
 
     Raises:
@@ -116,4 +116,4 @@ def key_of(text: str, form: Form, label: str, *, decided: bool) -> Key:
         raise Invalid(
             f"{label} {shown(text)} is an integer in a column of names; name the column {label}_id or {label}_name"
         )
-    return name_of(text, label)
+    return name_of(text, label, takes_odd=takes_odd)

@@ -28,7 +28,7 @@ _FIRST_CONTROL = 32
 
 
 def read_uniform(
-    block: bytes, line: int, op: str, user: Field, group: Field, source: int, *, ids_only: bool
+    block: bytes, line: int, op: str, user: Field, group: Field, source: int, *, ids_only: bool, takes_odd: bool
 ) -> Columns | None:
     """A block of whole lines of such a form, at once; None when it is anything else."""
     first = block.partition(b"\n")[0]
@@ -47,7 +47,7 @@ def read_uniform(
     if text is None or b'"' in text:
         return None
     columns = [Column(field.name, ((keys.index(field.name), forms[field.name]),)) for field in (user, group)]
-    layout = Layout(len(keys), keys.index(op), columns[0], columns[1], ids_only)
+    layout = Layout(len(keys), keys.index(op), columns[0], columns[1], ids_only, takes_odd=takes_odd)
     rows = text.translate(_TO_DELIMITERS, delete=_MARKS[:1] + _MARKS[-1:])
     return read_clean(rows, line, layout, Forms(), _DELIMITER, source)
 

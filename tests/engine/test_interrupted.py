@@ -318,7 +318,7 @@ def test_a_file_that_changes_after_it_was_judged_is_not_read(tmp_path):
     play.observer = Observer(opened=swap)
     report = play.apply_files(file, later)
     assert (report.exit_code, report.stopped) == (6, Cause.INPUT)
-    assert "after it had been judged" in report.reason
+    assert "replaced by another file" in report.reason
     assert all(b"remove" not in body for _, _, body in play.target.sends)
 
 

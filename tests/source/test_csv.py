@@ -96,7 +96,7 @@ def test_both_ways_agree_on_every_block_that_the_fast_one_takes(block, header, f
     clean = read_clean(raw, 2, layout, forms, ",", 0)
     if clean is None:
         return
-    careful, _, used = read_carefully(raw, 2, layout, forms, ",", 0, is_last=True)
+    careful, _, used, _ = read_carefully(raw, 2, layout, forms, ",", 0, is_last=True)
     assert listed(clean) == listed(careful)
     assert used == len(raw)
 
@@ -106,7 +106,7 @@ def test_both_ways_agree_on_any_bytes(block, forms):
     """Bad UTF-8, NUL, whatever."""
     layout = Layout.of(["op", "user", "group"], ANY, "x.csv")
     clean = read_clean(b"add,1,2\n" + block, 2, layout, forms, ",", 0)
-    careful, _, used = read_carefully(b"add,1,2\n" + block, 2, layout, forms, ",", 0, is_last=True)
+    careful, _, used, _ = read_carefully(b"add,1,2\n" + block, 2, layout, forms, ",", 0, is_last=True)
     assert used == 8 + len(block)
     if clean is not None:
         assert listed(clean) == listed(careful)
@@ -148,7 +148,7 @@ def test_what_is_no_id(text, reason):
 
 @pytest.mark.parametrize("text", ["0", "-3", "9223372036854775807", "-9223372036854775808"])
 def test_what_is_an_id(text):
-    columns, _, _ = carefully(f"add,{text},3\n".encode())
+    columns, _, _, _ = carefully(f"add,{text},3\n".encode())
     assert listed(columns) == [(2, "add", int(text), 3)]
 
 
@@ -174,7 +174,7 @@ def test_reasons(block, reason):
 
 def test_an_open_quote_costs_one_line():
     """What follows is read as if it were not there."""
-    columns, _, used = carefully(b'add,"5,3\nadd,6,3\nadd,7,3\n')
+    columns, _, used, _ = carefully(b'add,"5,3\nadd,6,3\nadd,7,3\n')
     assert listed(columns)[1:] == [(3, "add", 6, 3), (4, "add", 7, 3)]
     assert used == 25
 
@@ -182,13 +182,13 @@ def test_an_open_quote_costs_one_line():
 def test_quoted_newlines_commas_and_blank_lines_keep_line_numbers():
     """`line` is the first physical line of the record."""
     block = b'add,"a,b",1,"x\ny"\n\n\n,,,\nremove,"say ""x""",2,\r\n'
-    columns, _, _ = carefully(block, header="op,user_name,group_id,address")
+    columns, _, _, _ = carefully(block, header="op,user_name,group_id,address")
     assert listed(columns) == [(2, "add", "a,b", 1), (7, "remove", 'say "x"', 2)]
 
 
 def test_the_first_value_decides_a_neutral_column():
     """And the other form is rejected with a hint."""
-    columns, forms, _ = carefully(b"add,bob,3\nadd,5,3\nadd,eve,x\n", header="op,user,group")
+    columns, forms, _, _ = carefully(b"add,bob,3\nadd,5,3\nadd,eve,x\n", header="op,user,group")
     found = listed(columns)
     assert found[0] == (2, "add", "bob", 3)
     assert "is an integer in a column of names; name the column user_id or user_name" in found[1][1]
@@ -199,7 +199,7 @@ def test_the_first_value_decides_a_neutral_column():
 def test_id_and_name_columns_side_by_side():
     """Exactly one is filled per row."""
     header = "op,user_id,user_name,group"
-    columns, _, _ = carefully(b"add,5,,1\nadd,,bob,1\nadd,5,bob,1\nadd,,,1\nadd,x,,1\n", header=header)
+    columns, _, _, _ = carefully(b"add,5,,1\nadd,,bob,1\nadd,5,bob,1\nadd,,,1\nadd,x,,1\n", header=header)
     found = listed(columns)
     assert found[:2] == [(2, "add", 5, 1), (3, "add", "bob", 1)]
     assert found[2][1] == "both an id and a name for the user; fill one of them"
@@ -212,7 +212,7 @@ def test_names_at_their_bound(length, valid):
     """n−1, n, n+1, both ways."""
     block = b"add," + b"x" * length + b",1\n"
     layout = Layout.of(["op", "user_name", "group_id"], ANY, "x")
-    columns, _, _ = read_carefully(block, 2, layout, Forms(), ",", 0, is_last=True)
+    columns, _, _, _ = read_carefully(block, 2, layout, Forms(), ",", 0, is_last=True)
     assert (not columns.rejects) is valid
     assert (read_clean(block, 2, layout, Forms(), ",", 0) is not None) is valid
 
@@ -245,17 +245,17 @@ def test_headers():
 
 def test_a_target_with_ids_only_takes_no_names_whatever_the_header():
     """A name's code must never reach a target for an id. Both ways."""
-    columns, _, _ = carefully(b"add,bob,3\n", header="op,user_name,group_id", fields=IDS)
+    columns, _, _, _ = carefully(b"add,bob,3\n", header="op,user_name,group_id", fields=IDS)
     assert listed(columns) == [(2, "user 'bob' is a name; this target takes integer ids only")]
     layout = Layout.of(["op", "user_name", "group_id"], IDS, "x")
     assert read_clean(b"add,bob,3\n", 2, layout, Forms(), ",", 0) is None
-    both, _, _ = carefully(b"add,5,,3\nadd,,bob,3\n", header="op,user_id,user_name,group_id", fields=IDS)
+    both, _, _, _ = carefully(b"add,5,,3\nadd,,bob,3\n", header="op,user_id,user_name,group_id", fields=IDS)
     assert [row[0] for row in listed(both)] == [2, 3]
     assert both.user.entries is None
 
 
 def test_a_target_with_ids_only_takes_neutral_columns_for_ids():
-    columns, _, _ = carefully(b"add,bob,3\nadd,5,3\n", header="op,user,group", fields=IDS)
+    columns, _, _, _ = carefully(b"add,bob,3\nadd,5,3\n", header="op,user,group", fields=IDS)
     assert "is not an integer" in listed(columns)[0][1]
     assert listed(columns)[1] == (3, "add", 5, 3)
 

@@ -135,7 +135,9 @@ def test_a_long_line_is_passed_over_wherever_reading_starts_or_pauses(tmp_path, 
         seen += len(part)
         assert rows(path, position) == everything[seen:]
     growing = put(tmp_path, "spool", b"")
-    steps = read(0, Input("-", growing, "csv", lambda: growing.stat().st_size == len(content)), HOW, Position())
+    steps = read(
+        0, Input("-", growing, "csv", lambda: growing.stat().st_size == len(content), is_spool=True), HOW, Position()
+    )
     found = []
     for start in range(0, len(content), 100):
         with growing.open("ab") as file:
@@ -199,7 +201,7 @@ def test_a_growing_spool_is_read_as_far_as_it_goes(tmp_path):
     """And a compressed one is refused, whether it is whole by then or not."""
     path = put(tmp_path, "spool", b"op,user_id,group_id\nadd,5,53\nremove,6")
     whole = [False]
-    steps = read(0, Input("-", path, "csv", lambda: whole[0]), HOW, Position())
+    steps = read(0, Input("-", path, "csv", lambda: whole[0], is_spool=True), HOW, Position())
     assert listed(next(steps)[0]) == ROWS[:1]
     assert isinstance(next(steps), Waits)
     with path.open("ab") as file:
