@@ -9,9 +9,9 @@ from batcher.source.layout import Fields
 from batcher.source.reader import Input, Reading, read
 
 
-def rows_of(path, *, mapping=None, is_feed=True, ids_only=False, **how):
-    fields = Fields.of(mapping or {}, ids_only=ids_only, is_feed=is_feed)
-    steps = read(0, Input(path.name, path), Reading(fields, ids_only, **how), Position())
+def rows_of(path, *, mapping=None, is_feed=True, ids_only=False, takes_odd=False, found=None, **how):
+    fields = Fields.of(mapping or {}, ids_only=ids_only, is_feed=is_feed, takes_odd=takes_odd)
+    steps = read(0, Input(path.name, path), Reading(fields, ids_only, **how), Position(), found)
     return [row for columns, _ in steps for row in listed(columns)]
 
 

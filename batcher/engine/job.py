@@ -152,7 +152,7 @@ def _reading(settings: Settings, fields: Fields, refinement: Refinement) -> Read
 
 
 def sheets_fact(sheets: Mapping[str, str]) -> dict[str, str]:
-    """The fact of a ledger that tells which sheets were read of its inputs; those that are no spreadsheets have none."""
+    """The fact of a ledger that tells which sheets were read of its inputs that are spreadsheets."""
     found = {name: sheet for name, sheet in sheets.items() if sheet}
     return {"sheets": orjson.dumps(found).decode()} if found else {}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from batcher.core.errors import InputError
 from batcher.files import is_file
@@ -41,6 +43,31 @@ def read_mapping(path: Path, *, is_single: bool) -> Table:
 
     """
     table: dict[str, list[str]] = {}
+    header, *records = _records(path)
+    if any(is_integer(field) or "@" in field for field in header.fields):
+        raise _no_header(path, ",".join(header.fields))
+    for number, fields in records:
+        known, meaning = fields
+        if fields == header.fields:
+            raise InputError(f"{path}, line {number}: the header again: a second export within it?")
+        targets = table.setdefault(known, [])
+        if meaning and meaning not in targets:
+            targets.append(meaning)
+        if is_single and len(targets) > 1:
+            raise InputError(f"{path}, line {number}: {known!r} stands for two users: {targets}")
+    made = Table({known: tuple(targets) for known, targets in table.items()})
+    made.path, made.header = path, header.fields[0] if header.fields else ""
+    made.check_header(next((known for known in made if known == made.header), ""))
+    return made
+
+
+class _Record(NamedTuple):
+    line: int
+    fields: list[str]
+
+
+def _records(path: Path) -> Iterator[_Record]:
+    """The header, and every record that holds anything, each of two columns but for the header."""
     if not is_file(path):
         raise InputError(f"{path}: cannot be read: no such file")
     try:
@@ -48,35 +75,25 @@ def read_mapping(path: Path, *, is_single: bool) -> Table:
             first = file.readline()
             file.seek(0)
             records = csv.reader(file, delimiter=_delimiter(first), strict=True)
-            header = [field.strip() for field in next(records, [])]
-            if any(is_integer(field) or "@" in field for field in header):
-                raise _no_header(path, ",".join(header))
-            for record in records:
-                if not any(map(str.strip, record)):
-                    continue
-                if len(record) != _COLUMNS:
-                    raise InputError(
-                        f"{path}, line {records.line_num}: {len(record)} fields; a mapping has two columns: what the"
-                        " feed says, and what the target calls it"
-                    )
-                known, meaning = (plain(field.strip(), "the cell") for field in record)
-                if [known, meaning] == header:
-                    raise InputError(f"{path}, line {records.line_num}: the header again: a second export within it?")
-                targets = table.setdefault(known, [])
-                if meaning and meaning not in targets:
-                    targets.append(meaning)
-                if is_single and len(targets) > 1:
-                    raise InputError(f"{path}, line {records.line_num}: {known!r} stands for two users: {targets}")
+            yield _Record(1, [field.strip() for field in next(records, [])])
+            for record in filter(lambda fields: any(map(str.strip, fields)), records):
+                yield _checked(path, records.line_num, record)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a CSV in UTF-8: {error}") from None
+
+
+def _checked(path: Path, line: int, record: Sequence[str]) -> _Record:
+    if len(record) != _COLUMNS:
+        raise InputError(
+            f"{path}, line {line}: {len(record)} fields; a mapping has two columns: what the feed says, and what the"
+            " target calls it"
+        )
+    try:
+        return _Record(line, [plain(field.strip(), "the cell") for field in record])
     except Invalid as invalid:
-        raise InputError(f"{path}, line {records.line_num}: {invalid}") from None
-    made = Table({known: tuple(targets) for known, targets in table.items()})
-    made.path, made.header = path, header[0] if header else ""
-    made.check_header(next((known for known in made if known == made.header), ""))
-    return made
+        raise InputError(f"{path}, line {line}: {invalid}") from None
 
 
 def _no_header(path: Path, first: str) -> InputError:

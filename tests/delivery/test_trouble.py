@@ -75,7 +75,36 @@ def test_the_runs_own_faults_stop_it_at_the_first_request(tmp_path, status, caus
     report = play(tmp_path, target, rate_max_in_flight=1).apply(ADDS)
     assert (report.stopped, report.exit_code) == (cause, code)
     assert report.changes[Status.PENDING] == 100
-    assert len(target.sends) == 1
+    assert len(target.sends) == (2 if status in {403, 404, 405} else 1)  # what changes nothing was asked, too
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+@pytest.mark.parametrize("guilty", [{13}, {13, 50, 99}, set(range(100))])
+def test_a_status_that_speaks_of_the_change_or_of_the_run(tmp_path, status, guilty):
+    """When the target lets in who asks for nothing, the change is looked for; but nothing is booked on a word alone."""
+
+    def answer(_, request):
+        if request.method == "GET":
+            return None
+        named = {user for op in orjson.loads(request.body) for user in op["users"]}
+        return Response(status, {}, b"user 13 does not exist") if named & guilty else None
+
+    target = Target(answer=answer)
+    report = play(tmp_path, target, rate_max_in_flight=1).apply(ADDS)
+    if len(guilty) == 100:
+        assert report.exit_code in {4, 6}
+        assert report.changes[Status.PENDING] == 100
+        return
+    assert report.exit_code == 3
+    assert report.changes[Status.FAILED] == len(guilty)
+    assert report.changes[Status.APPLIED] == 100 - len(guilty)
+
+
+def test_one_change_alone_is_not_blamed_for_an_address(tmp_path):
+    target = Target(answer=lambda _, request: Response(404) if request.method == "PATCH" else None)
+    report = play(tmp_path, target).apply(ADDS[:1])
+    assert (report.exit_code, report.stopped) == (6, Cause.ENDPOINT)
+    assert report.changes[Status.PENDING] == 1
 
 
 @pytest.mark.parametrize("status", [403, 404, 405])

@@ -33,7 +33,7 @@ from batcher.ledger.verify import differences
 from batcher.ledger.writer import LedgerWriter
 from batcher.simulator.behaviour import Behaviour, Fault
 
-MIXED = [("add", 5, 53), ("remove", "=cmd", 53), ("add", 5, 53), ("x", 1, 1), ("add", 'q"u,o\nte', "g")]
+MIXED = [("add", 5, 53), ("remove", "=cmd", 53), ("add", 5, 53), ("x", 1, 1), ("add", 'q"u,o te', "g")]
 _NOBODY = 65534
 PLAIN = [("add", 5, 53), ("add", 6, 53), ("remove", 6, 53), ("add", 7, 54)]
 
@@ -125,7 +125,7 @@ def test_a_run_with_both_forms_has_columns_for_both(played):
         ("", "=cmd"),
         ("5", ""),
         ("", ""),
-        ("", 'q"u,o\nte'),
+        ("", 'q"u,o te'),
     ]
     assert rows[3]["status"] == "rejected"
     assert "neither add nor remove" in rows[3]["detail"]
