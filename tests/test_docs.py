@@ -96,11 +96,11 @@ def test_the_guide_from_an_export_to_a_scheduled_job(bash):
     """Block by block, in order; only the address leads to the simulator. What schedules it is run, too."""
     text = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["bash"] * 4 + ["crontab", "ini", "ini", "bash", "bash"]
+    assert [kind for kind, _ in blocks] == ["bash"] * 4 + ["crontab", "ini", "ini", "bash", "bash", "bash"]
     here = str(bash.shell.folder)
     with bash.shell.simulator("--token", "your-token") as url:
         everybody = {"53": [5], "54": [5], "55": [6], "60": [5], "99": [5, 6]}
-        states = [{}, {}, everybody, everybody, everybody, everybody, everybody]
+        states = [{}, {}, everybody, everybody, everybody, everybody, everybody, everybody]
         states += [{"53": [5], "54": [5], "60": [5], "99": [5]}, everybody]
         for (kind, block), expected in zip(blocks, states, strict=True):
             if kind == "crontab":
