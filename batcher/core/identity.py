@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -44,16 +45,23 @@ def _words(keys: Keys, count: int, *, folds: bool) -> Hashes:
         return np.empty((0, count), np.uint64)
     used = keys.used()
     table = np.zeros((len(keys.entries), count), np.uint64)
-    entries = keys.values(used)
-    if folds:
-        entries = folded_entries(tuple(entries))
-    words = b"".join(map(_of_key, entries))
+    if not folds:
+        entries: Sequence[Key] = keys.values(used)
+    elif keys.looks is None:
+        entries = folded_entries(keys.values(used))
+    else:
+        entries = [keys.looks[code] for code in used.tolist()]
+    words = b"".join(_of_names(entries) if set(map(type, entries)) == {str} else map(_of_key, entries))
     table[used] = np.frombuffer(words, np.uint64).reshape(-1, 2)[:, :count]
     return table[keys.codes]
 
 
 def _of_ids(ids: Ints, count: int) -> Hashes:
     return mix(ids.view(np.uint64)[:, None] + np.array(_ODD[:count], np.uint64))
+
+
+def _of_names(names: Sequence[Key]) -> list[bytes]:
+    return [blake2b(name.encode(), digest_size=16).digest() for name in names]  # type: ignore[union-attr]  # all texts
 
 
 def _of_key(key: Key) -> bytes:

@@ -7,6 +7,7 @@ it does not: of two changes of look-alike pairs that contradict each other, neit
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 
@@ -17,11 +18,11 @@ import pyarrow.compute as pc
 from batcher.core.coalesce import coalesce
 from batcher.core.model import REJECTED_ROW, Columns, Ints, Key, Keys, Mask, Reject
 from batcher.core.order import order_of, run_starts
+from batcher.core.text_bytes import bytes_of, has_controls, may_be_unseen
 
 _BLANKS = r"[\s\p{Z}]+"
 _UNSEEN = r"[\p{Cc}\p{Cf}]"
 _SEPARATOR = "\0"
-_UNUSUAL_ASCII = r"[\x00-\x20\x7f]"
 
 
 class Names(Enum):
@@ -40,46 +41,54 @@ def fold(names: pa.StringArray) -> pa.StringArray:
 
     Case is folded as in Unicode's full folding (Unicode Standard, 5.18): `ß` is `ss`, `ς` is `σ`.
     """
+    return pa.array(fold_all(names), pa.string())
+
+
+def fold_all(names: pa.StringArray) -> list[str]:
+    """The same as a list."""
     if not len(names):
-        return names
-    if pc.all(pc.string_is_ascii(names)).as_py() is not False:
-        names = pc.ascii_lower(names)
-        if not pc.any(pc.match_substring_regex(names, _UNUSUAL_ASCII)).as_py():
-            return names
-    names = pc.replace_substring_regex(pc.replace_substring_regex(names, _BLANKS, " "), _UNSEEN, "")
+        return []
+    content = bytes_of(names)
+    is_tidy = not (has_controls(content) or may_be_unseen(content))
+    has_blanks = b" " in content or not is_tidy
+    if content.isascii() and not has_blanks:
+        return pc.ascii_lower(names).to_pylist()  # type: ignore[no-any-return]  # untyped
+    if not is_tidy:
+        names = pc.replace_substring_regex(pc.replace_substring_regex(names, _BLANKS, " "), _UNSEEN, "")
     # One text of all names, of which none has the separator any more: Python folds it at the speed of C.
     text = unicodedata.normalize("NFC", _SEPARATOR.join(names.to_pylist())).casefold()
-    return pc.utf8_trim_whitespace(pa.array(unicodedata.normalize("NFC", text).split(_SEPARATOR), pa.string()))
+    found = unicodedata.normalize("NFC", text).split(_SEPARATOR)
+    return [" ".join(name.split()) for name in found] if has_blanks else found
 
 
 def folded(name: str) -> str:
     """The same of one name."""
-    return str(fold(pa.array([name], pa.string()))[0].as_py())
+    return fold_all(pa.array([name], pa.string()))[0]
 
 
-def folded_entries(entries: tuple[Key, ...]) -> list[Key]:
+def folded_entries(entries: Sequence[Key]) -> Sequence[Key]:
     """The names of a column's entries, folded; ids as they are."""
-    if all(isinstance(entry, str) for entry in entries):
-        return fold(pa.array(entries, pa.string())).to_pylist()  # type: ignore[no-any-return]  # untyped
+    if set(map(type, entries)) <= {str}:
+        return fold_all(pa.array(entries, pa.string()))
     texts = [entry for entry in entries if isinstance(entry, str)]
-    names = iter(fold(pa.array(texts, pa.string())).to_pylist())
+    names = iter(fold_all(pa.array(texts, pa.string())))
     return [next(names) if isinstance(entry, str) else entry for entry in entries]
+
+
+def looked_at(keys: Keys) -> Keys:
+    """The same column with the looks of its entries, which others need again."""
+    return keys if keys.entries is None else Keys(keys.codes, keys.entries, folded_entries(keys.entries))
 
 
 def twins(keys: Keys) -> Ints | None:
     """For each entry the code of the first one that looks like it; None when no two entries do."""
     if keys.entries is None or len(keys.entries) < 2:  # noqa: PLR2004 — there is nobody else
         return None
-    if isinstance(keys.entries[0], str) and all(isinstance(entry, str) for entry in keys.entries):
-        encoded = fold(pa.array(keys.entries, pa.string())).dictionary_encode()
-        if len(encoded.dictionary) == len(keys.entries):
-            return None
-        classes = encoded.indices.to_numpy().astype(np.int64)
-        found: Ints = np.unique(classes, return_index=True)[1][classes]
-        return found
+    looks = folded_entries(keys.entries) if keys.looks is None else keys.looks
+    if len(set(looks)) == len(looks):
+        return None
     table: dict[Key, int] = {}
-    firsts = [table.setdefault(key, code) for code, key in enumerate(folded_entries(keys.entries))]
-    return None if len(table) == len(keys.entries) else np.array(firsts, np.int64)
+    return np.array([table.setdefault(look, code) for code, look in enumerate(looks)], np.int64)
 
 
 def resolved(columns: Columns, names: Names) -> Columns:
@@ -90,6 +99,7 @@ def resolved(columns: Columns, names: Names) -> Columns:
     """
     if names is Names.EXACT:
         return columns
+    columns = replace(columns, user=looked_at(columns.user), group=looked_at(columns.group))
     user, group = twins(columns.user), twins(columns.group)
     if user is None and group is None:
         return columns
@@ -106,7 +116,7 @@ def _as_last(keys: Keys, classes: Ints | None, rows: Ints) -> Keys:
         return keys
     spelling = classes.copy()
     spelling[classes[keys.codes[rows]]] = keys.codes[rows]  # of several assignments to one place the last one holds
-    return Keys(spelling[classes[keys.codes]], keys.entries)
+    return Keys(spelling[classes[keys.codes]], keys.entries, keys.looks)
 
 
 def _without_contradictions(columns: Columns, user: Ints | None, group: Ints | None) -> Columns:

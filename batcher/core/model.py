@@ -61,6 +61,8 @@ class Keys:
 
     codes: Ints
     entries: tuple[Key, ...] | None = None
+    looks: Sequence[Key] | None = field(default=None, repr=False)
+    """What each entry has in common with those that look like it (`look_alikes`), where that was found out already."""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -77,7 +79,7 @@ class Keys:
 
     def take(self, index: slice | Ints | Mask) -> Keys:
         """The same column, some rows of it."""
-        return Keys(self.codes[index], self.entries)
+        return Keys(self.codes[index], self.entries, self.looks)
 
     @property
     def forms(self) -> int:

@@ -29,5 +29,5 @@ class Patterns:
         if self._matches is None:
             return
         keys = list(keys)
-        names = folded_entries(tuple(keys)) if self._folds and keys else keys
+        names = folded_entries(keys) if self._folds and keys else keys
         yield from (key for key, name in zip(keys, names, strict=True) if self._matches(str(name)))

@@ -7,22 +7,34 @@ from collections.abc import Collection
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batcher.core.text_bytes import bytes_of, has_controls, may_be_unseen
 from batcher.source.cells import DAMAGE
 from batcher.source.rules import LONGEST_NAME, UNSEEN
 
+_SIGNS_OF_DAMAGE = (b"#", b"e+", b"E+")
+
 
 def are_ordinary(names: pa.StringArray, words: Collection[str] = (), *, takes_odd: bool = False) -> bool:
-    """Whether each of these is a name as it stands, and none of them one of the `words` (in lower case)."""
+    """Whether each of these is a name as it stands, and none of them one of the `words` (in lower case).
+
+    What a look at the bytes rules out for all of them is not looked for in each.
+    """
     if not len(names):
         return True
-    lengths = pc.min_max(pc.utf8_length(names))
-    if lengths["min"].as_py() == 0 or lengths["max"].as_py() > LONGEST_NAME:
+    lengths = pc.utf8_length(names)
+    if pc.min(lengths).as_py() == 0 or pc.max(lengths).as_py() > LONGEST_NAME:
         return False
     if takes_odd:
         return True
-    if pc.any(pc.match_substring_regex(names, f"{UNSEEN}|^(?:{DAMAGE})$")).as_py():
+    content = bytes_of(names)
+    if has_controls(content) or (may_be_unseen(content) and _any(names, UNSEEN)):
         return False
-    if not words:
-        return True
-    plain = pc.utf8_lower(pc.utf8_trim_whitespace(names))
+    if any(sign in content for sign in _SIGNS_OF_DAMAGE) and _any(names, f"^(?:{DAMAGE})$"):
+        return False
+    short = names.filter(pc.less_equal(lengths, max(map(len, words), default=0)))
+    plain = pc.utf8_lower(pc.utf8_trim_whitespace(short))
     return not pc.any(pc.is_in(plain, pa.array(sorted(words), pa.string()))).as_py()
+
+
+def _any(names: pa.StringArray, pattern: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(names, pattern)).as_py())

@@ -167,7 +167,7 @@ def test_a_key_twice(tmp_path, entry, kind):
 
 @given(
     st.recursive(
-        st.none() | st.integers() | st.text('a":\\ '),
+        st.none() | st.integers(-(2**63), 2**63 - 1) | st.text('a":\\ '),
         lambda inner: st.lists(inner) | st.dictionaries(st.text('a":\\'), inner),
         max_leaves=8,
     )
