@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,11 @@ from batcher.state.store import Known, StateStore
 
 DAY = 86_400.0
 Pair = tuple[int | str, int | str]
+
+
+def plain(name: int | str) -> int | str:
+    """What a target that folds names knows of it."""
+    return unicodedata.normalize("NFC", name.casefold()).strip() if isinstance(name, str) else name
 
 
 @dataclass
@@ -127,9 +133,16 @@ class Nights:
         return pairs
 
     def lies(self) -> set[Pair]:
-        """Pairs of which the state says what is not so; those that are uncertain are no lies."""
+        """Pairs of which the state says what is not so; those that are uncertain are no lies.
+
+        Where the target folds names, one spelling that is out says nothing of another that is in.
+        """
         members = self.target.members()
-        return (self.known(Known.IN) - members) | (self.known(Known.OUT) & members)
+        if not self.target.behaviour.folds_names:
+            return (self.known(Known.IN) - members) | (self.known(Known.OUT) & members)
+        inside = {tuple(map(plain, pair)) for pair in self.known(Known.IN)}
+        outside = {tuple(map(plain, pair)) for pair in self.known(Known.OUT) | self.known(Known.UNCERTAIN)}
+        return (inside - members) | ((outside & members) - inside)
 
     def crash_at(self, send: int) -> Callable[[], None]:
         """The process dies at this request: what is on the disk then is what is left, and nothing is sent after it.

@@ -9,7 +9,7 @@ import pytest
 from harness import Play, Target, settings_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nights import Nights
+from nights import Nights, plain
 
 from batcher.core.errors import GuardrailError
 from batcher.core.model import Status
@@ -26,10 +26,6 @@ SPELLINGS = [
     lambda name: f" {name} ",
     lambda name: f"{name}\u00a0",
 ]
-
-
-def plain(name):
-    return unicodedata.normalize("NFC", name.casefold()).strip()
 
 
 def folding(tmp_path, **options):
