@@ -16,8 +16,8 @@ The tour. Data goes one way, from file to ledger:
 - `state` knows a target from night to night: what is in, out or uncertain, and how that differs from a feed
   (`difference`), whatever the spelling of names (`spelling`, `core.look_alikes`).
 - `engine` wires the stages into one task group, and holds the jobs: `apply`, `resume`, `retry`, and `sync` and `undo`,
-  whose changes come from a state (`drafting`) and pass the guardrails (`arrival`, `guarding`) before they are applied as
-  any. Runs of one host know of each other (`register`) and share a rate (`shared_pace`).
+  whose changes come from a state (`drafting`) and pass the guardrails (`arrival`, `guarding`) before they are applied
+  as any. Runs of one host know of each other (`register`) and share a rate (`shared_pace`).
 - `load` is a run with arrivals by the clock and a stop-watch on every request; `report` shows runs and load runs.
 - `cli` turns arguments into settings, and reports into text and exit codes.
 - `simulator` is the other side, for trying, testing, and playing a run ahead on virtual time (`engine.prediction`).

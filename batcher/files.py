@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from batcher.core.errors import ConfigurationError
+from batcher.core.errors import ConfigurationError, InputError
 
 _PRIVATE = 0o600
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -131,6 +131,19 @@ def is_file(path: Path) -> bool:
     """Whether there is a file, and no folder or device; raises as `found` does."""
     known = found(path)
     return known is not None and stat.S_ISREG(known.st_mode)
+
+
+def check_file(path: Path) -> None:
+    """See that there is a file to be read.
+
+    Raises:
+        InputError: When there is none, or a folder, or something else.
+
+    """
+    if is_folder(path):
+        raise InputError(f"{path} is a folder; give the files in it that are meant")
+    if not is_file(path):
+        raise InputError(f"{path}: there is no such file")
 
 
 def is_folder(path: Path) -> bool:

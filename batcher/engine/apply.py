@@ -45,7 +45,7 @@ from batcher.engine.run import Run
 from batcher.engine.session import Session
 from batcher.engine.surroundings import Surroundings
 from batcher.engine.survey import Protected, survey
-from batcher.files import found, is_file
+from batcher.files import check_file, found
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
@@ -219,8 +219,7 @@ def _checked(changes: Sequence[Path | Pipe]) -> Pipe | None:
 
 
 def _check_file(path: Path) -> None:
-    if not is_file(path):
-        raise InputError(f"{path}: there is no such file")
+    check_file(path)
     if not _is_text(path):
         raise InputError(f"{str(path)!r}: the file's name is not UTF-8; rename it")
     if not os.access(path, os.R_OK):

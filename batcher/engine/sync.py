@@ -18,7 +18,7 @@ from typing import Self
 import anyio
 import orjson
 
-from batcher.core.errors import BatcherError, ConfigurationError, InputError
+from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.report import Report
 from batcher.core.target import Credentials, Target
 from batcher.delivery.stopping import Stopping
@@ -43,7 +43,7 @@ from batcher.engine.register import Register
 from batcher.engine.rotation import rotate
 from batcher.engine.session import STATE_ID, make_target
 from batcher.engine.surroundings import Surroundings
-from batcher.files import is_file, remove, replaced_privately
+from batcher.files import check_file, remove, replaced_privately
 from batcher.settings import Settings
 from batcher.source.windows import WINDOW_ROWS
 from batcher.state.pairs import adopt
@@ -331,5 +331,4 @@ def check_goal(goal: Goal) -> None:
     if goal.state is not None and goal.current and not goal.is_first:
         raise ConfigurationError("--current makes a state with --bootstrap, or is compared without --state")
     for file in (*goal.feed, *goal.current):
-        if not is_file(file):
-            raise InputError(f"{file}: there is no such file")
+        check_file(file)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batcher.core.errors import InputError
-from batcher.files import is_file
+from batcher.files import check_file
 from batcher.source.cells import plain
 from batcher.source.rules import Invalid, is_integer
 
@@ -68,8 +68,7 @@ class _Record(NamedTuple):
 
 def _records(path: Path) -> Iterator[_Record]:
     """The header, and every record that holds anything, each of two columns but for the header."""
-    if not is_file(path):
-        raise InputError(f"{path}: cannot be read: no such file")
+    check_file(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
