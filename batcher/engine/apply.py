@@ -264,7 +264,7 @@ async def _pumping(spool: Spool, pipe: Pipe, stopping: Stopping) -> AsyncIterato
 
 def _input(change: Path | Pipe, spool: Spool | None, settings: Settings) -> Input:
     if isinstance(change, Path):
-        return Input(str(change), change, settings.input.format)
+        return Input(str(change), change, settings.input.format).as_it_is()
     if spool is None:
         raise ConfigurationError(f"{change.name} needs a spool")
     is_stream = isinstance(change.content, BufferedIOBase)

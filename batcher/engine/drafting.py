@@ -184,12 +184,15 @@ def _protected(difference: Difference, guard: GuardSettings) -> set[str]:
 
 
 def _stretches(files: Sequence[Path], how: Reading, form: str, contents: Sequence[Content] = ()) -> Iterator[Columns]:
-    for number, file in enumerate(files):
+    inputs = [Input(str(file), file, form).as_it_is() for file in files]
+    for number, item in enumerate(inputs):
         content = contents[number] if contents else None
         with suppress(EmptyInputError):  # the guardrails speak of it
-            for step in read(number, Input(str(file), file, form), how, Position(), content):
+            for step in read(number, item, how, Position(), content):
                 if not isinstance(step, Waits):
                     yield step[0]
+    for item in inputs:  # all of them together say what is to be
+        item.check_version()
 
 
 def _invalid(what: str, files: Sequence[Path], loaded: Loaded) -> InputError:

@@ -29,7 +29,7 @@ _LARGEST_PLAN = 256 << 20
 _MOST_GROUPS = 10
 _PIECE = 1 << 20
 _NOT_BINDING = ("auth", "rate", "retry", "ledger", "job")
-_NOT_BINDING_GUARDS = ("max_failures", "deadline", "canary", "after_refusals")
+_NOT_BINDING_GUARDS = ("max_failures", "deadline", "canary", "after_refusals", "settle")
 """Settings that change neither what is sent to whom, nor what is judged before: pace, patience, files beside it."""
 
 

@@ -14,9 +14,11 @@ from nights import Nights
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError
 from batcher.core.guardrails import Guardrail
 from batcher.core.model import Position
+from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.core.wholeness import Arrived, Content, Demands, Rows, judge_arrival, judge_content
 from batcher.engine.arrival import settle
+from batcher.engine.sync import Goal, Terms, sync
 from batcher.sections import GuardSettings
 from batcher.simulator.virtual_time import run_virtual
 from batcher.source.layout import Fields
@@ -92,6 +94,26 @@ def test_a_run_stops_before_the_damage_and_says_which(tmp_path, move, told):
     assert (report.exit_code, report.stopped) == (6, Cause.INPUT)
     assert told in report.reason
     assert str(second) in report.reason
+
+
+def test_a_feed_of_several_files_is_one(tmp_path):
+    """One that changes while another is read was another when it was read: nothing of them counts."""
+    nights = Nights(tmp_path)
+    nights.sync(FEED)
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text(FEED)
+    second.write_text("user,group\n" + "1,7\n" * 600_000)
+    before = nights.target.members()
+
+    class Moving(type(second)):
+        def open(self, *arguments, **options):
+            append(first)
+            return super().open(*arguments, **options)
+
+    goal = Goal([first, Moving(second)], nights.state)
+    with pytest.raises(InputError, match=r"a\.csv was appended to"):
+        nights.play(lambda world: sync(goal, nights.settings, Credentials("t"), tmp_path / "l", world, Terms()))
+    assert nights.target.members() == before
 
 
 AGES = [("min-age", 59.9, True), ("min-age", 60.0, False), ("min-age", 60.1, False), ("min-age", -5.0, True),
