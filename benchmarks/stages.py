@@ -29,9 +29,10 @@ from batcher.core.verdict import Settled
 from batcher.engine.feed import Work
 from batcher.engine.intake import batches, take_in
 from batcher.ledger.writer import Figures, LedgerWriter
+from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 from batcher.source.windows import Windower
 from batcher.targets import create
 

@@ -20,9 +20,10 @@ from batcher.core.http import Response
 from batcher.core.model import REJECTED_ROW, Batch, Columns, Keys, Limits, Position, Status
 from batcher.core.pack import pack
 from batcher.core.verdict import Retry, Settled, Split, Stop
+from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 from batcher.targets import create
 
 SUFFIXES = (".csv", ".jsonl", ".json", "", ".csv.gz", ".jsonl.zst")

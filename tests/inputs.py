@@ -5,8 +5,9 @@ from __future__ import annotations
 from columns import listed
 
 from batcher.core.model import Position
+from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 
 
 def rows_of(path, *, mapping=None, is_feed=True, ids_only=False, takes_odd=False, found=None, **how):

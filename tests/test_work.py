@@ -21,9 +21,10 @@ from batcher.core.lanes import OrderBy
 from batcher.core.model import Action, Position
 from batcher.engine.feed import Work
 from batcher.engine.intake import batches, take_in
+from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 from batcher.source.windows import Windower
 from batcher.targets import create
 

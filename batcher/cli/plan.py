@@ -117,7 +117,7 @@ def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is
     from batcher.engine.job import preflight, reading
     from batcher.engine.planning import bind, described
     from batcher.engine.survey import Packing, Protected, survey
-    from batcher.source.reader import Input
+    from batcher.source.inputs import Input
 
     target, guard = preflight(settings, None), settings.guard
     packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)

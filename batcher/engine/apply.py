@@ -49,7 +49,8 @@ from batcher.files import check_file, found
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
-from batcher.source.reader import Input, Reading, sheet_of
+from batcher.source.inputs import Input, Reading
+from batcher.source.opening import sheet_of
 from batcher.source.spool import Spool, spool_changes, spool_stream
 from batcher.source.windows import WINDOW_ROWS, Windower
 

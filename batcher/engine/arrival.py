@@ -14,7 +14,7 @@ from batcher.core.wholeness import NAME, Arrived, judge_arrival
 from batcher.engine.guarding import Override, enforce
 from batcher.files import found
 from batcher.sections import GuardSettings
-from batcher.source.reader import Input, what_happened
+from batcher.source.inputs import Input, what_happened
 
 
 def judge_files(files: Sequence[Path], guard: GuardSettings, now: float, *, is_feed: bool) -> list[Ruling]:

@@ -18,9 +18,10 @@ from batcher.engine.job import difference_files, feed_reading, for_difference, r
 from batcher.engine.survey import Packing, Survey, survey
 from batcher.sections import GuardSettings
 from batcher.settings import Settings
+from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 from batcher.state.difference import Difference, FeedDifference, GivenDifference, Sample, Scope
 from batcher.state.pairs import Loaded, as_they_say, load, said_to_be_in
 from batcher.state.spelling import LookAlike

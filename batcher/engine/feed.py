@@ -11,8 +11,9 @@ from batcher.core.errors import InputError
 from batcher.core.model import Bytes, Mask, Position, Window
 from batcher.engine.books import Executor
 from batcher.ledger.facts import SourceFacts
+from batcher.source.inputs import Input, Reading
 from batcher.source.lines import Waits
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 from batcher.source.spool import Spool
 from batcher.source.windows import Windower
 

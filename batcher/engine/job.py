@@ -29,9 +29,9 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
 from batcher.source.foreign import check_encoding
+from batcher.source.inputs import Reading
 from batcher.source.layout import Fields
 from batcher.source.mapping import read_mapping
-from batcher.source.reader import Reading
 from batcher.source.refine import PLAIN, Condition, Refinement, Validity
 from batcher.source.spool import Spool, was_whole
 from batcher.source.trailer import Trailer

@@ -24,7 +24,7 @@ from batcher.engine.summary import report
 from batcher.engine.surroundings import Surroundings
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
-from batcher.source.reader import Input, Reading
+from batcher.source.inputs import Input, Reading
 from batcher.source.spool import cut, was_whole
 from batcher.source.windows import WINDOW_ROWS, Windower
 

@@ -15,8 +15,9 @@ from batcher.core.pack import pack, pack_in_order
 from batcher.core.patterns import Patterns
 from batcher.core.wholeness import Content
 from batcher.core.wire import Wire
+from batcher.source.inputs import Input, Reading
 from batcher.source.lines import Waits
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 from batcher.source.windows import WINDOW_ROWS, Windower
 
 _MOST_GROUPS = 100_000

@@ -27,7 +27,7 @@ from batcher.engine.sync import Comparison, Goal, Terms, send
 from batcher.files import is_file
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
-from batcher.source.reader import Input
+from batcher.source.inputs import Input
 from batcher.state.difference import Difference
 from batcher.state.inverse import Inverse, invert, write_left_out
 from batcher.state.store import StateStore

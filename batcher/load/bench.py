@@ -36,7 +36,7 @@ from batcher.load.plan import Finding, Plan, Watch
 from batcher.load.supply import synthetic_windows
 from batcher.load.synthetic import Synthetic
 from batcher.settings import Settings
-from batcher.source.reader import Input
+from batcher.source.inputs import Input
 from batcher.source.windows import Windower
 
 _BUSY = 0.9

@@ -1,116 +1,29 @@
-"""One input as a stream of columns: opens, decompresses, recognises, counts lines, and can start in the middle."""
+"""One input as a stream of columns: recognises it, counts lines, and can start in the middle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Protocol, cast
+from collections.abc import Generator, Iterator
+from typing import Protocol
 
 import orjson
-import pyarrow as pa
 
 from batcher.core.errors import EmptyInputError, InputError
-from batcher.core.look_alikes import Names
 from batcher.core.model import Columns, Position
 from batcher.core.wholeness import Content
 from batcher.source.csv import CsvParser
 from batcher.source.csv_records import Forms
 from batcher.source.entries import Entries
-from batcher.source.foreign import COMPRESSED, HEAD, Transcoded, marked_encoding, refuse
+from batcher.source.foreign import HEAD, refuse
+from batcher.source.inputs import Input, Reading
 from batcher.source.jsonl import JsonParser, read_document
-from batcher.source.layout import Fields, Layout
-from batcher.source.lines import LONGEST_LINE, WAITS, Lines, Stream, TooLong, Waits
+from batcher.source.lines import LONGEST_LINE, WAITS, Lines, TooLong, Waits
+from batcher.source.opening import LEAST, is_sheet, open_as_utf8, sheet_of
 from batcher.source.records import Rows
-from batcher.source.refine import PLAIN, Refinement
 from batcher.source.rules import Form
-from batcher.source.sheets import Sheet, chosen_sheet, is_spreadsheet
-from batcher.source.trailer import Trailer
 
 _BOM = b"\xef\xbb\xbf"
-_MAGIC_BYTES = 4
 _BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 FORMATS = ("csv", "jsonl", "json")
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One file to read. `name` is what people see; a spool grows until `is_whole` says that it does not."""
-
-    name: str
-    path: Path
-    format: str = ""
-    is_whole: Callable[[], bool] = field(default=lambda: True, repr=False)
-    is_spool: bool = False
-    version: tuple[int, ...] = ()
-    """What it was when it was judged, or opened; when it is something else, it is not read. Empty: whatever it is."""
-
-    def present_version(self) -> tuple[int, ...]:
-        """What tells the file from one that was put in its place, or written to: device, inode, size, and when.
-
-        Raises:
-            InputError: When it is not there.
-
-        """
-        try:
-            now = self.path.stat()
-        except OSError as error:
-            raise InputError(f"{self.name}: cannot be read: {error.strerror}") from None
-        return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
-
-    def as_it_is(self) -> Input:
-        """The same, to be read as it is now, or as it was when it was judged."""
-        return self if self.version or self.is_spool else replace(self, version=self.present_version())
-
-    def check_version(self) -> None:
-        """See that it is still what was judged, or opened.
-
-        Raises:
-            InputError: When it is not; says what has happened to it.
-
-        """
-        now = self.present_version() if self.version else self.version
-        if now != self.version:
-            raise InputError(f"{self.name} was {what_happened(self.version, now)}, while it was read or judged")
-
-
-def what_happened(before: tuple[int, ...], now: tuple[int, ...]) -> str:
-    """To a file of which these are the versions, for people."""
-    (*identity, size, _), (*other, new_size, _) = before, now
-    if identity != other:
-        return "replaced by another file"
-    if new_size != size:
-        return f"{'cut' if new_size < size else 'appended to'}: it had {size:,} bytes, and has {new_size:,} now"
-    return "written to"
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How inputs are to be understood."""
-
-    fields: Fields
-    ids_only: bool
-    delimiter: str = ""
-    """Empty: the header tells."""
-    encoding: str = ""
-    """Empty: UTF-8, or UTF-16 with a byte order mark."""
-    sheet: str = ""
-    """Of a spreadsheet; empty is the first that people see."""
-    skip_rows: int = 0
-    """Lines before a CSV's header."""
-    refinement: Refinement = PLAIN
-    names: Names = Names.EXACT
-    """What the target makes of names that look alike."""
-    trailer: Trailer | None = None
-    """The form of a last line that counts the others."""
-
-    def is_header(self, row: Sequence[str]) -> bool:
-        """Whether a row has the columns that are needed."""
-        try:
-            Layout.of(row, self.fields, "", self.refinement)
-        except InputError:
-            return False
-        return True
 
 
 def read(
@@ -128,10 +41,10 @@ def read(
 
     """
     try:
-        while not item.is_whole() and item.path.stat().st_size < _MAGIC_BYTES:
+        while not item.is_whole() and item.path.stat().st_size < LEAST:
             yield WAITS
         item = item.as_it_is()
-        lines = Lines(_open(item, how), item.is_whole, how.trailer, item.name)
+        lines = Lines(open_as_utf8(item, how), item.is_whole, how.trailer, item.name)
         try:
             item.check_version()
             yield from _read(source, item, how, start, lines, found or Content(item.name))
@@ -220,9 +133,9 @@ def _parser(kind: str, source: int, item: Input, how: Reading, start: Position) 
     if kind == "jsonl":
         return JsonParser(_entries(how), source, item.name)
     delimiter = how.delimiter or ("\t" if _suffixes(item)[:1] == [".tsv"] else "")
-    if _is_spreadsheet(item):
+    if is_sheet(item):
         delimiter = ","
-    parser = CsvParser(how.fields, delimiter, source, item.name, how.refinement, has_marks=_is_spreadsheet(item))
+    parser = CsvParser(how.fields, delimiter, source, item.name, how.refinement, has_marks=is_sheet(item))
     parser.forms = Forms(Form(start.forms[0]), Form(start.forms[1]))
     return parser
 
@@ -279,7 +192,7 @@ def _suffixes(item: Input) -> list[str]:
 
 
 def _recognise(item: Input, block: bytes) -> str:
-    if _is_spreadsheet(item):
+    if is_sheet(item):
         return "csv"
     known = _BY_SUFFIX.get(next(iter(_suffixes(item)), ""), "")
     first, _, rest = block.strip().partition(b"\n")
@@ -290,60 +203,3 @@ def _recognise(item: Input, block: bytes) -> str:
             return "json"
         return "jsonl" if rest or not known else "json"
     return known or "csv"
-
-
-def sheet_of(item: Input, how: Reading) -> str:
-    """The sheet of a spreadsheet that is read; empty for any other file.
-
-    Raises:
-        InputError: When the file cannot be read, or does not tell.
-
-    """
-    if not _is_spreadsheet(item):
-        return ""
-    return chosen_sheet(item.path, how.sheet, how.skip_rows, how.is_header)
-
-
-def _is_spreadsheet(item: Input) -> bool:
-    return is_spreadsheet(item.path) and not item.is_spool
-
-
-def _open(item: Input, how: Reading) -> Stream:
-    """The input's bytes as UTF-8."""
-    if _is_spreadsheet(item):
-        return Sheet(item.path, how.sheet, how.skip_rows, how.is_header)
-    stream = _Begun(_decompressed(item))
-    encoding = how.encoding or marked_encoding(stream.head)
-    return Transcoded(stream, encoding, item.name) if encoding else stream
-
-
-def _decompressed(item: Input) -> Stream:
-    """The input's bytes."""
-    with item.path.open("rb") as file:
-        magic = file.read(_MAGIC_BYTES)
-    codec = next((name for start, name in COMPRESSED.items() if magic.startswith(start)), None)
-    if codec is None:
-        return item.path.open("rb", buffering=0)
-    if item.is_spool:  # also one that is whole by chance: what is refused must not depend on who was faster
-        raise InputError(f"{item.name} is compressed; pipe it through zcat or zstdcat first")
-    return cast("Stream", pa.input_stream(str(item.path), compression=codec))
-
-
-class _Begun:
-    """A stream of which the first bytes are known."""
-
-    def __init__(self, stream: Stream) -> None:
-        self.head = b""
-        while len(self.head) < _MAGIC_BYTES and (piece := stream.read(_MAGIC_BYTES - len(self.head))):
-            self.head += piece
-        self._stream = stream
-        self._unread = self.head
-
-    def read(self, size: int) -> bytes:
-        """At most so many bytes, or as many as were read already."""
-        head, self._unread = self._unread, b""
-        return head + self._stream.read(max(0, size - len(head))) if len(head) < size else head
-
-    def close(self) -> None:
-        """Free the stream."""
-        self._stream.close()

@@ -21,8 +21,9 @@ from batcher.engine.arrival import settle
 from batcher.engine.sync import Goal, Terms, sync
 from batcher.sections import GuardSettings
 from batcher.simulator.virtual_time import run_virtual
+from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 
 HOW = Reading(Fields.of({}, ids_only=True, is_feed=True), True)
 

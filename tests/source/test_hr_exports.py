@@ -15,9 +15,10 @@ from inputs import pairs_of, rows_of
 from batcher.core.errors import ConfigurationError, InputError
 from batcher.core.model import Position
 from batcher.source.foreign import Transcoded, check_encoding
+from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.mapping import read_mapping
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 from batcher.source.refine import Condition, Refinement, Validity
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from batcher.core.errors import InputError
 from batcher.core.model import Position
 from batcher.source import lines as lines_module
+from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import WAITS, Waits
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 from batcher.source.spool import Spool, spool_changes
 from batcher.source.windows import Windower
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from batcher.core.errors import InputError, LedgerHeldError, StateError
 from batcher.core.model import Position
+from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
-from batcher.source.reader import Input, Reading, read
+from batcher.source.reader import read
 from batcher.state.difference import FeedDifference, Scope
 from batcher.state.holding import hold
 from batcher.state.pairs import adopt, load, said_to_be_in
