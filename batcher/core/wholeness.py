@@ -14,6 +14,8 @@ ROWS = "{rows}"
 NAME = "{name}"
 _UPLOADING = (".tmp", ".part", ".filepart", ".partial", ".crdownload", ".download")
 """How programs name a file that they are still fetching or writing."""
+_AHEAD = 300.0
+"""Seconds by which clocks of two machines may differ."""
 _RANGE = re.compile(r"([0-9]*)(\.\.)?([0-9]*)")
 
 
@@ -36,7 +38,10 @@ class Rows:
         if match is None or not (match[1] or match[3]):
             raise ConfigurationError(f"guard.expect_rows {text!r}: write 1200, 1000..1500, 1000.. or ..1500")
         least = int(match[1]) if match[1] else None
-        return Rows(least, least if match[2] is None else int(match[3]) if match[3] else None)
+        most = least if match[2] is None else int(match[3]) if match[3] else None
+        if least is not None and most is not None and least > most:
+            raise ConfigurationError(f"guard.expect_rows {text!r}: no number is between these")
+        return Rows(least, most)
 
     def __contains__(self, count: int) -> bool:
         return (self.least is None or count >= self.least) and (self.most is None or count <= self.most)
@@ -102,6 +107,9 @@ def _judge_arrival(file: Arrived, demands: Demands) -> Iterator[Ruling]:
         when = f"in {age}, by our clock: set guard.settle instead" if file.age < 0 else f"{age} ago"
         told = f"{file.name} was written {when}; guard.min_age asks for {spoken(demands.min_age)}"
         yield Ruling(Guardrail.MIN_AGE, True, told)
+    if demands.max_age is not None and file.age < -_AHEAD:
+        told = f"{file.name} will be written in {age}, by our clock: nobody can say how old it is"
+        yield Ruling(Guardrail.MAX_AGE, True, told)
     if demands.max_age is not None and file.age > demands.max_age:
         told = f"{file.name} was written {age} ago; guard.max_age allows {spoken(demands.max_age)}"
         yield Ruling(Guardrail.MAX_AGE, True, told)

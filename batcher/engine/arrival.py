@@ -12,7 +12,7 @@ from batcher.core.guardrails import Guardrail, Ruling
 from batcher.core.units import parse_duration, spoken
 from batcher.core.wholeness import NAME, Arrived, judge_arrival
 from batcher.engine.guarding import Override, enforce
-from batcher.files import found
+from batcher.files import found, is_file
 from batcher.sections import GuardSettings
 from batcher.source.inputs import Input, what_happened
 
@@ -25,7 +25,8 @@ def judge_files(files: Sequence[Path], guard: GuardSettings, now: float, *, is_f
 def _arrived(file: Path, done_file: str, now: float) -> Arrived:
     known = found(file)
     age = 0.0 if known is None else now - known.st_mtime
-    done = found(file.parent / done_file.replace(NAME, file.name)) if done_file else None
+    beside = file.parent / done_file.replace(NAME, file.name)
+    done = found(beside) if done_file and is_file(beside) else None
     return Arrived(file.name, age, None if done is None else now - done.st_mtime)
 
 

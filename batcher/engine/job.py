@@ -121,13 +121,14 @@ def feed_reading(settings: Settings, ids_only: bool, today: date) -> Reading:  #
     """
     feed = settings.feed
     day = parse_day(feed.as_of) if feed.as_of else today
+    takes_open_end = settings.guard.open_end == "allow"
     refinement = Refinement(
         tuple(map(Condition.parse, settings.input.where)),
         Validity(feed.valid_from, feed.valid_to, day, feed.date_format),
         feed.group_separator,
         tuple(feed.groups),
-        read_mapping(Path(feed.user_map), is_single=True) if feed.user_map else None,
-        read_mapping(Path(feed.group_map), is_single=False) if feed.group_map else None,
+        read_mapping(Path(feed.user_map), is_single=True, takes_open_end=takes_open_end) if feed.user_map else None,
+        read_mapping(Path(feed.group_map), is_single=False, takes_open_end=takes_open_end) if feed.group_map else None,
         is_feed=True,
     )
     takes_odd = settings.input.odd_names == "allow"

@@ -14,13 +14,14 @@ from batcher.source.rules import Invalid
 
 MARK = "\x1a"
 """The control character SUBSTITUTE: it stands for what could not be represented (ECMA-48 §8.3.148)."""
-_ERRORS = r"#(?:N/A|REF!|VALUE!|DIV/0!|NAME\?|NULL!|NUM!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|GETTING_DATA|#+)"
-"""What a spreadsheet shows instead of a value (ECMA-376 part 1, 18.17.2.4, and newer ones of Excel)."""
+_ERRORS = r"#[^\sa-z#]* ?[!?]|#\p{L}/\p{L}|#NV|#GETTING_DATA|##+|Err:[0-9]{3}|Loading\.\.\."
+"""What a spreadsheet shows instead of a value: `#N/A`, `#REF!`, `#NAME?` (ECMA-376 part 1, 18.17.2.4), in the languages
+of Excel (`#NV`, `#N/D`, `#WERT!`, `#¡VALOR!`), `Err:502` in LibreOffice, `Loading...` in Google Sheets."""
 _SHORT = r"[+-]?[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]+"
 """How it shows a number that has too many digits for its column."""
 DAMAGE = f"{_ERRORS}|{_SHORT}"
 """A pattern of texts that a spreadsheet leaves in files of other kinds where a value was."""
-_ERROR, _SHORTENED = re.compile(_ERRORS), re.compile(_SHORT)
+_ERROR, _SHORTENED = re.compile(_ERRORS.replace(r"\p{L}", r"[^\W\d_]")), re.compile(_SHORT)
 
 
 class Odd(Enum):
@@ -74,7 +75,7 @@ def plain(text: str, label: str) -> str:
     """
     if MARK in text:
         raise Invalid(f"{label} {_told(text)}")
-    if text[:1] == "#" and _ERROR.fullmatch(text):
+    if text[:1] in "#EL" and _ERROR.fullmatch(text):
         raise Invalid(f"{label} {Odd.ERROR.told.format(text)}")
     if text[-1:].isdigit() and "+" in text and _SHORTENED.fullmatch(text):
         raise Invalid(f"{label} {text} is a number that a spreadsheet has shortened; store it as text")

@@ -17,6 +17,7 @@ import pyarrow.csv
 from batcher.core.errors import InputError
 from batcher.core.model import Action, Columns, Ints, Keys
 from batcher.core.wire import total_digits
+from batcher.source.cells import MARK
 from batcher.source.csv_records import LONGEST_RECORD, Forms, lines_of, read_carefully
 from batcher.source.layout import Column, Fields, Layout
 from batcher.source.names import are_ordinary
@@ -112,7 +113,7 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
     What pyarrow makes of a field may be shorter than the field (`007`, ` 5`, blank lines), never longer, but for
     hexadecimal. So a block is taken only if its values, written plainly, give back exactly its length.
     """
-    if not layout.is_plain:
+    if not layout.is_plain or (layout.has_marks and MARK.encode() in block):
         return None
     sides = [(_form(layout.user, forms.user)), (_form(layout.group, forms.group))]
     if Form.OPEN in sides or (layout.ids_only and Form.NAME in sides) or not _looks_clean(block, Form.ID in sides):

@@ -90,15 +90,13 @@ def lines_of(block: bytes) -> list[bytes]:
 def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Forms) -> Forms:
     """One record's changes or reject; returns the forms, which it may have decided."""
     refinement = layout.refinement
-    users: Sequence[str] = ()
     try:
         _check_width(record, layout.width)
         if layout.is_header_again(record):
+            layout.check_order(record, line)
             raise Invalid("the header again: a second export within the file?")  # noqa: TRY301 — as any other reason
-        if layout.others:
-            users = _readable(layout, record)
-            if not refinement.counts(lambda column: _other(layout, record, column)):
-                return forms
+        if layout.others and not refinement.counts(lambda column: _other(layout, record, column)):
+            return forms
         user, user_form = _filled(layout, layout.user, record)
         group, group_form = _filled(layout, layout.group, record)
         users = refinement.user([user])
@@ -108,7 +106,7 @@ def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Fo
         user_keys = _keys(layout, layout.user, users, user_form, forms.user)
         group_keys = _keys(layout, layout.group, groups, group_form, forms.group)
     except Invalid as invalid:
-        rows.reject(line, str(invalid), users)
+        rows.reject(line, str(invalid), _whose(layout, record, forms))
         return forms
     for one in user_keys:
         for other in group_keys:
@@ -116,10 +114,13 @@ def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Fo
     return forms
 
 
-def _readable(layout: Layout, record: Sequence[str]) -> Sequence[str]:
-    """Whose a record is, even if it turns out to be of no use."""
+def _whose(layout: Layout, record: Sequence[str], forms: Forms) -> Sequence[str]:
+    """Whose a record is that is of no use; none when that cannot be read, or is nobody's name or id."""
+    if not layout.refinement.is_feed or len(record) != layout.width:
+        return ()
     try:
-        return layout.refinement.user([_filled(layout, layout.user, record)[0]])
+        user, given = _filled(layout, layout.user, record)
+        return [str(key) for key in _keys(layout, layout.user, layout.refinement.user([user]), given, forms.user)]
     except Invalid:
         return ()
 
@@ -166,7 +167,16 @@ def _keys(layout: Layout, column: Column, texts: Sequence[str], given: Form, dec
         raise Invalid(f"{column.label} {shown(texts[0])} is a name; this target takes integer ids only")
     form = given or (Form.ID if layout.ids_only else decided)
     is_decided, odd = given is Form.OPEN, layout.takes_odd
-    return [key_of(_text(text, column.label), form, column.label, decided=is_decided, takes_odd=odd) for text in texts]
+    return [
+        key_of(
+            _text(_plain(layout, text, column.label), column.label),
+            form,
+            column.label,
+            decided=is_decided,
+            takes_odd=odd,
+        )
+        for text in texts
+    ]
 
 
 def _text(text: str, label: str) -> str:

@@ -96,7 +96,10 @@ class Entries:
         """The keys of op, user and group, when each is there under exactly one name."""
         if self._refinement is not PLAIN:
             return None
+        keys = list(keys)
         present = {as_key(key): key for key in keys}
+        if len(present) < len(keys):
+            return None
         ops = [present[name] for name in self._fields.op if name in present]
         users = [Field(present[field.name], field.form) for field in self._fields.user if field.name in present]
         groups = [Field(present[field.name], field.form) for field in self._fields.group if field.name in present]
@@ -192,7 +195,7 @@ class Entries:
 
     def _key(self, value: object, form: Form, label: str) -> Key:
         if isinstance(value, str):
-            if not value:
+            if not value or not (self.takes_odd or value.strip()):
                 raise Invalid(f"{label} is empty")
             if self.ids_only:
                 raise Invalid(f"{label} {shown(value)} is a text; this target takes integer ids only")

@@ -174,7 +174,7 @@ def _refuse_document(block: bytes, where: str) -> None:
     """Entries of a document may stand on lines of their own, by chance; then some of it would be applied."""
     lines = (text for text in lines_of(block) if text.strip())
     first, second = next(lines, b"{}"), next(lines, b"")
-    if first.strip()[:1] in {b"{", b"["} and not _is_json(first) and not _is_change(second):
+    if first.strip()[:1] in {b"{", b"["} and _is_begun(first) and not _is_change(second):
         raise InputError(
             f"{where}: the first line is the beginning of a document over several lines; give the file the ending"
             " .json (--format json), or put each change on a line of its own"
@@ -184,6 +184,15 @@ def _refuse_document(block: bytes, where: str) -> None:
 def _is_change(text: bytes) -> bool:
     """Whether a line is an entry by itself, and the line before it one that was cut."""
     return text.lstrip()[:1] == b"{" and text.rstrip()[-1:] == b"}" and _is_json(text)
+
+
+def _is_begun(text: bytes) -> bool:
+    """Whether nothing is wrong with a JSON text but that it ends too early."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        return error.pos >= len(text.decode("utf-8", "replace").rstrip())
+    return False
 
 
 def _is_json(text: bytes) -> bool:

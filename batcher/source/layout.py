@@ -106,6 +106,22 @@ class Layout:
     dates: tuple[str, ...] = ()
     """Columns of dates of validity, as the header names them."""
     takes_odd: bool = False
+    where: str = ""
+    names: tuple[str, ...] = ()
+    """The header's, as they are compared."""
+
+    def check_order(self, header: Sequence[str], line: int) -> None:
+        """See that a header that comes again has its columns where the first one has them.
+
+        Raises:
+            InputError: When it has not: then nobody knows what the lines after it say.
+
+        """
+        places = [place for column in (self.user, self.group) for place, _ in column.places]
+        if any(as_key(header[place]) != self.names[place] for place in places):
+            raise InputError(
+                f"{self.where}, line {line}: another header, with other columns; give each export by itself"
+            )
 
     @property
     def is_plain(self) -> bool:
@@ -169,6 +185,8 @@ class Layout:
             has_marks,
             tuple(f"{column}: {header[others[column]]!r}" for column in bounds if column in others),
             fields.takes_odd,
+            where,
+            tuple(names),
         )
 
 
@@ -181,7 +199,7 @@ def as_key(name: str) -> str:
 def meant(column: str, names: Sequence[str]) -> list[int]:
     """Where a column of dates stands; those that are looked for by themselves also as `Valid From` or `validFrom`."""
     exact = [place for place, name in enumerate(names) if name == as_key(column)]
-    if exact or column not in DEFAULT_VALIDITY:
+    if column not in DEFAULT_VALIDITY:
         return exact
     return [place for place, name in enumerate(names) if _squeezed(name) == _squeezed(column)]
 
@@ -197,6 +215,8 @@ def _others(names: Sequence[str], refinement: Refinement, where: str) -> dict[st
     for column in [condition.column for condition in refinement.where]:
         if as_key(column) not in names:
             raise InputError(f"{where}: there is no column {column!r} for --where; the header has {_shown(names)}")
+        if names.count(as_key(column)) > 1:
+            raise InputError(f"{where}: which column {column!r} is meant by --where? The header has it twice")
         places[column] = names.index(as_key(column))
     for column in (validity.starts, validity.ends) if validity else ():
         found = meant(column, names)

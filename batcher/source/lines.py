@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Protocol
 
 from batcher.core.errors import InputError
-from batcher.source.trailer import Trailer
+from batcher.source.trailer import NOTHING, Trailer
 
 FIRST_BLOCK = 1 << 16
 """Bytes. Small, so that the first request leaves early and neutral headers are decided cheaply."""
@@ -90,7 +90,7 @@ class Lines:
         return self._before_the_trailer(self._trailer, block)
 
     def _before_the_trailer(self, trailer: Trailer, block: bytes) -> bytes | Waits | TooLong:
-        if self.trailer_rows is not None and block.strip():
+        if self.trailer_rows is not None and block.strip(NOTHING):
             raise InputError(f"{self._where}, line {self.line + 1}: more lines come after the last one")
         found = trailer.find(block, self._where, self.line + 1)
         if found is None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batcher.core.errors import InputError
-from batcher.files import check_file
+from batcher.files import check_file, decoded
 from batcher.source.cells import plain
-from batcher.source.rules import Invalid, is_integer
+from batcher.source.rules import Invalid, is_integer, name_of
 
 _COLUMNS = 2
 
@@ -32,7 +32,7 @@ class Table(dict[str, tuple[str, ...]]):
             raise _no_header(self.path, text)
 
 
-def read_mapping(path: Path, *, is_single: bool) -> Table:
+def read_mapping(path: Path, *, is_single: bool, takes_open_end: bool = True) -> Table:
     """From a CSV with a header and two columns: what the feed says, what the target calls it.
 
     A value may stand on several lines, unless the mapping `is_single`; with an empty second field it stands for
@@ -43,7 +43,7 @@ def read_mapping(path: Path, *, is_single: bool) -> Table:
 
     """
     table: dict[str, list[str]] = {}
-    header, *records = _records(path)
+    header, *records = _records(path, takes_open_end=takes_open_end)
     if any(is_integer(field) or "@" in field for field in header.fields):
         raise _no_header(path, ",".join(header.fields))
     for number, fields in records:
@@ -66,21 +66,28 @@ class _Record(NamedTuple):
     fields: list[str]
 
 
-def _records(path: Path) -> Iterator[_Record]:
+def _records(path: Path, *, takes_open_end: bool) -> Iterator[_Record]:
     """The header, and every record that holds anything, each of two columns but for the header."""
     check_file(path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            records = csv.reader(file, delimiter=_delimiter(first), strict=True)
-            yield _Record(1, [field.strip() for field in next(records, [])])
-            for record in filter(lambda fields: any(map(str.strip, fields)), records):
-                yield _checked(path, records.line_num, record)
+        text = decoded(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a CSV in UTF-8: {error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a CSV in UTF-8, nor in UTF-16 with a mark; save it as one") from None
+    lines = text.splitlines(keepends=True)
+    if len(lines) > 1 and lines[-1].strip() and not takes_open_end and not lines[-1].endswith(("\n", "\r")):
+        raise InputError(
+            f"{path}, line {len(lines)}: the last line has no end, although the others have one: it may have been cut;"
+            ' end it with a line break (or guard.open_end = "allow")'
+        )
+    records = csv.reader(lines, delimiter=_delimiter(lines[0] if lines else ""), strict=True)
+    try:
+        yield _Record(1, [field.strip() for field in next(records, [])])
+        for record in filter(lambda fields: any(map(str.strip, fields)), records):
+            yield _checked(path, records.line_num, record)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {records.line_num}: not a CSV: {error}") from None
 
 
 def _checked(path: Path, line: int, record: Sequence[str]) -> _Record:
@@ -90,9 +97,12 @@ def _checked(path: Path, line: int, record: Sequence[str]) -> _Record:
             " target calls it"
         )
     try:
-        return _Record(line, [plain(field.strip(), "the cell") for field in record])
+        fields = [name_of(plain(field.strip(), "the cell"), "the cell") for field in record]
     except Invalid as invalid:
         raise InputError(f"{path}, line {line}: {invalid}") from None
+    if not fields[0]:
+        raise InputError(f"{path}, line {line}: nothing in the first column; it holds what the feed says")
+    return _Record(line, fields)
 
 
 def _no_header(path: Path, first: str) -> InputError:

@@ -11,7 +11,7 @@ from batcher.core.text_bytes import bytes_of, has_controls, may_be_unseen
 from batcher.source.cells import DAMAGE
 from batcher.source.rules import LONGEST_NAME, UNSEEN
 
-_SIGNS_OF_DAMAGE = (b"#", b"e+", b"E+")
+_SIGNS_OF_DAMAGE = (b"#", b"e+", b"E+", b"Err:", b"Loading...")
 
 
 def are_ordinary(names: pa.StringArray, words: Collection[str] = (), *, takes_odd: bool = False) -> bool:
@@ -30,6 +30,8 @@ def are_ordinary(names: pa.StringArray, words: Collection[str] = (), *, takes_od
     if has_controls(content) or (may_be_unseen(content) and _any(names, UNSEEN)):
         return False
     if any(sign in content for sign in _SIGNS_OF_DAMAGE) and _any(names, f"^(?:{DAMAGE})$"):
+        return False
+    if (b" " in content or may_be_unseen(content)) and pc.any(pc.equal(pc.utf8_trim_whitespace(names), "")).as_py():
         return False
     short = names.filter(pc.less_equal(lengths, max(map(len, words), default=0)))
     plain = pc.utf8_lower(pc.utf8_trim_whitespace(short))

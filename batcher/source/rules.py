@@ -17,7 +17,7 @@ LONGEST_NAME = 1024
 """Characters. Keeps every single pair well below the smallest `max_bytes`."""
 UNSEEN = (
     "[\x00-\x1f\x7f-\x9f"  # controls
-    "\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]"
+    "\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd\U000e0001\U000e0020-\U000e007f]"
 )
 """A pattern of the characters that nobody sees, and that no name has: controls, and formats but for the two joiners,
 which some scripts need (Unicode Standard, 23.2; category Cf, U+200C and U+200D left out)."""
@@ -96,8 +96,10 @@ def name_of(text: str, label: str, *, takes_odd: bool = False) -> str:
     """
     if len(text) > LONGEST_NAME:
         raise Invalid(f"{label} is longer than {LONGEST_NAME} characters")
-    if not takes_odd and not text.isprintable() and (unseen := _UNSEEN.search(text)):
-        raise Invalid(f"{label} {shown(text)} holds a character that nobody sees (U+{ord(unseen[0]):04X})")
+    if not takes_odd and not (text.isascii() and text.isprintable()) and (unseen := _UNSEEN.search(text)):
+        raise Invalid(
+            f"{label} {shown(text)} holds a character that nobody sees, or that was lost (U+{ord(unseen[0]):04X})"
+        )
     return text
 
 
@@ -108,7 +110,7 @@ def key_of(text: str, form: Form, label: str, *, decided: bool, takes_odd: bool 
         Invalid: When it is empty or not of this form.
 
     """
-    if not text:
+    if not text or not (takes_odd or text.strip()):
         raise Invalid(f"{label} is empty")
     if form is Form.ID:
         return id_of(text, label)

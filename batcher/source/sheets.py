@@ -117,8 +117,7 @@ def _is_seen(known: SheetMetadata) -> bool:
 
 def _has_header(workbook: CalamineWorkbook, name: str, skip: int, is_header: IsHeader) -> bool:
     page = workbook.get_sheet_by_name(name)
-    first = page.start[0] if page.start else 0
-    for row, cells in enumerate(page.iter_rows(), first + 1):
+    for row, cells in enumerate(page.iter_rows(), 1):
         if row > skip and any(cell != "" for cell in cells):
             return is_header([str(cell) for cell in cells])
     return False
@@ -128,12 +127,10 @@ def _lines(path: Path, wanted: str, skip: int, is_header: IsHeader) -> Iterator[
     with _opened(path) as workbook:
         name = _chosen(path, workbook, wanted, skip, is_header)
         page = workbook.get_sheet_by_name(name)
-        top, left = page.start or (0, 0)
-        yield from (b"\n" for _ in range(top))
         is_ooxml = path.suffix.lower() in _OOXML
-        odd = _Odd(odd_cells(path, name) if is_ooxml else iter(()), page, left)
-        row = top - 1
-        for row, cells in enumerate(page.iter_rows(), top):
+        odd = _Odd(odd_cells(path, name) if is_ooxml else iter(()), page)
+        row = -1
+        for row, cells in enumerate(page.iter_rows()):  # all rows, but columns only from the first that holds anything
             texts = odd.put_into(row, [_text(cell) for cell in cells])
             if row < skip or not any(texts):
                 yield b"\n"
@@ -149,9 +146,9 @@ def _lines(path: Path, wanted: str, skip: int, is_header: IsHeader) -> Iterator[
 class _Odd:
     """Puts what a row's cells are instead of values into its texts; rows are asked for in their order."""
 
-    def __init__(self, rows: Iterator[tuple[int, dict[int, str]]], page: CalamineSheet, left: int) -> None:
+    def __init__(self, rows: Iterator[tuple[int, dict[int, str]]], page: CalamineSheet) -> None:
         self._rows = rows
-        self._left = left
+        self._left = page.start[1] if page.start else 0
         self._next = next(rows, None)
         self._merged = sorted(page.merged_cell_ranges or [], reverse=True)
         self._around: list[_Range] = []

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from batcher.core.errors import InputError
 from batcher.core.wholeness import ROWS
 
-_COUNT = rb"([0-9]{1,3}(?:[.,' ][0-9]{3})+|[0-9]+)"
+_COUNT = rb"([0-9]{1,3}(?:[.,' ][0-9]{3}){1,5}|[0-9]{1,18})"
+NOTHING = b' \t\r\n,;"'
+"""Of what lines are made that say nothing."""
 _AROUND = rb"[\"\s;,\t]*"
 """Quotation marks and delimiters: the line may be that of a table."""
 
@@ -41,7 +43,7 @@ class Trailer:
             return None
         start = match.start() + (len(match[0]) - len(match[0].lstrip()))
         end = block.find(b"\n", match.end(1)) + 1 or len(block)
-        if block[end:].strip():
+        if block[end:].strip(NOTHING):
             number = line + block.count(b"\n", 0, start)
             raise InputError(f"{where}, line {number}: the last line by its form, but more lines come after it")
         start = block.rfind(b"\n", 0, start) + 1

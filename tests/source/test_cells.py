@@ -122,6 +122,34 @@ def test_merged_cells_say_nothing_but_in_their_first(tmp_path):
     assert "part of a merged cell" in reason
 
 
+@pytest.mark.parametrize("top", [0, 1, 4])
+@pytest.mark.parametrize("left", [0, 2])
+def test_sheets_that_begin_elsewhere(tmp_path, top, left):
+    """Whatever stands above and beside it: each cell is what it is, in the row that people see."""
+    book = openpyxl.Workbook()
+    table = [["user_name", "group_name"], ["bob", "staff"], ["eve", None], ["amy", Broken("#N/A")], ["joe", "x"]]
+    for row, cells in enumerate(table, top + 1):
+        for column, value in enumerate(cells, left + 1):
+            book.active.cell(row, column).value = value.error if isinstance(value, Broken) else value
+    book.active.merge_cells(start_row=top + 2, end_row=top + 3, start_column=left + 2, end_column=left + 2)
+    path = tmp_path / "f.xlsx"
+    book.save(path)
+    rows = rows_of(path, refinement=SPLIT)
+    assert [row for row in rows if row[1] == "add"] == [
+        (top + 2, "add", "bob", "staff"),
+        (top + 5, "add", "joe", "x"),
+    ]
+    told = {row[0]: row[1] for row in rows if row[1] != "add"}
+    assert "merged" in told[top + 3]
+    assert "#N/A" in told[top + 4]
+    assert rows_of(path, refinement=SPLIT, skip_rows=top) == rows
+
+
+def test_marks_are_no_odd_names(tmp_path):
+    path = by_openpyxl(tmp_path / "f.xlsx", [["user_name", "group_name"], [Broken("#N/A"), "g"], [Broken(), "g"]])
+    assert [len(row) for row in rows_of(path, takes_odd=True)] == [2, 2]
+
+
 def test_lines_are_the_rows_of_the_sheet(tmp_path):
     """Also behind cells of several lines."""
     path = by_openpyxl(

@@ -15,10 +15,14 @@ from hypothesis import strategies as st
 from inputs import pairs_of, rows_of
 
 from batcher.core.errors import InputError
+from batcher.core.model import Position
 from batcher.core.wholeness import Content
+from batcher.source.inputs import Input, Reading
 from batcher.source.json_text import loads
+from batcher.source.layout import Fields
 from batcher.source.mapping import read_mapping
-from batcher.source.refine import Refinement, Validity
+from batcher.source.reader import read
+from batcher.source.refine import Condition, Refinement, Validity
 from batcher.source.rules import Invalid
 from batcher.source.trailer import Trailer
 
@@ -85,15 +89,23 @@ def test_a_header_however_it_is_written(tmp_path):
         assert pairs_of(write(tmp_path, f"{header}\nbob,staff\n")) == [("bob", "staff")]
 
 
-@pytest.mark.parametrize("again", ["user_name,group_name", "GROUP_NAME, User_Name", "user,group"])
+@pytest.mark.parametrize("again", ["user_name,group_name", " User_Name,GROUP_NAME", '"user_name","group_name"'])
 def test_the_header_again(tmp_path, again):
-    """Two exports in one file; also where the second has its columns in another order."""
+    """Two exports in one file."""
     text = f"user_name,group_name\nbob,staff\n{again}\namy,staff\n"
     rows = rows_of(write(tmp_path, text))
     assert [row[0] for row in rows] == [2, 3, 4]
     assert "the header again" in rows[1][1]
     many = "user_name,group_name\n" + "bob,staff\n" * 20_000 + f"{again}\n" + "amy,staff\n" * 20_000
     assert sum(row[1] != "add" for row in rows_of(write(tmp_path, many))) == 1
+
+
+@pytest.mark.parametrize("again", ["group_name,user_name", "user,group", "op,user_name"])
+def test_another_header(tmp_path, again):
+    """With its columns elsewhere: nobody knows what the lines after it say."""
+    text = f"user_name,group_name\nbob,staff\n{again}\nstaff,amy\n"
+    with pytest.raises(InputError, match="line 3: another header"):
+        rows_of(write(tmp_path, text))
 
 
 @pytest.mark.parametrize("line", [",,", "  , ,", ",", ",,,,,", '"","",""', "\u00a0,,"])
@@ -117,6 +129,48 @@ def test_damage_in_texts(tmp_path, damage, kind):
     assert len(second) == 2  # a line and why
     allowed = rows_of(write(tmp_path, content, f"f.{kind}"), takes_odd=True)
     assert [row[2] for row in allowed] == ["bob", damage]
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["#NV", "#N/D", "#Н/Д", "#WERT!", "#BEZUG!", "#ÜBERLAUF!", "#VALEUR!", "#¡VALOR!", "#¿NOMBRE?", "#DIV/0 !", "#IMIĘ?",
+     "Err:502", "Loading...", "g\ufffd", "#SPILL!", "#BUSY!"],
+)  # fmt: skip
+def test_errors_in_other_languages_and_in_parts(tmp_path, error):
+    """Also within a field of several groups, where a condition asks, and in a mapping."""
+    split = Refinement(separator="|", is_feed=True)
+    for group in (error, f"a|{error}", f"a| {error} "):
+        ((line, told),) = rows_of(write(tmp_path, f"user_name,group_name\nbob,{group}\n"), refinement=split)
+        assert line == 2
+        assert "spreadsheet" in told or "error value" in told or "nobody sees" in told
+    lines = json.dumps({"user": "bob", "group": error}) + "\n"
+    assert len(rows_of(write(tmp_path, lines, "f.jsonl"))[0]) == 2
+    with pytest.raises(InputError, match="line 2"):
+        read_mapping(write(tmp_path, f"a,b\nx,{error}\n", "m.csv"), is_single=False)
+    if not error.startswith("g"):
+        where = Refinement((Condition.parse("st=a"),), is_feed=True)
+        assert len(rows_of(write(tmp_path, f"user,group,st\nbob,g,{error}\n"), refinement=where)[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "user", "whose"),
+    [
+        ("user_id", "7", ("7",)),
+        *(("user_id", text, ()) for text in ("7.0", "007", "+7", "7 ", "x7", "9" * 20, "", "#N/A")),
+        ("user_name", "bob", ("bob",)),
+        *(("user_name", text, ()) for text in ("", "  ", "b\x01b", "\u200b", "x" * 1025, "1E+20")),
+    ],
+)
+def test_whose_an_invalid_line_is(tmp_path, head, user, whose):
+    """Only who is named as a change could name him; else the line may be anybody's."""
+    separated = Refinement(separator="|", is_feed=True)
+    how = Reading(Fields.of({}, ids_only=False, is_feed=True), False, refinement=separated)
+    path = write(tmp_path, f'{head},group_name\n"{user}",#N/A\n')
+    ((columns, _), *_) = read(0, Input("f", path), how, Position())
+    assert [reject.users for reject in columns.rejects] == [whose]
+    raw = write(tmp_path, f"{head},group_name\n".encode() + b"b\xe9b,g\n")
+    ((columns, _), *_) = read(0, Input("f", raw), how, Position())
+    assert [reject.users for reject in columns.rejects] == [()]
 
 
 @pytest.mark.parametrize("name", ["नमस्ते\u200d", "می\u200cخواهم", "o'neill", "a+b=c", "E+5", "1E5", "#1", "N/A", "NULL"])
@@ -251,7 +305,7 @@ def content_of(path, pattern="Total: {rows}", **how):
         ("2", "{rows}", 2),
     ],
 )
-@pytest.mark.parametrize("end", ["\n", "\r\n", "", "\n\n \n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "", "\n\n \n", "\n,,\n"])
 def test_a_last_line_that_counts(tmp_path, line, pattern, count, end):
     found, rows = content_of(write(tmp_path, f"user_name,group_name\nbob,a\namy,b\n{line}{end}"), pattern)
     assert [row[2:] for row in rows] == [("bob", "a"), ("amy", "b")]
