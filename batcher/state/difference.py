@@ -18,8 +18,6 @@ _IN_FORCE = f"((known <> {Known.OUT:d} OR wish = {Wish.IN:d}) AND wish <> {Wish.
 """What is in, may be in, or was asked for and is still to come."""
 _ASKED = f'SELECT "user", "group" FROM {{}} WHERE wish = {Wish.IN:d} AND known <> {Known.IN:d}'
 """Pairs of a table that an earlier feed has asked for, and that are not known to be in."""
-_NAMED = '("group" IN (SELECT "group" FROM named UNION ALL SELECT "group" FROM feed_group))'
-"""Groups of which this feed or an earlier one has spoken."""
 _MOST_GROUPS = 100_000
 _FETCHED = 10_000
 _FED, _IS_KNOWN = 16, 32
@@ -176,7 +174,6 @@ class FeedDifference(Difference):
     """
 
     _known = "merged"
-    _also = _NAMED
     _pairs = "count(*) FILTER (fed)"
 
     def __init__(
@@ -228,12 +225,13 @@ class FeedDifference(Difference):
 
     def _condition(self, scope: Scope) -> str:
         """Of whose memberships the feed is master."""
-        groups = _NAMED if not scope.groups else self._matching("group", scope.groups)
+        self._also = self.spelling.is_named()
+        groups = self._also if not scope.groups else self._matching("group", scope.groups)
         return f"({groups} AND {self._matching('user', scope.users)})" if scope.users else groups
 
     def _matching(self, column: str, patterns: Sequence[str]) -> str:
         """A condition that a user or a group is meant by patterns; what they mean is decided in one place for all."""
-        meant = Patterns(patterns)
+        meant = Patterns(patterns, folds=self.spelling.folds)
         run = self._connection.execute
         run(f'CREATE OR REPLACE TEMP TABLE meant_{column} AS SELECT "{column}" FROM pair LIMIT 0')
         for keys in self._distinct(f'SELECT DISTINCT "{column}" FROM merged'):

@@ -6,11 +6,14 @@ import logging
 from collections.abc import Iterator
 
 import numpy as np
+import orjson
 
 from batcher.core.errors import LedgerError
+from batcher.core.look_alikes import Names
 from batcher.core.model import REJECTED_ROW, Action, Status
 from batcher.ledger.reader import LedgerReader
 from batcher.state.pairs import Stretch, load
+from batcher.state.spelling import spread
 from batcher.state.store import Known, KnownRun, StateStore, Wish
 
 _log = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ def fold(store: StateStore, run: KnownRun) -> None:
     changes nothing. What is unknown, and what was opened for sending and has no outcome, may have taken effect: its
     pair is uncertain. Where the ledger is gone, or damaged, so is every pair that the run was to change.
     """
-    progress = _load_news(store, run)
+    progress, names = _load_news(store, run)
     if progress is None:
         return
     connection = store.connection
@@ -40,31 +43,41 @@ def fold(store: StateStore, run: KnownRun) -> None:
         ANTI JOIN pair USING ("user", "group")""",
         (run.number,),
     )
+    spread(store, names, run.number)
     connection.execute("UPDATE run SET settled = ? WHERE number = ?", (progress, run.number))
     store.touched()
     connection.commit()
 
 
-def _load_news(store: StateStore, run: KnownRun) -> int | None:
-    """Fill the table `news`; gives how much was taken in then, None when there is nothing new."""
+def _load_news(store: StateStore, run: KnownRun) -> tuple[int | None, Names]:
+    """Fill the table `news`; gives how much was taken in then, None when there is nothing new.
+
+    With it comes what the run took names for that look alike.
+    """
     if is_own(run):
         try:
             with LedgerReader(run.ledger) as reader:
                 progress = reader.progress()
+                names = _names_of(reader)
                 if progress == run.settled:
-                    return None
+                    return None, names
                 load(store, "news", outcomes(reader))
-                return progress
+                return progress, names
         except LedgerError as error:
             _log.warning("%s; what its run was to change is uncertain", error)
     if run.settled == _GONE:
-        return None
+        return None, Names.UNSURE
     store.connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE news AS SELECT "user", "group", {Known.UNCERTAIN:d}::UTINYINT AS known
         FROM pair WHERE (wish = {Wish.IN:d} AND known <> {Known.IN:d})
         OR (wish = {Wish.OUT:d} AND known <> {Known.OUT:d})"""
     )
-    return _GONE
+    return _GONE, Names.UNSURE
+
+
+def _names_of(reader: LedgerReader) -> Names:
+    target = orjson.loads(reader.facts().get("settings", "{}")).get("target", {})
+    return Names(target.get("names", Names.UNSURE.value))
 
 
 def is_own(run: KnownRun) -> bool:

@@ -1,7 +1,7 @@
 """Pairs of a feed and of what is known that look alike: found by their names, and kept from hurting anybody.
 
 What looks alike is decided in `core.look_alikes`, which DuckDB calls for whole columns. Tables: `look_alike_user` and
-`look_alike_group` have each name that is not the only one of its looks, `held` the pairs that are in question.
+`look_alike_group` have each name that is not the only one of its looks, `held` the pairs that are not sent.
 """
 
 from __future__ import annotations
@@ -42,75 +42,68 @@ class Spelling:
     def __init__(self, store: StateStore, known: str, names: Names) -> None:
         self._connection = store.connection
         self._names = names
-        self.named = [
-            side for side, form in zip(_SIDES, store.facts()["forms"].split(","), strict=True) if form == "name"
-        ]
+        self.named = _named_sides(store)
         """The sides of pairs that are names."""
-        if self.named:
-            teach(self._connection)
-        for side in _SIDES:
-            self._find(side, known, is_looked_for=side in self.named and names is not Names.EXACT)
-        self._has_look_alikes = any(
-            self._connection.execute(f"SELECT 1 FROM look_alike_{side} LIMIT 1").fetchone() for side in _SIDES
-        )
+        self._has_look_alikes = names is not Names.EXACT and _look_for_twins(store, "feed", known)
         if names is Names.FOLDED and self._has_look_alikes:
             for side in self.named:
                 self._spell_as_known(side, known)
 
     def hold(self) -> bool:
-        """Fill `held`, once `merged` is there: pairs of a feed, and others like them that are, or may be, in.
+        """Fill `held`, once `merged` is there: what is not sent although it differs. Gives whether there may be any.
 
-        Where look-alikes are one name, only the removal of such others is in question. Gives whether there are any.
+        Where nobody knows, that is the addition of somebody who is in under another name, and the removal of somebody
+        whom the feed names otherwise. Where look-alikes are one name, it is also the removal of one for the second
+        time: the outcome is that of all (`spread`).
         """
         if not self._has_look_alikes:
             return False
+        is_in, may_be_in = f"known = {Known.IN:d}", f"known <> {Known.OUT:d}"
+        is_held = {
+            Names.UNSURE: f"""(fed AND bool_or(NOT fed AND {is_in}) OVER w)
+            OR (NOT fed AND {may_be_in} AND bool_or(fed) OVER w)""",
+            Names.FOLDED: f"""(fed AND NOT {is_in} AND bool_or({is_in}) OVER w)
+            OR (NOT fed AND (bool_or(fed) OVER w OR ({may_be_in} AND row_number() OVER first > 1)))""",
+        }[self._names]
         self._connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE held AS SELECT "user", "group", fed, of_user, of_group FROM
-            (SELECT m."user", m."group", fed, known, coalesce(u.folded, m."user"::VARCHAR) AS of_user,
-            coalesce(g.folded, m."group"::VARCHAR) AS of_group FROM merged AS m
-            LEFT JOIN look_alike_user AS u ON m."user"::VARCHAR = u.name
-            LEFT JOIN look_alike_group AS g ON m."group"::VARCHAR = g.name
-            WHERE u.name IS NOT NULL OR g.name IS NOT NULL)
-            WINDOW w AS (PARTITION BY of_user, of_group)
-            QUALIFY bool_or(fed) OVER w AND bool_or(NOT fed AND known <> {Known.OUT:d}) OVER w"""
+            f"""CREATE OR REPLACE TEMP TABLE held AS SELECT "user", "group", fed, of_user, of_group
+            FROM ({_with_looks("merged", "fed, known")})
+            WINDOW w AS (PARTITION BY of_user, of_group),
+            first AS (PARTITION BY of_user, of_group ORDER BY {is_in} DESC, {may_be_in} DESC, "user", "group")
+            QUALIFY {is_held}"""
         )
-        if self._names is Names.FOLDED:
-            self._connection.execute("DELETE FROM held WHERE fed")
         return True
 
     def found(self, most: int) -> tuple[int, Sequence[LookAlike]]:
         """How many pairs were to be sent and are held, and some of them; none where look-alikes are one name."""
         if self._names is not Names.UNSURE or not self._has_look_alikes:
             return 0, []
-        asked = f"""FROM held AS h JOIN merged AS m USING ("user", "group") WHERE
-            (h.fed AND m.known <> {Known.IN:d}) OR (NOT h.fed AND m.known <> {Known.OUT:d})"""
-        (count,) = self._connection.execute(f"SELECT count(*) {asked}").fetchone() or (0,)
-        rows = self._connection.execute(
-            f"""SELECT "user", "group", any_value(o_user), any_value(o_group) FROM
-            (SELECT h."user", h."group", o."user" AS o_user, o."group" AS o_group
-            FROM (SELECT h.* {asked}) AS h JOIN held AS o
-            ON o.of_user = h.of_user AND o.of_group = h.of_group AND o.fed <> h.fed)
-            GROUP BY "user", "group" ORDER BY "group", "user" LIMIT ?""",
-            (most,),
-        )
+        pairs = f"""(SELECT h."user", h."group", any_value(o."user") AS other_user, any_value(o."group") AS other_group
+            FROM held AS h JOIN merged AS m USING ("user", "group")
+            JOIN held AS o ON o.of_user = h.of_user AND o.of_group = h.of_group AND o.fed <> h.fed
+            WHERE (h.fed AND m.known <> {Known.IN:d}) OR (NOT h.fed AND m.known <> {Known.OUT:d})
+            GROUP BY h."user", h."group")"""
+        (count,) = self._connection.execute(f"SELECT count(*) FROM {pairs}").fetchone() or (0,)
+        rows = self._connection.execute(f'FROM {pairs} ORDER BY "group", "user" LIMIT ?', (most,))
         return int(count), [LookAlike(*row) for row in rows.fetchall()]
+
+    def is_named(self) -> str:
+        """A condition that this feed or an earlier one has spoken of a group."""
+        named = '(SELECT "group" FROM named UNION ALL SELECT "group" FROM feed_group)'
+        if self._names is Names.FOLDED and "group" in self.named:
+            return f'fold("group") IN (SELECT fold("group") FROM {named})'
+        return f'("group" IN {named})'
+
+    @property
+    def folds(self) -> bool:
+        """Whether look-alikes are one name."""
+        return self._names is Names.FOLDED
 
     def unlike(self, table: str) -> str:
         """A condition that a user looks like none of a table's."""
         if "user" in self.named:
             return f'fold("user") NOT IN (SELECT fold("user") FROM {table})'
         return f'"user"::VARCHAR NOT IN (FROM {table})'
-
-    def _find(self, side: str, known: str, *, is_looked_for: bool) -> None:
-        table = f"CREATE OR REPLACE TEMP TABLE look_alike_{side} AS"
-        if not is_looked_for:
-            self._connection.execute(f"{table} SELECT '' AS name, '' AS folded LIMIT 0")
-            return
-        self._connection.execute(
-            f"""{table} SELECT name, folded FROM (SELECT name, fold(name) AS folded FROM
-            (SELECT DISTINCT "{side}" AS name FROM feed UNION SELECT DISTINCT "{side}" FROM {known}))
-            QUALIFY count(*) OVER (PARTITION BY folded) > 1"""
-        )
 
     def _spell_as_known(self, side: str, known: str) -> None:
         """Have the feed name everybody as what is known does, best of all somebody who is in."""
@@ -123,7 +116,60 @@ class Spelling:
         )
 
 
-def teach(connection: duckdb.DuckDBPyConnection) -> None:
+def spread(store: StateStore, names: Names, run: int) -> None:
+    """What the table `news` tells of pairs that look like others in the state, told of those, too.
+
+    Where look-alikes are one name, the outcome is that of each of them. Where nobody knows, somebody who was removed
+    under one name may not be in any more under another.
+    """
+    if names is Names.EXACT or not _look_for_twins(store, "news", "pair"):
+        return
+    store.connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE outcome AS SELECT of_user, of_group,
+        CASE WHEN min(known) = max(known) THEN min(known) ELSE {Known.UNCERTAIN:d} END AS known
+        FROM ({_with_looks("news", "known")}) GROUP BY of_user, of_group"""
+    )
+    known, only = "outcome.known", "true"
+    if names is Names.UNSURE:
+        known, only = f"{Known.UNCERTAIN:d}", f"pair.known = {Known.IN:d} AND outcome.known <> {Known.IN:d}"
+        only += ' AND NOT EXISTS (FROM news WHERE news."user" = pair."user" AND news."group" = pair."group")'
+    store.connection.execute(
+        f"""UPDATE pair SET known = {known}, run = ? FROM ({_with_looks("pair", "known")}) AS twin JOIN outcome
+        USING (of_user, of_group) WHERE twin."user" = pair."user" AND twin."group" = pair."group" AND {only}""",
+        (run,),
+    )
+
+
+def _named_sides(store: StateStore) -> list[str]:
+    forms = store.facts()["forms"].split(",")
+    return [side for side, form in zip(_SIDES, forms, strict=True) if form == "name"]
+
+
+def _look_for_twins(store: StateStore, one: str, other: str) -> bool:
+    """Fill `look_alike_user` and `look_alike_group` from two tables of pairs; gives whether there are any."""
+    run, named = store.connection.execute, _named_sides(store)
+    if not named:
+        return False
+    _teach(store.connection)
+    for side in _SIDES:
+        each = f'SELECT DISTINCT "{side}" AS name FROM {one} UNION SELECT DISTINCT "{side}" FROM {other}'
+        found = f"""SELECT name, folded FROM (SELECT name, fold(name) AS folded FROM ({each}))
+            QUALIFY count(*) OVER (PARTITION BY folded) > 1"""
+        nothing = "SELECT '' AS name, '' AS folded LIMIT 0"
+        run(f"CREATE OR REPLACE TEMP TABLE look_alike_{side} AS {found if side in named else nothing}")
+    return any(run(f"SELECT 1 FROM look_alike_{side} LIMIT 1").fetchone() for side in _SIDES)
+
+
+def _with_looks(table: str, columns: str) -> str:
+    """The pairs of a table that are not the only ones of their looks by their names, with what they look like."""
+    return f"""SELECT m."user", m."group", {columns}, coalesce(u.folded, m."user"::VARCHAR) AS of_user,
+        coalesce(g.folded, m."group"::VARCHAR) AS of_group FROM {table} AS m
+        LEFT JOIN look_alike_user AS u ON m."user"::VARCHAR = u.name
+        LEFT JOIN look_alike_group AS g ON m."group"::VARCHAR = g.name
+        WHERE u.name IS NOT NULL OR g.name IS NOT NULL"""
+
+
+def _teach(connection: duckdb.DuckDBPyConnection) -> None:
     """Let a connection know `fold`; once is enough."""
     if not connection.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = 'fold'").fetchone():
         connection.create_function("fold", _folded, ["VARCHAR"], "VARCHAR", type=PythonUDFType.ARROW)

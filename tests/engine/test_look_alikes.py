@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from harness import Play, Target, settings_for
@@ -13,7 +14,7 @@ from nights import Nights, plain
 
 from batcher.core.errors import GuardrailError
 from batcher.core.model import Status
-from batcher.simulator.behaviour import Behaviour
+from batcher.simulator.behaviour import Behaviour, Fault
 from batcher.state.store import Known
 
 PEOPLE = ["user03@corp.example", "José", "Straße", "ÅNGSTRÖM", "bob", "张三", "Στέφανος"]
@@ -144,3 +145,98 @@ def test_protected_people_however_they_are_spelled(tmp_path):
     nights = folding(tmp_path, guard_protected_users=["Admin*"], **allow())
     with pytest.raises(GuardrailError, match="protected"):
         nights.sync([("ADMIN@corp", "staff")])
+
+
+FREE = allow(
+    guard_max_group_share="none", guard_max_removal_share="none", guard_max_addition_share="none",
+    guard_empty_feed="allow",
+)  # fmt: skip
+
+
+def nights_of(tmp_path, names, snapshot=None, **options):
+    target = Target(Behaviour(folds_names=True))
+    for user, group in snapshot or ():
+        target.world.membership.groups[plain(group)].add(plain(user))
+    return Nights(
+        tmp_path, target, kind="scrutinizer", options=FREE | {"target_names": names} | options, snapshot=snapshot
+    )
+
+
+def test_from_nobody_knows_to_one_name(tmp_path):
+    """What became of one spelling is what became of all; nobody is locked out for ever."""
+    nights = nights_of(tmp_path, "unsure")
+    nights.sync([("amy", "Staff"), ("eve", "Staff")])
+    nights.sync([("amy", "staff"), ("eve", "staff"), ("bob", "staff")])
+    nights.options["target_names"] = "folded"
+    nights.sync([("amy", "staff"), ("eve", "staff"), ("bob", "staff")])
+    nights.sync([("eve", "staff")])
+    assert nights.target.members() == {("eve", "staff")}
+    nights.sync([("amy", "staff"), ("eve", "staff"), ("bob", "staff")])
+    assert nights.target.members() == {("amy", "staff"), ("eve", "staff"), ("bob", "staff")}
+    assert not nights.lies()
+
+
+def test_one_name_in_several_spellings_of_a_snapshot(tmp_path):
+    nights = nights_of(tmp_path, "folded", [("Amy", "a"), ("amy", "b"), ("eve", "a"), ("eve", "b")])
+    everybody = [("amy", "a"), ("amy", "b"), ("eve", "a"), ("eve", "b")]
+    nights.sync(everybody)
+    nights.sync(everybody[2:])
+    assert nights.target.members() == {("eve", "a"), ("eve", "b")}
+    nights.sync(everybody)
+    assert nights.target.members() == set(everybody)
+
+
+def test_who_comes_back_under_another_spelling(tmp_path):
+    """One spelling was removed while its twin was out of scope: the twin may not be in any more."""
+    nights = nights_of(tmp_path, "unsure", sync_master_groups=["staff*"])
+    nights.sync([("bob", "staff"), ("bob", "Staff"), ("eve", "staff")])
+    nights.sync([("eve", "staff")])
+    nights.sync([("bob", "Staff"), ("eve", "staff")])
+    assert ("bob", "staff") in nights.target.members()
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "feed", "options", "left"),
+    [
+        ([("bob", "Staff"), ("carl", "staff"), ("amy", "Staff")], [("amy", "staff")], {}, {("amy", "staff")}),
+        (
+            [("amy", "Staff-1"), ("bob", "Staff-1")],
+            [("amy", "staff-1")],
+            {"sync_master_groups": ["staff-*"]},
+            {("amy", "staff-1")},
+        ),
+    ],
+)
+def test_the_scope_folds_where_names_do(tmp_path, snapshot, feed, options, left):
+    nights = nights_of(tmp_path, "folded", snapshot, **options)
+    nights.sync(feed)
+    assert nights.target.members() == left
+
+
+def test_an_uncertain_twin_does_not_keep_anybody_out(tmp_path):
+    """An addition locks nobody out; the removal is what waits."""
+    nights = nights_of(tmp_path, "unsure")
+    nights.sync([("bob", "staff"), ("eve", "staff")])
+    nights.target.world.behave(replace(nights.target.behaviour, faults=(Fault.parse("drop-after=1"),)))
+    nights.sync([("eve", "staff")], retry_max_attempts=2, retry_max_wait="10s")
+    nights.target.world.behave(nights.target.behaviour)
+    nights.sync([("Bob", "staff"), ("eve", "staff")])
+    assert ("bob", "staff") in nights.target.members()
+
+
+def test_who_is_in_is_not_added_again_nor_removed_twice(tmp_path):
+    people = [(f"u{number}", "Staff" if number < 30 else "staff") for number in range(100)]
+    nights = nights_of(tmp_path, "exact", people)
+    nights.sync(people)
+    nights.options["target_names"] = "folded"
+    sent = len(nights.target.sends)
+    assert nights.sync(people).total == 0
+    assert nights.sync([(user, "staff") for user, _ in people]).total == 0
+    assert len(nights.target.sends) == sent
+    both = [("x", "g"), ("X", "g"), ("y", "g")]
+    nights.options["target_names"] = "exact"
+    nights.sync(people + both)
+    nights.options["target_names"] = "folded"
+    assert nights.sync(people + both[2:]).total == 1
+    assert ("x", "g") not in nights.target.members()
+    assert nights.sync(people + both[2:]).total == 0
