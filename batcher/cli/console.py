@@ -32,6 +32,7 @@ UNUSABLE = 2
 """The exit code for what the user or the machine must mend first."""
 _ABOUT_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES}
 """What the system says of a name with which it can do nothing."""
+_WIDTH = 80
 _TOO_MANY_OPEN = {errno.EMFILE, errno.ENFILE}
 E = TypeVar("E", bound=BaseException)
 _log = logging.getLogger("batcher")
@@ -59,7 +60,15 @@ def standard_error() -> Console:
     """The one console that everything for people goes to; a progress line on it stays below what is printed."""
     from rich.console import Console
 
-    return Console(stderr=True, no_color=True if _NO_COLOR else None, soft_wrap=True, highlight=False, markup=False)
+    is_no_width = not (os.environ.get("COLUMNS") or "1").strip("0 ")  # with which nothing would ever be printed
+    return Console(
+        stderr=True,
+        no_color=True if _NO_COLOR else None,
+        width=_WIDTH if is_no_width else None,
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
 
 
 _NO_COLOR: set[bool] = set()
@@ -143,6 +152,8 @@ def known_of(error: BaseException) -> BatcherError | None:
         refused = first_of(error, OSError)
         if refused is not None and refused.errno in _ABOUT_NAMES and refused.filename is not None:
             return ConfigurationError(f"{os.fsdecode(refused.filename)} cannot be used: {refused.strerror}")
+        if first_of(error, MemoryError) is not None:
+            return ConfigurationError("this machine gives the process no more memory; allow it more (ulimit -v)")
         if refused is not None and refused.errno in _TOO_MANY_OPEN:
             return ConfigurationError(f"{refused.strerror}: allow this process more of them (ulimit -n 1024)")
         if isinstance(refused, FileNotFoundError) and refused.filename is None:

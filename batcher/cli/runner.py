@@ -81,8 +81,8 @@ async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int]
             group.start_soon(progress.show)
         try:
             result = await work(stopping, observer)
-        except (OSError, BaseExceptionGroup) as error:
-            failed = first_of(error, OSError)
+        except (OSError, MemoryError, BaseExceptionGroup) as error:
+            failed = first_of(error, OSError) or first_of(error, MemoryError)
             if failed is None or first_of(error, BatcherError) is not None or progress.session is None:
                 raise
             stopping.stop(Cause.EXHAUSTED, f"this machine failed: {failed}")  # what was sent is in the ledger

@@ -97,7 +97,8 @@ SUMMARY_ORDER = (
 
 def command(name: str, ledger: Path) -> str:
     """A command line that can be pasted."""
-    return f"batcher {name} {quoted(str(ledger))}"
+    path = str(ledger)
+    return f"batcher {name} {quoted(f'./{path}' if path.startswith('-') else path)}"
 
 
 def quoted(text: str) -> str:

@@ -16,6 +16,7 @@ _A_MOMENT, _IN_MILLISECONDS = 1e9, 1e11
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _SPELLED = re.compile(r"(?:([0-9]+)h)?(?:([0-9]+)m(?!s))?(?:([0-9.]+)s)?(?:([0-9.]+)ms)?")
 _RESET = re.compile(r"\b(?:reset|t)=\s*([0-9]+)")
+_LEFT = re.compile(r"\b(?:remaining|r)=\s*([0-9]+)")
 _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 _AFTER = ("retry-after", "x-retry-after", "x-ratelimit-retry-after", "x-rate-limit-retry-after-seconds")
 _RESETS = ("x-ratelimit-reset-after", "x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset")
@@ -73,9 +74,17 @@ def wish_of(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -
         found = _seconds(text, now, unit=0.001 if name in _MILLISECONDS else 1.0) if text else None
         if found is not None:
             return _bounded(found, name, text)
-    policy = headers.get("ratelimit", "") if or_reset else ""
-    resets = [float(number) for number in _RESET.findall(policy)]
-    return _bounded(max(resets), "ratelimit", policy) if resets else None
+    policies = headers.get("ratelimit", "") if or_reset else ""
+    resets = _of_policies(policies)
+    return _bounded(max(resets), "ratelimit", policies) if resets else None
+
+
+def _of_policies(text: str) -> list[float]:
+    """When the windows end that are used up; of all of them where none says how much it has left."""
+    items = text.split(",") if '"' in text else [text]
+    found = [(_LEFT.search(item), float(reset[1])) for item in items if (reset := _RESET.search(item))]
+    used_up = [seconds for left, seconds in found if left is not None and int(left[1]) == 0]
+    return used_up or [seconds for _, seconds in found]
 
 
 def _seconds(text: str, now: float, unit: float) -> float | None:

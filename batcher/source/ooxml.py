@@ -25,6 +25,12 @@ Row = tuple[int, dict[int, str]]
 _PIECE = 1 << 20
 _WORTH_A_LOOK = re.compile(rb"""<(?:[\w.-]+:)?f[\s/>]|\bt\s*=\s*["']e["']""")
 _OVERLAP = 64
+_ODDLY_WRITTEN = re.compile(rb"<!\[CDATA\[|<!--|<(?:[\w.-]+:)?v>[^<]*&#")
+_FAR = re.compile(rb"""\br\s*=\s*["']([A-Z]{2,3})([0-9]+)["']""")
+"""Cells beyond column Z."""
+_ROW = re.compile(rb"""<(?:[\w.-]+:)?row\s[^>]*?\br\s*=\s*["']([0-9]{1,9})["']""")
+_MOST_CELLS = 100_000_000
+"""What the library takes three gigabytes for."""
 _BASE = 26
 
 
@@ -42,6 +48,32 @@ def odd_cells(path: Path, sheet: str) -> Iterator[Row]:
                 return
         with package.open(part) as content:
             yield from _rows(content)
+
+
+def check_sheet(path: Path, sheet: str) -> None:
+    """See that the library can read a sheet: it holds all cells at once, and misses what is written oddly.
+
+    Raises:
+        ValueError: When it cannot.
+        zipfile.BadZipFile, KeyError, ET.ParseError: When the file is damaged.
+
+    """
+    height, width, farthest = 1, _BASE, ""
+    with zipfile.ZipFile(path) as package, package.open(_part_of(package, sheet)) as content:
+        before = b""
+        while piece := content.read(_PIECE):
+            piece = before + piece
+            if _ODDLY_WRITTEN.search(piece):
+                raise ValueError("its cells hold comments, CDATA or references; save it anew in a spreadsheet program")
+            for column, row in _FAR.findall(piece):
+                place = _column(column.decode()) + 1
+                if place > width:
+                    width, farthest = place, (column + row).decode()
+            for row in _ROW.findall(piece):
+                height = max(height, int(row))
+            before = piece[-_OVERLAP:]
+    if height * width > _MOST_CELLS:
+        raise ValueError(f"it goes to row {height:,}, and to the cell {farthest}, far from all others? Remove it")
 
 
 def _part_of(package: zipfile.ZipFile, sheet: str) -> str:

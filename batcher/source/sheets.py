@@ -16,7 +16,7 @@ from xml.parsers.expat import ExpatError
 
 from batcher.core.errors import ConfigurationError, InputError
 from batcher.source.cells import MARK, Odd, marked
-from batcher.source.ooxml import odd_cells
+from batcher.source.ooxml import check_sheet, odd_cells
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook, SheetMetadata
@@ -125,9 +125,12 @@ def _has_header(workbook: CalamineWorkbook, name: str, skip: int, is_header: IsH
 
 def _lines(path: Path, wanted: str, skip: int, is_header: IsHeader) -> Iterator[bytes]:
     with _opened(path) as workbook:
+        is_ooxml = path.suffix.lower() in _OOXML
+        for seen in workbook.sheets_metadata if is_ooxml else ():
+            if _is_seen(seen) or seen.name == wanted:
+                check_sheet(path, seen.name)
         name = _chosen(path, workbook, wanted, skip, is_header)
         page = workbook.get_sheet_by_name(name)
-        is_ooxml = path.suffix.lower() in _OOXML
         odd = _Odd(odd_cells(path, name) if is_ooxml else iter(()), page)
         row = -1
         for row, cells in enumerate(page.iter_rows()):  # all rows, but columns only from the first that holds anything

@@ -189,6 +189,8 @@ class _Connector(aiohttp.TCPConnector):
                 return connection
             handler.judge()
             connection.close()
+            if fresh == _FRESH_TRIES and isinstance(handler.lost_by, ssl.SSLError):
+                raise handler.lost_by  # an alert, such as that a client certificate is asked for
             if fresh == _FRESH_TRIES:
                 raise EndpointError(f"{host_of(str(req.url))} speaks before it is asked: that is no HTTP server")
 
@@ -217,6 +219,8 @@ class _Handler(ResponseHandler):
         self.replies = 0
         self.beginning = b""
         """The first bytes of the reply that is awaited."""
+        self.lost_by: BaseException | None = None
+        """What has ended the connection."""
         self._received = 0
         self._known = 0
         """Of these, so many had come when the last reply was whole."""
@@ -246,6 +250,11 @@ class _Handler(ResponseHandler):
         """The reply is whole, or nobody waits for it any more."""
         self.replies += 1
         self._known, self._head = self._received, None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Remember why."""
+        self.lost_by = exc
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, but not with what follows a 204."""

@@ -13,6 +13,7 @@ import socket
 import ssl
 from http import HTTPStatus
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -62,6 +63,7 @@ _UNKNOWN_CLIENT = {
 }
 """Alerts by which a server says that it does not take us for whom it expects (RFC 8446 §6.2)."""
 _PROXY_WANTS_TO_KNOW = 407
+_LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 def fault(
@@ -82,7 +84,8 @@ def fault(
         return refusal
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _of_proxy(error.status, host, proxy)
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
+    is_of_proxy = proxy is not None and getattr(error, "host", None) == urlsplit(proxy.url).hostname
+    if isinstance(error, aiohttp.ClientProxyConnectionError) or (is_of_proxy and not has_left):
         return NotSentError(f"no connection to the proxy {proxy}: {_kind(error)}")
     tls = _of_kind(error, ssl.SSLError)
     if tls is not None and (reason := getattr(tls, "reason", None)) in _UNKNOWN_CLIENT:
@@ -106,7 +109,7 @@ def _of_proxy(status: int, host: str, proxy: Proxy | None) -> TransportError:
     if status == _PROXY_WANTS_TO_KNOW:
         return UnknownClientError(f"the proxy {proxy} does not accept our credentials, or asks for some (407)")
     told = f"the proxy {proxy} does not let us through to {host} ({status})"
-    return NotSentError(told) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else EndpointError(told)
+    return NotSentError(told) if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _LATER else EndpointError(told)
 
 
 def untrusted(error: BaseException) -> UntrustedError | None:

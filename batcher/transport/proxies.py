@@ -44,7 +44,7 @@ def proxy_for(url: str, given: str, credentials: str, environment: Mapping[str, 
         ConfigurationError: When it is no proxy that can be used.
 
     """
-    if given == "none":
+    if given.lower() == "none":
         return None
     if given:
         proxy = _parsed(given, "target.proxy")
@@ -80,7 +80,7 @@ def _parsed(text: str, origin: str) -> Proxy:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ConfigurationError(f"{origin} is no address of a proxy; write http://proxy.example:3128") from None
-    if not host:
+    if not host or port == 0:
         raise ConfigurationError(f"{origin} is no address of a proxy; write http://proxy.example:3128")
     if parts.scheme != "http":
         raise ConfigurationError(
@@ -97,7 +97,8 @@ def _goes_directly(host: str, port: int, environment: Mapping[str, str]) -> bool
     if host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback):
         return True
     listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    return any(_means(entry.strip().lower(), host.lower(), port, address) for entry in listed.split(","))
+    entries = listed.replace(",", " ").lower().split()
+    return any(_means(entry, host.lower().rstrip("."), port, address) for entry in entries)
 
 
 def _means(entry: str, host: str, port: int, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
@@ -112,7 +113,7 @@ def _means(entry: str, host: str, port: int, address: ipaddress.IPv4Address | ip
         if int(number) != port:
             return False
         entry = name.strip("[]")
-    entry = entry.removeprefix("*").removeprefix(".")
+    entry = entry.removeprefix("*").strip(".")
     return bool(entry) and (host == entry or host.endswith(f".{entry}"))
 
 

@@ -138,10 +138,25 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
 
 @pytest.mark.parametrize(
     "environment",
-    [{"LANG": "xx_YY", "LC_ALL": "xx_YY"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {"TZ": "No/Where"}, {"HOME": ""}],
+    [
+        {"COLUMNS": "0"},
+        {"LANG": "xx_YY", "LC_ALL": "xx_YY"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0"},
+        {"TZ": "No/Where"},
+        {"HOME": ""},
+    ],
 )
 def test_environments_that_make_no_sense(shell, environment):
     shell.write("two.csv", "op,user_name,group_name\nadd,张,Ä\n")
     apply = ("apply", "two.csv", "--simulate", "--target", "scrutinizer", "--ledger", "l")
     assert shell.run(*apply, **environment).returncode == 0
     assert "张" in shell.run("results", "l", **environment).stdout.decode()
+    assert b"there is no such file" in shell.run("apply", "none.csv", "--simulate", **environment).stderr
+
+
+def test_names_with_a_dash_before_them(shell):
+    """The command that is printed can be pasted."""
+    shell.write("-f.csv", "op,user_id,group_id\nadd,1,2\n")
+    done = shell.run("apply", "--simulate", "--ledger=-l", "--", "-f.csv")
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == b"batcher results ./-l"

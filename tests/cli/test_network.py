@@ -47,6 +47,8 @@ CORP = "http://proxy.corp:3128"
         (HTTPS, {"HTTPS_PROXY": CORP, "NO_PROXY": "example.com"}, None),
         (HTTPS, {"HTTPS_PROXY": CORP, "NO_PROXY": "a.b, .example.com"}, None),
         (HTTPS, {"HTTPS_PROXY": CORP, "NO_PROXY": "*.example.com"}, None),
+        (HTTPS, {"HTTPS_PROXY": CORP, "NO_PROXY": "foo  api.example.com"}, None),
+        (HTTPS, {"HTTPS_PROXY": CORP, "NO_PROXY": "api.example.com."}, None),
         (HTTPS, {"HTTPS_PROXY": CORP, "NO_PROXY": "API.Example.COM:443"}, None),
         (HTTPS, {"HTTPS_PROXY": CORP, "NO_PROXY": "api.example.com:444"}, CORP),
         (HTTPS, {"HTTPS_PROXY": CORP, "NO_PROXY": "ample.com"}, CORP),
@@ -304,6 +306,9 @@ def test_no_proxy_there(shell):
     done = _apply(shell, _config(shell, url="https://api.example", proxy="127.0.0.1:9"))
     assert done.returncode == 6
     assert b"no connection to the proxy http://127.0.0.1:9 (target.proxy)" in done.stderr
+    nameless = _apply(shell, _config(shell, url="https://api.example", proxy="no-such-proxy.invalid:3128"), "n")
+    assert nameless.returncode == 6
+    assert b"no connection to the proxy http://no-such-proxy.invalid:3128" in nameless.stderr
 
 
 def test_the_embedded_server_and_loads_go_directly(shell):
@@ -378,6 +383,9 @@ def test_a_target_that_asks_who_we_are(shell, tmp_path):
         refused = _apply(shell, config, "r")
         assert refused.returncode == 4
         assert b"it asks for a client certificate: target.client_cert" in refused.stderr
+        checked = shell.run("check", "-c", config, BATCHER_TOKEN="t")
+        assert checked.returncode == 4, checked.stderr
+        assert b"it asks for a client certificate" in checked.stderr
         both = _config(shell, url=address, **ca, client_cert=files["both"])
         assert shell.run("resume", "r", "-c", both, BATCHER_TOKEN="t").returncode == 0
         told = json.loads(shell.run("check", "-c", both, "--json", BATCHER_TOKEN="t").stdout)["way"]

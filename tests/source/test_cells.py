@@ -145,6 +145,30 @@ def test_sheets_that_begin_elsewhere(tmp_path, top, left):
     assert rows_of(path, refinement=SPLIT, skip_rows=top) == rows
 
 
+def test_a_cell_far_from_all_others(tmp_path):
+    """The library would ask for the memory of everything in between, and end the process."""
+    book = openpyxl.Workbook()
+    book.active.append(["user_name", "group_name"])
+    book.active.append(["bob", "g"])
+    book.active["ZZ100"] = "x"
+    path = tmp_path / "f.xlsx"
+    book.save(path)
+    rows_of(path)
+    book.active["XFD1048576"] = "x"
+    book.save(path)
+    with pytest.raises(InputError, match="to the cell XFD1048576"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("written", [b"<![CDATA[a|b]]>", b"1<!-- -->2", b"&#49;2"])
+def test_cells_that_are_written_oddly(tmp_path, written):
+    """The library would read nothing, or a part."""
+    path = by_hand(tmp_path / "f.xlsx", [["user_name", "group_name"], ["bob", 12]])
+    _replace(path, b"<v>12</v>", b"<v>" + written + b"</v>")
+    with pytest.raises(InputError, match="save it anew"):
+        rows_of(path, refinement=SPLIT)
+
+
 def test_marks_are_no_odd_names(tmp_path):
     path = by_openpyxl(tmp_path / "f.xlsx", [["user_name", "group_name"], [Broken("#N/A"), "g"], [Broken(), "g"]])
     assert [len(row) for row in rows_of(path, takes_odd=True)] == [2, 2]
