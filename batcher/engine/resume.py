@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from batcher.core.look_alikes import Names
 from batcher.core.model import Position, Status
 from batcher.core.report import Report
 from batcher.core.target import Credentials
@@ -84,8 +83,7 @@ async def resume(
         run = await session.work("resume", works, credentials, observer or Observer(), turns)
         finish(session, run.admission.all_read, windower, None)
         if was_retried and run.admission.all_read and not stopping.is_set:
-            folds = how.names is not Names.EXACT
-            settle_earlier(ledger, session.figures(), surroundings.clock.utc(), folds=folds)
+            settle_earlier(ledger, session.figures(), surroundings.clock.utc(), how.names)
         if run.admission.input_error is not None and not session.figures().requests.sent:
             raise run.admission.input_error
         return ending(ledger, stopping)

@@ -11,7 +11,7 @@ import numpy as np
 from batcher.core.errors import LedgerError
 from batcher.core.identity import fingerprints
 from batcher.core.look_alikes import Names
-from batcher.core.model import REJECTED_ROW, Columns, Hashes, Ints, Mask, Settlement, Status
+from batcher.core.model import REJECTED_ROW, Action, Columns, Hashes, Ints, Mask, Settlement, Status
 from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
@@ -59,26 +59,26 @@ async def retry(
             remember_losses(session, reader)
             remember_others(session, facts["run"], facts)
         turns = turns_of(facts, canary_is_over=True)
-        folds = names_of(session.settings) is not Names.EXACT
-        run = await session.work(RETRY, _retried(ledger_path, folds=folds), credentials, observer or Observer(), turns)
+        names = names_of(session.settings)
+        run = await session.work(RETRY, _retried(ledger_path, names), credentials, observer or Observer(), turns)
         if run.admission.all_read and not stopping.is_set:
-            settle_earlier(ledger, session.figures(), surroundings.clock.utc(), folds=folds)
+            settle_earlier(ledger, session.figures(), surroundings.clock.utc(), names)
         return ending(ledger, stopping)
     finally:
         ledger.close()
 
 
-async def _retried(path: Path, *, folds: bool) -> AsyncIterator[Work]:
+async def _retried(path: Path, names: Names) -> AsyncIterator[Work]:
     with LedgerReader(path) as reader:
-        for state, last, _ in unsettled_rows(reader, folds=folds):
+        for state, last, _ in unsettled_rows(reader, names):
             if last.any():
                 yield Work(state.window, state.status, last)
 
 
-def settle_earlier(ledger: LedgerWriter, figures: Figures, now: float, *, folds: bool) -> None:
+def settle_earlier(ledger: LedgerWriter, figures: Figures, now: float, names: Names) -> None:
     """Earlier failed and unknown changes of pairs whose last one is settled count as superseded now."""
     with LedgerReader(ledger.path) as reader:
-        for state, _, earlier in unsettled_rows(reader, folds=folds):
+        for state, _, earlier in unsettled_rows(reader, names):
             rows = earlier.nonzero()[0]
             if not len(rows):
                 continue
@@ -88,10 +88,10 @@ def settle_earlier(ledger: LedgerWriter, figures: Figures, now: float, *, folds:
             ledger.settle([superseded(state, rows, now)], changed, figures)
 
 
-def unsettled_rows(reader: LedgerReader, *, folds: bool) -> Iterator[tuple[WindowState, Mask, Mask]]:
+def unsettled_rows(reader: LedgerReader, names: Names) -> Iterator[tuple[WindowState, Mask, Mask]]:
     """Each window with failed or unknown rows: which of these rows are their pair's last change, which are not.
 
-    `folds` says that look-alikes may be the same pair.
+    Where look-alikes are one name, they are one pair; where nobody knows, they are when they contradict each other.
 
     Later windows are read once per such window; what is in memory does not grow with their number.
     """
@@ -101,16 +101,27 @@ def unsettled_rows(reader: LedgerReader, *, folds: bool) -> Iterator[tuple[Windo
         rows = np.flatnonzero((state.status == Status.FAILED) | (state.status == Status.UNKNOWN))
         if not len(rows):
             continue
-        pairs = _fingerprints(state.window.columns, rows, folds=folds)
         is_last = np.ones(len(rows), bool)
         for later in windows[position + 1 :]:
-            columns = reader.window(later).columns
-            valid = np.flatnonzero(columns.action != REJECTED_ROW)
-            is_last &= ~_among(pairs, _fingerprints(columns, valid, folds=folds))
+            is_last &= ~_overtaken(state.window.columns, rows, reader.window(later).columns, names)
         last, earlier = np.zeros(len(state.status), bool), np.zeros(len(state.status), bool)
         last[rows[is_last]] = True
         earlier[rows[~is_last]] = True
         yield state, last, earlier
+
+
+def _overtaken(columns: Columns, rows: Ints, later: Columns, names: Names) -> Mask:
+    """Which of these rows have a later change of the pair; of one that may be the same, only another wish counts."""
+    valid = np.flatnonzero(later.action != REJECTED_ROW)
+    folds = names is Names.FOLDED
+    found = _among(_fingerprints(columns, rows, folds=folds), _fingerprints(later, valid, folds=folds))
+    if names is Names.UNSURE:
+        for action in Action:
+            mine = columns.action[rows] == action
+            others = valid[later.action[valid] != action]
+            pairs = _fingerprints(columns, rows[mine], folds=True)
+            found[mine] |= _among(pairs, _fingerprints(later, others, folds=True))
+    return found
 
 
 def superseded(state: WindowState, rows: Ints, at: float) -> Settlement:

@@ -16,7 +16,7 @@ from batcher.delivery.stopping import Stopping
 from batcher.engine.drafting import from_changes
 from batcher.engine.guarding import judge
 from batcher.engine.held_state import passing_state
-from batcher.engine.job import check_new, preflight, reading
+from batcher.engine.job import check_new, names_of, preflight, reading
 from batcher.engine.observing import Observer
 from batcher.engine.planning import Basis
 from batcher.engine.register import Register
@@ -71,6 +71,7 @@ def compile_undo(
         facts = reader.facts()
     target = preflight(settings, None)
     is_simulated = "simulated" in facts
+    names = names_of(settings)
     mine = (target.name, "" if is_simulated else place_of(target.url), settings.target.env)
     its_place = "" if is_simulated else place_of(facts.get("url", ""))
     if (facts.get("target"), its_place, facts.get("env")) != mine:
@@ -87,7 +88,7 @@ def compile_undo(
         own = {run.ledger for run in store.runs()} if known else set()
         others = _later(facts, later, state_folder, own)
         unread = [path for path in others if not is_file(path)]
-        inverse = invert(store, ledger, [path for path in others if path not in unread], number=number)
+        inverse = invert(store, ledger, [path for path in others if path not in unread], number=number, names=names)
         adds, removals, left_out = files_of(stem)
         changes = (adds, removals)
         difference = Difference(store)

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batcher.core.errors import InputError
+from batcher.core.look_alikes import Names
 from batcher.ledger.reader import LedgerReader
 from batcher.state.folding import outcomes
 from batcher.state.holding import written_privately
 from batcher.state.pairs import load
+from batcher.state.spelling import mark_later, mark_twins
 from batcher.state.store import Known, StateStore
 
-_UNCERTAIN, _DOUBTFUL, _LATER, _NOTHING = (
+_UNCERTAIN, _DOUBTFUL, _LATER, _TWIN, _NOTHING = (
     "its outcome is not known",
     "it was uncertain before the run",
     "it was changed since",
+    "what looks like it was changed otherwise, or is in",
     "it was added and removed within the run",
 )
 
@@ -33,7 +36,9 @@ class Inverse:
     """Later ledgers that name users or groups in another form."""
 
 
-def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: int | None) -> Inverse:
+def invert(
+    store: StateStore, ledger: Path, later: Sequence[Path], *, number: int | None, names: Names = Names.EXACT
+) -> Inverse:
     """Make the tables `adds`, `removals` and `left_out`.
 
     Args:
@@ -41,6 +46,7 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
         ledger: Whose run is to be undone.
         later: Ledgers of runs that started after it.
         number: The run's number in the state; None where the state knows nothing.
+        names: What the target makes of names that look alike; what may be the same counts as the same.
 
     """
     run = store.connection.execute
@@ -50,7 +56,7 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
     run(
         f"""CREATE OR REPLACE TEMP TABLE mine AS SELECT "user", "group", arg_min(known, stretch) AS first,
         arg_max(known, stretch) AS last, bool_or(known = {Known.UNCERTAIN:d}) AS is_uncertain,
-        false AS is_later, false AS is_doubtful
+        false AS is_later, false AS is_doubtful, false AS is_twin
         FROM told GROUP BY ALL"""
     )
     for other in later:
@@ -64,6 +70,10 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
             """UPDATE mine SET is_later = true FROM others
             WHERE mine."user" = others."user" AND mine."group" = others."group" """
         )
+        if names is not Names.EXACT:
+            mark_later(store)
+    if names is not Names.EXACT:
+        mark_twins(store)
     if number is not None:
         run(
             """UPDATE mine SET is_later = true FROM pair WHERE mine."user" = pair."user"
@@ -77,13 +87,14 @@ def invert(store: StateStore, ledger: Path, later: Sequence[Path], *, number: in
         )
     run(
         f"""CREATE OR REPLACE TEMP TABLE left_out AS SELECT "user", "group", CASE WHEN is_uncertain THEN '{_UNCERTAIN}'
-        WHEN is_doubtful THEN '{_DOUBTFUL}' WHEN is_later THEN '{_LATER}' ELSE '{_NOTHING}' END AS reason
-        FROM mine WHERE is_uncertain OR is_doubtful OR is_later OR first <> last"""
+        WHEN is_doubtful THEN '{_DOUBTFUL}' WHEN is_later THEN '{_LATER}' WHEN is_twin THEN '{_TWIN}'
+        ELSE '{_NOTHING}' END AS reason
+        FROM mine WHERE is_uncertain OR is_doubtful OR is_later OR is_twin OR first <> last"""
     )
     for table, last in (("adds", Known.OUT), ("removals", Known.IN)):
         run(
             f"""CREATE OR REPLACE TEMP TABLE {table} AS SELECT "user", "group", 0 AS wish FROM mine
-            WHERE last = {last:d} AND first = last AND NOT (is_uncertain OR is_doubtful OR is_later)"""
+            WHERE last = {last:d} AND first = last AND NOT (is_uncertain OR is_doubtful OR is_later OR is_twin)"""
         )
     left_out = run("SELECT reason, count(*) FROM left_out GROUP BY reason ORDER BY reason").fetchall()
     applied, adds, removals = (_count(store, table) for table in ("mine", "adds", "removals"))

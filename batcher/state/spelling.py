@@ -140,6 +140,35 @@ def spread(store: StateStore, names: Names, run: int) -> None:
     )
 
 
+def mark_later(store: StateStore) -> None:
+    """Mark the pairs of the table `mine` that look like a pair of the table `others`: they were changed since."""
+    if _look_for_twins(store, "mine", "others"):
+        store.connection.execute(
+            f"""UPDATE mine SET is_later = true FROM ({_with_looks("mine", "last")}) AS my
+            JOIN ({_with_looks("others", "known")}) AS other USING (of_user, of_group)
+            WHERE mine."user" = my."user" AND mine."group" = my."group" """
+        )
+
+
+def mark_twins(store: StateStore) -> None:
+    """Mark the pairs of `mine` whose look-alikes ended otherwise, or would be hurt if they were removed again."""
+    if not _look_for_twins(store, "mine", "pair"):
+        return
+    run = store.connection.execute
+    run(
+        f"""UPDATE mine SET is_twin = true FROM (SELECT * FROM ({_with_looks("mine", "last")})
+        WINDOW w AS (PARTITION BY of_user, of_group) QUALIFY min(last) OVER w <> max(last) OVER w) AS my
+        WHERE mine."user" = my."user" AND mine."group" = my."group" """
+    )
+    run(
+        f"""UPDATE mine SET is_twin = true FROM ({_with_looks("mine", "last")}) AS my
+        JOIN ({_with_looks("pair", "known")} ) AS other USING (of_user, of_group)
+        WHERE mine."user" = my."user" AND mine."group" = my."group" AND my.last = {Known.IN:d}
+        AND other.known <> {Known.OUT:d}
+        AND NOT EXISTS (FROM mine AS m WHERE m."user" = other."user" AND m."group" = other."group")"""
+    )
+
+
 def _named_sides(store: StateStore) -> list[str]:
     forms = store.facts()["forms"].split(",")
     return [side for side, form in zip(_SIDES, forms, strict=True) if form == "name"]

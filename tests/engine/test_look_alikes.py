@@ -14,6 +14,8 @@ from nights import Nights, plain
 
 from batcher.core.errors import GuardrailError
 from batcher.core.model import Status
+from batcher.engine.job import for_difference
+from batcher.engine.undo import compile_undo
 from batcher.simulator.behaviour import Behaviour, Fault
 from batcher.state.store import Known
 
@@ -240,3 +242,39 @@ def test_who_is_in_is_not_added_again_nor_removed_twice(tmp_path):
     assert nights.sync(people + both[2:]).total == 1
     assert ("x", "g") not in nights.target.members()
     assert nights.sync(people + both[2:]).total == 0
+
+
+def test_an_undo_knows_twins(tmp_path):
+    """It does not remove a spelling whose twin is in, nor by one spelling what was added by the other."""
+    nights = nights_of(tmp_path, "unsure")
+    nights.sync([("bob", "a"), ("eve", "a")])
+    nights.sync([("bob", "a"), ("Bob", "a"), ("eve", "a")])
+    compiled, _ = nights.undo(nights.ledger)
+    assert compiled.inverse.left_out == {"what looks like it was changed otherwise, or is in": 1}
+    assert ("bob", "a") in nights.target.members()
+
+
+@pytest.mark.parametrize("names", ["unsure", "folded", "exact"])
+def test_an_undo_without_a_state(tmp_path, names):
+    target = Target(Behaviour(folds_names=names != "exact"))
+    target.world.membership.groups["a"] |= {"bob"} if names != "exact" else {"Bob"}
+    play = Play(tmp_path, target, settings_for("scrutinizer", target_names=names), window_rows=1)
+    before = target.members()
+    play.apply([("remove", "Bob", "a"), ("add", "bob", "a")])
+    compiled = compile_undo(
+        play.ledger, [], for_difference(play.settings), tmp_path / "u", state=None, state_folder=None
+    )
+    (tmp_path / "again").mkdir()
+    Play(tmp_path / "again", target, play.settings, seconds=999).apply_files(*compiled.changes)
+    assert target.members() == before
+
+
+@pytest.mark.parametrize(("later", "is_sent"), [("add", True), ("remove", False)])
+def test_a_retry_is_overtaken_by_what_contradicts_it(tmp_path, later, is_sent):
+    target = Target(Behaviour(bad_users=frozenset({"Bob"})))
+    play = Play(tmp_path, target, settings_for("scrutinizer"), window_rows=1)
+    play.apply([("add", "Bob", "staff"), (later, "bob", "staff"), ("add", "x", "staff")])
+    target.world.behave(Behaviour())
+    report = play.retry()
+    assert (("Bob", "staff") in target.members()) is is_sent
+    assert report.changes[Status.SUPERSEDED] == (0 if is_sent else 1)
