@@ -82,6 +82,30 @@ def replaced_privately(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written, which has its name only once it is whole; what was there before stays until then.
+
+    A new one is readable by its owner only, one that exists keeps its mode. A device or a pipe is written to as it is,
+    and so is a file in a folder where nothing can be made.
+
+    Raises:
+        OSError: When it cannot be written.
+
+    """
+    known, real = found(path), path.resolve()
+    is_plain = known is None or stat.S_ISREG(known.st_mode)
+    if not (is_plain and os.access(real.parent, os.W_OK) and os.access(real if known else real.parent, os.W_OK)):
+        with open_private(path, "wb") as file:
+            yield file
+        return
+    path = real
+    with replaced_privately(path) as made, made.open("wb") as file:
+        yield file
+    if known is not None:
+        path.chmod(stat.S_IMODE(known.st_mode))
+
+
 def read_small(path: Path, most: int = _SMALL) -> bytes:
     """All of a file that is small, whatever it is: a device that never ends is refused.
 

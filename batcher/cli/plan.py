@@ -211,14 +211,14 @@ def write_plan(output: Path, content: dict[str, Any]) -> None:
     import orjson
 
     from batcher.core.errors import ConfigurationError
-    from batcher.files import open_private
+    from batcher.files import replaced
 
     try:
         data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     except TypeError:
         raise ConfigurationError(f"{output} cannot be written: a file that it names is not named in UTF-8") from None
     try:
-        with open_private(output, "wb") as file:
+        with replaced(output) as file:
             file.write(data)
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None

@@ -28,7 +28,7 @@ def report(source: Path, output: Path | None, *, quiet: bool) -> None:
         from datetime import UTC, datetime
 
         from batcher.core.errors import ConfigurationError
-        from batcher.files import found, is_file, open_private, shortened
+        from batcher.files import found, is_file, replaced, shortened
         from batcher.ledger.facts import is_ledger
         from batcher.report.page import render
 
@@ -48,7 +48,7 @@ def report(source: Path, output: Path | None, *, quiet: bool) -> None:
 
             content = of_load(read_measurement(source), now)
         try:
-            with open_private(file, "wb") as out:
+            with replaced(file) as out:
                 out.write(render(content).encode())
         except OSError as error:
             raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from None

@@ -34,7 +34,7 @@ def results(
     def work() -> int:
         from batcher.core.errors import ConfigurationError
         from batcher.core.model import Status
-        from batcher.files import open_private
+        from batcher.files import replaced
         from batcher.ledger.reader import LedgerReader
         from batcher.ledger.results import FORMATS, write_results
 
@@ -57,7 +57,7 @@ def results(
                 write_results(reader, sys.stdout.buffer, kind, chosen, for_spreadsheet=for_spreadsheet)
                 return 0
             try:
-                with open_private(output, "wb") as file:
+                with replaced(output) as file:
                     count = write_results(reader, file, kind, chosen, for_spreadsheet=for_spreadsheet)
             except OSError as error:
                 raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from batcher.core.errors import LedgerError
 from batcher.core.report import command
+from batcher.files import remove
 from batcher.ledger.schema import APPLICATION_ID, TABLES, VERSION
 from batcher.ledger.transaction import connect
+
+_PARTS = ("-wal", "-shm", "-journal")
+"""What SQLite keeps beside a database."""
 
 
 def prepared(path: Path, descriptor: int) -> sqlite3.Connection:
@@ -34,8 +39,22 @@ def prepared(path: Path, descriptor: int) -> sqlite3.Connection:
         _refuse_a_run(path, dict(connection.execute("SELECT key, value FROM run")))
     except BaseException:
         connection.close()
+        if is_new and not _is_made(path):  # on a full disk there are parts of one, which would be in the way for ever
+            os.ftruncate(descriptor, 0)
+            for suffix in _PARTS:
+                remove(path.with_name(path.name + suffix))
         raise
     return connection
+
+
+def _is_made(path: Path) -> bool:
+    """Whether a file is a whole ledger, which has its tables."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT 1 FROM run")
+    except sqlite3.Error:
+        return False
+    return True
 
 
 def _refuse_a_run(path: Path, facts: Mapping[str, str]) -> None:
@@ -53,7 +72,7 @@ def _refuse_remains(path: Path) -> None:
         LedgerError: When something does.
 
     """
-    for suffix in ("-wal", "-shm", "-journal", ".spool"):
+    for suffix in (*_PARTS, ".spool"):
         part = path.with_name(path.name + suffix)
         if part.exists():
             raise LedgerError(

@@ -160,3 +160,51 @@ def test_names_with_a_dash_before_them(shell):
     done = shell.run("apply", "--simulate", "--ledger=-l", "--", "-f.csv")
     assert done.returncode == 0
     assert done.stderr.splitlines()[-1] == b"batcher results ./-l"
+
+
+@pytest.fixture
+def small_disk(shell):
+    """A folder on a disk of 64 KiB, and how to make it larger."""
+    if os.geteuid() or shutil.which("mount") is None:
+        pytest.skip("only root can mount a disk")
+    place = shell.folder / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_was_full(shell, small_disk):
+    """What could not be made is in nobody's way once there is room; what was good stays until its better is whole."""
+    shell.write("many.csv", "op,user_id,group_id\n" + "".join(f"add,{n},1\n" for n in range(30_000)))
+    apply = ("apply", "many.csv", "--simulate", "--ledger", "disk/l", "-q")
+    assert shell.run(*apply).returncode == 2
+    assert not [*(shell.folder / "disk").iterdir()]
+    small_disk("40m")
+    assert shell.run(*apply).returncode == 0
+    shell.run("results", "disk/l", "-o", "disk/r.csv")
+    before = shell.read("disk/r.csv")
+    used = sum(path.stat().st_size for path in (shell.folder / "disk").iterdir())
+    small_disk(f"{used // 1024 + 200}k")
+    for command in (("results", "disk/l", "-o", "disk/r.csv"), ("results", "disk/l", "-o", "disk/new.csv")):
+        done = shell.run(*command)
+        assert done.returncode == 2
+        assert b"No space left" in done.stderr
+    assert shell.read("disk/r.csv") == before
+    assert not (shell.folder / "disk" / "new.csv").exists()
+
+
+def test_what_is_replaced_keeps_its_mode_and_its_link(shell):
+    shell.write("two.csv", "op,user_id,group_id\nadd,1,2\n")
+    shell.run("apply", "two.csv", "--simulate", "--ledger", "l")
+    shell.write("real.csv", "old")
+    (shell.folder / "real.csv").chmod(0o640)
+    (shell.folder / "link.csv").symlink_to("real.csv")
+    assert shell.run("results", "l", "-o", "link.csv").returncode == 0
+    assert (shell.folder / "link.csv").is_symlink()
+    assert b"applied" in shell.read("real.csv")
+    assert (shell.folder / "real.csv").stat().st_mode & 0o777 == 0o640
+    assert b"applied" in shell.run("results", "l", "-o", "/dev/stdout").stdout
