@@ -107,9 +107,7 @@ def reading(settings: Settings, ids_only: bool) -> Reading:  # noqa: FBT001 — 
     """
     where = tuple(map(Condition.parse, settings.input.where))
     refinement = Refinement(where) if where else PLAIN
-    takes_odd = settings.input.odd_names == "allow"
-    fields = Fields.of(settings.input.map, ids_only=ids_only, takes_odd=takes_odd)
-    return _reading(settings, fields, refinement)
+    return _reading(settings, ids_only, refinement)
 
 
 def feed_reading(settings: Settings, ids_only: bool, today: date) -> Reading:  # noqa: FBT001 — as above
@@ -131,13 +129,12 @@ def feed_reading(settings: Settings, ids_only: bool, today: date) -> Reading:  #
         read_mapping(Path(feed.group_map), is_single=False, takes_open_end=takes_open_end) if feed.group_map else None,
         is_feed=True,
     )
-    takes_odd = settings.input.odd_names == "allow"
-    fields = Fields.of(settings.input.map, ids_only=ids_only, is_feed=True, takes_odd=takes_odd)
-    return _reading(settings, fields, refinement)
+    return _reading(settings, ids_only, refinement)
 
 
-def _reading(settings: Settings, fields: Fields, refinement: Refinement) -> Reading:
+def _reading(settings: Settings, ids_only: bool, refinement: Refinement) -> Reading:  # noqa: FBT001 — as above
     given = settings.input
+    fields = Fields.of(given.map, ids_only=ids_only, is_feed=refinement.is_feed, takes_odd=given.odd_names == "allow")
     check_encoding(given.encoding)
     return Reading(
         fields,

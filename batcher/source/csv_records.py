@@ -33,7 +33,7 @@ class Forms:
     group: Form = Form.OPEN
 
 
-class Part(NamedTuple):
+class Parsed(NamedTuple):
     """What a block gives: its rows, what columns turned out to hold, the bytes of whole records, and how many."""
 
     columns: Columns
@@ -51,7 +51,7 @@ def read_carefully(
     source: int,
     *,
     is_last: bool,
-) -> Part:
+) -> Parsed:
     """Record by record, with a reason for each that is no change."""
     lines = lines_of(block)
     texts = [part.decode("utf-8", "surrogateescape") for part in lines]
@@ -77,7 +77,7 @@ def read_carefully(
             rows.reject(line + start, _NEVER_CLOSED if never_closed else str(error))
             start += 1
             count += 1
-    return Part(rows.columns(), forms, ends[start], count)
+    return Parsed(rows.columns(), forms, ends[start], count)
 
 
 def lines_of(block: bytes) -> list[bytes]:

@@ -89,6 +89,9 @@ def _opened(path: Path) -> Iterator[CalamineWorkbook]:
 
 def _chosen(path: Path, workbook: CalamineWorkbook, wanted: str, skip: int, is_header: IsHeader) -> str:
     names = workbook.sheet_names
+    for known in workbook.sheets_metadata if path.suffix.lower() in _OOXML else ():
+        if _is_seen(known) or known.name == wanted:
+            check_sheet(path, known.name)  # before the library loads any of them
     if wanted:
         if wanted not in names:
             raise InputError(f"{path} has no sheet {wanted!r}; it has {', '.join(names)}")
@@ -126,9 +129,6 @@ def _has_header(workbook: CalamineWorkbook, name: str, skip: int, is_header: IsH
 def _lines(path: Path, wanted: str, skip: int, is_header: IsHeader) -> Iterator[bytes]:
     with _opened(path) as workbook:
         is_ooxml = path.suffix.lower() in _OOXML
-        for seen in workbook.sheets_metadata if is_ooxml else ():
-            if _is_seen(seen) or seen.name == wanted:
-                check_sheet(path, seen.name)
         name = _chosen(path, workbook, wanted, skip, is_header)
         page = workbook.get_sheet_by_name(name)
         odd = _Odd(odd_cells(path, name) if is_ooxml else iter(()), page)

@@ -14,6 +14,9 @@ from inputs import pairs_of, rows_of
 from workbooks import Broken, by_hand, by_openpyxl
 
 from batcher.core.errors import InputError
+from batcher.source.inputs import Input, Reading
+from batcher.source.layout import Fields
+from batcher.source.opening import sheet_of
 from batcher.source.refine import Condition, Refinement, Validity
 
 SPLIT = Refinement(separator="|", is_feed=True)
@@ -158,6 +161,12 @@ def test_a_cell_far_from_all_others(tmp_path):
     book.save(path)
     with pytest.raises(InputError, match="to the cell XFD1048576"):
         rows_of(path)
+    book.create_sheet("Other").append(["user_name", "group_name"])  # now each is looked at for its header
+    book.save(path)
+    how = Reading(Fields.of({}, ids_only=False, is_feed=True), False)
+    for look in (lambda: rows_of(path), lambda: sheet_of(Input("f", path), how)):
+        with pytest.raises(InputError, match="to the cell XFD1048576"):
+            look()
 
 
 @pytest.mark.parametrize("written", [b"<![CDATA[a|b]]>", b"1<!-- -->2", b"&#49;2"])
