@@ -17,9 +17,10 @@ from batcher.source.foreign import HEAD, refuse
 from batcher.source.inputs import Input, Reading
 from batcher.source.jsonl import JsonParser, read_document
 from batcher.source.lines import LONGEST_LINE, WAITS, Lines, TooLong, Waits
-from batcher.source.opening import LEAST, is_sheet, open_as_utf8, sheet_of
+from batcher.source.opening import LEAST, is_sheet, open_as_utf8
 from batcher.source.records import Rows
 from batcher.source.rules import Form
+from batcher.source.sheets import Sheet
 
 _BOM = b"\xef\xbb\xbf"
 _BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
@@ -44,10 +45,13 @@ def read(
         while not item.is_whole() and item.path.stat().st_size < LEAST:
             yield WAITS
         item = item.as_it_is()
-        lines = Lines(open_as_utf8(item, how), item.is_whole, how.trailer, item.name)
+        stream = open_as_utf8(item, how)
+        lines = Lines(stream, item.is_whole, how.trailer, item.name)
         try:
             item.check_version()
             yield from _read(source, item, how, start, lines, found or Content(item.name))
+            if found is not None and isinstance(stream, Sheet):
+                found.sheet = stream.name
         finally:
             lines.close()
     except OSError as error:
@@ -87,12 +91,12 @@ def _read(
         else:
             break
     item.check_version()
-    _describe(found, lines, parser, sheet_of(item, how))
+    _describe(found, lines, parser)
     yield Rows(source).columns(), _position(source, lines, parser, end=True)
 
 
-def _describe(found: Content, lines: Lines, parser: _Parser, sheet: str) -> None:
-    found.rows, found.trailer, found.sheet = parser.records, lines.trailer_rows, sheet
+def _describe(found: Content, lines: Lines, parser: _Parser) -> None:
+    found.rows, found.trailer = parser.records, lines.trailer_rows
     if isinstance(parser, CsvParser):
         found.has_open_end, found.columns = lines.has_open_end, parser.dates
 

@@ -56,7 +56,9 @@ class Sheet:
     """
 
     def __init__(self, path: Path, wanted: str, skip: int, is_header: IsHeader) -> None:
-        self._lines = _lines(path, wanted, skip, is_header)
+        self.name = ""
+        """Which one it is, once anything was read."""
+        self._lines = self._read(path, wanted, skip, is_header)
 
     def read(self, size: int) -> bytes:
         """About so many bytes; empty at the end."""
@@ -72,6 +74,11 @@ class Sheet:
     def close(self) -> None:
         """Free the workbook."""
         self._lines.close()  # type: ignore[attr-defined]  # a generator
+
+    def _read(self, path: Path, wanted: str, skip: int, is_header: IsHeader) -> Iterator[bytes]:
+        with _opened(path) as workbook:
+            self.name = _chosen(path, workbook, wanted, skip, is_header)
+            yield from _lines(path, self.name, workbook.get_sheet_by_name(self.name), skip)
 
 
 @contextmanager
@@ -126,24 +133,20 @@ def _has_header(workbook: CalamineWorkbook, name: str, skip: int, is_header: IsH
     return False
 
 
-def _lines(path: Path, wanted: str, skip: int, is_header: IsHeader) -> Iterator[bytes]:
-    with _opened(path) as workbook:
-        is_ooxml = path.suffix.lower() in _OOXML
-        name = _chosen(path, workbook, wanted, skip, is_header)
-        page = workbook.get_sheet_by_name(name)
-        odd = _Odd(odd_cells(path, name) if is_ooxml else iter(()), page)
-        row = -1
-        for row, cells in enumerate(page.iter_rows()):  # all rows, but columns only from the first that holds anything
-            texts = odd.put_into(row, [_text(cell) for cell in cells])
-            if row < skip or not any(texts):
-                yield b"\n"
-            else:
-                yield _line(texts if is_ooxml else [text or marked(Odd.UNTOLD) for text in texts])
-        width = page.width
-        while (odd_row := odd.next_row()) is not None:  # the library's rows end with the last value
-            yield from (b"\n" for _ in range(odd_row - row - 1))
-            yield _line(odd.put_into(odd_row, [""] * width))
-            row = odd_row
+def _lines(path: Path, name: str, page: CalamineSheet, skip: int) -> Iterator[bytes]:
+    is_ooxml = path.suffix.lower() in _OOXML
+    odd = _Odd(odd_cells(path, name) if is_ooxml else iter(()), page)
+    row = -1
+    for row, cells in enumerate(page.iter_rows()):  # all rows, but columns only from the first that holds anything
+        texts = odd.put_into(row, [_text(cell) for cell in cells])
+        if row < skip or not any(texts):
+            yield b"\n"
+        else:
+            yield _line(texts if is_ooxml else [text or marked(Odd.UNTOLD) for text in texts])
+    while (odd_row := odd.next_row()) is not None:  # the library's rows end with the last value
+        yield from (b"\n" for _ in range(odd_row - row - 1))
+        yield _line(odd.put_into(odd_row, [""] * page.width))
+        row = odd_row
 
 
 class _Odd:

@@ -14,6 +14,7 @@ from inputs import pairs_of, rows_of
 from workbooks import Broken, by_hand, by_openpyxl
 
 from batcher.core.errors import InputError
+from batcher.core.wholeness import Content
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.opening import sheet_of
@@ -226,6 +227,9 @@ def test_the_sheet_that_people_see(tmp_path):
     book.save(path)
     assert pairs_of(path) == [("new", "staff")]
     assert pairs_of(path, sheet="Old") == [("old", "staff")]
+    found = Content("f")
+    rows_of(path, found=found)
+    assert (found.sheet, found.rows) == ("Data", 1)
     other = book.create_sheet("Notes")
     other.append(["what", "why"])
     book.save(path)
