@@ -2,11 +2,13 @@
 
 A descriptor that is closed would be taken by the next file that is opened, a socket or the ledger; it is opened on the
 null device instead, before anything else is. What cannot be written to standard error is lost, since nobody could be
-told. What cannot be written to standard output is told once, as `Unwritable`, and lost from then on.
+told; a reader that is merely behind is not waited for, or it would hold up the run. What cannot be written to standard
+output is told once, as `Unwritable`, and lost from then on.
 """
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
@@ -16,6 +18,10 @@ import sys
 from typing import TextIO
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+_PATIENCE = 1.0
+"""Seconds, at the end, for a reader of standard error that is behind."""
+_KEPT = 1 << 16
+"""Bytes for that reader; of more, the oldest are lost."""
 _WANTED, _LEAST = 1024, 64
 """Open files: what Linux gives a process by itself, and what libraries, ledger and a few connections need."""
 
@@ -45,7 +51,9 @@ def open_all() -> None:
     if sys.stdin is None:
         sys.stdin = open(STDIN, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 — stays open
     sys.stdout = _text(_Output(STDOUT), sys.stdout)
-    sys.stderr = _text(_Errors(STDERR), sys.stderr)
+    errors = _Errors(STDERR)
+    sys.stderr = _text(errors, sys.stderr)
+    atexit.register(errors.finish)
 
 
 def allow_descriptors() -> bool:
@@ -89,11 +97,36 @@ class _Descriptor(io.FileIO):
 
 
 class _Errors(_Descriptor):
+    """Never blocks. `PIPE_BUF` bytes at once fit where anything does (POSIX, `write`)."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self._behind = bytearray()
+        self._is_cut = False
+
     def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]  # any buffer
+        self._behind += data
+        self._catch_up(0.0)
+        if len(self._behind) > _KEPT:
+            newest = self._behind[-_KEPT:]
+            self._behind[:] = newest[newest.find(b"\n") + 1 :]
+            self._is_cut = True
+        return len(data)
+
+    def finish(self) -> None:
+        """What was kept for a reader that was behind, if it takes it soon."""
+        self._catch_up(_PATIENCE)
+
+    def _catch_up(self, patience: float) -> None:
         try:
-            return self._write(data)
+            while self._behind and select.select((), (STDERR,), (), patience)[1]:
+                if self._is_cut:
+                    self._behind[:0] = b"... (lines were lost here, since nobody read them)\n"
+                    self._is_cut = False
+                written = self._write(memoryview(bytes(self._behind[: select.PIPE_BUF])))
+                del self._behind[:written]
         except OSError:
-            return len(data)
+            self._behind.clear()
 
 
 class _Output(_Descriptor):

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
 
@@ -92,15 +93,16 @@ async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int]
             result = report(ledger, stopping.cause, stopping.reason)
         except LedgerError:
             raise not_begun(stopping) from None
-    job.ended(result)
     utc = progress.session.surroundings.clock.utc() if progress.session else 0.0
-    print_summary(
+    tell = partial(
+        print_summary,
         result,
         as_json=output.as_json,
         quiet=output.quiet,
         when=when(result.stopped, settings.retry.grace_seconds, utc),
         is_simulated=output.is_simulated,
     )
+    job.ended(result, tell)
     return result.exit_code
 
 

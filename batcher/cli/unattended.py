@@ -39,7 +39,11 @@ _LAST_SUCCESS = "batcher_last_success_timestamp_seconds"
 
 @dataclass(slots=True)
 class Job:
-    """One invocation, from its settings to its end. `ended` is told the report, where there is one."""
+    """One invocation, from its settings to its end.
+
+    `ended` is told the report, where there is one, and how to tell it. That comes last: what reads standard output may
+    never do so, and the last line is the command that goes on.
+    """
 
     settings: JobSettings
     command: str
@@ -47,6 +51,7 @@ class Job:
     exporter: Exporter | None = field(default=None, init=False)
     tracing: Tracing | None = field(default=None, init=False)
     report: Report | None = field(default=None, init=False)
+    _tell: Callable[[], None] | None = field(default=None, init=False)
 
     def run(self, work: Callable[[Job], int]) -> int:
         """Do it; whatever comes of it is logged, counted and told.
@@ -71,9 +76,9 @@ class Job:
         self._end(code, self.report.reason if self.report else "")
         return code
 
-    def ended(self, report: Report) -> None:
+    def ended(self, report: Report, tell: Callable[[], None]) -> None:
         """The run has come to its end."""
-        self.report = report
+        self.report, self._tell = report, tell
 
     def observers(self) -> list[Observer]:
         """Who looks on meanwhile."""
@@ -107,6 +112,8 @@ class Job:
             write_metrics(Path(self.settings.metrics_file), summary, now.timestamp())
         if self.settings.run_after:
             _run_after(self.settings.run_after, summary)
+        if self._tell:
+            self._tell()
 
 
 class LogFile(logging.Handler):

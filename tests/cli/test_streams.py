@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -149,3 +150,56 @@ def test_a_locale_that_lacks_characters(shell):
     assert json.loads(told.stdout)["user"] == "张三"
     assert shell.run("explain", "l", "张三", "Öl", PYTHONIOENCODING="ascii").returncode == 0
     assert "张三" in shell.run("results", "l", PYTHONIOENCODING="ascii").stdout.decode()
+
+
+def test_a_reader_who_does_not_read_holds_nothing_up(shell):
+    """Standard output and error are one pipe that is full already; what follows a run happens all the same."""
+    shell.write("bad.csv", "op,user_id,group_id\nadd,1,2\n" + "add,x,2\n" * 10)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    after = ("--metrics-file", "m.prom", "--run-after", "touch after", "--ledger", "l")
+    with subprocess.Popen(
+        [*PROGRAM, "apply", "bad.csv", "--simulate", *after],
+        cwd=shell.folder,
+        env=shell.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=writer,
+    ) as run:
+        os.close(writer)
+        while not (shell.folder / "after").exists():
+            assert run.poll() is None
+        assert b"batcher_exit_code 3.0" in shell.read("m.prom")
+        with open(reader, "rb") as read:
+            told = read.read().lstrip(b"\0").decode()
+        assert run.wait(30) == 3
+    assert told.splitlines()[-1] == "batcher results l"
+    assert "2 changes" not in told and "11 changes: 1 applied · 10 rejected" in told
+
+
+def test_the_command_that_goes_on_is_the_last_line(shell):
+    shell.write("one.csv", "op,user_id,group_id\nadd,1,2\n")
+    hooks = ("--metrics-file", "m.prom", "--run-after", "exit 7")
+    told = shell.run("apply", "one.csv", "--simulate", "--ledger", "l", *hooks).stderr.decode().splitlines()
+    assert "the command after the run ended with 7" in told[-3]
+    assert told[-1] == "batcher results l"
+
+
+def test_what_nobody_reads_is_kept_for_a_while_and_then_lost():
+    """Sixteen pages fit into a pipe, as many are kept; of a line that is lost in part nothing is shown."""
+    script = (
+        "import os, sys\nfrom batcher import streams\nstreams.open_all()\n"
+        "for n in range(40_000):\n    print(f'line {n}', file=sys.stderr)\nprint(flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        run.stdout.readline()
+        *lines, last = run.stderr.read().decode().splitlines()
+    assert last == "line 39999"
+    lost = next(number for number, line in enumerate(lines) if line.startswith("..."))
+    assert lines[:lost] == [f"line {n}" for n in range(lost)]
+    kept = [int(line.removeprefix("line ")) for line in [*lines[lost + 1 :], last]]
+    assert kept == list(range(kept[0], 40_000)) and kept[0] > lost
