@@ -12,7 +12,6 @@ import atexit
 import errno
 import io
 import os
-import resource
 import select
 import sys
 from typing import TextIO
@@ -22,8 +21,6 @@ _PATIENCE = 1.0
 """Seconds, at the end, for a reader of standard error that is behind."""
 _KEPT = 1 << 16
 """Bytes for that reader; of more, the oldest are lost."""
-_WANTED, _LEAST = 1024, 64
-"""Open files: what Linux gives a process by itself, and what libraries, ledger and a few connections need."""
 
 was_closed: set[int] = set()
 """The descriptors with nothing behind them when the program was started."""
@@ -54,15 +51,6 @@ def open_all() -> None:
     errors = _Errors(STDERR)
     sys.stderr = _text(errors, sys.stderr)
     atexit.register(errors.finish)
-
-
-def allow_descriptors() -> bool:
-    """Have as many descriptors as a run needs, as far as they are allowed; gives whether there are enough to begin."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < _WANTED and soft != resource.RLIM_INFINITY:
-        soft = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return soft == resource.RLIM_INFINITY or soft >= _LEAST
 
 
 def _open_on(descriptor: int) -> None:

@@ -23,9 +23,11 @@ from batcher.cli import (
     undo,
     verify,
 )
-from batcher.cli.console import UNUSABLE, code_of, say
+from batcher.cli.console import code_of, say
 from batcher.cli.options import Text
-from batcher.streams import Unwritable, allow_descriptors
+from batcher.core.errors import ConfigurationError
+from batcher.machine import check_machine
+from batcher.streams import Unwritable
 
 _COLLECT_AFTER = 100_000
 """Objects. Python's own 700 cost a tenth of the start, which makes many and drops none."""
@@ -69,10 +71,11 @@ def main() -> None:
     """The entry point of the `batcher` program."""
     gc.set_threshold(_COLLECT_AFTER)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads for an algebra that we do not use
-    if not allow_descriptors():
-        say("batcher: this process may not open enough files; allow it more of them (ulimit -n 1024)", "red")
-        sys.exit(UNUSABLE)
     try:
+        check_machine()
         app()
+    except ConfigurationError as error:  # before any command
+        say(f"batcher: {error}", "red")
+        sys.exit(error.exit_code)
     except Unwritable as unwritten:  # what click itself writes: help, version
         sys.exit(code_of(unwritten))

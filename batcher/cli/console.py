@@ -152,13 +152,23 @@ def known_of(error: BaseException) -> BatcherError | None:
         refused = first_of(error, OSError)
         if refused is not None and refused.errno in _ABOUT_NAMES and refused.filename is not None:
             return ConfigurationError(f"{os.fsdecode(refused.filename)} cannot be used: {refused.strerror}")
-        if first_of(error, MemoryError) is not None:
-            return ConfigurationError("this machine gives the process no more memory; allow it more (ulimit -v)")
+        if is_machines(error) and refused is None:
+            return ConfigurationError(
+                "this machine gives the process no more memory or threads; allow it more (ulimit)"
+            )
         if refused is not None and refused.errno in _TOO_MANY_OPEN:
             return ConfigurationError(f"{refused.strerror}: allow this process more of them (ulimit -n 1024)")
         if isinstance(refused, FileNotFoundError) and refused.filename is None:
             return _without_a_folder(refused)
     return known
+
+
+def is_machines(error: BaseException) -> bool:
+    """Whether it is the machine that refuses: a file, memory, or a thread, for which Python has no error of its own."""
+    if first_of(error, OSError) is not None or first_of(error, MemoryError) is not None:
+        return True
+    other = first_of(error, RuntimeError)
+    return other is not None and "new thread" in str(other)
 
 
 def _without_a_folder(refused: FileNotFoundError) -> BatcherError | None:

@@ -13,7 +13,7 @@ from secrets import token_urlsafe
 
 import anyio
 
-from batcher.cli.console import first_of, print_summary, say
+from batcher.cli.console import first_of, is_machines, print_summary, say
 from batcher.cli.progress import Progress
 from batcher.cli.unattended import Job
 from batcher.core.errors import BatcherError, LedgerError
@@ -82,10 +82,10 @@ async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int]
             group.start_soon(progress.show)
         try:
             result = await work(stopping, observer)
-        except (OSError, MemoryError, BaseExceptionGroup) as error:
-            failed = first_of(error, OSError) or first_of(error, MemoryError)
-            if failed is None or first_of(error, BatcherError) is not None or progress.session is None:
+        except (OSError, MemoryError, RuntimeError, BaseExceptionGroup) as error:
+            if not is_machines(error) or first_of(error, BatcherError) is not None or progress.session is None:
                 raise
+            failed = first_of(error, OSError) or first_of(error, MemoryError) or first_of(error, RuntimeError)
             stopping.stop(Cause.EXHAUSTED, f"this machine failed: {failed}")  # what was sent is in the ledger
         group.cancel_scope.cancel()
     if result is None:

@@ -22,6 +22,7 @@ import duckdb
 from batcher.core.address import place_of
 from batcher.core.errors import LedgerHeldError, StateError
 from batcher.files import found, is_file
+from batcher.machine import SPACE_WITH_STATE, check_space
 from batcher.state.holding import check_database, missing
 
 _FORMAT = "1"
@@ -181,6 +182,7 @@ class StateStore:
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,
         }
+        check_space(SPACE_WITH_STATE)
         try:
             connection = duckdb.connect(str(path), config=config)
         except duckdb.IOException as error:

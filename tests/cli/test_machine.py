@@ -116,6 +116,57 @@ def test_too_few_descriptors(shell, most):
     assert b"ulimit -n" in done.stderr
 
 
+@pytest.mark.parametrize("most", [120, 240, 400, 511])
+def test_too_little_memory(shell, most):
+    """Refused at once: libraries abort where they get none."""
+    shell.write("two.csv", "op,user_id,group_id\nadd,1,2\n")
+    told = _limited(shell, f"-v {most << 10}", "apply", "two.csv", "--simulate", "--ledger", "l")
+    assert "ulimit -v 524288" in told
+    assert not (shell.folder / "l").exists()
+
+
+def test_memory_that_is_enough_for_all_but_a_state(shell):
+    shell.write("one.csv", "user_id,group_id\n1,2\n")
+    told = _limited(
+        shell, "-v 1048575", "sync", "one.csv", "--simulate", "--state", "s", "--bootstrap", "--from-nothing"
+    )
+    assert "ulimit -v 1048576" in told
+    assert [path.name for path in shell.folder.iterdir()] == ["one.csv"]
+    command = [
+        "sh",
+        "-c",
+        'ulimit -v 524288 && exec "$@"',
+        "sh",
+        *PROGRAM,
+        "plan",
+        "one.csv",
+        "--op",
+        "add",
+        "--simulate",
+    ]
+    assert subprocess.run(command, cwd=shell.folder, env=shell.environment(), check=False).returncode == 0
+
+
+def test_too_few_threads(shell):
+    """Not for root, whom Linux does not limit; what the user has already counts, so that one is too few."""
+    shell.write("two.csv", "op,user_id,group_id\nadd,1,2\n")
+    as_another = ["setpriv", "--reuid", "54321", "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+    tried = subprocess.run([*as_another, "true"], capture_output=True, check=False)
+    if tried.returncode:
+        pytest.skip("this user cannot become another one")
+    command = [*as_another, "prlimit", "--nproc=20", *PROGRAM, "apply", "two.csv", "--simulate"]
+    done = subprocess.run(command, cwd=shell.folder, env=shell.environment(), capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"may not start enough threads" in done.stderr
+
+
+def _limited(shell, limit, *arguments):
+    command = ["sh", "-c", f'ulimit {limit} && exec "$@"', "sh", *PROGRAM, *arguments]
+    done = subprocess.run(command, cwd=shell.folder, env=shell.environment(), capture_output=True, check=False)
+    assert done.returncode == 2
+    return done.stderr.decode()
+
+
 def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
     """It is told as what it is, and no other run is blamed; nor does a run wait for a pace that nobody can share."""
 

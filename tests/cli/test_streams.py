@@ -174,11 +174,11 @@ def test_a_reader_who_does_not_read_holds_nothing_up(shell):
         while not (shell.folder / "after").exists():
             assert run.poll() is None
         assert b"batcher_exit_code 3.0" in shell.read("m.prom")
-        with open(reader, "rb") as read:
+        with os.fdopen(reader, "rb") as read:
             told = read.read().lstrip(b"\0").decode()
         assert run.wait(30) == 3
     assert told.splitlines()[-1] == "batcher results l"
-    assert "2 changes" not in told and "11 changes: 1 applied · 10 rejected" in told
+    assert "11 changes: 1 applied · 10 rejected" in told
 
 
 def test_the_command_that_goes_on_is_the_last_line(shell):
@@ -202,4 +202,5 @@ def test_what_nobody_reads_is_kept_for_a_while_and_then_lost():
     lost = next(number for number, line in enumerate(lines) if line.startswith("..."))
     assert lines[:lost] == [f"line {n}" for n in range(lost)]
     kept = [int(line.removeprefix("line ")) for line in [*lines[lost + 1 :], last]]
-    assert kept == list(range(kept[0], 40_000)) and kept[0] > lost
+    assert kept == list(range(kept[0], 40_000))
+    assert kept[0] > lost
