@@ -23,7 +23,7 @@ from batcher.engine.reaching import Anew
 from batcher.engine.session import Session, check_credentials, make_target
 from batcher.engine.summary import LOAD, report, report_of
 from batcher.engine.surroundings import Surroundings, proxy_of, trust_of
-from batcher.files import found
+from batcher.ledger.creation import is_begun
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
@@ -179,8 +179,7 @@ def check_new(ledger: Path) -> None:
         LedgerError: When the ledger exists.
 
     """
-    known = found(ledger)
-    if known is not None and known.st_size:
+    if is_begun(ledger):
         raise LedgerError(f"{ledger} exists already; to go on with it: {command('resume', ledger)}")
 
 

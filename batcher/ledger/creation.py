@@ -10,7 +10,8 @@ from pathlib import Path
 
 from batcher.core.errors import LedgerError
 from batcher.core.report import command
-from batcher.files import remove
+from batcher.files import found, remove
+from batcher.ledger.facts import check_format, is_unmade
 from batcher.ledger.schema import APPLICATION_ID, TABLES, VERSION
 from batcher.ledger.transaction import connect
 
@@ -26,8 +27,9 @@ def prepared(path: Path, descriptor: int) -> sqlite3.Connection:
         sqlite3.DatabaseError: When it cannot be written.
 
     """
-    is_new = os.fstat(descriptor).st_size == 0
-    if is_new:
+    is_empty = os.fstat(descriptor).st_size == 0
+    is_new = is_empty or _is_unmade(path)
+    if is_empty:
         _refuse_remains(path)
     connection = connect(path, check=not is_new)
     try:
@@ -39,7 +41,7 @@ def prepared(path: Path, descriptor: int) -> sqlite3.Connection:
         _refuse_a_run(path, dict(connection.execute("SELECT key, value FROM run")))
     except BaseException:
         connection.close()
-        if is_new and not _is_made(path):  # on a full disk there are parts of one, which would be in the way for ever
+        if is_new and not _has_tables(path):  # on a full disk there are parts of one, in the way for ever
             os.ftruncate(descriptor, 0)
             for suffix in _PARTS:
                 remove(path.with_name(path.name + suffix))
@@ -47,14 +49,41 @@ def prepared(path: Path, descriptor: int) -> sqlite3.Connection:
     return connection
 
 
-def _is_made(path: Path) -> bool:
-    """Whether a file is a whole ledger, which has its tables."""
+def is_begun(path: Path) -> bool:
+    """Whether there is something that a new ledger must not overwrite.
+
+    Who is killed while a ledger is made leaves an empty file, one without tables, or one without a run.
+    """
+    known = found(path)
+    if known is None or not known.st_size or _is_unmade(path):
+        return False
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("SELECT 1 FROM run")
+        with closing(_look(path)) as connection:
+            check_format(connection, path)
+            return connection.execute("SELECT 1 FROM run").fetchone() is not None
+    except (LedgerError, sqlite3.Error):
+        return True
+
+
+def _is_unmade(path: Path) -> bool:
+    """Whether a file has no tables yet, and nobody else's mark."""
+    try:
+        with closing(_look(path)) as connection:
+            return is_unmade(connection)
     except sqlite3.Error:
         return False
-    return True
+
+
+def _has_tables(path: Path) -> bool:
+    try:
+        with closing(_look(path)) as connection:
+            return not is_unmade(connection)
+    except sqlite3.Error:
+        return False
+
+
+def _look(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _refuse_a_run(path: Path, facts: Mapping[str, str]) -> None:

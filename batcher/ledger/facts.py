@@ -80,6 +80,13 @@ def is_ledger(path: Path) -> bool:
     return head.startswith(b"SQLite format 3") and int.from_bytes(head[68:72], "big") == APPLICATION_ID
 
 
+def is_unmade(connection: sqlite3.Connection) -> bool:
+    """Whether a database has no tables yet, and nobody else's mark: a ledger whose maker was killed, or ours to be."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return not tables and application in (0, APPLICATION_ID)
+
+
 def check_format(connection: sqlite3.Connection, path: Path) -> int:
     """The version of a ledger; what is none, or one of a format that is not known, is refused.
 
@@ -89,6 +96,8 @@ def check_format(connection: sqlite3.Connection, path: Path) -> int:
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if is_unmade(connection):
+        raise LedgerError(f"{path} holds no run yet: it was left when it had just been made, and nothing was sent")
     if application != APPLICATION_ID:
         raise LedgerError(f"{path} is not a ledger")
     if version != VERSION and version not in UPGRADES:

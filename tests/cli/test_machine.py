@@ -132,18 +132,8 @@ def test_memory_that_is_enough_for_all_but_a_state(shell):
     )
     assert "ulimit -v 1048576" in told
     assert [path.name for path in shell.folder.iterdir()] == ["one.csv"]
-    command = [
-        "sh",
-        "-c",
-        'ulimit -v 524288 && exec "$@"',
-        "sh",
-        *PROGRAM,
-        "plan",
-        "one.csv",
-        "--op",
-        "add",
-        "--simulate",
-    ]
+    shell.write("two.csv", "op,user_id,group_id\nadd,1,2\n")
+    command = ["sh", "-c", 'ulimit -v 524288 && exec "$@"', "sh", *PROGRAM, "plan", "two.csv", "--simulate"]
     assert subprocess.run(command, cwd=shell.folder, env=shell.environment(), check=False).returncode == 0
 
 

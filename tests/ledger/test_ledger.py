@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from batcher.core.clock import Stamp
 from batcher.core.errors import LedgerError, LedgerHeldError
 from batcher.core.http import Response
 from batcher.core.model import Status
+from batcher.engine.job import check_new, settings_of
 from batcher.ledger import arrays
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.results import write_results
@@ -300,3 +302,51 @@ def test_a_ledger_of_the_version_before_is_read_and_gone_on_with(tmp_path, lossy
     assert after.exit_code == 0
     with closing(sqlite3.connect(play.ledger)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+def test_whoever_is_killed_while_a_ledger_is_made_leaves_nothing_in_the_way(tmp_path, monkeypatch):
+    """Its files as they are before each statement; the last are those of a ledger that has no run yet."""
+    path, copies = tmp_path / "ledger", []
+
+    def copied(*_):
+        folder = tmp_path / f"{len(copies)}"
+        folder.mkdir()
+        for part in tmp_path.glob("ledger*"):
+            shutil.copyfile(part, folder / part.name)
+        copies.append(folder / "ledger")
+
+    class Traced(sqlite3.Connection):
+        def __init__(self, *arguments, **more):
+            super().__init__(*arguments, **more)
+            self.set_trace_callback(copied)
+
+    genuine = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *arguments, **more: genuine(*arguments, factory=Traced, **more))
+    LedgerWriter.create(path).close()
+    copied()
+    monkeypatch.undo()
+    assert len({tuple(copy.parent.iterdir()) for copy in copies}) > 2
+    for copy in copies:
+        check_new(copy)
+        with pytest.raises(LedgerError, match=r"no run yet|no such ledger"):
+            settings_of(copy)
+        ledger = LedgerWriter.create(copy)
+        ledger.begin_run({"run": "r"}, [])
+        ledger.close()
+        with pytest.raises(LedgerError, match="exists already"):
+            check_new(copy)
+        with pytest.raises(LedgerError, match="holds a run already"):
+            LedgerWriter.create(copy)
+
+
+def test_what_is_no_ledger_is_never_taken_for_a_new_one(tmp_path):
+    path = tmp_path / "other"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA application_id = 7")
+    for content in (path.read_bytes(), b"text", b"SQLite format 3\0" + bytes(84)):
+        path.write_bytes(content)
+        with pytest.raises(LedgerError, match="exists already"):
+            check_new(path)
+        with pytest.raises(LedgerError, match="is not a ledger"):
+            LedgerWriter.create(path)
+        assert path.read_bytes() == content
