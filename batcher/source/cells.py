@@ -31,6 +31,8 @@ class Odd(Enum):
     FORMULA = ("f", "is a formula without a value; open and save the file in a spreadsheet program")
     DIGITS = ("n", "is a number of 16 digits or more, of which a spreadsheet keeps 15; store it as text")
     FRACTION = ("p", "is the number {}; store it as text")
+    PADDED = ("z", "is the number {}, shown with zeros before it")
+    SHOWN = ("s", "is the number {}, which its format shows as something else; store it as text")
     NO_NUMBER = ("i", "is no number that can be written down")
     DATE = ("d", "is the date {}; store it as text, if that is what is meant")
     TIME = ("t", "is the time {}; store it as text, if that is what is meant")
@@ -46,6 +48,8 @@ class Odd(Enum):
         self.told = told
 
 
+MOST_EXACT = 10**15
+"""From here on a number has 16 digits (IEEE 754 doubles, of which spreadsheets show 15)."""
 _BY_CODE = {odd.code: odd for odd in Odd}
 
 
@@ -66,14 +70,19 @@ def unmarked(text: str, label: str) -> str:
     return text
 
 
-def plain(text: str, label: str) -> str:
+def plain(text: str, label: str, *, is_id: bool = False) -> str:
     """What names a user, a group or an op: a plain text, and no trace of a spreadsheet's.
+
+    A number that is shown with zeros before it is a name as it is shown, and an id without them.
 
     Raises:
         Invalid: When it is anything else.
 
     """
     if MARK in text:
+        seen, _, more = text.partition(MARK)
+        if more[:1] == Odd.PADDED.code:
+            return more[1:] if is_id else seen
         raise Invalid(f"{label} {_told(text)}")
     if text[:1] in "#EL" and _ERROR.fullmatch(text):
         raise Invalid(f"{label} {Odd.ERROR.told.format(text)}")

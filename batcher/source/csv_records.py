@@ -140,15 +140,18 @@ def _other(layout: Layout, record: Sequence[str], column: str) -> str:
     return text if layout.has_marks else cells.unmarked(text, column)
 
 
-def _plain(layout: Layout, text: str, label: str) -> str:
+def _plain(layout: Layout, text: str, label: str, form: Form = Form.OPEN) -> str:
     if layout.takes_odd and not layout.has_marks:
         return text
-    return cells.plain(text if layout.has_marks else cells.unmarked(text, label), label)
+    text = text if layout.has_marks else cells.unmarked(text, label)
+    return cells.plain(text, label, is_id=layout.ids_only or form is Form.ID)
 
 
 def _filled(layout: Layout, column: Column, record: Sequence[str]) -> tuple[str, Form]:
     """What a record holds for a user or a group, and the form that the header gives it."""
-    filled = [(_plain(layout, record[place], column.label), given) for place, given in column.places if record[place]]
+    filled = [
+        (_plain(layout, record[place], column.label, given), given) for place, given in column.places if record[place]
+    ]
     if len(filled) > 1:
         raise Invalid(f"both an id and a name for the {column.label}; fill one of them")
     if filled:

@@ -1,6 +1,6 @@
-"""Cells of an Office Open XML sheet (.xlsx, .xlsm) that hold something which is no value.
+"""Cells of an Office Open XML sheet (.xlsx, .xlsm) that hold something else than the reading library says.
 
-They are errors, and formulas that nobody has computed. The library that reads the values gives both as empty.
+Errors, and formulas that nobody has computed, are empty for it; of a number it does not say how it is shown.
 
 Parts, relationships and cells are those of ECMA-376, part 1 (§18.3.1.4 for the cell `c`) and part 2 (§9.3).
 """
@@ -10,22 +10,30 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
-from batcher.source.cells import Odd, marked
+from batcher.source.cells import MOST_EXACT, Odd, marked
+from batcher.source.number_formats import BUILT_IN, is_telling, shown
 
 Row = tuple[int, dict[int, str]]
 """Its number, from 0, and its odd cells by column, from 0."""
 
 _PIECE = 1 << 20
 _WORTH_A_LOOK = re.compile(rb"""<(?:[\w.-]+:)?f[\s/>]|\bt\s*=\s*["']e["']""")
-_OVERLAP = 64
+_STYLE = re.compile(rb"""\bs\s*=\s*["']([0-9]+)["']""")
+_OVERLAP = 256
 _ODDLY_WRITTEN = re.compile(rb"<!\[CDATA\[|<!--|<(?:[\w.-]+:)?v>[^<]*&#")
+_NO_TEXT = re.compile(
+    rb"""\bt\s*=\s*["']s["'][^>]*(?<!/)>\s*(?:<(?:[\w.-]+:)?f\b[^>]*?(?:/>|>[^<]*<[^>]*>)\s*)?"""
+    rb"""<(?:[\w.-]+:)?v(?:\s[^>]*)?(?:/>|>(?=[^<]*<)(?![0-9]+<))"""
+    rb"""|\bt\s*=\s*["']inlineStr["'][^>]*(?<!/)>\s*<(?=[^<>]*>)(?!/|(?:[\w.-]+:)?is[\s/>])"""
+)
+"""A cell that says it has a text, and does not have it where the library looks: it takes another text, or none."""
 _FAR = re.compile(rb"""\br\s*=\s*["']([A-Z]{2,3})([0-9]+)["']""")
 """Cells beyond column Z."""
 _ROW = re.compile(rb"""<(?:[\w.-]+:)?row\s[^>]*?\br\s*=\s*["']([0-9]{1,9})["']""")
@@ -43,11 +51,12 @@ def odd_cells(path: Path, sheet: str) -> Iterator[Row]:
     """
     with zipfile.ZipFile(path) as package:
         part = _part_of(package, sheet)
+        styles = _telling_styles(package)
         with package.open(part) as content:
-            if not _is_worth_a_look(content):
+            if not _is_worth_a_look(content, styles):
                 return
         with package.open(part) as content:
-            yield from _rows(content)
+            yield from _rows(content, styles)
 
 
 def check_sheet(path: Path, sheet: str) -> None:
@@ -62,9 +71,13 @@ def check_sheet(path: Path, sheet: str) -> None:
     with zipfile.ZipFile(path) as package, package.open(_part_of(package, sheet)) as content:
         before = b""
         while piece := content.read(_PIECE):
+            if not before and b"\0" in piece[:4]:
+                raise ValueError("the sheet is not in UTF-8")
             piece = before + piece
+            if _NO_TEXT.search(piece):
+                raise ValueError("a cell refers to a text that is not there")
             if _ODDLY_WRITTEN.search(piece):
-                raise ValueError("its cells hold comments, CDATA or references; save it anew in a spreadsheet program")
+                raise ValueError("its cells hold comments, CDATA or references")
             for column, row in _FAR.findall(piece):
                 place = _column(column.decode()) + 1
                 if place > width:
@@ -76,9 +89,26 @@ def check_sheet(path: Path, sheet: str) -> None:
         raise ValueError(f"it goes to row {height:,}, and to the cell {farthest}, far from all others? Remove it")
 
 
+def _telling_styles(package: zipfile.ZipFile) -> dict[int, str]:
+    """The styles of cells whose numbers may be shown as something else, with their format."""
+    parts = [target for kind, _, target in _relations(package, _workbook_of(package)) if kind.endswith("/styles")]
+    codes, styles = dict(BUILT_IN), {}
+    for element in ET.fromstring(package.read(parts[0])) if parts else ():  # noqa: S314 — see `_relations`
+        if _local(element.tag) == "numFmts":
+            codes |= {int(known.get("numFmtId", "0")): known.get("formatCode", "") for known in element}
+        elif _local(element.tag) == "cellXfs":
+            styles = {place: codes.get(int(known.get("numFmtId", "0")), "") for place, known in enumerate(element)}
+    return {place: code for place, code in styles.items() if is_telling(code)}
+
+
+def _workbook_of(package: zipfile.ZipFile) -> str:
+    (workbook,) = (target for kind, _, target in _relations(package, "") if kind.endswith("/officeDocument"))
+    return workbook
+
+
 def _part_of(package: zipfile.ZipFile, sheet: str) -> str:
     """Where the sheet of this name lies."""
-    (workbook,) = (target for kind, _, target in _relations(package, "") if kind.endswith("/officeDocument"))
+    workbook = _workbook_of(package)
     places = {name: target for _, name, target in _relations(package, workbook)}
     for element in ET.fromstring(package.read(workbook)).iter():  # noqa: S314 — see `_relations`
         if _local(element.tag) == "sheet" and element.get("name") == sheet:
@@ -98,13 +128,12 @@ def _relations(package: zipfile.ZipFile, part: str) -> Iterator[tuple[str, str, 
         yield element.get("Type", ""), element.get("Id", ""), target
 
 
-def _is_worth_a_look(content: IO[bytes]) -> bool:
-    """Whether there may be a formula or an error; what is not in an encoding like ASCII is looked at anyway."""
-    before = content.read(2)
-    if before in (b"\xfe\xff", b"\xff\xfe") or b"\0" in before:
-        return True
+def _is_worth_a_look(content: IO[bytes], styles: Mapping[int, str]) -> bool:
+    """Whether there may be a formula, an error, or a number that is shown in one of these styles."""
+    before = b""
     while piece := content.read(_PIECE):
-        if _WORTH_A_LOOK.search(before[-_OVERLAP:] + piece):
+        whole = before[-_OVERLAP:] + piece
+        if _WORTH_A_LOOK.search(whole) or (styles and not styles.keys().isdisjoint(map(int, _STYLE.findall(whole)))):
             return True
         before = piece
     return False
@@ -114,6 +143,8 @@ def _is_worth_a_look(content: IO[bytes]) -> bool:
 class _Cell:
     column: int = -1
     kind: str = ""
+    format: str = ""
+    """Of numbers, where it may show something else."""
     has_formula: bool = False
     has_value: bool = False
     text: list[str] = field(default_factory=list)
@@ -125,13 +156,30 @@ class _Cell:
             return marked(Odd.ERROR, detail=text or "of a spreadsheet")
         # A formula may well have an empty text for its value; then it says that it has a text.
         is_computed = self.has_value and (text != "" or self.kind == "str")
-        return marked(Odd.FORMULA) if self.has_formula and not is_computed else ""
+        if self.has_formula and not is_computed:
+            return marked(Odd.FORMULA)
+        return _as_shown(text, self.format) if self.format and self.kind in ("", "n") else ""
+
+
+def _as_shown(text: str, code: str) -> str:
+    """The number that people see; empty when it is just this one, or none that could be a name."""
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    if not number.is_integer() or abs(number) >= MOST_EXACT:
+        return ""
+    told = shown(code, int(number))
+    if told is None:
+        return marked(Odd.SHOWN, str(int(number)))
+    return "" if told == str(int(number)) else marked(Odd.PADDED, told, str(int(number)))
 
 
 class _Sheet:
     """Events of the parser, as rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, styles: Mapping[int, str]) -> None:
+        self._styles = styles
         self.rows: list[Row] = []
         self._row = -1
         self._odd: dict[int, str] = {}
@@ -146,7 +194,8 @@ class _Sheet:
                 self._cell = _Cell()
             case "c":
                 column = _column(attributes["r"]) if "r" in attributes else self._cell.column + 1
-                self._cell = _Cell(column, attributes.get("t", ""))
+                style = int(attributes.get("s") or 0)
+                self._cell = _Cell(column, attributes.get("t", ""), self._styles.get(style, ""))
             case "f":
                 self._cell.has_formula = True
             case "v":
@@ -173,8 +222,8 @@ class _Sheet:
                 pass
 
 
-def _rows(content: IO[bytes]) -> Iterator[Row]:
-    sheet = _Sheet()
+def _rows(content: IO[bytes], styles: Mapping[int, str]) -> Iterator[Row]:
+    sheet = _Sheet(styles)
     parser = expat.ParserCreate(namespace_separator="}")
     parser.buffer_text = True
     parser.StartElementHandler = sheet.start
@@ -199,3 +248,13 @@ def _column(reference: str) -> int:
     for letter in reference.rstrip("0123456789").upper():
         column = column * _BASE + ord(letter) - ord("A") + 1
     return column - 1
+
+
+def letters(column: int) -> str:
+    """27 → `AB`."""
+    text = ""
+    while column >= 0:
+        column, letter = divmod(column, _BASE)
+        text = chr(ord("A") + letter) + text
+        column -= 1
+    return text

@@ -15,8 +15,9 @@ from xml.etree.ElementTree import ParseError
 from xml.parsers.expat import ExpatError
 
 from batcher.core.errors import ConfigurationError, InputError
-from batcher.source.cells import MARK, Odd, marked
-from batcher.source.ooxml import check_sheet, odd_cells
+from batcher.core.http import one_line
+from batcher.source.cells import MARK, MOST_EXACT, Odd, marked
+from batcher.source.ooxml import check_sheet, letters, odd_cells
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook, SheetMetadata
@@ -24,10 +25,15 @@ if TYPE_CHECKING:
 SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"})
 _OOXML = frozenset({".xlsx", ".xlsm"})
 """Of these errors and formulas are found; of the others an empty cell may be anything."""
-_MOST_EXACT = 10**15
-"""From here on a number has 16 digits (IEEE 754 doubles, of which spreadsheets show 15)."""
+_KNOWN_ERRORS = frozenset(
+    {"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#DATA!", "#GETTING_DATA"}
+)
+"""To the library."""
 
 _Range = tuple[tuple[int, int], tuple[int, int]]
+_OLD = b"\xd0\xcf\x11\xe0"
+"""The compound files of before 2007, in which also what has a password is wrapped (MS-OFFCRYPTO)."""
+_ANEW = "; save it anew in a spreadsheet program"
 IsHeader = Callable[[Sequence[str]], bool]
 """Whether a row has the columns that are needed."""
 
@@ -78,7 +84,7 @@ class Sheet:
     def _read(self, path: Path, wanted: str, skip: int, is_header: IsHeader) -> Iterator[bytes]:
         with _opened(path) as workbook:
             self.name = _chosen(path, workbook, wanted, skip, is_header)
-            yield from _lines(path, self.name, workbook.get_sheet_by_name(self.name), skip)
+            yield from _lines(path, self.name, _loaded(path, workbook, self.name), skip)
 
 
 @contextmanager
@@ -87,11 +93,36 @@ def _opened(path: Path) -> Iterator[CalamineWorkbook]:
         import python_calamine  # noqa: PLC0415 — an extra
     except ImportError:
         raise ConfigurationError(f"{path}: spreadsheets need an extra: pip install 'batcher[excel]'") from None
+    _refuse_others(path)
     try:
         with python_calamine.CalamineWorkbook.from_path(path) as workbook:
             yield workbook
     except (python_calamine.CalamineError, zipfile.BadZipFile, KeyError, ValueError, ParseError, ExpatError) as error:
-        raise InputError(f"{path} cannot be read as a spreadsheet: {error}") from None
+        told = one_line(str(error)).removesuffix(_ANEW)
+        raise InputError(f"{path} cannot be read as a spreadsheet: {told}{_ANEW}") from None
+
+
+def _refuse_others(path: Path) -> None:
+    """See that a file is what its name says, of what people call so.
+
+    Raises:
+        InputError: When it is not.
+
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+    is_old, is_package = head.startswith(_OLD), head.startswith(b"PK")
+    if is_old and path.suffix.lower() != ".xls":
+        raise InputError(f"{path} has a password, or is an .xls by another name; save it without one, as .xlsx or CSV")
+    if not is_old and not is_package and head:
+        what = "a web page" if b"<" in head[:8] and b"<ht" in head.lower() else "no spreadsheet"
+        if b"urn:schemas-microsoft-com:office:spreadsheet" in head:
+            what = "a spreadsheet in the XML of 2003"
+        elif b"\0" not in head and what == "no spreadsheet":
+            what = "a text; if it is CSV, give it the ending .csv"
+        raise InputError(
+            f"{path} is {what}, whatever its name says; open it in a spreadsheet program, save it as .xlsx"
+        )
 
 
 def _chosen(path: Path, workbook: CalamineWorkbook, wanted: str, skip: int, is_header: IsHeader) -> str:
@@ -106,7 +137,7 @@ def _chosen(path: Path, workbook: CalamineWorkbook, wanted: str, skip: int, is_h
     seen = [known.name for known in workbook.sheets_metadata if _is_seen(known)]
     if not seen:
         raise InputError(f"{path} has no sheet that can be seen; --sheet says which one is meant: {', '.join(names)}")
-    fitting = [name for name in seen if _has_header(workbook, name, skip, is_header)] if len(seen) > 1 else []
+    fitting = [name for name in seen if _has_header(path, workbook, name, skip, is_header)] if len(seen) > 1 else []
     if len(fitting) > 1:
         raise InputError(
             f"{path} has {len(fitting)} sheets with these columns: {', '.join(fitting)}; --sheet says which"
@@ -125,8 +156,24 @@ def _is_seen(known: SheetMetadata) -> bool:
     return known.visible == SheetVisibleEnum.Visible and known.typ == SheetTypeEnum.WorkSheet
 
 
-def _has_header(workbook: CalamineWorkbook, name: str, skip: int, is_header: IsHeader) -> bool:
-    page = workbook.get_sheet_by_name(name)
+def _loaded(path: Path, workbook: CalamineWorkbook, name: str) -> CalamineSheet:
+    """A sheet. An error that is newer than the library is told with its cell."""
+    import python_calamine  # noqa: PLC0415 — an extra
+
+    try:
+        return workbook.get_sheet_by_name(name)
+    except python_calamine.CalamineError:
+        for row, cells in odd_cells(path, name) if path.suffix.lower() in _OOXML else ():
+            for column, text in cells.items():
+                error = text.removeprefix(f"{MARK}{Odd.ERROR.code}")
+                if error not in (*_KNOWN_ERRORS, text):
+                    place = f"{letters(column)}{row + 1}"
+                    raise ValueError(f"{place} holds the error {error}, which is not known here; clear it") from None
+        raise
+
+
+def _has_header(path: Path, workbook: CalamineWorkbook, name: str, skip: int, is_header: IsHeader) -> bool:
+    page = _loaded(path, workbook, name)
     for row, cells in enumerate(page.iter_rows(), 1):
         if row > skip and any(cell != "" for cell in cells):
             return is_header([str(cell) for cell in cells])
@@ -190,7 +237,7 @@ class _Odd:
             if (row, column) == first:
                 if texts[place]:
                     self._filled.add(first)
-            elif first in self._filled and not texts[place]:
+            elif first in self._filled or texts[place]:  # also what lies below the one value that people see
                 texts[place] = marked(Odd.MERGED)
 
 
@@ -206,7 +253,7 @@ def _text(cell: Any) -> str:  # noqa: ANN401 — what the library gives, each ki
             return marked(Odd.TRUTH, str(cell).lower())
         case int() | float() if not math.isfinite(cell):
             return marked(Odd.NO_NUMBER)
-        case int() | float() if abs(cell) >= _MOST_EXACT:
+        case int() | float() if abs(cell) >= MOST_EXACT:
             return marked(Odd.DIGITS)
         case int() | float():
             return str(int(cell)) if cell == int(cell) else marked(Odd.FRACTION, repr(cell))

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inputs import pairs_of, rows_of
-from workbooks import Broken, by_hand, by_openpyxl
+from workbooks import NAMESPACE, OFFICE, Broken, by_hand, by_openpyxl
 
 from batcher.core.errors import InputError
 from batcher.core.wholeness import Content
+from batcher.source import ooxml
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
+from batcher.source.ooxml import letters
 from batcher.source.opening import sheet_of
 from batcher.source.refine import Condition, Refinement, Validity
 
@@ -332,3 +334,164 @@ def _shown(cell):
 def _entry(head, row):
     values = dict(zip(head, row, strict=True))
     return {name: value for name, value in values.items() if isinstance(value, str | int | float | None)}
+
+
+def _hand_made(path, cell, *, sheet="worksheets/sheet1.xml", encoding="UTF-8"):
+    """A workbook with one cell, A2, below `user_name`, as its XML says; two texts are shared."""
+    texts = f'<sst xmlns="{NAMESPACE}"><si><t>alpha</t></si><si><t>beta</t></si></sst>'
+    by_hand(path, [["user_name", "group_name"], ["@", "staff"]])
+    with zipfile.ZipFile(path) as package:
+        parts = {name: package.read(name).decode() for name in package.namelist()}
+    whole = '<c r="A2" t="inlineStr"><is><t xml:space="preserve">@</t></is></c>'
+    assert whole in parts["xl/worksheets/sheet1.xml"]
+    parts["xl/worksheets/sheet1.xml"] = parts["xl/worksheets/sheet1.xml"].replace(whole, cell)
+    parts["xl/sharedStrings.xml"] = texts
+    related = f'<Relationship Id="rId9" Type="{OFFICE}/sharedStrings" Target="sharedStrings.xml"/></Relationships>'
+    name = "xl/_rels/workbook.xml.rels"
+    parts[name] = parts[name].replace("</Relationships>", related).replace("worksheets/sheet1.xml", sheet)
+    with zipfile.ZipFile(path, "w") as package:
+        for name, content in parts.items():
+            package.writestr(name, content.encode(encoding if "sheet1" in name else "utf-8"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ('t="s"><v>0</v>', "alpha"),
+        ('t="s"><v> 1 </v>', None),
+        ('s="0" t="s"><f>B1</f><v>1</v>', "beta"),
+        ('t="s"><v/>', None),
+        ('t="s"><v></v>', None),
+        ('t="s"><v>x</v>', None),
+        ('t="s"><v>-1</v>', None),
+        ('t="s"><v>1.0</v>', None),
+        ('t="s"><v>9</v>', None),
+        ("t='s' s='0'><v >y</v>", None),
+        ('t="s"><f>B1</f><v/>', None),
+        ('t="inlineStr"><v>text</v>', None),
+        ('t="inlineStr"><is><r><t>a</t></r><r><t>b</t></r></is>', "ab"),
+        ('t="n"><v>abc</v>', None),
+        ('t="b"><v>2</v>', None),
+        ('t="e"><v>#SPILL!</v>', None),
+        ('t="odd"><v>12</v>', None),
+        ('t="str"><v>text</v>', "text"),
+        ("><v>12</v>", "12"),
+        ('t="n"><v>12</v>', "12"),
+    ],
+)
+def test_a_cell_is_what_its_text_says_or_the_file_is_refused(tmp_path, cell, name):
+    """The library takes the first text for one that is not there, and nothing for a text where it does not look."""
+    path = _hand_made(tmp_path / "f.xlsx", f'<c r="A2" {cell}</c>')
+    if name is not None:
+        assert rows_of(path) == [(2, "add", name, "staff")]
+        return
+    with pytest.raises(InputError, match=r"cannot be read as a spreadsheet: .*; save it anew"):
+        rows_of(path)
+
+
+def test_an_error_newer_than_the_library_is_told_with_its_cell(tmp_path):
+    path = _hand_made(tmp_path / "f.xlsx", '<c r="A2" t="e"><v>#SPILL!</v></c>')
+    with pytest.raises(InputError, match="A2 holds the error #SPILL!, which is not known here; clear it"):
+        rows_of(path)
+    assert [letters(number) for number in (0, 25, 26, 27, 701, 702)] == ["A", "Z", "AA", "AB", "ZZ", "AAA"]
+
+
+@pytest.mark.parametrize("place", ["./worksheets/sheet1.xml", "worksheets/sheet%31.xml", "../xl/worksheets/sheet1.xml"])
+def test_a_workbook_that_the_library_cannot_follow_is_refused_with_advice(tmp_path, place):
+    path = _hand_made(tmp_path / "f.xlsx", '<c r="A2"><v>1</v></c>', sheet=place)
+    with pytest.raises(InputError, match="save it anew in a spreadsheet program"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_sheet_that_is_not_utf_8_is_not_an_empty_one(tmp_path, encoding):
+    path = _hand_made(tmp_path / "f.xlsx", '<c r="A2"><v>1</v></c>', encoding=encoding)
+    with pytest.raises(InputError, match="not in UTF-8"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("size", range(100, 140))
+def test_a_cell_that_is_read_in_two_pieces_is_whole(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(ooxml, "_PIECE", size)
+    path = _hand_made(tmp_path / "f.xlsx", '<c r="A2" t="s"><f>B1</f><v>1</v></c>')
+    assert rows_of(path) == [(2, "add", "beta", "staff")]
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "told"),
+    [
+        ("General", 17, "17"),
+        ("0", 17, "17"),
+        ("@", 17, "17"),
+        ("#,##0", 1700, "1700"),
+        ("0.00", 17, "17"),
+        ("00000", 17, "00017"),
+        ("00000", 123456, "123456"),
+        ("0000;-0000", -17, "-0017"),
+        ("[Red]0000_ ;[Blue](0000)", 17, "0017"),
+        ("000 000", 1234, "001234"),
+        ("#,##0 [$€-407]", 17, "17"),
+        ('"U-"0', 17, None),
+        ("\\U0", 17, None),
+        ("0%", 1, None),
+        ("0,", 17000, None),
+        ("0.0E+0", 17, None),
+        ("# ?/?", 17, None),
+        ('"no";"a;b"', 17, None),
+    ],
+)
+def test_a_number_is_what_people_see(tmp_path, code, number, told):
+    book = openpyxl.Workbook()
+    for row in (["user_name", "group_name"], [number, "staff"], [5, "staff"]):
+        book.active.append(row)
+    book.active["A2"].number_format = code
+    path = tmp_path / "f.xlsx"
+    book.save(path)
+    first, second = rows_of(path)
+    assert second == (3, "add", "5", "staff")
+    if told is None:
+        assert f"is the number {number}, which its format shows as something else" in first[1]
+    else:
+        assert first == (2, "add", told, "staff")
+
+
+def test_padded_numbers_are_ids_and_dates_stay_dates(tmp_path):
+    book = openpyxl.Workbook()
+    for row in (["user_id", "group_name", "valid_to"], [17, "staff", date(2026, 2, 1)]):
+        book.active.append(row)
+    book.active["A2"].number_format = "00000"
+    book.active["C2"].number_format = 'dd"th of "mmmm'
+    path = tmp_path / "f.xlsx"
+    book.save(path)
+    assert rows_of(path, refinement=Refinement(is_feed=True)) == [(2, "add", 17, "staff")]
+
+
+@pytest.mark.parametrize("first", ["staff", None])
+def test_what_lies_below_a_merged_cell_is_seen_by_nobody(tmp_path, first):
+    path = by_hand(tmp_path / "f.xlsx", [["user_name", "group_name"], ["bob", first], ["eve", "admins"]])
+    _replace(path, b"</sheetData>", b'</sheetData><mergeCells count="1"><mergeCell ref="B2:B3"/></mergeCells>')
+    assert "part of a merged cell" in rows_of(path)[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("f.xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "has a password"),
+        ("f.xls", b"<html><body><table>", "a web page"),
+        ("f.xls", b"<!DOCTYPE HTML><HTML>", "a web page"),
+        ("f.xls", b"user_id\tgroup_id\n1\t2\n", "a text; if it is CSV"),
+        (
+            "f.xls",
+            b'<?xml version="1.0"?><Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet">',
+            "XML of 2003",
+        ),
+        ("f.ods", b"\0\1\2", "no spreadsheet"),
+        ("f.xlsx", b"", "cannot be read as a spreadsheet"),
+    ],
+)
+def test_what_only_has_the_name_of_a_spreadsheet(tmp_path, name, content, told):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        rows_of(path)
