@@ -10,15 +10,15 @@ _CONTROLS[:0x20] = _CONTROLS[0x7F] = True
 _LEADS, _PAIRS = np.zeros(256, bool), np.zeros(1 << 16, bool)
 for _pair in (
     bytes.fromhex(
-        "c2a0 c2ad d880 d881 d882 d883 d884 d885 d89c db9d dc8f e0a2 e0a3 e19a e1a0 e280 e281 e380 efbb efbf f091 f093"
-        "f09b f09d f3a0" + "".join(f"c2{second:02x}" for second in range(0x80, 0xA0))
+        "c2a0 c2ad cd8f d880 d881 d882 d883 d884 d885 d89c db9d dc8f e0a2 e0a3 e185 e19a e19e e1a0 e280 e281 e2a0 e380"
+        "e385 efb8 efbb efbe efbf f091 f093 f09b f09d f3a0" + "".join(f"c2{second:02x}" for second in range(0x80, 0xA0))
     )
     .hex(" ", 2)
     .split()
 ):
     _PAIRS[int(_pair, 16)] = _LEADS[int(_pair[:2], 16)] = True
 """The first two bytes in UTF-8 of every character beyond ASCII that is a blank, a control or a format (Unicode 15,
-categories Zs, Zl, Zp, Cc and Cf), and of some that are not."""
+categories Zs, Zl, Zp, Cc and Cf, and Default_Ignorable_Code_Point), and of some that are not."""
 
 
 def bytes_of(texts: pa.StringArray) -> bytes:

@@ -14,7 +14,10 @@ from batcher.source.rules import Invalid
 
 MARK = "\x1a"
 """The control character SUBSTITUTE: it stands for what could not be represented (ECMA-48 §8.3.148)."""
-_ERRORS = r"#[^\sa-z#]* ?[!?]|#\p{L}/\p{L}|#NV|#GETTING_DATA|##+|Err:[0-9]{3}|Loading\.\.\."
+_ERRORS = (
+    r"#[^\sa-z#]* ?[!?]|#(?i:ref!|value!|div/0!|name\?|null!|num!|spill!|calc!)|#\p{L}/\p{L}|#NV|#GETTING_DATA|##+"
+    r"|Err:[0-9]{3}|Loading\.\.\."
+)
 """What a spreadsheet shows instead of a value: `#N/A`, `#REF!`, `#NAME?` (ECMA-376 part 1, 18.17.2.4), in the languages
 of Excel (`#NV`, `#N/D`, `#WERT!`, `#¡VALOR!`), `Err:502` in LibreOffice, `Loading...` in Google Sheets."""
 _SHORT = r"[+-]?[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]+"

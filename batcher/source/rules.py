@@ -17,10 +17,14 @@ LONGEST_NAME = 1024
 """Characters. Keeps every single pair well below the smallest `max_bytes`."""
 UNSEEN = (
     "[\x00-\x1f\x7f-\x9f"  # controls
-    "\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd\U000e0001\U000e0020-\U000e007f]"
+    "\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd\U000e0001\U000e0020-\U000e007f"
+    "\u2800\u3164\uffa0]"  # letters and symbols that are blank
 )
-"""A pattern of the characters that nobody sees, and that no name has: controls, and formats but for the two joiners,
-which some scripts need (Unicode Standard, 23.2; category Cf, U+200C and U+200D left out)."""
+"""A pattern of the characters that nobody sees, and that no name has: controls, formats, blank letters.
+
+Not those that some scripts and emoji need: the joiners U+200C and U+200D, variation selectors, fillers of old Hangul
+(Unicode Standard, 23.2 and 23.4). Names that differ in nothing but these look alike.
+"""
 _UNSEEN = re.compile(UNSEEN)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _LEAST, _GREATEST = -(2**63), 2**63 - 1

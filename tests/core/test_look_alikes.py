@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 import pyarrow as pa
+import pytest
 from columns import columns_of, listed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,8 @@ from batcher.core.identity import fingerprints, lane_words
 from batcher.core.look_alikes import Names, fold, folded, resolved, twins
 from batcher.core.model import Keys
 from batcher.core.patterns import Patterns
+from batcher.core.text_bytes import may_be_unseen
+from batcher.source.rules import Invalid, name_of
 
 ALPHABET = "aAbBßſsSÄäÄéÉéİıσςΣ \u00a0\u200b\u200d\u00adЖж张ﬁ\t"
 NAMES = st.text(ALPHABET, max_size=5)
@@ -104,3 +108,33 @@ def test_look_alikes_are_one_lane(one, other):
 def test_patterns_that_fold():
     assert list(Patterns(["Admin*"], folds=True).among(["ADMIN@x", "bob", 7, "a\u0064min"])) == ["ADMIN@x", "admin"]
     assert list(Patterns(["Admin*"]).among(["ADMIN@x"])) == []
+
+
+IGNORABLE = (
+    "ad 34f 61c 115f-1160 17b4-17b5 180b-180f 200b-200f 202a-202e 2060-206f 3164 fe00-fe0f feff ffa0 fff0-fff8"
+    " 1bca0-1bca3 1d173-1d17a e0000-e0fff"
+)
+"""Default_Ignorable_Code_Point (Unicode 15, DerivedCoreProperties.txt)."""
+
+
+def test_what_nobody_sees_makes_no_name_another_one():
+    """Every character of Unicode that is ignored where it is shown; Python's tables are asked for the formats."""
+    ranges = [[int(end, 16) for end in part.split("-")] for part in IGNORABLE.split()]
+    ignored = {chr(code) for ends in ranges for code in range(ends[0], ends[-1] + 1)} - set(
+        map(chr, range(0xFFF0, 0xFFF9))
+    )
+    unseen = {c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Cc", "Cf")}
+    for char in ignored | unseen | {"\u2800"}:
+        assert char.isascii() or may_be_unseen(f"x{char}y".encode())
+        assert folded(f"x{char}y") in (["xy", "x y"] if char.isspace() else ["xy"]), hex(ord(char))
+
+
+@pytest.mark.parametrize("char", ["\u061c", "\u200b", "\u2800", "\u3164", "\uffa0", "\ufeff"])
+def test_blank_letters_are_in_no_name(char):
+    with pytest.raises(Invalid, match=f"U\\+{ord(char):04X}"):
+        name_of(f"a{char}", "user")
+
+
+@pytest.mark.parametrize("name", ["\u26bd\ufe0f Sport", "\u845b\U000e0100\u57ce", "\u0645\u06cc\u200c\u062e"])
+def test_emoji_and_scripts_keep_what_they_need(name):
+    assert name_of(name, "user") == name
