@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from batcher.core.errors import ConfigurationError
 from batcher.core.guardrails import Bounds
 from batcher.core.units import parse_duration, parse_share
-from batcher.core.wholeness import ROWS, Demands, Rows
+from batcher.core.wholeness import NAME, ROWS, Demands, Rows
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -150,6 +151,10 @@ class GuardSettings(Section, frozen=True):
         """
         if self.trailer and self.trailer.count(ROWS) != 1:
             raise ConfigurationError(f"guard.trailer {self.trailer!r}: write {ROWS} where the number of records stands")
+        if re.search("[{}]", self.done_file.replace(NAME, "")):
+            raise ConfigurationError(
+                f"guard.done_file {self.done_file!r}: write {NAME} where the name of the file stands"
+            )
         return Demands(
             min_age=parse_duration(self.min_age) if self.min_age else 0.0,
             max_age=parse_duration(self.max_age) if self.max_age else None,

@@ -15,7 +15,7 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.limit import Rate
 from batcher.core.model import Limits
 from batcher.core.target import Target
-from batcher.core.units import LONGEST, parse_day, parse_duration, parse_failures, parse_rate
+from batcher.core.units import LONGEST, check_day_format, parse_day, parse_duration, parse_failures, parse_rate
 from batcher.files import decoded, expanded, is_unicode, read_small
 from batcher.sections import (
     AuthSettings,
@@ -182,6 +182,8 @@ class Settings(Section, frozen=True):
             parse_duration(self.guard.settle)
         if self.feed.as_of:
             parse_day(self.feed.as_of)
+        if self.feed.date_format:
+            check_day_format(self.feed.date_format)
         self._check_texts()
         self._check_url()
 

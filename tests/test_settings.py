@@ -35,6 +35,12 @@ from batcher.targets import create
         ({"input.delimiter": ";;"}, "single plain character"),
         ({"input.delimiter": "§"}, "single plain character"),
         ({"input.delimiter": '"'}, "single plain character"),
+        ({"guard.done_file": "{nam}.done"}, "write {name} where the name of the file stands"),
+        ({"guard.done_file": "{name}.{"}, "write {name}"),
+        ({"guard.trailer": "END"}, "write {rows}"),
+        ({"feed.date_format": "%Q"}, "does not tell year, month and day"),
+        ({"feed.date_format": "%d.%m."}, "does not tell year, month and day"),
+        ({"feed.date_format": "day"}, "does not tell year, month and day"),
         ({"target.env": "a\r\nb"}, "characters that no environment id has"),
         ({"target.tls_fingerprint": "zz"}, "64 hexadecimal digits"),
         ({"target.url": "example.org"}, "is no address; write https://host"),
@@ -115,3 +121,8 @@ def test_credentials(tmp_path):
     token.unlink()
     with pytest.raises(ConfigurationError, match=r"auth\.token_file"):
         credentials(auth, {})
+
+
+@pytest.mark.parametrize("form", ["%d.%m.%Y", "%d/%m/%y", "%Y%m%d", "%Y-%m-%d %H:%M:%S", "%Y-%j"])
+def test_formats_of_days(form):
+    assert Settings.load(None, {"feed.date_format": form}).feed.date_format == form

@@ -75,6 +75,7 @@ def plan(
 
     def work() -> int:
         from batcher.core.errors import InputError
+        from batcher.engine.arrival import check_streams
 
         given = opt.override_of(override, reason)
         if output is not None and "-" in files:
@@ -82,6 +83,7 @@ def plan(
         settings = opt.load_settings(config, flags)
         if simulate:
             settings = settings.for_simulation()
+        check_streams([file for file in files if file == "-"], settings.guard)
         is_sync = bool(flags["state"] or current or bootstrap)
         if simulate_target is not None and (is_sync or "-" in files):
             raise InputError("--simulate-target plays files of changes; not a feed, and not standard input")

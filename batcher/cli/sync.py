@@ -58,11 +58,13 @@ def sync(
         from batcher.cli import syncing
         from batcher.cli.runner import Output
         from batcher.cli.unattended import Job
+        from batcher.engine.arrival import check_streams
 
         settings, given = opt.load_settings(config, flags), opt.override_of(override, reason)
         output = Output(json, quiet, simulate)
 
         def sync_all(job: Job) -> int:
+            check_streams([file for file in files if file == "-"], settings.guard)
             with as_files(files) as paths:
                 goal = opt.goal_of(paths, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
                 beside = Path("stdin" if files[0] == "-" else files[0])

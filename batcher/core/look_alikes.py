@@ -22,7 +22,7 @@ from batcher.core.text_bytes import bytes_of, has_controls, may_be_unseen
 
 _BLANKS = r"[\s\p{Z}]+"
 _UNSEEN = (
-    r"[\p{Cc}\p{Cf}\x{034f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}"
+    r"[\p{Cc}\p{Cf}\x{034f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{2060}-\x{206f}\x{2800}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}"
     r"\x{1d173}-\x{1d17a}\x{e0000}-\x{e0fff}]"
 )
 """Controls, formats, and what else is ignored where it is shown (Unicode 15, Default_Ignorable_Code_Point; and the

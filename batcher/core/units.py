@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.limit import Rate
@@ -23,6 +23,7 @@ LONGEST = 366 * 86_400.0
 """Seconds; timers cannot be set to much longer ones."""
 _RATE = re.compile(r"(\d{1,9})\s*/\s*(s|sec|second|m|min|minute|h|hour)")
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*(s|sec|m|min|h|d)")
+_DAYS = (date(2026, 11, 22), date(2001, 2, 3), date(1999, 12, 31))
 _SHARE = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*%")
 
 
@@ -84,6 +85,21 @@ def parse_day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise ConfigurationError(f"{text!r} is no day; write it as 2026-11-22") from None
+
+
+def check_day_format(form: str) -> None:
+    """See that a format of `strptime` tells days from each other.
+
+    Raises:
+        ConfigurationError: When it does not.
+
+    """
+    try:
+        is_good = all(datetime.strptime(day.strftime(form), form).date() == day for day in _DAYS)  # noqa: DTZ007 — days
+    except (ValueError, re.error):
+        is_good = False
+    if not is_good:
+        raise ConfigurationError(f"{form!r} does not tell year, month and day; write it as %d.%m.%Y")
 
 
 def parse_share(text: str) -> float | None:

@@ -22,7 +22,7 @@ from batcher.core.target import Credentials
 from batcher.core.units import parse_duration
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
-from batcher.engine.arrival import arrive
+from batcher.engine.arrival import arrive, check_streams
 from batcher.engine.feed import feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, judge, looks_first, on_record
 from batcher.engine.in_doubt import remember_others
@@ -171,6 +171,7 @@ async def look_first(
         NotBegunError: When the run is to end before the whole input is there.
 
     """
+    check_streams([item.name for item in inputs if item.is_spool], settings.guard)
     files = [item.path for item in inputs if not item.is_spool]
     arrived = await arrive(files, settings.guard, surroundings.clock, override, is_feed=False)
     if not settings.input.strict and not looks_first(settings.guard):

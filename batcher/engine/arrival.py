@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 
 from batcher.core.clock import Clock
+from batcher.core.errors import ConfigurationError
 from batcher.core.guardrails import Guardrail, Ruling
 from batcher.core.units import parse_duration, spoken
 from batcher.core.wholeness import NAME, Arrived, judge_arrival
@@ -20,6 +21,23 @@ from batcher.source.inputs import Input, what_happened
 def judge_files(files: Sequence[Path], guard: GuardSettings, now: float, *, is_feed: bool) -> list[Ruling]:
     """Names, ages (`now` in UTC seconds), and the files that say that others are whole."""
     return judge_arrival([_arrived(file, guard.done_file, now) for file in files], guard.demands(is_feed=is_feed))
+
+
+def check_streams(names: Sequence[str], guard: GuardSettings) -> None:
+    """See that nothing is asked of standard input and pipes that only a file can tell.
+
+    Raises:
+        ConfigurationError: When it is.
+
+    """
+    asked = [key for key in ("settle", "min_age", "max_age", "done_file") if getattr(guard, key)]
+    if names and asked:
+        name = "standard input" if names[0] == "-" else names[0]
+        flag = asked[0].replace("_", "-")
+        raise ConfigurationError(
+            f"{name} is a stream and has no age and no name, so that nobody can keep guard.{asked[0]}; give the file"
+            f" itself, or take it back for this run: --{flag} ''"
+        )
 
 
 def _arrived(file: Path, done_file: str, now: float) -> Arrived:

@@ -66,7 +66,7 @@ def enforce(rulings: Sequence[Ruling], given: Override) -> list[Ruling]:
     stopping = [ruling for ruling in rulings if ruling.stops]
     if stopping:
         told = "; ".join(f"{ruling.guardrail}: {ruling.figures}" for ruling in stopping)
-        names = ",".join(ruling.guardrail for ruling in stopping)
+        names = ",".join(dict.fromkeys(ruling.guardrail for ruling in stopping))
         raise GuardrailError(
             f"{told}; nothing was sent. If that is meant, for this one run: --override {names} --reason TEXT"
         )

@@ -204,3 +204,20 @@ def test_what_nobody_reads_is_kept_for_a_while_and_then_lost():
     kept = [int(line.removeprefix("line ")) for line in [*lines[lost + 1 :], last]]
     assert kept == list(range(kept[0], 40_000))
     assert kept[0] > lost
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--settle", "1s"), ("--min-age", "1s"), ("--max-age", "1h"), ("--done-file", "{name}.done")]
+)
+def test_what_only_a_file_can_tell_is_not_passed_over_on_a_stream(shell, flag, value):
+    """Standard input and a pipe of a name; an override could say nothing that is true of them."""
+    state = ("--state", "s", "--bootstrap", "--from-nothing")
+    os.mkfifo(shell.folder / "pipe")
+    with subprocess.Popen(["sh", "-c", "echo op,user_id,group_id > pipe"], cwd=shell.folder) as writer:
+        commands = [("apply", "-"), ("sync", "-", *state), ("plan", "-"), ("plan", "-", *state), ("apply", "pipe")]
+        for command in commands:
+            done = shell.run(*command, "--simulate", flag, value, stdin=b"op,user_id,group_id\nadd,1,2\n")
+            assert done.returncode == 2
+            assert f"nobody can keep guard.{flag[2:].replace('-', '_')}" in done.stderr.decode()
+        writer.wait(10)
+    assert {path.name for path in shell.folder.iterdir()} <= {"pipe", "state"}

@@ -254,3 +254,10 @@ def test_apply_judges_files_too(tmp_path):
         with pytest.raises(GuardrailError, match=name):
             play.apply_files(path)
         assert not play.target.sends
+
+
+def test_an_override_is_suggested_once(tmp_path):
+    paths = [write_changes(tmp_path / f"{name}.csv", [("add", 1, 1)]) for name in "ab"]
+    play = Play(tmp_path, Target(), settings_for("minapp", guard_done_file="{name}.done"))
+    with pytest.raises(GuardrailError, match=r"a\.csv\.done.*b\.csv\.done.*--override done-file --reason"):
+        play.apply_files(*paths)
