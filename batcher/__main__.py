@@ -22,6 +22,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     from batcher import cli  # noqa: PLC0415 — see above
 
+    cli.prepare()
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, before)
     cli.main()

@@ -8,8 +8,9 @@ from urllib.parse import unquote
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.target import Credentials
-from batcher.files import decoded, expanded, read_small
+from batcher.files import expanded
 from batcher.sections import AuthSettings
+from batcher.small_files import read_text
 
 _LONGEST_SECRET = 64 << 10
 """Bytes."""
@@ -81,8 +82,6 @@ def _secret(file: str, key: str) -> str:
     if not file:
         return ""
     try:
-        return decoded(read_small(expanded(file, key), _LONGEST_SECRET))
+        return read_text(expanded(file, key), _LONGEST_SECRET)
     except OSError as error:
         raise ConfigurationError(f"{key}: {file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{key}: {file} cannot be read: it is no text in UTF-8") from None

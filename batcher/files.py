@@ -1,8 +1,7 @@
-"""Files as this program needs them: written whole, private from the first byte on, locked, and read within bounds."""
+"""Files as this program needs them: written whole, private from the first byte on, and locked."""
 
 from __future__ import annotations
 
-import codecs
 import errno
 import fcntl
 import os
@@ -21,8 +20,6 @@ _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 """What flock(2) says where the file system, or the server behind it, has none."""
 _LONGEST = 255
 """Bytes of a file's name, on nearly every file system (NAME_MAX of limits.h)."""
-_SMALL = 4 << 20
-"""Bytes. No file of settings, secrets or plans of ours comes near it."""
 
 
 class NoLocksError(OSError):
@@ -104,34 +101,6 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
         yield file
     if known is not None:
         path.chmod(stat.S_IMODE(known.st_mode))
-
-
-def read_small(path: Path, most: int = _SMALL) -> bytes:
-    """All of a file that is small, whatever it is: a device that never ends is refused.
-
-    Raises:
-        OSError: When it cannot be read.
-        ConfigurationError: When there is more in it.
-
-    """
-    content = bytearray()
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(most + 1 - len(content)):
-            content += piece
-            if len(content) > most:
-                raise ConfigurationError(f"{path} holds more than {most // 1024:,} KiB; is it the right file?")
-    return bytes(content)
-
-
-def decoded(content: bytes) -> str:
-    """A small text as editors and shells write it: UTF-8, with a mark at its beginning or not, or UTF-16 with one.
-
-    Raises:
-        UnicodeDecodeError: When it is none of these.
-
-    """
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if is_utf16 else "utf-8-sig")
 
 
 def found(path: Path) -> os.stat_result | None:

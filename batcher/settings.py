@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from batcher.core.address import is_loopback
 from batcher.core.errors import ConfigurationError
 from batcher.core.limit import Rate
 from batcher.core.model import Limits
 from batcher.core.target import Target
 from batcher.core.units import LONGEST, check_day_format, parse_day, parse_duration, parse_failures, parse_rate
-from batcher.files import decoded, expanded, is_unicode, read_small
+from batcher.files import expanded, is_unicode
 from batcher.sections import (
     AuthSettings,
     FeedSettings,
@@ -31,6 +32,7 @@ from batcher.sections import (
     SyncSettings,
     TargetSettings,
 )
+from batcher.small_files import read_text
 
 _LEAST_BYTES = 16 * 1024
 """A single pair of the longest names always fits."""
@@ -40,7 +42,6 @@ _MOST_CHANGES, _MOST_BYTES = 1_000_000, 1 << 30
 MOST_IN_FLIGHT = 10_000
 """Requests; each has a task, a connection and a descriptor."""
 _LAST_PORT = 65_535
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 """Hosts that are this machine."""
 
 
@@ -70,7 +71,7 @@ class Settings(Section, frozen=True):
         content: dict[str, Any] = {}
         if file is not None:
             try:
-                content = msgspec.toml.decode(decoded(read_small(file)))
+                content = msgspec.toml.decode(read_text(file))
             except OSError as error:
                 raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
             except (msgspec.DecodeError, ValueError) as error:  # Python's own, of an integer that has no end
@@ -221,7 +222,7 @@ class Settings(Section, frozen=True):
             raise ConfigurationError(f"target.url {self.target.url!r} is no address: {error}") from None
         if not has_host:
             raise ConfigurationError(f"target.url {self.target.url!r} names no host; write https://host")
-        if url.scheme == "http" and url.hostname not in LOOPBACK and not self.target.insecure:
+        if url.scheme == "http" and not is_loopback(url.hostname or "") and not self.target.insecure:
             raise ConfigurationError(
                 f"target.url {self.target.url} would send the credentials unencrypted; use https"
                 " (or set target.insecure = true)"

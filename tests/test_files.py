@@ -13,6 +13,7 @@ from batcher.core.errors import ConfigurationError, LedgerHeldError
 from batcher.simulator.behaviour import Behaviour
 from batcher.simulator.journal import opened
 from batcher.simulator.server import serve
+from batcher.small_files import read_small
 from batcher.source.spool import Spool, was_whole
 from batcher.state.holding import hold, lock_file
 from batcher.state.store import Binding, StateStore
@@ -81,15 +82,15 @@ def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path):
 def test_what_is_to_be_small_is_read_within_bounds(tmp_path, size, is_read):
     (tmp_path / "x").write_bytes(b"x" * size)
     if is_read:
-        assert len(files.read_small(tmp_path / "x", 10)) == size
+        assert len(read_small(tmp_path / "x", 10)) == size
     else:
         with pytest.raises(ConfigurationError, match="holds more"):
-            files.read_small(tmp_path / "x", 10)
+            read_small(tmp_path / "x", 10)
 
 
 def test_what_never_ends_is_not_read_for_ever():
     with pytest.raises(ConfigurationError, match="holds more"):
-        files.read_small(Path("/dev/zero"))
+        read_small(Path("/dev/zero"))
 
 
 def test_a_lock_file_that_was_replaced_is_not_what_others_lock(tmp_path):

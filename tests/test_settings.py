@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
+from batcher import small_files
 from batcher.core.errors import ConfigurationError
 from batcher.core.model import Limits
 from batcher.credentials import credentials
+from batcher.engine.job import preflight
 from batcher.settings import Settings
+from batcher.small_files import read_text
 from batcher.targets import create
 
 
@@ -126,3 +132,53 @@ def test_credentials(tmp_path):
 @pytest.mark.parametrize("form", ["%d.%m.%Y", "%d/%m/%y", "%Y%m%d", "%Y-%m-%d %H:%M:%S", "%Y-%j"])
 def test_formats_of_days(form):
     assert Settings.load(None, {"feed.date_format": form}).feed.date_format == form
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.1", "127.0.0.2", "[::1]", "[0:0:0:0:0:0:0:1]", "LOCALHOST", "localhost."]
+)
+def test_this_machine_by_any_name(host):
+    assert Settings.load(None, {"target.url": f"http://{host}:9"}).target.url
+
+
+@pytest.mark.parametrize("host", ["128.0.0.1", "localhost.example.org", "[::2]", "127.example.org"])
+def test_what_is_not_this_machine(host):
+    with pytest.raises(ConfigurationError, match="unencrypted"):
+        Settings.load(None, {"target.url": f"http://{host}:9"})
+
+
+def test_the_line_of_a_file_that_is_no_text(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_bytes(b'[target]\nkind = "minapp"\nurl = "\xff"\n')
+    with pytest.raises(ConfigurationError, match=r"c\.toml, line 3: no text in UTF-8"):
+        Settings.load(path)
+
+
+def test_a_pipe_that_somebody_writes_into_is_read(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with subprocess.Popen(["sh", "-c", "echo secret > pipe"], cwd=tmp_path):
+        assert read_text(path) == "secret\n"
+
+
+def test_a_pipe_that_nobody_writes_into_is_no_wait_without_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(small_files, "_PATIENCE", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="nobody has written into it"):
+        read_text(tmp_path / "pipe")
+
+
+def test_authorities_that_are_not_there_are_not_passed_over(monkeypatch, tmp_path):
+    """OpenSSL would trust nobody, and every server would look like a forgery."""
+    target, given = Settings.load(None, {"target.kind": "minapp", "target.url": "https://127.0.0.1:9"}), None
+    for name, value in (("SSL_CERT_FILE", "/none.pem"), ("SSL_CERT_DIR", "/none:/nothing")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            with pytest.raises(ConfigurationError, match=f"{name} names .*, which is not there"):
+                preflight(target, given)
+            preflight(target.replace(target={"insecure": True}), given)
+            preflight(target.replace(target={"url": "http://127.0.0.1:9"}), given)
+    preflight(target, given)
+    for key, value in (("ca_file", tmp_path), ("client_cert", tmp_path)):
+        with pytest.raises(ConfigurationError, match="is a folder"):
+            preflight(target.replace(target={key: str(value)}), given)

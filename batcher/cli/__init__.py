@@ -67,15 +67,20 @@ for command in (
     app.add_command(command)
 
 
-def main() -> None:
-    """The entry point of the `batcher` program."""
+def prepare() -> None:
+    """Make the process fit for any command; exits when this machine does not allow it."""
     gc.set_threshold(_COLLECT_AFTER)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads for an algebra that we do not use
     try:
         check_machine()
-        app()
-    except ConfigurationError as error:  # before any command
+    except ConfigurationError as error:
         say(f"batcher: {error}", "red")
         sys.exit(error.exit_code)
+
+
+def main() -> None:
+    """The command that the arguments name."""
+    try:
+        app()
     except Unwritable as unwritten:  # what click itself writes: help, version
         sys.exit(code_of(unwritten))

@@ -18,6 +18,7 @@ from batcher.cli.load_work import PLACES, LoadWork
 from batcher.cli.new_run import new_ledger
 from batcher.cli.runner import Output, given_credentials, watch_signals
 from batcher.cli.simulated import simulator
+from batcher.core.address import is_loopback
 from batcher.core.arrivals import parse_arrivals
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError
 from batcher.core.expectations import Expectation
@@ -25,12 +26,13 @@ from batcher.core.units import parse_duration, parse_share
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.surroundings import proxy_of
-from batcher.files import expanded, read_small
+from batcher.files import expanded
 from batcher.ledger.facts import is_ledger
 from batcher.load.crew import LOST
 from batcher.load.measurement import Measurement, write_log, write_measurement
 from batcher.load.synthetic import Synthetic
-from batcher.settings import LOOPBACK, Settings
+from batcher.settings import Settings
+from batcher.small_files import read_text
 
 _DIFFERENT = 8
 _SYNTHETIC = tuple(field.name for field in fields(Synthetic))
@@ -163,7 +165,7 @@ def settings_for_load(settings: Settings, order: Order, *, is_simulated: bool) -
     if is_simulated:
         settings = settings.for_simulation()
     host = urlsplit(settings.target.url).hostname
-    if not is_simulated and host not in LOOPBACK and not order.owns_target:
+    if not is_simulated and not is_loopback(host or "") and not order.owns_target:
         raise GuardrailError(
             f"{settings.target.url or 'the target'} is not this machine, and a load run is no way to treat somebody"
             " else's; nothing was sent. If it is yours: --i-own-this-target"
@@ -240,6 +242,6 @@ def _schedule(text: str | None) -> str | None:
     if text is None or not text.startswith("@"):
         return text
     try:
-        return read_small(expanded(text[1:], "--arrivals")).decode()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(expanded(text[1:], "--arrivals"))
+    except OSError as error:
         raise ConfigurationError(f"--arrivals {text}: {error}") from None

@@ -19,6 +19,7 @@ _RESET = re.compile(r"\b(?:reset|t)=\s*([0-9]+)")
 _LEFT = re.compile(r"\b(?:remaining|r)=\s*([0-9]+)")
 _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 _AFTER = ("retry-after", "x-retry-after", "x-ratelimit-retry-after", "x-rate-limit-retry-after-seconds")
+_RESET_OF, _LEFT_OF = "x-ratelimit-reset-", "x-ratelimit-remaining-"
 _RESETS = ("x-ratelimit-reset-after", "x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset")
 
 
@@ -74,9 +75,24 @@ def wish_of(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -
         found = _seconds(text, now, unit=0.001 if name in _MILLISECONDS else 1.0) if text else None
         if found is not None:
             return _bounded(found, name, text)
-    policies = headers.get("ratelimit", "") if or_reset else ""
+    if not or_reset:
+        return None
+    policies = headers.get("ratelimit", "")
     resets = _of_policies(policies)
-    return _bounded(max(resets), "ratelimit", policies) if resets else None
+    return _bounded(max(resets), "ratelimit", policies) if resets else _of_kinds(headers, now)
+
+
+def _of_kinds(headers: Mapping[str, str], now: float) -> Wish | None:
+    """What some say of requests and of what else they count: of those that are used up, of all where none is."""
+    found = []
+    for name, text in headers.items():
+        if name.startswith(_RESET_OF) and (seconds := _seconds(text.strip(), now, unit=1.0)) is not None:
+            left = headers.get(_LEFT_OF + name.removeprefix(_RESET_OF), "")
+            found.append((left.strip() == "0", seconds, name, text))
+    if not found:
+        return None
+    _, seconds, name, text = max(found)
+    return _bounded(seconds, name, text)
 
 
 def _of_policies(text: str) -> list[float]:
@@ -88,16 +104,16 @@ def _of_policies(text: str) -> list[float]:
 
 
 def _seconds(text: str, now: float, unit: float) -> float | None:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 1 and all(map(_NUMBER.fullmatch, parts)):  # a field that came twice (RFC 9110 §5.3)
+        return max(_of_number(float(part), now, unit) for part in parts)
     if _NUMBER.fullmatch(text):
-        number = float(text)
-        if number > _IN_MILLISECONDS:
-            return number / 1000 - now
-        return number - now if number > _A_MOMENT else number * unit
+        return _of_number(float(text), now, unit)
     spelled = _SPELLED.fullmatch(text)
     if spelled is not None:
-        parts = zip(spelled.groups(), (3600.0, 60.0, 1.0, 0.001), strict=True)
+        units = zip(spelled.groups(), (3600.0, 60.0, 1.0, 0.001), strict=True)
         try:
-            return sum(float(number) * seconds for number, seconds in parts if number)
+            return sum(float(number) * seconds for number, seconds in units if number)
         except ValueError:
             return None
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
@@ -107,6 +123,12 @@ def _seconds(text: str, now: float, unit: float) -> float | None:
         except (ValueError, OverflowError):
             continue
     return None
+
+
+def _of_number(number: float, now: float, unit: float) -> float:
+    if number > _IN_MILLISECONDS:
+        return number / 1000 - now
+    return number - now if number > _A_MOMENT else number * unit
 
 
 def _bounded(wish: float, name: str, text: str) -> Wish:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -36,6 +37,7 @@ from batcher.source.refine import PLAIN, Condition, Refinement, Validity
 from batcher.source.spool import Spool, was_whole
 from batcher.source.trailer import Trailer
 from batcher.source.windows import Windower
+from batcher.transport.protocol import check_authorities
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +77,10 @@ def preflight(settings: Settings, credentials: Credentials | None) -> Target:
     target = make_target(settings)
     settings.limits_for(target)
     reading(settings, target.ids_only)
-    trust_of(settings).context()
+    trust = trust_of(settings)
+    trust.context()
+    if urlsplit(target.url).scheme == "https" and not (trust.ca_file or trust.fingerprint or trust.insecure):
+        check_authorities()
     proxy_of(settings)
     if credentials is not None:
         check_credentials(target, credentials)

@@ -17,8 +17,8 @@ from batcher.core.target import Target
 from batcher.core.units import parse_rate
 from batcher.engine.guarding import told
 from batcher.engine.survey import Survey
-from batcher.files import read_small
 from batcher.settings import Settings
+from batcher.small_files import read_small
 
 if TYPE_CHECKING:  # what compares sets of pairs is a second's fifth to import
     from batcher.engine.drafting import Draft

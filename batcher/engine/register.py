@@ -54,6 +54,13 @@ def _tell_homeless() -> None:
     )
 
 
+@cache
+def _tell_unusable(path: Path, why: str) -> None:
+    _log.warning(
+        "runs on this host cannot know of each other: %s: %s; make room or set its rights, or XDG_STATE_HOME", path, why
+    )
+
+
 def state_file(folder: Path, *identity: str, suffix: str) -> Path:
     """The file of a target in the state folder; `identity` tells it from others, the kind first."""
     name = blake2b("\0".join(identity).encode(), digest_size=8).hexdigest()
@@ -138,7 +145,7 @@ class Register:
                 self._prepare(connection)
                 return work(lambda statement, values: connection.execute(statement, values).fetchall())
         except (OSError, sqlite3.Error, ValueError) as error:
-            _log.warning("runs on this host cannot know of each other: %s: %s", self._path, error)
+            _tell_unusable(self._path, str(error))
             return []
 
     def _prepare(self, connection: sqlite3.Connection) -> None:

@@ -14,8 +14,9 @@ import msgspec
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.verdict import Cause
-from batcher.files import open_private, read_small
+from batcher.files import open_private
 from batcher.load.latencies import PERCENTILES, Latencies, Summary
+from batcher.small_files import read_small
 
 FORMAT, VERSION = "batcher-load", 1
 _LARGEST = 256 << 20

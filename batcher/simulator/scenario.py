@@ -18,8 +18,8 @@ import msgspec
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.units import parse_rate
-from batcher.files import decoded, read_small
 from batcher.simulator.behaviour import Behaviour, Fault, Stage
+from batcher.small_files import read_text
 
 T = TypeVar("T")
 _TYPES = get_type_hints(Behaviour)
@@ -64,10 +64,10 @@ def read_scenario(path: Path, base: Behaviour) -> Scenario:
 
     """
     try:
-        return scenario_of(tomllib.loads(decoded(read_small(path))), base)
+        return scenario_of(tomllib.loads(read_text(path)), base)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # no UTF-8, no TOML, or an integer that has no end
+    except ValueError as error:  # no TOML, or an integer that has no end
         raise ConfigurationError(f"{path}: {error}") from None
     except RecursionError:
         raise ConfigurationError(f"{path}: a value is nested too deeply") from None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batcher.core.errors import InputError
-from batcher.files import check_file, decoded
+from batcher.files import check_file
+from batcher.small_files import decoded
 from batcher.source.cells import plain
 from batcher.source.rules import Invalid, is_integer, name_of
 

@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import orjson
 
+from batcher.core.address import is_loopback
 from batcher.core.http import Request, Response, brief
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.target import Credentials, Login, LoginRefusedError
@@ -21,7 +22,6 @@ from batcher.core.verdict import Cause, Retry, Stop
 _AUTHORIZE = "/api/oauth2/hydrogen/openapi/authorize/"
 _TOKEN = "/api/oauth2/access_token/"  # noqa: S105 — a path
 _MOST_HOPS = 5
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -50,7 +50,7 @@ def _follow(request: Request) -> Generator[Request, Response, Response]:
         for header in response.cookies:
             cookies |= _cookies(header)
         target = urlsplit(urljoin(request.url, response.headers.get("location", "")))
-        is_safe = target.scheme == "https" or (target.scheme == "http" and target.hostname in _LOOPBACK)
+        is_safe = target.scheme == "https" or (target.scheme == "http" and is_loopback(target.hostname or ""))
         if not is_safe or target.hostname != origin.hostname:
             where = f"{target.scheme}://{brief(target.netloc.rpartition('@')[2])}"
             raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login was redirected to {where}, which is not trusted"))

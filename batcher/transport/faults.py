@@ -155,4 +155,4 @@ def _kind(error: BaseException) -> str:
         return os.strerror(system.errno)
     if isinstance(error, TimeoutError):
         return "it took too long"
-    return type(error).__name__
+    return f"it failed ({type(error).__name__})"

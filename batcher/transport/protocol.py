@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -104,13 +105,34 @@ def _authorities(ca_file: str) -> ssl.SSLContext:
             context.load_verify_locations(system_authorities())
         return context
     file = expanded(ca_file, "target.ca_file")
+    _check_readable("target.ca_file", file)
     try:
-        if not file.is_file():
-            raise FileNotFoundError("there is no such file")
         return ssl.create_default_context(cafile=str(file))
     except (OSError, ssl.SSLError) as error:
         why = error.strerror or str(error)
         raise ConfigurationError(f"target.ca_file {file} cannot be used: {why}") from None
+
+
+def check_authorities() -> None:
+    """See that what OpenSSL is told about authorities is there: it would pass over it, and trust nobody.
+
+    Raises:
+        ConfigurationError: When it is not.
+
+    """
+    known = ssl.get_default_verify_paths()
+    for name, is_there in ((known.openssl_cafile_env, Path.is_file), (known.openssl_capath_env, Path.is_dir)):
+        places = [place for place in os.environ.get(name, "").split(os.pathsep) if place]
+        if places and not any(is_there(Path(place)) for place in places):
+            raise ConfigurationError(f"{name} names {os.environ[name]}, which is not there; correct it, or unset it")
+
+
+def _check_readable(name: str, file: Path) -> None:
+    """See that there is a file."""
+    if file.is_dir():
+        raise ConfigurationError(f"{name} {file} is a folder; name the file in it that is meant")
+    if not file.exists():
+        raise ConfigurationError(f"{name} {file} cannot be used: there is no such file")
 
 
 def _show(context: ssl.SSLContext, cert: str, key: str) -> None:
@@ -119,8 +141,7 @@ def _show(context: ssl.SSLContext, cert: str, key: str) -> None:
     if key:
         files["target.client_key"] = expanded(key, "target.client_key")
     for name, file in files.items():
-        if not file.is_file():
-            raise ConfigurationError(f"{name} {file} cannot be used: there is no such file")
+        _check_readable(name, file)
 
     def ask() -> str:
         raise ConfigurationError(

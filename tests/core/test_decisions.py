@@ -44,6 +44,8 @@ NOW = 1_800_000_000.0
         ("Fri, 15 Jan 2027 07:00:00 GMT", 0.0),
         ("soon", None),
         ("", None),
+        ("3, 5", 5.0),
+        ("3, soon", None),
         ("inf", None),
         ("nan", None),
         ("Fri, 99 Jan 2027 08:00:30 GMT", None),
@@ -78,6 +80,8 @@ def test_retry_after_in_each_of_its_forms(text, seconds):
         ("x-rate-limit-reset", "1800000042", 42.0),
         ("x-ratelimit-reset-after", "1.25", 1.25),
         ("ratelimit-reset", "9", 9.0),
+        ("x-ratelimit-reset-requests", "6m0s", 360.0),
+        ("x-ratelimit-reset-tokens", "soon", None),
         ("ratelimit", "limit=100, remaining=0, reset=50", 50.0),
         ("ratelimit", '"default";r=0;t=50', 50.0),
         ("ratelimit", '"burst";r=0;t=5, "daily";r=10;t=70', 5.0),
@@ -93,6 +97,12 @@ def test_when_to_come_back_in_the_spellings_in_use(name, text, seconds):
         assert wish_of({name: text}, NOW) is None  # it comes with every reply
 
 
+def test_of_several_kinds_that_are_counted_the_one_that_is_used_up_says_when():
+    headers = {"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "60s"}
+    assert wish_of(headers, NOW, or_reset=True).seconds == 60
+    assert wish_of(headers | {"x-ratelimit-remaining-requests": "0"}, NOW, or_reset=True).seconds == 2
+
+
 @pytest.mark.parametrize(("seconds", "is_cut"), [(3599, False), (3600, False), (3601, True)])
 def test_a_wish_that_is_cut_says_what_was_received(seconds, is_cut):
     found = unsuccessful(Response(429, {"retry-after": str(seconds)}), "slow down", NOW)
@@ -100,7 +110,10 @@ def test_a_wish_that_is_cut_says_what_was_received(seconds, is_cut):
     assert (f"retry-after: {seconds}" in found.reason) is is_cut
 
 
-@given(st.text(max_size=40), st.sampled_from(["retry-after", "retry-after-ms", "x-ratelimit-reset", "ratelimit"]))
+@given(
+    st.text(max_size=40),
+    st.sampled_from(["retry-after", "retry-after-ms", "x-ratelimit-reset", "ratelimit", "x-ratelimit-reset-x"]),
+)
 def test_a_wish_never_raises(text, name):
     """Whatever a server writes."""
     wish = wish_of({name: text}, NOW, or_reset=True)
