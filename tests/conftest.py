@@ -25,6 +25,13 @@ def pytest_asyncio_loop_factories(
     return {"virtual": VirtualLoop}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What measures the real clock is run by one process, so that it is not in its own way."""
+    for item in items:
+        if item.get_closest_marker("real_time"):
+            item.add_marker(pytest.mark.xdist_group("real_time"))
+
+
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

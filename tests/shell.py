@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked
+
 PROGRAM = [sys.executable, "-m", "batcher"]
 
 
@@ -29,17 +31,13 @@ class Shell:
         return known | passed | more
 
     def run(self, *arguments: str, stdin: bytes = b"", timeout: float = 60, **more: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [*PROGRAM, *arguments],
-            cwd=self.folder,
-            env=self.environment(**more),
-            input=stdin,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
+        return forked.run(arguments, self.folder, self.environment(**more), stdin, timeout)
 
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen:
+    def start(self, *arguments: str, **more: str) -> forked.Forked:
+        return forked.start(arguments, self.folder, self.environment(**more))
+
+    def execute(self, *arguments: str, **more: str) -> subprocess.Popen:
+        """With a start of its own, as a user has it."""
         return subprocess.Popen(
             [*PROGRAM, *arguments],
             cwd=self.folder,

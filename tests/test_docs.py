@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import forked
 import msgspec
 import pytest
 from shell import Shell, state_of
@@ -33,9 +34,7 @@ def bash(tmp_path, monkeypatch):
     """Runs a block as it stands, with `batcher` on the path and sample files at hand."""
     shell = Shell(tmp_path)
     (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "batcher"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m batcher "$@"\n', encoding="utf-8")
-    program.chmod(0o700)
+    forked.write_program(tmp_path / "bin" / "batcher")
     (tmp_path / "examples").mkdir()
     sample = (ROOT / "examples" / "changes.csv").read_bytes()
     (tmp_path / "examples" / "changes.csv").write_bytes(sample)
@@ -126,19 +125,21 @@ def test_the_guide_and_the_guardrails_name_each_other():
 
 
 def test_rehearse_measure_look(bash):
-    result = bash(REHEARSE)
+    result = bash(REHEARSE.replace("--duration 5s", "--duration 1s"))
     assert result.returncode == 0, result.stderr
     assert (bash.shell.folder / "load.json.html").exists()
 
 
 def test_the_guide_to_load_runs(bash):
-    """Block by block, in order; only the address leads to the simulator."""
+    """Block by block, in order, but shorter; only the address leads to the simulator."""
     text = (ROOT / "docs" / "load.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 6
+    bash.shell.write("short.toml", "[retry]\ngrace_seconds = 0.2\n")  # what may still arrive of the run before
     with bash.shell.simulator("--token", "your-token") as url:
         for block in blocks:
-            result = bash(block.replace("https://test.example.org", url))
+            short = re.sub(r"--duration 3s|for 4s|for 2s", lambda found: f"{found[0].split()[0]} 1s", block)
+            result = bash(short.replace("https://test.example.org", url), BATCHER_CONFIG="short.toml")
             assert result.returncode == 0, (block, result.stderr)
     assert b"5 applied, 1 superseded, 1 failed; at most 2 in flight" in result.stdout
     assert (bash.shell.folder / "own.hlog").exists()

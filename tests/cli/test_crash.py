@@ -86,7 +86,7 @@ def _killed_runs(shell, seed, kills, kind, *, by_target=False):
                 killed += process.returncode == -signal.SIGKILL
                 aim["pid"] = 0
             elif killed < kills:
-                wait(dice.uniform(0.2, 1.3))
+                wait(dice.uniform(0.05, 0.9))
                 process.send_signal(signal.SIGKILL)
                 killed += process.poll() is None
             stdout, stderr = process.communicate(timeout=60)

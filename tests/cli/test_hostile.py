@@ -14,7 +14,7 @@ MOST = 420 * MIB
 
 def peak(shell, *arguments, **environment):
     """Exit code, summary, what was said, and the peak of the process in bytes."""
-    process = shell.start(*arguments, "--json", **environment)
+    process = shell.execute(*arguments, "--json", **environment)
     stdout, stderr = process.stdout, process.stderr
     out, err = stdout.read(), stderr.read()
     _, status, usage = os.wait4(process.pid, 0)

@@ -120,7 +120,7 @@ def until(is_so, seconds=20):
 
 def test_an_interrupt_while_the_program_starts_is_no_traceback(shell):
     for pause in (0.1, 0.2, 0.3):
-        process = shell.start("apply", "nothing.csv", "--simulate")
+        process = shell.execute("apply", "nothing.csv", "--simulate")
         wait(pause)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from shell import state_of
 
+pytestmark = pytest.mark.real_time
 ARRIVALS = ("--arrivals", "100/s", "--duration", "2s", "--changes-per-request", "10")
 MINAPP = {"BATCHER_TARGET": "minapp", "BATCHER_TOKEN": "tok-12345"}
 
@@ -151,7 +152,9 @@ def test_a_signal_ends_it_with_what_was_found(shell, more):
             "a.ledger",
             "--json",
         ]
-        process = shell.start("load", "--url", url, *flags, "--clean-up", *more, **MINAPP)
+        shell.write("short.toml", "[retry]\ngrace_seconds = 0.2\n")
+        short = MINAPP | {"BATCHER_CONFIG": "short.toml"}
+        process = shell.start("load", "--url", url, *flags, "--clean-up", *more, **short)
         deadline = time.monotonic() + 30
         while state_of(url)["requests"] < 10 and time.monotonic() < deadline:
             time.sleep(0.1)  # noqa: TID251 — another process is waited for
@@ -162,20 +165,20 @@ def test_a_signal_ends_it_with_what_was_found(shell, more):
         assert members(url) > 0
         left = shell.folder / "a.ledger.clean-up.jsonl"  # a signal wants an end: the removals are for later
         assert (
-            shell.run("apply", str(left), "--url", url, "--rate", "none", "--ledger", "c.ledger", **MINAPP).returncode
+            shell.run("apply", str(left), "--url", url, "--rate", "none", "--ledger", "c.ledger", **short).returncode
             == 0
         )
         assert members(url) == 0
 
 
 def test_the_limit_is_found(shell):
-    shell.write("s.toml", "latency_seconds = 0.02\ncapacity = 1\n")  # fifty per second, and no more
+    shell.write("s.toml", "latency_seconds = 0.01\ncapacity = 1\n")  # a hundred per second, and no more
     with shell.simulator("--scenario", "s.toml") as url:
         flags = [
             "--arrivals",
-            "25/s",
+            "50/s",
             "--duration",
-            "3s",
+            "1.5s",
             "--changes-per-request",
             "5",
             "--ledger",
@@ -186,8 +189,8 @@ def test_the_limit_is_found(shell):
     assert found.returncode == 0, found.stderr
     content = json.loads(found.stdout)
     rates = [step["requests_per_second"] for step in content["steps"]]
-    assert rates[0] == 25
-    assert 30 < content["limit"]["last_good"] < 62
+    assert rates[0] == 50
+    assert 60 < content["limit"]["last_good"] < 124
     assert content["limit"]["why"] == content["steps"][-1]["why"]
     assert content["steps"][-1]["why"]
 

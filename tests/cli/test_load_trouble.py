@@ -14,6 +14,7 @@ from shell import state_of, wait
 
 from batcher.ledger.writer import LedgerWriter
 
+pytestmark = pytest.mark.real_time
 MINAPP = {"BATCHER_TARGET": "minapp", "BATCHER_TOKEN": "tok-12345"}
 SMALL = ("--changes-per-request", "5", "--ledger", "a.ledger")
 
