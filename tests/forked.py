@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, NoReturn, Self
 
 _MOST = 1 << 20
 """Bytes of a command with its environment."""
@@ -73,7 +73,7 @@ class Forked:
         self.stdout: IO[bytes] = os.fdopen(stdout, "rb")
         self.stderr: IO[bytes] = os.fdopen(stderr, "rb")
 
-    def __enter__(self) -> Forked:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -248,7 +248,7 @@ def _become(wanted: Sequence[str], streams: Sequence[int]) -> NoReturn:
     os.environ.update(entry.split("=", 1) for entry in rest[int(count) :])
     time.tzset()
     sys.argv = ["batcher", *rest[: int(count)]]
-    from batcher.__main__ import main
+    from batcher.__main__ import main  # noqa: PLC0415 — not for whoever only starts them
 
     code: object = 0
     try:
@@ -271,7 +271,7 @@ if __name__ == "__main__":
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(sys.argv[1])
         listener.listen(100)
-        print(flush=True)
+        os.write(1, b"\n")  # it listens now
         request = _serve(listener)
     if request is not None:
         _become(*request)

@@ -37,7 +37,7 @@ from batcher.source.refine import PLAIN, Condition, Refinement, Validity
 from batcher.source.spool import Spool, was_whole
 from batcher.source.trailer import Trailer
 from batcher.source.windows import Windower
-from batcher.transport.protocol import check_authorities
+from batcher.transport.protocol import Trust, check_authorities
 
 _log = logging.getLogger(__name__)
 
@@ -77,14 +77,20 @@ def preflight(settings: Settings, credentials: Credentials | None) -> Target:
     target = make_target(settings)
     settings.limits_for(target)
     reading(settings, target.ids_only)
-    trust = trust_of(settings)
-    trust.context()
-    if urlsplit(target.url).scheme == "https" and not (trust.ca_file or trust.fingerprint or trust.insecure):
-        check_authorities()
+    _check_trust(trust_of(settings), target.url)
     proxy_of(settings)
     if credentials is not None:
         check_credentials(target, credentials)
     return target
+
+
+def _check_trust(trust: Trust, url: str) -> None:
+    """See that TLS can be spoken as it is configured; whoever configures nothing and speaks none, need not wait."""
+    is_https = urlsplit(url).scheme == "https"
+    if is_https or trust != Trust():
+        trust.context()
+    if is_https and not (trust.ca_file or trust.fingerprint or trust.insecure):
+        check_authorities()
 
 
 def not_begun(stopping: Stopping) -> NotBegunError:

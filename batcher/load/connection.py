@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -36,7 +38,6 @@ class Connections:
     def __init__(self, timeout_seconds: float, trust: Trust, now: Callable[[], float]) -> None:
         self._timeout = timeout_seconds
         self._trust = trust
-        self._context = trust.context()
         self._now = now
         self._idle: dict[str, list[_Connection]] = {}
         self._open: set[_Connection] = set()
@@ -45,6 +46,11 @@ class Connections:
 
     def __repr__(self) -> str:
         return f"<Connections {len(self._open)} open>"
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        """Made when it is needed: all authorities of a system take a while."""
+        return self._trust.context()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from batcher.core.errors import ConfigurationError
@@ -13,7 +14,7 @@ GROUP = "batcher.targets"
 
 def names() -> list[str]:
     """All kinds that are installed."""
-    return sorted(entry_points(group=GROUP).names)
+    return sorted(_installed())
 
 
 def create(kind: str, url: str, env: str) -> Target:
@@ -25,7 +26,12 @@ def create(kind: str, url: str, env: str) -> Target:
     """
     if not kind:
         raise ConfigurationError(f"no target: give --target {' or '.join(names())} (or try --simulate)")
-    found = list(entry_points(group=GROUP, name=kind))
-    if not found:
+    if kind not in _installed():
         raise ConfigurationError(f"target {kind!r} is not known; there are {', '.join(names())}")
-    return cast("Target", found[0].load()(url, env))
+    return cast("Target", _installed()[kind].load()(url, env))
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    """By kind. Nothing is installed while a program works, and to look takes a while."""
+    return {point.name: point for point in reversed(list(entry_points(group=GROUP)))}

@@ -92,13 +92,13 @@ class HttpTransport:
 
     def __init__(self, timeout_seconds: float, trust: Trust, proxy: Proxy | None = None) -> None:
         self._timeout = timeout_seconds
-        self._context, self._fingerprint = trust.context(), trust.expected()
+        self._trust = trust
         self._proxy = proxy
 
     async def __aenter__(self) -> Self:
         self._now = asyncio.get_running_loop().time
         self._session = aiohttp.ClientSession(
-            connector=_Connector(self._context, limit=0, ssl=self._fingerprint or self._context),
+            connector=_Connector(self._trust, limit=0, ssl=self._trust.expected() or True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             headers={"User-Agent": "batcher", "Accept": "application/json", "Accept-Encoding": "identity"},
@@ -161,9 +161,9 @@ class HttpTransport:
 class _Connector(aiohttp.TCPConnector):
     """Gives out a connection when it is the request's turn, and nothing has come on it that nobody asked for."""
 
-    def __init__(self, context: ssl.SSLContext, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
+    def __init__(self, trust: Trust, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
         super().__init__(**options)
-        self._context = context
+        self._trust = trust
         self._factory: Any = functools.partial(_Handler, loop=self._loop, has_surplus=self._distrust)
         self._keeps = True
         """Whether a connection may be used for another request."""
@@ -193,6 +193,11 @@ class _Connector(aiohttp.TCPConnector):
                 raise handler.lost_by  # an alert, such as that a client certificate is asked for
             if fresh == _FRESH_TRIES:
                 raise EndpointError(f"{host_of(str(req.url))} speaks before it is asked: that is no HTTP server")
+
+    @functools.cached_property
+    def _context(self) -> ssl.SSLContext:
+        """Made when it is needed: all authorities of a system take a while."""
+        return self._trust.context()
 
     def _get_ssl_context(self, req: Any) -> ssl.SSLContext | None:  # noqa: ANN401 — aiohttp's signature
         """Ours also where a fingerprint is looked at, for which aiohttp would take one without our certificate."""
