@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from batcher.simulator.virtual_time import VirtualLoop
 
-settings.register_profile("gate", max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("long", max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
+for name, examples in (("quick", 20), ("gate", 60), ("long", 2_000)):  # at hand, in .ci/run, and for whoever has time
+    settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def pytest_asyncio_loop_factories(
@@ -23,6 +23,11 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("real_time"):
         return {"real": asyncio.new_event_loop}
     return {"virtual": VirtualLoop}
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: the one that measures the real clock waits most of its time."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -50,20 +50,20 @@ async def test_a_cancelled_run_can_be_gone_on_with(tmp_path, how, given):
     def items():
         return {"a list": changes(), "a generator": (item for item in changes()), "an async generator": give()}[given]
 
-    async with serve(Behaviour(latency_seconds=0.3)) as url:
+    async with serve(Behaviour(latency_seconds=0.1)) as url:
         run = batcher.apply(items(), settings(url, limits_max_changes=1, rate_max_in_flight=1), ledger=ledger)
         if how == "a time-out":
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(0.4):
                     await run
         elif how == "a cancelled task":
             task = asyncio.ensure_future(run)
-            await anyio.sleep(1.0)
+            await anyio.sleep(0.4)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
         else:
-            with anyio.move_on_after(1.0) as scope:
+            with anyio.move_on_after(0.4) as scope:
                 await run
             assert scope.cancelled_caught
         assert sound(ledger)

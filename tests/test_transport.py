@@ -124,13 +124,13 @@ async def test_no_answer_in_time_is_lost_and_waiting_for_a_turn_does_not_count()
         return web.Response(status=204)
 
     async def later():
-        await anyio.sleep(1.5)
+        await anyio.sleep(0.8)
 
     async with server(handler) as url:
-        with pytest.raises(ReplyLostError, match=r"within 0\.2 s"):
-            await ask(url, timeout=0.2)
+        with pytest.raises(ReplyLostError, match=r"within 0\.1 s"):
+            await ask(url, timeout=0.1)
         is_slow = False
-        assert (await ask(url, turn=later, timeout=1.2)).status == 204
+        assert (await ask(url, turn=later, timeout=0.6)).status == 204
 
 
 async def test_a_connection_that_is_dropped_is_lost():
@@ -316,7 +316,7 @@ async def test_no_error_quotes_what_came(answer, caplog):
 
 
 @asynccontextmanager
-async def meddling_server(before=b"", after=b"", answers=(NO_CONTENT + b"\r\n",) * 9, pause=0.05):
+async def meddling_server(before=b"", after=b"", answers=(NO_CONTENT + b"\r\n",) * 9, pause=0.01):
     """Greets with `before`; a moment after each answer it sends `after`, which nobody has asked for."""
     asked = []
 
@@ -350,7 +350,7 @@ async def test_a_reply_that_nobody_asked_for_answers_nothing(surplus, waits):
     async def turn():
         turned.append(1)
         if waits != "while it is kept":
-            await anyio.sleep(0.2)
+            await anyio.sleep(0.05)
 
     async with (
         meddling_server(after=surplus, answers=(REFUSED,) * 9) as (url, asked),
@@ -359,7 +359,7 @@ async def test_a_reply_that_nobody_asked_for_answers_nothing(surplus, waits):
         for _ in range(4):
             reply = await transport.exchange(Request("PATCH", url + "/x", {}, b"body"), turn)
             assert (reply.status, reply.body) == (400, b"no")
-            await anyio.sleep(0.2 if waits == "while it is kept" else 0)
+            await anyio.sleep(0.05 if waits == "while it is kept" else 0)
     assert len(asked) == 4
 
 
@@ -409,13 +409,13 @@ async def test_a_204_is_one_whatever_follows_it(framing, late):
     head, body = NO_CONTENT + framing + b"\r\n", b"2\r\n{}\r\n0\r\n\r\n" if b"chunked" in framing else b"{}"
     answer, after = (head, body) if late else (head + body, b"")
     async with (
-        meddling_server(after=after, answers=(answer,) * 9, pause=0.05) as (url, asked),
+        meddling_server(after=after, answers=(answer,) * 9, pause=0.01) as (url, asked),
         making[0](5.0, Trust()) as transport,
     ):
         for _ in range(3):
             reply = await transport.exchange(Request("PATCH", url + "/x", {}, b"body"), now)
             assert (reply.status, reply.body) == (204, b"")
-            await anyio.sleep(0.1)
+            await anyio.sleep(0.05)
     assert len(asked) == 3
 
 

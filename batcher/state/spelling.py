@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import duckdb
 import pyarrow as pa
 from duckdb.func import PythonUDFType
 
@@ -179,7 +178,7 @@ def _look_for_twins(store: StateStore, one: str, other: str) -> bool:
     run, named = store.connection.execute, _named_sides(store)
     if not named:
         return False
-    _teach(store.connection)
+    _teach(store)
     for side in _SIDES:
         each = f'SELECT DISTINCT "{side}" AS name FROM {one} UNION SELECT DISTINCT "{side}" FROM {other}'
         found = f"""SELECT name, folded FROM (SELECT name, fold(name) AS folded FROM ({each}))
@@ -198,10 +197,11 @@ def _with_looks(table: str, columns: str) -> str:
         WHERE u.name IS NOT NULL OR g.name IS NOT NULL"""
 
 
-def _teach(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let a connection know `fold`; once is enough."""
-    if not connection.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = 'fold'").fetchone():
-        connection.create_function("fold", _folded, ["VARCHAR"], "VARCHAR", type=PythonUDFType.ARROW)
+def _teach(store: StateStore) -> None:
+    """Let a store know `fold`; once is enough."""
+    if not store.knows_fold:
+        store.connection.create_function("fold", _folded, ["VARCHAR"], "VARCHAR", type=PythonUDFType.ARROW)
+        store.knows_fold = True
 
 
 def _folded(names: pa.Array | pa.ChunkedArray) -> pa.Array:

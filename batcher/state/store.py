@@ -93,6 +93,8 @@ class StateStore:
         self.connection = connection
         self.is_decided = False
         """Whether something was loaded since it was opened, so that ids stay ids and names names."""
+        self.knows_fold = False
+        """Whether queries may call `fold`."""
 
     def __enter__(self) -> Self:
         return self

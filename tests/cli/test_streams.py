@@ -13,7 +13,7 @@ import pytest
 from shell import PROGRAM
 
 FULL = "/dev/full"
-WORST = [("<&-", ">&-", "2>&-"), ("<&-", "", ""), ("", ">&-", ""), ("", f">{FULL}", f"2>{FULL}")]
+WORST = [("<&-", ">&-", "2>&-"), ("", f">{FULL}", f"2>{FULL}")]
 OTHERS = [
     streams
     for streams in itertools.product(("", "<&-"), ("", ">&-", f">{FULL}"), ("", "2>&-", f"2>{FULL}"))

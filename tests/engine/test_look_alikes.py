@@ -62,7 +62,7 @@ def test_another_spelling_locks_nobody_out(tmp_path, names, spell):
     assert nights.target.members() == before - {(plain(PEOPLE[0]), "staff")}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 5)
 @given(st.integers(0, 2**32), st.sampled_from(["unsure", "folded"]), st.sampled_from(["adds-first", "removals-first"]))
 def test_weeks_of_spellings(tmp_path_factory, seed, names, order):
     """People come, move and leave, each night spelled in some way: whoever the feed names is where he was or is to be."""
