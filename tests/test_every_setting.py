@@ -41,6 +41,12 @@ FORGED = "forged:"
 FEW = settings(derandomize=True, database=None, phases=[Phase.generate], report_multiple_bugs=False)
 """The same values each time; there is nothing to be made smaller in a value that is listed."""
 
+
+def few(most):
+    """As many in CI, and a part of them by hand."""
+    return settings(FEW, max_examples=max(1, most * settings().max_examples // 60))
+
+
 HUGE = ("-1", "0", "1", str(2**31), str(2**53), str(2**63), str(10**20), "1.5", "nan", "inf", "-inf", "١", "²")
 HOSTILE = (
     "\x1b[31mred", f"a\n{FORGED} b", f"a\r{FORGED} b", "\x07bell", "\x85", "\u2028", "\u202eabc", "\x7f",
@@ -377,7 +383,7 @@ def test_the_examples_are_of_keys_that_exist():
 def test_a_value_is_taken_or_refused(key):
     """In the library: with a configuration error that says something, or settings that survive being kept."""
 
-    @settings(FEW, max_examples=20)
+    @few(20)
     @given(st.one_of(values_of(key), st.sampled_from(["\ud800", NO_TEXT, ["\ud800"], {"\ud800": "x"}, None])))
     def look(value):
         said = ""
@@ -394,7 +400,7 @@ def test_a_value_is_taken_or_refused(key):
 def test_a_key_in_a_file(desk, key):
     section, _, name = key.partition(".")
 
-    @settings(FEW, max_examples=5)
+    @few(5)
     @given(command=st.sampled_from(["plan", "apply", "sync", "check"]), value=values_of(key), which=st.integers(0, 1))
     def look(command, value, which):
         assume(not is_dangerous(name, value))
@@ -517,7 +523,7 @@ def test_a_flag(desk, flag):
     most = 2 if parameter.multiple or parameter.nargs == -1 else 1
     one = st.sampled_from(["", "x", "\x1b"]) if is_switch else given_to(command, parameter)
 
-    @settings(FEW, max_examples=2 if is_switch else 5)
+    @few(2 if is_switch else 5)
     @given(values=st.lists(one, min_size=1, max_size=most), which=st.integers(0, 1))
     def look(values, which):
         assume(not any(is_dangerous(name, value) for value in values))

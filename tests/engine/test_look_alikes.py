@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from harness import Play, Target, settings_for
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nights import Nights, plain
 
