@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from itertools import product
 
 import anyio
 import pytest
@@ -115,12 +116,15 @@ async def test_what_a_follower_raises_is_raised_as_it_is(tmp_path, raises, at):
         assert (report.exit_code, report.total) == (3, 21)
 
 
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, ValueError, asyncio.CancelledError])
-@pytest.mark.parametrize("is_async", [False, True])
-async def test_whatever_an_iterable_raises_is_an_error_of_the_input(tmp_path, error, is_async):
-    if is_async and issubclass(error, SystemExit | KeyboardInterrupt | GeneratorExit):
-        pytest.skip("raised in a task of the caller's own loop, it ends the program, as it should")
+ENDINGS = [SystemExit, KeyboardInterrupt, GeneratorExit]
+"""Raised in a task of the caller's own loop they end the program, as they should."""
 
+
+@pytest.mark.parametrize(
+    ("error", "is_async"),
+    [*((error, False) for error in ENDINGS), *product([ValueError, asyncio.CancelledError], [False, True])],
+)
+async def test_whatever_an_iterable_raises_is_an_error_of_the_input(tmp_path, error, is_async):
     def give():
         yield from changes(3)
         raise error("x")

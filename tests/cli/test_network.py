@@ -18,6 +18,7 @@ import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
+from missing import without
 from shell import state_of, wait
 
 from batcher.core.errors import ConfigurationError
@@ -334,7 +335,7 @@ def test_through_tinyproxy(shell, tmp_path):
     """A real one, with its own idea of HTTP."""
     program = shutil.which("tinyproxy")
     if program is None:
-        pytest.skip("tinyproxy is not installed (apt-get install tinyproxy)")
+        without("tinyproxy")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         at = free.getsockname()[1]

@@ -13,6 +13,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from missing import without
 from report import sample
 
 from batcher.report.page import render
@@ -236,7 +237,7 @@ def test_the_colours_can_be_told_from_the_paper(theme):
 def browse(html, folder, *options):
     """What the browser made of the page, and what it had to say about it."""
     if CHROMIUM is None:
-        pytest.skip("no browser here")
+        without("chromium")
     page = folder / "report.html"
     page.write_text(html, "utf-8")
     quiet = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
