@@ -20,6 +20,7 @@ from batcher.engine import apply as applying
 from batcher.engine import resume as resuming
 from batcher.engine import retry as retrying
 from batcher.engine.apply import Pipe
+from batcher.engine.context import RunContext
 from batcher.engine.job import settings_of
 from batcher.engine.observing import Observer
 from batcher.engine.outcomes import Outcome, of_rejects, of_settlement
@@ -65,9 +66,8 @@ async def apply(
     given = credentials(settings.auth, os.environ)
     following = _Following(on_outcome)
     with named_ledger(inputs, ledger, surroundings.clock.utc()) as path:
-        report = await applying.apply(
-            inputs, settings, given, path, surroundings, stopping=following.stopping, observer=following.observer()
-        )
+        context = RunContext(settings, given, path, surroundings, following.stopping, following.observer())
+        report = await applying.apply(inputs, context)
     return following.ended(report)
 
 

@@ -21,6 +21,7 @@ from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import apply
+from batcher.engine.context import RunContext
 from batcher.engine.observing import Observer
 from batcher.engine.reaching import Anew
 from batcher.engine.resume import resume
@@ -154,13 +155,15 @@ class Play:
         return self._run(
             lambda world, stopping: apply(
                 list(paths),
-                self.settings,
-                self.credentials,
-                self.ledger,
-                world,
-                stopping=stopping,
-                observer=self.observer,
-                window_rows=self.window_rows,
+                RunContext(
+                    self.settings,
+                    self.credentials,
+                    self.ledger,
+                    world,
+                    stopping,
+                    self.observer or Observer(),
+                    window_rows=self.window_rows,
+                ),
             )
         )
 

@@ -15,6 +15,7 @@ from harness import Target, settings_for, surroundings
 from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
+from batcher.engine.context import RunContext
 from batcher.engine.guarding import Override
 from batcher.engine.job import for_difference
 from batcher.engine.sync import Goal, Terms, sync
@@ -82,13 +83,15 @@ class Nights:
         return self.play(
             lambda world: sync(
                 Goal([feed], self.state, current, is_first),
-                settings,
-                Credentials(token="a-token"),
-                self.ledger,
-                world,
+                RunContext(
+                    settings,
+                    Credentials(token="a-token"),
+                    self.ledger,
+                    world,
+                    stopping or Stopping(),
+                    window_rows=self.window_rows,
+                ),
                 terms,
-                stopping=stopping,
-                window_rows=self.window_rows,
             )
         )
 
@@ -101,7 +104,9 @@ class Nights:
         )
         credentials = Credentials(token="a-token")
         return compiled, self.play(
-            lambda world: undo_changes(compiled.changes, self.state, settings, credentials, self.ledger, world, Terms())
+            lambda world: undo_changes(
+                compiled.changes, self.state, RunContext(settings, credentials, self.ledger, world), Terms()
+            )
         )
 
     def play(self, job: Callable[[Any], Any]) -> Any:

@@ -38,8 +38,8 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Pipe
 from batcher.engine.books import OpenWindow
-from batcher.engine.observing import Observer
-from batcher.engine.session import Session
+from batcher.engine.context import RunContext
+from batcher.engine.observing import Observer, RunningParts
 from batcher.engine.summary import report as summary
 from batcher.engine.surroundings import Surroundings
 from batcher.ledger.reader import LedgerReader
@@ -234,9 +234,9 @@ class Life:
         self._event()
         return result
 
-    def _fill_disk(self, session: Session) -> None:
+    def _fill_disk(self, parts: RunningParts) -> None:
         """Some pages more, and the disk is full: SQLite itself says so."""
-        connection = session.ledger._connection
+        connection = parts.books._ledger._connection
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages + self.dice.randint(0, 6)}")
 
@@ -307,13 +307,15 @@ class Life:
             self.say("apply")
             return await harness.apply(
                 self._inputs(),
-                self.settings,
-                self.credentials,
-                self.ledger,
-                world,
-                stopping=stopping,
-                observer=observer,
-                window_rows=self.plan.window_rows,
+                RunContext(
+                    self.settings,
+                    self.credentials,
+                    self.ledger,
+                    world,
+                    stopping,
+                    observer,
+                    window_rows=self.plan.window_rows,
+                ),
             )
         standing = summary(self.ledger, None, "")
         if standing.next is not None and standing.next.startswith("batcher resume"):

@@ -70,6 +70,7 @@ def load(
 
     def work() -> int:
         from batcher.cli import loading
+        from batcher.cli.load_flags import LoadFlags
         from batcher.cli.runner import Output, run_async
         from batcher.ledger.facts import is_ledger
 
@@ -80,7 +81,7 @@ def load(
             ledgers = [Path(file) for file in files]
             reach = reach_of(ledgers[0], config, url, is_certain=is_certain)
             return run_async(lambda: clean_up_ledgers(ledgers, reach, Output(json, quiet, is_simulated=False)))
-        order = loading.Order.of(files, flags)
+        order = LoadFlags.of(files, flags)
         settings = loading.settings_for_load(opt.load_settings(config, flags), order, is_simulated=simulate)
         said = Output(json, quiet, simulate)
         return run_async(lambda: loading.load(order, settings, config, loading.Outputs(output, hdr_log), said))

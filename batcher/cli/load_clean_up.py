@@ -13,6 +13,7 @@ from batcher.cli.runner import Output, given_credentials, watch_signals
 from batcher.core.errors import LedgerError
 from batcher.core.report import command
 from batcher.delivery.stopping import Stopping
+from batcher.engine.context import RunContext
 from batcher.engine.job import not_begun
 from batcher.engine.reaching import Reach
 from batcher.engine.register import state_folder
@@ -54,7 +55,7 @@ async def clean_up_ledgers(ledgers: Sequence[Path], reach: Reach, output: Output
     async with anyio.create_task_group() as group:
         group.start_soon(watch_signals, stopping, group.cancel_scope)
         world = load_surroundings(state_folder(os.environ), Spinning())
-        result = await clean_up(removals, ledgers, settings, given, cleaning, world, stopping, is_simulated=False)
+        result = await clean_up(removals, ledgers, RunContext(settings, given, cleaning, world, stopping))
         group.cancel_scope.cancel()
     if result is None:
         raise not_begun(stopping)

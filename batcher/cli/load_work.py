@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
 
 from batcher.cli.console import say
+from batcher.cli.load_flags import LoadFlags
 from batcher.cli.load_output import Live
 from batcher.core.arrivals import parse_arrivals
 from batcher.core.errors import BatcherError, LedgerError
@@ -18,6 +18,7 @@ from batcher.core.report import Report, command, quoted
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
+from batcher.engine.context import RunContext
 from batcher.engine.register import state_folder
 from batcher.engine.surroundings import Surroundings, real_clock
 from batcher.load.bench import Looking, Wish, measure
@@ -29,9 +30,6 @@ from batcher.load.measurement import Measurement
 from batcher.load.real import Spinning, load_surroundings, quietly
 from batcher.settings import Settings
 
-if TYPE_CHECKING:
-    from batcher.cli.loading import Order
-
 PLACES = 256
 """In an open loop, unless the user says; a target that is slower than the schedule must be able to get behind."""
 _LOOK_SECONDS = 0.1
@@ -41,7 +39,7 @@ _LOOK_SECONDS = 0.1
 class LoadWork:
     """What every part of the command needs, and what is left to be removed."""
 
-    order: Order
+    order: LoadFlags
     settings: Settings
     credentials: Credentials
     ledger: Path
@@ -174,12 +172,14 @@ class LoadWork:
             self.cleaned = report = await clean_up(
                 self._removals,
                 [ledger for ledger in self._ledgers if ledger.exists()],
-                patient(self.settings.replace(rate={"max_in_flight": "auto" if most == PLACES else most})),
-                self.credentials,
-                self._cleaning,
-                self._surroundings(Spinning()),
-                stopping,
-                is_simulated=self.is_simulated,
+                RunContext(
+                    patient(self.settings.replace(rate={"max_in_flight": "auto" if most == PLACES else most})),
+                    self.credentials,
+                    self._cleaning,
+                    self._surroundings(Spinning()),
+                    stopping,
+                    is_simulated=self.is_simulated,
+                ),
             )
             group.cancel_scope.cancel()
             if report.exit_code == 0:

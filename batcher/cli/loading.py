@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,31 +13,23 @@ from urllib.parse import urlsplit
 import anyio
 
 from batcher.cli.console import say
+from batcher.cli.load_flags import LoadFlags
 from batcher.cli.load_output import Live, tell
 from batcher.cli.load_work import PLACES, LoadWork
 from batcher.cli.new_run import new_ledger
 from batcher.cli.runner import Output, given_credentials, watch_signals
 from batcher.cli.simulated import simulator
 from batcher.core.address import is_loopback
-from batcher.core.arrivals import parse_arrivals
-from batcher.core.errors import ConfigurationError, GuardrailError, InputError
-from batcher.core.expectations import Expectation
-from batcher.core.units import parse_duration, parse_share
+from batcher.core.errors import ConfigurationError, GuardrailError
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.surroundings import proxy_of
-from batcher.files import expanded
 from batcher.ledger.facts import is_ledger
 from batcher.load.crew import LOST
 from batcher.load.measurement import Measurement, write_log, write_measurement
-from batcher.load.synthetic import Synthetic
 from batcher.settings import Settings
-from batcher.small_files import read_text
 
 _DIFFERENT = 8
-_SYNTHETIC = tuple(field.name for field in fields(Synthetic))
-_LIMIT = ("p99<=500ms", "errors<=0.1%")
-"""What a limit is, unless something else is expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,81 +73,7 @@ class Outputs:
             write_log(self.hdr_log, measurement, datetime.fromisoformat(measurement.started).timestamp())
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """The load's own flags."""
-
-    files: tuple[str, ...]
-    arrivals: str | None
-    is_closed: bool
-    seconds: float
-    most: int | None
-    warm_up: float
-    synthetic: dict[str, Any]
-    changes_per_request: int | None
-    expectations: tuple[Expectation, ...]
-    is_search: bool
-    processes: int
-    cleans_up: bool
-    owns_target: bool
-
-    @staticmethod
-    def of(files: tuple[str, ...], flags: dict[str, Any]) -> Order:
-        """Take them out of all flags.
-
-        Raises:
-            UsageError: When they make no sense, alone or together.
-
-        """
-        every = {name: flags.pop(name) for name in _SYNTHETIC}
-        given = {name: value for name, value in every.items() if value is not None and value is not False}
-        for name in ("remove_share", "bad_share"):
-            if name in given:
-                given[name] = parse_share(given[name]) or 0.0
-        Synthetic(**given).check()
-        if files and given:
-            raise ConfigurationError(f"--{next(iter(given)).replace('_', '-')} is for synthetic changes, not for files")
-        is_search = flags.pop("find_limit")
-        expected = tuple(map(Expectation.parse, flags.pop("expect") or (_LIMIT if is_search else ())))
-        order = Order(
-            files,
-            _schedule(flags.pop("arrivals")),
-            flags.pop("closed"),
-            parse_duration(flags.pop("duration")),
-            flags.pop("requests"),
-            parse_duration(flags.pop("warm_up")),
-            given,
-            flags.pop("changes_per_request"),
-            expected,
-            is_search,
-            flags.pop("processes"),
-            flags.pop("clean_up"),
-            flags.pop("i_own_this_target"),
-        )
-        order._check()
-        return order
-
-    def _check(self) -> None:
-        if self.arrivals is not None and self.is_closed:
-            raise ConfigurationError("--closed has no schedule; leave out --arrivals, or --closed")
-        if self.files and self.processes > 1:
-            raise ConfigurationError("--processes shares synthetic changes out, not files")
-        if "-" in self.files:
-            raise InputError("a load run takes files, not standard input")
-        if not self.is_closed:
-            schedule = parse_arrivals(self.schedule, self.seconds)
-            if self.is_search and len(schedule.stages) > 1:
-                raise ConfigurationError("--find-limit makes its own steps; give --arrivals one rate to start with")
-        elif self.is_search:
-            raise ConfigurationError("--find-limit raises a schedule; leave out --closed")
-
-    @property
-    def schedule(self) -> str:
-        """Of an open loop; empty for a closed one."""
-        return "" if self.is_closed else "10/s" if self.arrivals is None else self.arrivals
-
-
-def settings_for_load(settings: Settings, order: Order, *, is_simulated: bool) -> Settings:
+def settings_for_load(settings: Settings, order: LoadFlags, *, is_simulated: bool) -> Settings:
     """The run's settings: the schedule is the rate unless another one is asked for.
 
     Raises:
@@ -188,7 +106,7 @@ def settings_for_load(settings: Settings, order: Order, *, is_simulated: bool) -
     return settings.replace(rate=rate, limits=limits)
 
 
-async def load(order: Order, settings: Settings, config: Path | None, outputs: Outputs, output: Output) -> int:
+async def load(order: LoadFlags, settings: Settings, config: Path | None, outputs: Outputs, output: Output) -> int:
     """Make the run and tell what it found; returns the exit code."""
     if settings.target.insecure and not output.is_simulated:
         url = settings.target.url
@@ -221,7 +139,7 @@ async def load(order: Order, settings: Settings, config: Path | None, outputs: O
     return _exit_code(measurement, stopping, order)
 
 
-def _exit_code(measurement: Measurement | None, stopping: Stopping, order: Order) -> int:
+def _exit_code(measurement: Measurement | None, stopping: Stopping, order: LoadFlags) -> int:
     """A stop beats an expectation, that beats what was not applied; who expects something has judged that."""
     if stopping.cause is not None:
         return stopping.cause.exit_code
@@ -236,12 +154,3 @@ def _exit_code(measurement: Measurement | None, stopping: Stopping, order: Order
         return _DIFFERENT
     bad = sum(measurement.changes.get(name, 0) for name in ("rejected", "failed", "unknown"))
     return 3 if bad and not order.expectations else 0
-
-
-def _schedule(text: str | None) -> str | None:
-    if text is None or not text.startswith("@"):
-        return text
-    try:
-        return read_text(expanded(text[1:], "--arrivals"))
-    except OSError as error:
-        raise ConfigurationError(f"--arrivals {text}: {error}") from None

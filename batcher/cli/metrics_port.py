@@ -14,8 +14,7 @@ from batcher.core.durations import Durations
 from batcher.core.errors import ConfigurationError
 from batcher.core.limit import Waiting
 from batcher.core.report import SUMMARY_ORDER
-from batcher.engine.observing import Observer
-from batcher.engine.session import Session
+from batcher.engine.observing import Observer, RunningParts
 
 _WAITS = ("rate", "retry_after", "backoff", "concurrency", "grace")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -23,13 +22,13 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Exporter(Collector):
-    """Looks at the session whenever it is asked, from the server's thread."""
+    """Looks at the running parts whenever it is asked, from the server's thread."""
 
     def __init__(self) -> None:
-        self._session: Session | None = None
+        self._parts: RunningParts | None = None
 
     def __repr__(self) -> str:
-        return f"<Exporter of {self._session!r}>"
+        return f"<Exporter of {self._parts!r}>"
 
     def observer(self) -> Observer:
         """To be told when a run starts."""
@@ -58,15 +57,15 @@ class Exporter(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All figures; none before a run has started."""
-        session = self._session
-        if session is None or session.books is None or session.turnstile is None or session.courier is None:
+        parts = self._parts
+        if parts is None:
             return
-        turnstile, tally = session.turnstile, dict(session.books.tally)
+        turnstile, tally = parts.turnstile, dict(parts.books.tally)
         changes = GaugeMetricFamily("batcher_changes", "Changes of the run by status.", labels=["status"])
         for status in SUMMARY_ORDER:
             changes.add_metric([status.label], tally.get(status, 0))
         yield changes
-        figures = session.figures()
+        figures = parts.figures()
         requests = CounterMetricFamily("batcher_requests", "Requests of this invocation.", labels=["kind"])
         for kind in ("sent", "ok", "retried", "split"):
             requests.add_metric([kind], getattr(figures.requests, kind))
@@ -77,23 +76,23 @@ class Exporter(Collector):
         yield waited
         yield GaugeMetricFamily("batcher_in_flight", "Requests in flight.", turnstile.in_flight)
         yield GaugeMetricFamily("batcher_in_flight_limit", "Requests that may be in flight.", turnstile.limit.limit)
-        yield from _waiting(session)
-        yield _reply_seconds(session.courier.took.copy())
+        yield from _waiting(parts)
+        yield _reply_seconds(parts.courier.took.copy())
         yield GaugeMetricFamily("batcher_seconds", "Since this invocation started to work.", figures.seconds)
 
-    def _started(self, session: Session) -> None:
-        self._session = session
+    def _started(self, parts: RunningParts) -> None:
+        self._parts = parts
 
 
-def _waiting(session: Session) -> Iterator[Metric]:
+def _waiting(parts: RunningParts) -> Iterator[Metric]:
     """For what nobody sends at the moment, and until when."""
-    wait = session.turnstile.waiting if session.turnstile else None
+    wait = parts.turnstile.waiting
     waiting = GaugeMetricFamily("batcher_waiting", "1 while sends wait for this.", labels=["reason"])
     for reason in (Waiting.RATE, Waiting.RETRY_AFTER, Waiting.BACKOFF):
         waiting.add_metric([reason.value], float(wait is not None and wait.because is reason))
     yield waiting
     if wait is not None:
-        clock = session.surroundings.clock
+        clock = parts.clock
         until = clock.utc() + wait.until - clock.now()
         yield GaugeMetricFamily("batcher_waiting_until_timestamp_seconds", "When the next send may leave.", until)
 

@@ -9,20 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from batcher.api import named_ledger
-from batcher.cli.runner import Output, embedded, journal_of, run_async, run_job
+from batcher.cli.runner import Output, embedded, given_credentials, journal_of, run_async, run_job
 from batcher.cli.unattended import Job
 from batcher.core.errors import LedgerError
 from batcher.core.report import Report
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Pipe
+from batcher.engine.context import RunContext
 from batcher.engine.job import check_new
 from batcher.engine.observing import Observer
 from batcher.engine.register import state_folder
-from batcher.engine.surroundings import Surroundings, real_surroundings
+from batcher.engine.surroundings import real_surroundings
 from batcher.files import expanded, found, remove
 from batcher.settings import Settings
 
-Working = Callable[[Settings, Surroundings, Stopping, Observer], Awaitable[Report]]
+Working = Callable[[RunContext], Awaitable[Report]]
 
 
 def new_run(
@@ -39,7 +40,10 @@ def new_run(
                 check_new(ledger)
 
             async def work(stopping: Stopping, observer: Observer) -> Report:
-                return await working(chosen, surroundings, stopping, observer)
+                given = given_credentials(chosen, simulated=output.is_simulated)
+                return await working(
+                    RunContext(chosen, given, ledger, surroundings, stopping, observer, output.is_simulated)
+                )
 
             try:
                 if output.is_simulated:

@@ -14,8 +14,7 @@ from batcher.core.limit import Waiting
 from batcher.core.model import Status
 from batcher.core.units import spoken
 from batcher.engine.books import OpenWindow
-from batcher.engine.observing import Observer
-from batcher.engine.session import Session
+from batcher.engine.observing import Observer, RunningParts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -70,10 +69,10 @@ class View:
 
 @dataclass(slots=True)
 class Progress:
-    """Looks at the session; `sizes` are the inputs' bytes, for an estimate of how much is still to be read."""
+    """Looks at the running parts; `sizes` are the inputs' bytes, for an estimate of how much is still to be read."""
 
     sizes: list[int]
-    session: Session | None = None
+    parts: RunningParts | None = None
     _read_bytes: int = 0
     _read_rows: int = 0
     _rate: float = 0.0
@@ -113,23 +112,23 @@ class Progress:
 
     def view(self) -> View:
         """The state."""
-        session = self.session
-        if session is None or session.books is None or session.turnstile is None or session.run is None:
+        parts = self.parts
+        if parts is None:
             return View("reading the input")
-        tally, now = session.books.tally, session.surroundings.clock.now()
+        tally, now = parts.books.tally, parts.clock.now()
         pending = tally[Status.PENDING]
         settled = sum(tally.values()) - pending
         self._measure(now, settled)
         return View(
-            _phase(session),
+            _phase(parts),
             settled,
-            self._total(sum(tally.values()), all_read=session.run.admission.all_read),
+            self._total(sum(tally.values()), all_read=parts.run.admission.all_read),
             pending,
             self._rate,
-            session.turnstile.in_flight,
-            session.turnstile.limit.limit,
+            parts.turnstile.in_flight,
+            parts.turnstile.limit.limit,
             tally[Status.FAILED] + tally[Status.UNKNOWN] + tally[Status.REJECTED],
-            _waiting(session, now),
+            _waiting(parts, now),
         )
 
     def _measure(self, now: float, settled: int) -> None:
@@ -149,8 +148,8 @@ class Progress:
             return 0
         return max(rows, round(self._read_rows * size / min(self._read_bytes, size)))
 
-    def _started(self, session: Session) -> None:
-        self.session = session
+    def _started(self, parts: RunningParts) -> None:
+        self.parts = parts
 
     def _opened(self, window: OpenWindow) -> None:
         position = window.window.position
@@ -176,33 +175,33 @@ def drawn(view: View) -> RenderableType:
     return Group(head, Text(" · ".join(view.parts()), no_wrap=True, overflow="ellipsis"))
 
 
-def _phase(session: Session) -> str:
-    if session.stopping.is_set:
-        return f"stopping: {session.stopping.reason}"
-    run = session.run
-    if run is not None and run.admission.all_read and not run.is_sending:
+def _phase(parts: RunningParts) -> str:
+    if parts.stopping.is_set:
+        return f"stopping: {parts.stopping.reason}"
+    run = parts.run
+    if run.admission.all_read and not run.is_sending:
         return "writing down"
-    return "sending" if run is not None and run.admission.all_read else "reading and sending"
+    return "sending" if run.admission.all_read else "reading and sending"
 
 
-def _waiting(session: Session, now: float) -> str:
+def _waiting(parts: RunningParts, now: float) -> str:
     """What is waited for, and until when."""
-    turnstile, run = session.turnstile, session.run
-    if turnstile is None or run is None or session.stopping.is_set:
+    turnstile, run = parts.turnstile, parts.run
+    if parts.stopping.is_set:
         return ""
     if turnstile.waiting is not None:
         left = turnstile.waiting.until - now
         is_long = left >= _WORTH_SAYING
-        return f"{_REASONS[turnstile.waiting.because]}, {_until(session, left)}" if is_long else ""
+        return f"{_REASONS[turnstile.waiting.because]}, {_until(parts, left)}" if is_long else ""
     if run.held_until is not None and run.held_until - now >= _WORTH_SAYING:
-        return f"requests that may still arrive late, {_until(session, run.held_until - now)}"
-    if session.courier is not None and session.courier.is_backing_off and not turnstile.in_flight:
+        return f"requests that may still arrive late, {_until(parts, run.held_until - now)}"
+    if parts.courier.is_backing_off and not turnstile.in_flight:
         return "its next try"
     if not turnstile.in_flight and not run.is_sending:
         return "" if run.admission.all_read else "the input"
     return ""
 
 
-def _until(session: Session, seconds: float) -> str:
-    moment = datetime.fromtimestamp(session.surroundings.clock.utc() + seconds, UTC)
+def _until(parts: RunningParts, seconds: float) -> str:
+    moment = datetime.fromtimestamp(parts.clock.utc() + seconds, UTC)
     return f"{spoken(seconds)} more, until {moment:%H:%M:%S} UTC"

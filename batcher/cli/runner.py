@@ -83,7 +83,7 @@ async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int]
         try:
             result = await work(stopping, observer)
         except (OSError, MemoryError, RuntimeError, BaseExceptionGroup) as error:
-            if not is_machines(error) or first_of(error, BatcherError) is not None or progress.session is None:
+            if not is_machines(error) or first_of(error, BatcherError) is not None or progress.parts is None:
                 raise
             failed = first_of(error, OSError) or first_of(error, MemoryError) or first_of(error, RuntimeError)
             stopping.stop(Cause.EXHAUSTED, f"this machine failed: {failed}")  # what was sent is in the ledger
@@ -93,7 +93,7 @@ async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int]
             result = report(ledger, stopping.cause, stopping.reason)
         except LedgerError:
             raise not_begun(stopping) from None
-    utc = progress.session.surroundings.clock.utc() if progress.session else 0.0
+    utc = progress.parts.clock.utc() if progress.parts else 0.0
     tell = partial(
         print_summary,
         result,

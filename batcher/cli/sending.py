@@ -10,20 +10,18 @@ from msgspec.structs import replace as replace_struct
 
 from batcher.cli.memory import be_frugal
 from batcher.cli.new_run import as_planned, new_ledger, new_run, sizes_of
-from batcher.cli.runner import Output, given_credentials
+from batcher.cli.runner import Output
 from batcher.cli.standard_input import standard_input
 from batcher.cli.unattended import Job
 from batcher.core.errors import ConfigurationError, InputError
 from batcher.core.report import Report
-from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Pipe
 from batcher.engine.apply import apply as apply_changes
+from batcher.engine.context import RunContext
 from batcher.engine.guarding import Override
 from batcher.engine.job import for_difference
-from batcher.engine.observing import Observer
 from batcher.engine.planning import Bound, check_unchanged, fingerprints, read_plan
 from batcher.engine.register import state_folder
-from batcher.engine.surroundings import Surroundings
 from batcher.settings import Settings
 
 
@@ -63,18 +61,8 @@ def apply(
     be_frugal()
     with new_ledger(inputs, settings) as path:
 
-        async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
-            return await apply_changes(
-                inputs,
-                chosen,
-                given_credentials(chosen, simulated=output.is_simulated),
-                path,
-                surroundings,
-                stopping=stopping,
-                observer=observer,
-                is_simulated=output.is_simulated,
-                override=given,
-            )
+        async def work(context: RunContext) -> Report:
+            return await apply_changes(inputs, context, override=given)
 
         return new_run(work, path, path, settings, sizes_of(inputs), output, job)
 

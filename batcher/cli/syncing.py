@@ -8,16 +8,14 @@ from pathlib import Path
 
 from batcher.cli.memory import be_frugal
 from batcher.cli.new_run import as_planned, new_ledger, new_run, sizes_of
-from batcher.cli.runner import Output, given_credentials
+from batcher.cli.runner import Output
 from batcher.cli.unattended import Job
 from batcher.core.errors import ConfigurationError
 from batcher.core.report import Report
-from batcher.delivery.stopping import Stopping
+from batcher.engine.context import RunContext
 from batcher.engine.drafting import Draft
 from batcher.engine.guarding import Override
-from batcher.engine.observing import Observer
 from batcher.engine.planning import Basis, Bound, check_unchanged, fingerprints, read_plan
-from batcher.engine.surroundings import Surroundings
 from batcher.engine.sync import Goal, Terms
 from batcher.engine.sync import sync as sync_feed
 from batcher.engine.undo import undo_changes
@@ -46,18 +44,8 @@ def sync(
 
     with new_ledger([beside], settings) as path:
 
-        async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
-            return await sync_feed(
-                goal,
-                chosen,
-                given_credentials(chosen, simulated=output.is_simulated),
-                path,
-                surroundings,
-                Terms(given, agreed),
-                stopping=stopping,
-                observer=observer,
-                is_simulated=output.is_simulated,
-            )
+        async def work(context: RunContext) -> Report:
+            return await sync_feed(goal, context, Terms(given, agreed))
 
         return new_run(work, path, goal.state or path, settings, [], output, job)
 
@@ -72,18 +60,7 @@ def undo(bound: Bound, settings: Settings, given: Override, output: Output, job:
 
     with new_ledger(files, settings) as path:
 
-        async def work(chosen: Settings, surroundings: Surroundings, stopping: Stopping, observer: Observer) -> Report:
-            return await undo_changes(
-                files,
-                state,
-                chosen,
-                given_credentials(chosen, simulated=output.is_simulated),
-                path,
-                surroundings,
-                Terms(given, agreed),
-                stopping=stopping,
-                observer=observer,
-                is_simulated=output.is_simulated,
-            )
+        async def work(context: RunContext) -> Report:
+            return await undo_changes(files, state, context, Terms(given, agreed))
 
         return new_run(work, path, state, settings, sizes_of(files), output, job)

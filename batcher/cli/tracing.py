@@ -14,8 +14,7 @@ from batcher.cli.console import say
 from batcher.core.errors import ConfigurationError
 from batcher.core.model import Batch
 from batcher.delivery.delivery import Delivered, Exchange
-from batcher.engine.observing import Observer
-from batcher.engine.session import Session
+from batcher.engine.observing import Observer, RunningParts
 
 try:
     from opentelemetry.context import Context
@@ -43,12 +42,12 @@ class Tracing:
         self._tracer = self._provider.get_tracer("batcher")
         self._command = command
         self._exchanges: dict[int, list[Exchange]] = {}
-        self._session: Session | None = None
+        self._parts: RunningParts | None = None
         self._run: Span | None = None
         self._context: Context | None = None
 
     def __repr__(self) -> str:
-        return f"<Tracing of {self._session!r}>"
+        return f"<Tracing of {self._parts!r}>"
 
     def observer(self) -> Observer:
         """To be told what happens."""
@@ -72,9 +71,9 @@ class Tracing:
         if sending.is_alive():
             say(f"batcher: the last spans were not taken within {_LONGEST_SECONDS:g} s; the run is not affected")
 
-    def _started(self, session: Session) -> None:
-        self._session = session
-        known = {"batcher.run": session.ledger.run, "batcher.target": session.target.name}
+    def _started(self, parts: RunningParts) -> None:
+        self._parts = parts
+        known = {"batcher.run": parts.name, "batcher.target": parts.target}
         self._run = self._tracer.start_span(f"batcher {self._command}", attributes=known)
         self._context = set_span_in_context(self._run)
 
@@ -103,7 +102,7 @@ class Tracing:
         span.end(self._utc(exchanges[-1].ended))
 
     def _utc(self, moment: float) -> int:
-        clock = self._session.surroundings.clock if self._session else None
+        clock = self._parts.clock if self._parts else None
         return int((moment + (clock.utc() - clock.now() if clock else 0.0)) * _NANO)
 
 

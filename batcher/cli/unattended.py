@@ -19,9 +19,8 @@ from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.model import Action, Settlement, Status
 from batcher.core.report import Report
 from batcher.engine.books import OpenWindow
-from batcher.engine.observing import Observer
+from batcher.engine.observing import Observer, RunningParts
 from batcher.engine.outcomes import of_rejects, of_settlement
-from batcher.engine.session import Session
 from batcher.files import check_replaceable, open_private, write_whole
 from batcher.sections import JobSettings
 
@@ -153,9 +152,9 @@ class LogFile(logging.Handler):
         """To be told of batches and rows."""
         return Observer(self._started, self._opened, self._settled)
 
-    def _started(self, session: Session) -> None:
-        self._run = session.ledger.run
-        self.write("info", "started", datetime.now(UTC), ledger=str(session.ledger.path), target=session.target.name)
+    def _started(self, parts: RunningParts) -> None:
+        self._run = parts.name
+        self.write("info", "started", datetime.now(UTC), ledger=str(parts.ledger), target=parts.target)
 
     def _opened(self, window: OpenWindow) -> None:
         for outcome in of_rejects(window):

@@ -18,11 +18,11 @@ from batcher.core.errors import BatcherError, ConfigurationError, InputError, Le
 from batcher.core.guardrails import Ruling
 from batcher.core.model import Position
 from batcher.core.report import Report
-from batcher.core.target import Credentials
 from batcher.core.units import parse_duration
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.arrival import arrive, check_streams
+from batcher.engine.context import RunContext
 from batcher.engine.feed import feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, judge, looks_first, on_record
 from batcher.engine.in_doubt import remember_others
@@ -40,7 +40,6 @@ from batcher.engine.job import (
     spool_path,
     turns_of,
 )
-from batcher.engine.observing import Observer
 from batcher.engine.run import Run
 from batcher.engine.session import Session
 from batcher.engine.surroundings import Surroundings
@@ -52,7 +51,7 @@ from batcher.settings import Settings
 from batcher.source.inputs import Input, Reading
 from batcher.source.opening import sheet_of
 from batcher.source.spool import Spool, spool_changes, spool_stream
-from batcher.source.windows import WINDOW_ROWS, Windower
+from batcher.source.windows import Windower
 
 _LOOK_SECONDS = 0.2
 
@@ -81,15 +80,8 @@ class Occasion:
 
 async def apply(
     changes: Sequence[Path | Pipe],
-    settings: Settings,
-    credentials: Credentials,
-    ledger_path: Path,
-    surroundings: Surroundings,
+    context: RunContext,
     *,
-    stopping: Stopping | None = None,
-    observer: Observer | None = None,
-    is_simulated: bool = False,
-    window_rows: int = WINDOW_ROWS,
     occasion: Occasion | None = None,
     override: Override = NOTHING_OVERRIDDEN,
 ) -> Report:
@@ -101,20 +93,21 @@ async def apply(
         LedgerHeldError: When another run holds the ledger.
 
     """
-    stopping, occasion = stopping or Stopping(), occasion or Occasion({}, lambda _: None)
-    preflight(settings, credentials)
+    settings, surroundings, stopping = context.settings, context.surroundings, context.stopping
+    occasion = occasion or Occasion({}, lambda _: None)
+    preflight(settings, context.credentials)
     pipe = _checked(changes)
-    was_there = found(ledger_path) is not None
-    ledger = LedgerWriter.create(ledger_path)
+    was_there = found(context.ledger) is not None
+    ledger = LedgerWriter.create(context.ledger)
     if was_there:  # and holds no run: one was killed while its input was judged, and nothing was sent of it
-        spool_path(ledger_path).unlink(missing_ok=True)
+        spool_path(context.ledger).unlink(missing_ok=True)
     is_kept = False
     spool: Spool | None = None
     try:
         session = Session.of(settings, ledger, surroundings, stopping)
         async with AsyncExitStack() as stack:
             if pipe is not None:
-                spool = _spool(spool_path(ledger_path))
+                spool = _spool(spool_path(context.ledger))
                 await stack.enter_async_context(_pumping(spool, pipe, stopping))
             inputs: Sequence[Input] = [_input(change, spool, settings) for change in changes]
             how = reading(settings, session.target.ids_only)
@@ -122,10 +115,9 @@ async def apply(
             if not occasion.is_judged:
                 inputs, rulings = await look_first(inputs, how, settings, spool, surroundings, stopping, override)
             check_wanted(stopping)
-            facts = _facts(session, is_simulated=is_simulated) | ({"spool": "growing"} if spool else {})
-            facts |= {**on_record(rulings, override), **occasion.facts, JUDGED: "yes"}
-            facts |= sheets_fact({item.name: sheet_of(item, how) for item in inputs})
-            facts["canary"] = str(settings.guard.canary)
+            facts = _facts(session, is_simulated=context.is_simulated) | ({"spool": "growing"} if spool else {})
+            facts |= {"canary": str(settings.guard.canary), **on_record(rulings, override), **occasion.facts}
+            facts |= {**sheets_fact({item.name: sheet_of(item, how) for item in inputs}), JUDGED: "yes"}
             facts |= remember_others(session, facts["run"], facts, occasion.earlier)
             ledger.begin_run(facts, [_source_facts(item, spool) for item in inputs])
             await surroundings.executor(lambda: occasion.begun(facts["run"]))
@@ -134,9 +126,11 @@ async def apply(
                 ledger.set_fact(BEGUN, "yes")
             session.register_at_first_send(facts)
             turns = turns_of(facts)
-            windower = Windower(window_rows=window_rows, canary=turns.canary, in_turn=turns.in_turn, names=how.names)
+            windower = Windower(
+                window_rows=context.window_rows, canary=turns.canary, in_turn=turns.in_turn, names=how.names
+            )
             works = feed(inputs, how, Position(), windower, surroundings.executor, spool)
-            run = await session.work("apply", works, credentials, observer or Observer(), turns)
+            run = await session.work("apply", works, context.credentials, context.observer, turns)
             finish(session, run.admission.all_read, windower, spool)
             failure = _why_nothing_came(run, session, spool)
             if failure is not None:
@@ -171,17 +165,18 @@ async def look_first(
         NotBegunError: When the run is to end before the whole input is there.
 
     """
+    clock = surroundings.clock
     check_streams([item.name for item in inputs if item.is_spool], settings.guard)
     files = [item.path for item in inputs if not item.is_spool]
-    arrived = await arrive(files, settings.guard, surroundings.clock, override, is_feed=False)
+    arrived = await arrive(files, settings.guard, clock, override, is_feed=False)
     if not settings.input.strict and not looks_first(settings.guard):
         return inputs, arrived
     given = parse_duration(settings.guard.deadline) if settings.guard.deadline else math.inf
-    deadline = surroundings.clock.now() + given
+    deadline = clock.now() + given
     while spool is not None and not spool.is_whole:
         with anyio.move_on_after(_LOOK_SECONDS):
             await spool.grown(spool.version)
-        if surroundings.clock.now() >= deadline:
+        if clock.now() >= deadline:
             stopping.stop(Cause.DEADLINE, "the deadline has come before the whole input was there to be judged")
         if stopping.cause is Cause.INPUT:
             raise InputError(f"{stopping.reason}; nothing was sent, since the whole input was to be judged first")

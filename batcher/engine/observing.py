@@ -4,21 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from batcher.core.clock import Clock
 from batcher.core.model import Batch, Settlement
+from batcher.delivery.courier import Courier
 from batcher.delivery.delivery import Delivered, Exchange
-from batcher.engine.books import OpenWindow
+from batcher.delivery.stopping import Stopping
+from batcher.delivery.turnstile import Turnstile
+from batcher.engine.books import Books, OpenWindow
+from batcher.engine.run import Run
+from batcher.ledger.writer import Figures
 
-if TYPE_CHECKING:
-    from batcher.engine.session import Session
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunningParts:
+    """What there is to look at while a run works: its parts, as they are at this moment. Nobody changes them."""
+
+    name: str
+    """Of the run."""
+    ledger: Path
+    target: str
+    clock: Clock
+    stopping: Stopping
+    turnstile: Turnstile
+    courier: Courier
+    books: Books
+    run: Run
+    figures: Callable[[], Figures]
 
 
 @dataclass(slots=True, eq=False)
 class Observer:
     """Who looks on while a run works. All are called on the event loop and must not take long."""
 
-    started: Callable[[Session], None] = lambda _: None
+    started: Callable[[RunningParts], None] = lambda _: None
     opened: Callable[[OpenWindow], None] = lambda _: None
     settled: Callable[[OpenWindow, Settlement], None] = lambda *_: None
     exchanged: Callable[[Batch, Exchange], None] = lambda *_: None
@@ -26,7 +46,7 @@ class Observer:
 
 
 def together(observers: Sequence[Observer]) -> Observer:
-    """Several as one."""
+    """One observer that tells all of these, in their order."""
     return Observer(*(_each([getattr(observer, field.name) for observer in observers]) for field in fields(Observer)))
 
 

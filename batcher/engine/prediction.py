@@ -21,6 +21,7 @@ from batcher.core.http import Request, Response
 from batcher.core.report import Report
 from batcher.core.target import Credentials
 from batcher.engine.apply import Occasion, apply
+from batcher.engine.context import RunContext
 from batcher.engine.surroundings import Surroundings
 from batcher.settings import Settings
 from batcher.simulator.in_memory import InMemory
@@ -78,7 +79,7 @@ def predict(files: Sequence[Path], settings: Settings, scenario: Scenario) -> Pr
         with tempfile.TemporaryDirectory(prefix="batcher-", dir=_room(files)) as folder:
             # Nobody is let in or kept out here, so anything will do for a token.
             given, ledger = Credentials(token="simulated"), Path(folder) / "ledger"  # noqa: S106
-            report = await apply(list(files), settings, given, ledger, surroundings, occasion=_JUDGED)
+            report = await apply(list(files), RunContext(settings, given, ledger, surroundings), occasion=_JUDGED)
             return report, clock.now()
 
     with _silence():

@@ -30,7 +30,7 @@ from batcher.engine.admission import Turns
 from batcher.engine.books import Books, OpenWindow
 from batcher.engine.budget import Budget
 from batcher.engine.feed import Work
-from batcher.engine.observing import Observer
+from batcher.engine.observing import Observer, RunningParts
 from batcher.engine.register import LONG_AGO, Register, RegisteredRun
 from batcher.engine.run import Run
 from batcher.engine.shared_pace import make_pacer
@@ -72,7 +72,6 @@ class Session:
     turnstile: Turnstile | None = None
     books: Books | None = None
     courier: Courier | None = None
-    run: Run | None = None
     late: LateRequests = field(init=False)
     health: Health = field(default_factory=Health)
     started: float = 0.0
@@ -175,10 +174,23 @@ class Session:
                 delivered=observer.delivered,
                 turns=turns,
             )
-            self.run = run
-            observer.started(self)
+            observer.started(self._running(parts, run))
             await run.run()
         return run
+
+    def _running(self, parts: Parts, run: Run) -> RunningParts:
+        return RunningParts(
+            self.ledger.run,
+            self.ledger.path,
+            self.target.name,
+            self.surroundings.clock,
+            self.stopping,
+            parts.turnstile,
+            parts.courier,
+            parts.books,
+            run,
+            self.figures,
+        )
 
     @asynccontextmanager
     async def at_work(

@@ -10,7 +10,7 @@ import csv
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Self
@@ -20,11 +20,12 @@ import orjson
 
 from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.report import Report
-from batcher.core.target import Credentials, Target
+from batcher.core.target import Target
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Occasion, apply
 from batcher.engine.arrival import arrive
 from batcher.engine.books import Executor
+from batcher.engine.context import RunContext
 from batcher.engine.drafting import Draft, Propose, draft, from_feed, take_snapshot
 from batcher.engine.guarding import NOTHING_OVERRIDDEN, Override, enforce, on_record
 from batcher.engine.held_state import HeldState, passing_state, seen_state
@@ -38,14 +39,12 @@ from batcher.engine.job import (
     rejects_file,
     sheets_fact,
 )
-from batcher.engine.observing import Observer
 from batcher.engine.register import Register
 from batcher.engine.rotation import rotate
 from batcher.engine.session import STATE_ID, make_target
 from batcher.engine.surroundings import Surroundings
 from batcher.files import check_file, remove, replaced_privately
 from batcher.settings import Settings
-from batcher.source.windows import WINDOW_ROWS
 from batcher.state.pairs import adopt
 from batcher.state.store import Binding, StateStore
 
@@ -74,19 +73,7 @@ class Terms:
     agreed: Callable[[Draft], None] = lambda _: None
 
 
-async def sync(
-    goal: Goal,
-    settings: Settings,
-    credentials: Credentials,
-    ledger: Path,
-    surroundings: Surroundings,
-    terms: Terms,
-    *,
-    stopping: Stopping | None = None,
-    observer: Observer | None = None,
-    is_simulated: bool = False,
-    window_rows: int = WINDOW_ROWS,
-) -> Report:
+async def sync(goal: Goal, context: RunContext, terms: Terms) -> Report:
     """Bring the target to what the feed says, as far as it is not there already.
 
     Raises:
@@ -95,28 +82,16 @@ async def sync(
         LedgerHeldError: When another run holds the state, or works on its last ledger.
 
     """
-    target = preflight(settings, credentials)
-    check_new(ledger)
-    folder = None if is_simulated else surroundings.state_folder
-    with Comparison(goal, target, settings, folder, is_simulated=is_simulated) as comparison:
-        arrived = await arrive(goal.feed, settings.guard, surroundings.clock, terms.override, is_feed=True)
-        day, is_passing = today(surroundings), goal.state is None
+    settings, clock = context.settings, context.surroundings.clock
+    target = preflight(settings, context.credentials)
+    check_new(context.ledger)
+    with Comparison(goal, target, settings, context.state_folder, is_simulated=context.is_simulated) as comparison:
+        arrived = await arrive(goal.feed, settings.guard, clock, terms.override, is_feed=True)
+        day, is_passing = today(context.surroundings), goal.state is None
         propose = from_feed(goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing)
-        report = await send(
-            comparison,
-            propose,
-            settings,
-            credentials,
-            ledger,
-            surroundings,
-            terms,
-            stopping=stopping,
-            observer=observer,
-            is_simulated=is_simulated,
-            window_rows=window_rows,
-        )
+        report = await send(comparison, propose, context, terms)
         if goal.state is not None and settings.job.keep:
-            rotate(goal.state, settings.job.keep, surroundings.clock, settings.retry.grace_seconds)
+            rotate(goal.state, settings.job.keep, clock, settings.retry.grace_seconds)
         return report
 
 
@@ -176,23 +151,10 @@ class Comparison:
         self._opened.close()
 
 
-async def send(
-    comparison: Comparison,
-    propose: Propose,
-    settings: Settings,
-    credentials: Credentials,
-    ledger: Path,
-    surroundings: Surroundings,
-    terms: Terms,
-    *,
-    stopping: Stopping | None = None,
-    observer: Observer | None = None,
-    is_simulated: bool = False,
-    window_rows: int = WINDOW_ROWS,
-) -> Report:
+async def send(comparison: Comparison, propose: Propose, context: RunContext, terms: Terms) -> Report:
     """Judge and send what is proposed; see `sync`."""
-    held, store, executor = comparison.held, comparison.store, surroundings.executor
-    stopping = stopping or Stopping()
+    held, store, executor = comparison.held, comparison.store, context.surroundings.executor
+    settings, ledger = context.settings, context.ledger
     has_begun = False
     try:
         target = make_target(settings)
@@ -200,7 +162,7 @@ async def send(
             lambda: draft(store, propose, settings, target, ledger, with_requests=False),
             store,
             executor,
-            stopping,
+            context.stopping,
         )
         _tell_rejects(made, ledger)
         terms.agreed(made)
@@ -209,7 +171,7 @@ async def send(
         def begun(run: str) -> None:
             nonlocal has_begun
             if held is not None:
-                held.take_over(surroundings.clock.stamp())
+                held.take_over(context.surroundings.clock.stamp())
                 made.proposal.difference.accept(run, ledger)
             comparison.close_store()
             if held is not None:
@@ -226,18 +188,8 @@ async def send(
         if held is not None:
             facts |= {STATE: str(held.path.absolute()), STATE_ID: store.name}
         earlier = [run.ledger for run in held.runs] if held is not None else []
-        return await apply(
-            made.files,
-            for_difference(settings),
-            credentials,
-            ledger,
-            surroundings,
-            stopping=stopping,
-            observer=observer,
-            is_simulated=is_simulated,
-            window_rows=window_rows,
-            occasion=Occasion(facts, begun, earlier, is_judged=True),
-        )
+        plain = replace(context, settings=for_difference(settings))
+        return await apply(made.files, plain, occasion=Occasion(facts, begun, earlier, is_judged=True))
     finally:
         if has_begun and held is not None:
             await executor(lambda: _fold(held))

@@ -11,17 +11,14 @@ from batcher.core.address import place_of
 from batcher.core.errors import LedgerError, StateError
 from batcher.core.guardrails import Ruling, judge_feed
 from batcher.core.report import Report
-from batcher.core.target import Credentials
-from batcher.delivery.stopping import Stopping
+from batcher.engine.context import RunContext
 from batcher.engine.drafting import from_changes
 from batcher.engine.guarding import judge
 from batcher.engine.held_state import passing_state
 from batcher.engine.job import check_new, names_of, preflight, reading
-from batcher.engine.observing import Observer
 from batcher.engine.planning import Basis
 from batcher.engine.register import Register
 from batcher.engine.session import make_target
-from batcher.engine.surroundings import Surroundings
 from batcher.engine.survey import Packing, Protected, Survey, survey
 from batcher.engine.sync import Comparison, Goal, Terms, send
 from batcher.files import is_file
@@ -146,33 +143,10 @@ def _later(facts: Mapping[str, str], given: Sequence[Path], folder: Path | None,
     return [path for path in dict.fromkeys(known) if path not in own]
 
 
-async def undo_changes(
-    files: Sequence[Path],
-    state: Path,
-    settings: Settings,
-    credentials: Credentials,
-    ledger: Path,
-    surroundings: Surroundings,
-    terms: Terms,
-    *,
-    stopping: Stopping | None = None,
-    observer: Observer | None = None,
-    is_simulated: bool = False,
-) -> Report:
+async def undo_changes(files: Sequence[Path], state: Path, context: RunContext, terms: Terms) -> Report:
     """Send changes whose pairs a state knows, and let it know what came of them; raises as `sync` does."""
-    target = preflight(settings, credentials)
-    check_new(ledger)
-    folder = None if is_simulated else surroundings.state_folder
-    with Comparison(Goal(files, state), target, settings, folder, is_simulated=is_simulated) as comparison:
-        return await send(
-            comparison,
-            from_changes(files, settings, target),
-            settings,
-            credentials,
-            ledger,
-            surroundings,
-            terms,
-            stopping=stopping,
-            observer=observer,
-            is_simulated=is_simulated,
-        )
+    settings, goal = context.settings, Goal(files, state)
+    target = preflight(settings, context.credentials)
+    check_new(context.ledger)
+    with Comparison(goal, target, settings, context.state_folder, is_simulated=context.is_simulated) as comparison:
+        return await send(comparison, from_changes(files, settings, target), context, terms)

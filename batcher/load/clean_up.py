@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,9 @@ import orjson
 from batcher.core.errors import ConfigurationError
 from batcher.core.model import Action, Key, Status
 from batcher.core.report import Report
-from batcher.core.target import Credentials
-from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Occasion, apply
+from batcher.engine.context import RunContext
 from batcher.engine.job import for_difference
-from batcher.engine.surroundings import Surroundings
 from batcher.files import open_private
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
@@ -62,35 +61,16 @@ def write_removals(ledgers: Iterable[Path], file: Path) -> int:
     return count
 
 
-async def clean_up(
-    file: Path,
-    ledgers: Sequence[Path],
-    settings: Settings,
-    credentials: Credentials,
-    ledger: Path,
-    surroundings: Surroundings,
-    stopping: Stopping,
-    *,
-    is_simulated: bool,
-) -> Report:
+async def clean_up(file: Path, ledgers: Sequence[Path], context: RunContext) -> Report:
     """Apply the removals; what the load run lost and may still arrive is waited for.
 
     Raises:
         UsageError: As `apply`.
 
     """
-    settings = for_difference(settings).replace(input={"format": "jsonl"})  # whatever the load's own input looked like
+    plain = for_difference(context.settings).replace(input={"format": "jsonl"})  # whatever the load's own looked like
     occasion = Occasion({}, lambda _: None, earlier=tuple(ledgers), is_judged=True)
-    return await apply(
-        [file],
-        settings,
-        credentials,
-        ledger,
-        surroundings,
-        stopping=stopping,
-        is_simulated=is_simulated,
-        occasion=occasion,
-    )
+    return await apply([file], replace(context, settings=plain), occasion=occasion)
 
 
 def _removals(state: WindowState) -> Iterator[bytes]:

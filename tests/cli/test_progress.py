@@ -14,6 +14,7 @@ from rich.console import Console
 from batcher.cli.progress import Progress, View, drawn
 from batcher.core.target import Credentials
 from batcher.engine.apply import apply
+from batcher.engine.context import RunContext
 from batcher.simulator.behaviour import Behaviour, Fault
 from batcher.simulator.virtual_time import run_virtual
 
@@ -67,7 +68,8 @@ def said_at(moment, folder, behaviour, **settings):
             group.start_soon(look)
             world = surroundings(Target(behaviour))
             given = Credentials(token="a-token")
-            await apply([changes], chosen, given, folder / "run.ledger", world, observer=progress.observer())
+            context = RunContext(chosen, given, folder / "run.ledger", world, observer=progress.observer())
+            await apply([changes], context)
             group.cancel_scope.cancel()
 
     run_virtual(main)

@@ -18,6 +18,7 @@ from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.core.wholeness import Arrived, Content, Demands, Rows, judge_arrival, judge_content
 from batcher.engine.arrival import settle
+from batcher.engine.context import RunContext
 from batcher.engine.sync import Goal, Terms, sync
 from batcher.sections import GuardSettings
 from batcher.simulator.virtual_time import run_virtual
@@ -112,8 +113,9 @@ def test_a_feed_of_several_files_is_one(tmp_path):
             return super().open(*arguments, **options)
 
     goal = Goal([first, Moving(second)], nights.state)
+    context = lambda world: RunContext(nights.settings, Credentials("t"), tmp_path / "l", world)  # noqa: E731
     with pytest.raises(InputError, match=r"a\.csv was appended to"):
-        nights.play(lambda world: sync(goal, nights.settings, Credentials("t"), tmp_path / "l", world, Terms()))
+        nights.play(lambda world: sync(goal, context(world), Terms()))
     assert nights.target.members() == before
 
 

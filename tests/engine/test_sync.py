@@ -25,6 +25,7 @@ from batcher.core.model import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
+from batcher.engine.context import RunContext
 from batcher.engine.resume import resume
 from batcher.engine.retry import retry
 from batcher.engine.rotation import rotate
@@ -382,7 +383,9 @@ def test_two_snapshots_without_a_state(tmp_path):
     async def main():
         goal = Goal([feed], None, [current])
         ledger = tmp_path / "l"
-        return await sync(goal, settings_for("minapp"), credentials(), ledger, surroundings(target), Terms())
+        return await sync(
+            goal, RunContext(settings_for("minapp"), credentials(), ledger, surroundings(target)), Terms()
+        )
 
     report = run_virtual(main)
     assert report.total == 12
@@ -512,7 +515,7 @@ def test_a_late_request_is_waited_for_across_runs(nights, between):
 
         def night(world):
             goal = Goal([feed], nights.state)
-            return sync(goal, nights.settings, credentials(), nights.ledger, world, Terms(), stopping=stopping)
+            return sync(goal, RunContext(nights.settings, credentials(), nights.ledger, world, stopping), Terms())
 
         assert nights.play(stopped).exit_code == 143
         if between == "interrupted and resumed":
@@ -550,7 +553,7 @@ def test_a_file_with_nothing_but_invalid_lines_is_as_good_as_empty(nights):
 
     def night(world):
         goal = Goal([good, bad], nights.state)
-        return sync(goal, nights.settings, credentials(), nights.ledger, world, Terms())
+        return sync(goal, RunContext(nights.settings, credentials(), nights.ledger, world), Terms())
 
     with pytest.raises(GuardrailError, match=r"empty-feed: .*there is nothing in .*bad\.csv"):
         nights.play(night)
@@ -634,7 +637,7 @@ def test_where_nothing_can_be_written(nights):
         with pytest.raises(StateError, match="No such file"):
             nights.play(
                 lambda world, state=state, ledger=ledger, is_first=is_first: sync(
-                    Goal([feed], state, (), is_first), settings, credentials(), ledger, world, Terms()
+                    Goal([feed], state, (), is_first), RunContext(settings, credentials(), ledger, world), Terms()
                 )
             )
 
@@ -677,7 +680,9 @@ def test_an_invalid_entry_of_json_lines_takes_nothing_away_either(nights):
     feed = nights.write("feed.jsonl", "\n".join(lines) + "\n")
 
     def night(world):
-        return sync(Goal([feed], nights.state), nights.settings, credentials(), nights.ledger, world, Terms())
+        return sync(
+            Goal([feed], nights.state), RunContext(nights.settings, credentials(), nights.ledger, world), Terms()
+        )
 
     assert nights.play(night).exit_code == 3
     assert nights.target.members() == {*LONG}
@@ -698,7 +703,7 @@ def test_ids_and_names_are_not_compared(tmp_path):
 
     def night(world):
         goal = Goal([feed], None, [current])
-        return sync(goal, nights.settings, credentials(), tmp_path / "l", world, Terms())
+        return sync(goal, RunContext(nights.settings, credentials(), tmp_path / "l", world), Terms())
 
     with pytest.raises(InputError, match="the same ones cannot be recognised"):
         nights.play(night)
