@@ -39,8 +39,9 @@ if TYPE_CHECKING:
         LedgerHeldError,
         UsageError,
     )
-    from batcher.core.model import Action, Status
+    from batcher.core.model import Action
     from batcher.core.report import Report
+    from batcher.core.status import Status
     from batcher.engine.outcomes import Outcome
     from batcher.settings import Settings
 
@@ -64,7 +65,8 @@ __all__ = [
 
 _HOMES = {
     "batcher.api": ("apply", "resume", "retry"),
-    "batcher.core.model": ("Action", "Status"),
+    "batcher.core.model": ("Action",),
+    "batcher.core.status": ("Status",),
     "batcher.core.report": ("Report",),
     "batcher.engine.outcomes": ("Outcome",),
     "batcher.settings": ("Settings",),

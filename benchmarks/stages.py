@@ -23,8 +23,9 @@ import orjson
 from batcher.core.clock import Stamp
 from batcher.core.http import Response
 from batcher.core.lanes import OrderBy
-from batcher.core.model import Batch, Position, Settlement, Status
+from batcher.core.model import Batch, Position, Settlement
 from batcher.core.report import Requests, Waited
+from batcher.core.status import Status
 from batcher.core.verdict import Settled
 from batcher.engine.feed import Work
 from batcher.engine.intake import batches, take_in

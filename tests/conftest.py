@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.xdist_group("real_time"))
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """A command sets it up for its whole process."""
+    logger = logging.getLogger("batcher")
+    before = logger.level, logger.handlers, logger.propagate
+    yield
+    logger.setLevel(before[0])
+    _, logger.handlers, logger.propagate = before
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,9 @@ import numpy as np
 
 from batcher.core.errors import InputError
 from batcher.core.http import Response
-from batcher.core.model import REJECTED_ROW, Batch, Columns, Keys, Limits, Position, Status
+from batcher.core.model import REJECTED_ROW, Batch, Columns, Keys, Limits, Position
 from batcher.core.pack import pack
+from batcher.core.status import Status
 from batcher.core.verdict import Retry, Settled, Split, Stop
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields

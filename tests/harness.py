@@ -16,8 +16,9 @@ import orjson
 from batcher.core.clock import Clock
 from batcher.core.errors import NotSentError
 from batcher.core.http import Request, Response
-from batcher.core.model import Action, Status
+from batcher.core.model import Action
 from batcher.core.report import Report
+from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import apply

@@ -31,8 +31,9 @@ from harness import Change, Target, final_state, settings_for, write_changes
 from batcher.core.errors import BatcherError, LedgerError
 from batcher.core.http import Request, Response
 from batcher.core.limit import Rate
-from batcher.core.model import Settlement, Status
+from batcher.core.model import Settlement
 from batcher.core.report import Report
+from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping

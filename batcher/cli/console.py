@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from batcher.core.errors import BatcherError
-    from batcher.core.model import Status
     from batcher.core.report import Report
+    from batcher.core.status import Status
 
 _WORTH_SAYING = 0.1
 """Seconds."""

@@ -11,7 +11,7 @@ import anyio
 
 from batcher.cli.console import say, standard_error
 from batcher.core.limit import Waiting
-from batcher.core.model import Status
+from batcher.core.status import PROBLEMS, Status, count_of
 from batcher.core.units import spoken
 from batcher.engine.books import OpenWindow
 from batcher.engine.observing import Observer, RunningParts
@@ -127,7 +127,7 @@ class Progress:
             self._rate,
             parts.turnstile.in_flight,
             parts.turnstile.limit.limit,
-            tally[Status.FAILED] + tally[Status.UNKNOWN] + tally[Status.REJECTED],
+            count_of(tally, PROBLEMS),
             _waiting(parts, now),
         )
 

@@ -33,7 +33,7 @@ def results(
 
     def work() -> int:
         from batcher.core.errors import ConfigurationError
-        from batcher.core.model import Status
+        from batcher.core.status import Status
         from batcher.files import replaced
         from batcher.ledger.reader import LedgerReader
         from batcher.ledger.results import FORMATS, write_results

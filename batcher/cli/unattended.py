@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from batcher.cli.console import as_json, known_of, say
 from batcher.core.errors import BatcherError, ConfigurationError
-from batcher.core.model import Action, Settlement, Status
+from batcher.core.model import Action, Settlement
 from batcher.core.report import Report
+from batcher.core.status import FAILURES, Status, count_of
 from batcher.engine.books import OpenWindow
 from batcher.engine.observing import Observer, RunningParts
 from batcher.engine.outcomes import of_rejects, of_settlement
@@ -162,13 +163,13 @@ class LogFile(logging.Handler):
 
     def _settled(self, window: OpenWindow, settlement: Settlement) -> None:
         at = datetime.fromtimestamp(settlement.at, UTC)
-        counts = Counter(settlement.status.tolist())
-        told = ", ".join(f"{count} {Status(status).label}" for status, count in sorted(counts.items()))
+        counts = Counter(map(Status, settlement.status.tolist()))
+        told = ", ".join(f"{count} {status.label}" for status, count in sorted(counts.items()))
         self.write("info", f"batch {settlement.batch}: {told}", at, batch=settlement.batch)
-        if max(counts) < Status.FAILED:
+        if not count_of(counts, FAILURES):
             return
         for outcome in of_settlement(window, settlement):
-            if outcome.status >= Status.FAILED and outcome.op is not None:
+            if outcome.status in FAILURES and outcome.op is not None:
                 self.write(
                     "warning",
                     outcome.detail,

@@ -35,23 +35,6 @@ REJECTED_ROW = 2
 """The code in `Columns.action` of a line that is no valid change."""
 
 
-class Status(IntEnum):
-    """What became of a change. `PENDING` inside a verdict means: this reply does not tell."""
-
-    PENDING = 0
-    APPLIED = 1
-    UNCHANGED = 2
-    SUPERSEDED = 3
-    REJECTED = 4
-    FAILED = 5
-    UNKNOWN = 6
-
-    @property
-    def label(self) -> str:
-        """The word in results and summaries."""
-        return self.name.lower()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Keys:
     """One column of users or groups.

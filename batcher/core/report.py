@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from batcher.core.model import Status
+from batcher.core.status import PROBLEMS, Status, count_of
 from batcher.core.verdict import Cause
 
 
@@ -119,5 +119,5 @@ def exit_code(changes: dict[Status, int], stopped: Cause | None, *, input_comple
         return stopped.exit_code
     if changes.get(Status.PENDING, 0) or not input_complete:
         return Cause.INPUT.exit_code
-    bad = sum(changes.get(status, 0) for status in (Status.REJECTED, Status.FAILED, Status.UNKNOWN))
+    bad = count_of(changes, PROBLEMS)
     return 3 if bad else 0

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from batcher.core.model import Bytes, Status
+from batcher.core.model import Bytes
+from batcher.core.status import Status
 
 
 class Cause(Enum):

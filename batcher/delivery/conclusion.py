@@ -9,9 +9,10 @@ import numpy as np
 from batcher.core.blame import Refusal
 from batcher.core.clock import Clock
 from batcher.core.health import Health
-from batcher.core.model import Attempt, Op, Settlement, Status
+from batcher.core.model import Attempt, Op, Settlement
 from batcher.core.report import Requests
 from batcher.core.split import halves, select
+from batcher.core.status import IN_EFFECT, Status
 from batcher.core.verdict import Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.delivery import Delivered, Delivery
 
@@ -68,7 +69,7 @@ class Conclusion:
         if self._is_repeat(delivery, history):
             statuses = np.where(statuses == Status.FAILED, Status.UNKNOWN, statuses).astype(np.int8)
         counts = np.bincount(statuses, minlength=len(Status))
-        accepted = bool(counts[Status.APPLIED] or counts[Status.UNCHANGED])
+        accepted = any(counts[kind] for kind in IN_EFFECT)
         if not counts[Status.PENDING] and accepted:
             word = Settlement(batch.window, batch.id, batch.rows, statuses, details, self._clock.utc(), history)
             return Delivered((word,), history=history, accepted=True)

@@ -24,10 +24,11 @@ from batcher.core.http import Response
 from batcher.core.lanes import OrderBy
 from batcher.core.late import LateRequests
 from batcher.core.limit import Waiting
-from batcher.core.model import Attempt, Batch, Status
+from batcher.core.model import Attempt, Batch
 from batcher.core.report import Requests
 from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import keys_of
+from batcher.core.status import Status
 from batcher.core.target import LoginRefusedError, Target
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.access import Access, stop_of

@@ -13,8 +13,9 @@ from typing import TypeVar
 import numpy as np
 
 from batcher.core.http import Request, Response
-from batcher.core.model import Batch, Status
+from batcher.core.model import Batch
 from batcher.core.secrets import Secrets
+from batcher.core.status import Status
 from batcher.core.target import Target
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 

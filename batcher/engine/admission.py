@@ -14,8 +14,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.lanes import OrderBy
-from batcher.core.model import Ints, Limits, Status
+from batcher.core.model import Ints, Limits
 from batcher.core.schedule import Schedule
+from batcher.core.status import FAILURES, count_of
 from batcher.core.verdict import Cause
 from batcher.core.wire import Wire
 from batcher.delivery.stopping import Stopping
@@ -149,7 +150,7 @@ class Admission:
     def _canary_lives(self) -> bool:
         """Whether the first changes settled well; if not, that was it."""
         self._awaits_canary = False
-        bad = self._books.tally[Status.FAILED] + self._books.tally[Status.UNKNOWN]
+        bad = count_of(self._books.tally, FAILURES)
         if bad:
             told = f"{bad} of the first {self._turns.canary} changes were not applied, and the others were not sent"
             self._stopping.stop(Cause.CANARY, told)

@@ -11,7 +11,8 @@ import anyio
 import numpy as np
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from batcher.core.model import Batch, Bytes, Hashes, Ints, Mask, Settlement, Status, Window
+from batcher.core.model import Batch, Bytes, Hashes, Ints, Mask, Settlement, Window
+from batcher.core.status import Status
 from batcher.delivery.stopping import Abandoned
 from batcher.ledger.writer import Figures, LedgerWriter
 

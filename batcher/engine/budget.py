@@ -11,7 +11,8 @@ import numpy as np
 from batcher.core.clock import Clock
 from batcher.core.health import Health
 from batcher.core.limit import Pacer
-from batcher.core.model import Bytes, Status
+from batcher.core.model import Bytes
+from batcher.core.status import FAILURES, are
 from batcher.core.units import spoken
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
@@ -50,7 +51,7 @@ class Watch:
     def settled(self, statuses: Bytes) -> None:
         """So many more changes have their final word."""
         self._settled += len(statuses)
-        self._failed += int(np.count_nonzero(statuses >= Status.FAILED))
+        self._failed += int(np.count_nonzero(are(statuses, FAILURES)))
         most, share = self._budget.max_failures, self._budget.max_failure_share
         if most is not None and self._failed > most:
             self._stopping.stop(Cause.FAILURES, f"{self._failed} changes failed, {most} are allowed")

@@ -9,8 +9,9 @@ import numpy as np
 
 from batcher.core.blame import Blame, Refusal
 from batcher.core.lessons import Lessons
-from batcher.core.model import Attempt, Batch, Op, Settlement, Status
+from batcher.core.model import Attempt, Batch, Op, Settlement
 from batcher.core.schedule import Schedule
+from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.delivery.delivery import Delivered
 from batcher.delivery.notices import Notices

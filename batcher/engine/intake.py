@@ -9,8 +9,9 @@ import numpy as np
 
 from batcher.core.coalesce import coalesce
 from batcher.core.lanes import OrderBy, common, distinct, lane_keys, shared
-from batcher.core.model import Batch, Hashes, Ints, Limits, Op, Status
+from batcher.core.model import Batch, Hashes, Ints, Limits, Op
 from batcher.core.pack import pack, pack_in_order
+from batcher.core.status import Status
 from batcher.core.wire import Wire
 from batcher.engine.books import Again, OpenWindow
 from batcher.engine.feed import Work

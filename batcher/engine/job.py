@@ -12,8 +12,8 @@ import orjson
 
 from batcher.core.errors import GuardrailError, LedgerError, NotBegunError
 from batcher.core.look_alikes import Names
-from batcher.core.model import Status
 from batcher.core.report import Report, command
+from batcher.core.status import Status
 from batcher.core.target import Credentials, Target
 from batcher.core.units import parse_day
 from batcher.core.verdict import Cause

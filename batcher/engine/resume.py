@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from batcher.core.model import Position, Status
+from batcher.core.model import Position
 from batcher.core.report import Report
+from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping

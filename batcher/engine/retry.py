@@ -11,8 +11,9 @@ import numpy as np
 from batcher.core.errors import LedgerError
 from batcher.core.identity import fingerprints
 from batcher.core.look_alikes import Names
-from batcher.core.model import REJECTED_ROW, Action, Columns, Hashes, Ints, Mask, Settlement, Status
+from batcher.core.model import REJECTED_ROW, Action, Columns, Hashes, Ints, Mask, Settlement
 from batcher.core.report import Report, command
+from batcher.core.status import FAILURES, Status, are
 from batcher.core.target import Credentials
 from batcher.delivery.stopping import Stopping
 from batcher.engine.feed import Work
@@ -83,7 +84,7 @@ def settle_earlier(ledger: LedgerWriter, figures: Figures, now: float, names: Na
             if not len(rows):
                 continue
             changed = Counter({Status.SUPERSEDED: len(rows)})
-            for status in (Status.FAILED, Status.UNKNOWN):
+            for status in FAILURES:
                 changed[status] = -int((state.status[rows] == status).sum())
             ledger.settle([superseded(state, rows, now)], changed, figures)
 
@@ -98,7 +99,7 @@ def unsettled_rows(reader: LedgerReader, names: Names) -> Iterator[tuple[WindowS
     windows = reader.window_ids()
     for position, number in enumerate(windows):
         state = reader.state(number)
-        rows = np.flatnonzero((state.status == Status.FAILED) | (state.status == Status.UNKNOWN))
+        rows = np.flatnonzero(are(state.status, FAILURES))
         if not len(rows):
             continue
         is_last = np.ones(len(rows), bool)

@@ -15,8 +15,9 @@ from batcher.core.clock import Clock
 from batcher.core.errors import LedgerError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy
-from batcher.core.model import Batch, Limits, Settlement, Status
+from batcher.core.model import Batch, Limits, Settlement
 from batcher.core.schedule import Schedule
+from batcher.core.status import Status
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.core.wire import Wire
 from batcher.delivery.courier import Courier

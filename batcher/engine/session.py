@@ -14,11 +14,12 @@ from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.health import Health
 from batcher.core.lanes import OrderBy, lane_keys
 from batcher.core.late import LateRequests
-from batcher.core.model import Batch, Limits, Settlement, Status, Window
+from batcher.core.model import Batch, Limits, Settlement, Window
 from batcher.core.report import Requests, Waited
 from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import Schedule
 from batcher.core.secrets import Secrets
+from batcher.core.status import Status
 from batcher.core.target import Credentials, Target
 from batcher.core.units import parse_duration, parse_failures
 from batcher.delivery.access import Access

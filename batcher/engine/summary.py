@@ -8,8 +8,8 @@ from pathlib import Path
 import orjson
 
 from batcher.core.errors import LedgerError
-from batcher.core.model import Status
 from batcher.core.report import Report, Requests, Waited, command
+from batcher.core.status import FAILURES, Status, count_of
 from batcher.core.verdict import Cause
 from batcher.ledger.reader import LedgerReader
 
@@ -47,7 +47,7 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
         complete = True  # it ends when its time is over
     elif changes[Status.PENDING] or (not complete and facts.get("spool") != "cut"):
         following = command("resume", ledger)
-    elif changes[Status.FAILED] or changes[Status.UNKNOWN]:
+    elif count_of(changes, FAILURES):
         following = command("retry", ledger)
     return Report(
         facts["run"],

@@ -22,16 +22,8 @@ from batcher.core.clock import Stamp
 from batcher.core.coalesce import coalesce
 from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
-from batcher.core.model import (
-    REJECTED_ROW,
-    Attempt,
-    Columns,
-    Position,
-    Reject,
-    Settlement,
-    Status,
-    Window,
-)
+from batcher.core.model import REJECTED_ROW, Attempt, Columns, Position, Reject, Settlement, Window
+from batcher.core.status import Status
 from batcher.files import is_file, is_unicode
 from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
 from batcher.ledger.facts import Sample, SessionFacts, SourceFacts, WindowState, check_format

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from batcher.core.model import REJECTED_ROW, Action, Ints, Keys, Mask, Status
+from batcher.core.model import REJECTED_ROW, Action, Ints, Keys, Mask
+from batcher.core.status import IN_EFFECT, Status, are
 from batcher.ledger.ahead import ahead
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
@@ -127,7 +128,7 @@ def _details(state: WindowState, rows: Ints) -> pa.Array:
         indices = settlement.rows
         for index, reason in settlement.details.items():
             texts[int(indices[index])] = reason
-        for index in np.flatnonzero(settlement.status <= Status.UNCHANGED).tolist() if texts else ():
+        for index in np.flatnonzero(are(settlement.status, IN_EFFECT | {Status.PENDING})).tolist() if texts else ():
             texts.pop(int(indices[index]), None)
     line = state.window.columns.line
     result: list[str | None] = [None] * len(rows)

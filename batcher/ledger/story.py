@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from batcher.core.model import REJECTED_ROW, Action, Key, Keys, Status
+from batcher.core.model import REJECTED_ROW, Action, Key, Keys
+from batcher.core.status import Status
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.results import utc_text

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from batcher.core.errors import LedgerError
-from batcher.core.model import Status
+from batcher.core.status import IN_EFFECT, Status, are
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
 
@@ -58,6 +58,6 @@ def _of_window(state: WindowState) -> Iterator[str]:
             yield f"batch {settlement.batch} settles rows of window {window} that do not decide their pair"
         if len(np.unique(rows)) != len(rows):
             yield f"batch {settlement.batch} settles a row of window {window} twice"
-        if np.isin(last[rows], [Status.APPLIED, Status.UNCHANGED, Status.SUPERSEDED]).any():
+        if are(last[rows], IN_EFFECT | {Status.SUPERSEDED}).any():
             yield f"batch {settlement.batch} settles rows of window {window} that were settled before"
         last[rows] = settlement.status

@@ -16,8 +16,9 @@ import orjson
 
 from batcher.core.clock import Stamp
 from batcher.core.errors import LedgerError
-from batcher.core.model import REJECTED_ROW, Attempt, Bytes, Ints, Position, Settlement, Status, Window
+from batcher.core.model import REJECTED_ROW, Attempt, Bytes, Ints, Position, Settlement, Window
 from batcher.core.report import Requests, Waited
+from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.files import found, is_same, remove
 from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps

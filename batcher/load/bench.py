@@ -13,7 +13,8 @@ import msgspec
 
 from batcher.core.arrivals import Arrivals, parse_arrivals
 from batcher.core.errors import InputError
-from batcher.core.model import Batch, Position, Settlement, Status
+from batcher.core.model import Batch, Position, Settlement
+from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.delivery.delivery import Exchange
 from batcher.delivery.stopping import Stopping

@@ -10,8 +10,9 @@ import numpy as np
 import orjson
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.model import Action, Key, Status
+from batcher.core.model import Action, Key
 from batcher.core.report import Report
+from batcher.core.status import IN_EFFECT, UNCLEAR, are
 from batcher.engine.apply import Occasion, apply
 from batcher.engine.context import RunContext
 from batcher.engine.job import for_difference
@@ -23,7 +24,7 @@ from batcher.settings import Settings
 
 _PATIENCE = "1m"
 """Of a clean-up with a target that accepts nothing, unless the user says otherwise: it can be gone on with."""
-_MAY_BE_IN = (Status.APPLIED, Status.UNCHANGED, Status.UNKNOWN, Status.PENDING)
+_MAY_BE_IN = IN_EFFECT | UNCLEAR
 
 
 def cleaning_files(ledger: Path) -> tuple[Path, Path]:
@@ -77,7 +78,7 @@ def _removals(state: WindowState) -> Iterator[bytes]:
     """JSON Lines, in which an id is never taken for a name."""
     columns = state.window.columns
     is_add = columns.action == Action.ADD
-    may_be_in = np.isin(state.status, [int(status) for status in _MAY_BE_IN])
+    may_be_in = are(state.status, _MAY_BE_IN)
     for settlement in state.settlements:  # what was refused after a request of it had been lost may be in, too
         may_be_in[settlement.rows] |= any(attempt.lost for attempt in settlement.history)
     rows = np.flatnonzero(is_add & may_be_in)

@@ -13,8 +13,9 @@ import anyio
 
 from batcher.core.errors import LedgerError
 from batcher.core.lanes import lane_keys
-from batcher.core.model import Batch, Settlement, Status
+from batcher.core.model import Batch, Settlement
 from batcher.core.report import Requests
+from batcher.core.status import IN_EFFECT, are
 from batcher.core.verdict import Cause
 from batcher.delivery.delivery import Exchange
 from batcher.delivery.stopping import Abandoned
@@ -231,7 +232,7 @@ class Generator:
                     self._session.stopping.stop(delivered.stop.cause, delivered.stop.reason)
                     return
                 for word in (*delivered.settled, *(refusal.settlement for refusal in delivered.refused)):
-                    accepted += int((word.status <= Status.UNCHANGED).sum())
+                    accepted += int(are(word.status, IN_EFFECT).sum())
                     await self._settle(word)
                 waiting += [
                     Batch(self._next_id(), current.window, ops, current.user, current.group, delivered.history)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from batcher.core.model import REJECTED_ROW, Action, Status
+from batcher.core.model import REJECTED_ROW, Action
+from batcher.core.status import PROBLEMS, Status, are
 from batcher.ledger.facts import WindowState
 
-_BAD = (Status.REJECTED, Status.FAILED, Status.UNKNOWN)
 _SHOWN, _EXAMPLES = 20, 5
 _MOST = 10_000
 """Reasons that are told apart."""
@@ -32,7 +32,7 @@ class Failures:
 
     def add(self, state: WindowState) -> None:
         """Those of a window."""
-        rows = np.flatnonzero(np.isin(state.status, [int(status) for status in _BAD]))
+        rows = np.flatnonzero(are(state.status, PROBLEMS))
         if not len(rows):
             return
         texts = _reasons(state)

@@ -12,8 +12,9 @@ import numpy as np
 import orjson
 
 from batcher.core.durations import Durations
-from batcher.core.model import REJECTED_ROW, Key, Status
+from batcher.core.model import REJECTED_ROW, Key
 from batcher.core.report import SUMMARY_ORDER, Report
+from batcher.core.status import FAILURES, IN_EFFECT, Status, are, count_of
 from batcher.core.units import spoken
 from batcher.core.verdict import Cause
 from batcher.engine.summary import report_of
@@ -94,8 +95,8 @@ class _Groups:
 
     def add(self, state: WindowState) -> None:
         group, valid = state.window.columns.group, state.window.columns.action != REJECTED_ROW
-        bad = valid & np.isin(state.status, [int(Status.FAILED), int(Status.UNKNOWN)])
-        applied = valid & np.isin(state.status, [int(Status.APPLIED), int(Status.UNCHANGED)])
+        bad = valid & are(state.status, FAILURES)
+        applied = valid & are(state.status, IN_EFFECT)
         for counter, mask in ((self.total, valid), (self.applied, applied), (self.bad, bad)):
             codes, counts = np.unique(group.codes[mask], return_counts=True)
             for key, count in zip(group.values(codes), counts.tolist(), strict=True):
@@ -120,7 +121,7 @@ def _inputs(names: Sequence[str]) -> str:
 
 def _sentence(summary: Report, sessions: Sequence[SessionFacts]) -> str:
     changes = summary.changes
-    done = changes[Status.APPLIED] + changes[Status.UNCHANGED]
+    done = count_of(changes, IN_EFFECT)
     parts = [f"{done:,} of {summary.total:,} changes were applied"]
     words = {
         Status.SUPERSEDED: "were superseded by later ones",

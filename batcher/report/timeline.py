@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from batcher.core.model import Settlement, Status
+from batcher.core.model import Settlement
+from batcher.core.status import Status
 from batcher.ledger.facts import Sample, SessionFacts
 from batcher.report.content import POINTS, WAITS, chart, places_chart, times, waits_chart
 

@@ -10,7 +10,8 @@ import orjson
 
 from batcher.core.errors import LedgerError
 from batcher.core.look_alikes import Names
-from batcher.core.model import REJECTED_ROW, Action, Status
+from batcher.core.model import REJECTED_ROW, Action
+from batcher.core.status import IN_EFFECT, UNCLEAR, Status, are
 from batcher.ledger.reader import LedgerReader
 from batcher.state.pairs import Stretch, load
 from batcher.state.spelling import spread
@@ -96,14 +97,14 @@ def outcomes(reader: LedgerReader) -> Iterator[Stretch]:
     """What a ledger tells of each pair; rows that say nothing of it are below 0."""
     for state in reader.windows():
         columns, status = state.window.columns, state.status
-        is_settled = (status == Status.APPLIED) | (status == Status.UNCHANGED)
+        is_settled = are(status, IN_EFFECT)
         outcome = np.where(columns.action == Action.ADD, Known.IN, Known.OUT)
         known = np.where(is_settled, outcome, -1)
         was_lost = np.zeros(len(status), bool)
         for settlement in state.settlements:
             if any(attempt.lost for attempt in settlement.history):
                 was_lost[settlement.rows] = True
-        is_open = (status == Status.UNKNOWN) | (status == Status.PENDING)
+        is_open = are(status, UNCLEAR)
         known[is_open | ((status == Status.FAILED) & was_lost)] = Known.UNCERTAIN
         known[columns.action == REJECTED_ROW] = -1
         yield columns, known.astype(np.int8)

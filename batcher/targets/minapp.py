@@ -11,8 +11,9 @@ from __future__ import annotations
 import orjson
 
 from batcher.core.http import Request, Response, brief
-from batcher.core.model import Batch, Ints, Keys, Limits, Shape, Status
+from batcher.core.model import Batch, Ints, Keys, Limits, Shape
 from batcher.core.replies import parsed, unsuccessful
+from batcher.core.status import Status
 from batcher.core.target import Credentials, Login
 from batcher.core.verdict import Retry, Settled, Verdict
 from batcher.core.wire import Wire

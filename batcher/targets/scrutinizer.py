@@ -17,8 +17,9 @@ import orjson
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response, brief
-from batcher.core.model import Action, Batch, Ints, Key, Limits, Op, Shape, Status
+from batcher.core.model import Action, Batch, Ints, Key, Limits, Op, Shape
 from batcher.core.replies import parsed, unsuccessful
+from batcher.core.status import Status
 from batcher.core.target import Credentials, Login
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.core.wire import Wire

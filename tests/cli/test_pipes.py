@@ -13,7 +13,7 @@ from shell import PROGRAM, state_of, wait
 
 from batcher import api
 from batcher.core.errors import InputError
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.settings import Settings
 
 CONFIG = "[limits]\nmax_changes = 10\n[retry]\ngrace_seconds = 0.1\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from shell import state_of, wait
 
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.state.store import Known, StateStore
 
 FEED = "user,group\n" + "".join(f"{user},{group}\n" for user in range(1, 31) for group in (10, 11))

@@ -18,12 +18,13 @@ from batcher.core.identity import fingerprints
 from batcher.core.lanes import OrderBy, lane_keys, shared
 from batcher.core.late import LateRequests
 from batcher.core.limit import Rate
-from batcher.core.model import Action, Keys, Settlement, Status
+from batcher.core.model import Action, Keys, Settlement
 from batcher.core.replies import unsuccessful
 from batcher.core.report import exit_code
 from batcher.core.retry import RetryPolicy, wish_of
 from batcher.core.schedule import Schedule
 from batcher.core.secrets import Secrets
+from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.units import parse_duration, parse_failures, parse_rate, spoken
 from batcher.core.verdict import Cause, Retry, Split, Stop

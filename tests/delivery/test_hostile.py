@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.core.http import LONGEST_TEXT, Request, Response
-from batcher.core.model import Status
 from batcher.core.secrets import Secrets
+from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.delivery.dialect import what_is_wrong

@@ -14,7 +14,7 @@ from batcher.api import _Following
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError, LedgerError
 from batcher.core.http import Response
 from batcher.core.limit import Rate
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.ledger.reader import LedgerReader

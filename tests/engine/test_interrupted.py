@@ -10,7 +10,8 @@ import pytest
 from harness import Play, Target, settings_for, write_changes
 
 from batcher.core.errors import GuardrailError, InputError, LedgerError, NotBegunError
-from batcher.core.model import Action, Status
+from batcher.core.model import Action
+from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Pipe

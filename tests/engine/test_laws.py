@@ -11,7 +11,7 @@ from harness import Play, Target, final_state, settings_for
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nights import Nights, plain
 
 from batcher.core.errors import GuardrailError
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.engine.job import for_difference
 from batcher.engine.undo import compile_undo
 from batcher.simulator.behaviour import Behaviour, Fault

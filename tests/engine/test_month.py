@@ -13,7 +13,7 @@ from nights import Nights, plain
 
 from batcher.core.errors import GuardrailError
 from batcher.core.http import Response
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.simulator.behaviour import Behaviour, Fault
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from batcher.core.address import place_of
 from batcher.core.clock import Clock, Stamp
 from batcher.core.errors import GuardrailError
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.engine.register import Register, RegisteredRun, state_file
 from batcher.simulator.behaviour import Behaviour, Fault, Stage
 

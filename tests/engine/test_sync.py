@@ -21,7 +21,7 @@ from batcher.core.errors import (
     StateError,
 )
 from batcher.core.http import Response
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping

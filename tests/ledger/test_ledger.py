@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from batcher.core.clock import Stamp
 from batcher.core.errors import LedgerError, LedgerHeldError
 from batcher.core.http import Response
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.engine.job import check_new, settings_of
 from batcher.ledger import arrays
 from batcher.ledger.reader import LedgerReader

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Response
-from batcher.core.model import Batch, Status
+from batcher.core.model import Batch
 from batcher.core.pack import pack
+from batcher.core.status import Status
 from batcher.core.verdict import Retry, Settled, Split, Stop
 from batcher.settings import Settings
 from batcher.targets import create, names

@@ -7,7 +7,7 @@ import pytest
 from columns import batch_of, product_of
 
 from batcher.core.http import Response
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.core.target import Credentials, LoginRefusedError
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.targets.minapp import MinApp

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Response
-from batcher.core.model import Status
+from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.targets.scrutinizer import Scrutinizer
