@@ -53,7 +53,7 @@ def bash(tmp_path, monkeypatch):
 
 
 def test_the_first_command_ends_with_a_summary_a_ledger_and_results(bash):
-    """Its installation is what CI does; the rest runs here as it stands."""
+    """CI runs it as it stands; here without its installation."""
     assert TRY.startswith("python3.11 -m venv .venv && .venv/bin/pip install --quiet . && ")
     result = bash(TRY.split(" && ", 2)[2].replace(".venv/bin/batcher", "batcher"))
     assert result.returncode == 0, result.stderr
@@ -62,8 +62,30 @@ def test_the_first_command_ends_with_a_summary_a_ledger_and_results(bash):
     assert (bash.shell.folder / "first.ledger").exists()
 
 
-def test_ci_runs_the_test_command_as_it_stands():
-    assert TESTS.strip() in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+def test_ci_runs_both_commands_as_they_stand():
+    text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert TRY.strip() in text
+    assert TESTS.strip() in text
+
+
+def test_who_contributes_is_told_of_what_there_is():
+    """Files, settings and commands that CONTRIBUTING.md and the decisions name."""
+    texts = [ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")]
+    for text in texts:
+        for name in re.findall(
+            r"`((?:batcher|tests|docs|tools|core|source|cli|report|ledger|load|benchmarks)/[\w./]+)`",
+            text.read_text("utf-8"),
+        ):
+            assert (ROOT / name).exists() or (ROOT / "batcher" / name).exists(), (text, name)
+        for name in re.findall(r"\]\(([\w./]+)\)", text.read_text("utf-8")):
+            assert (text.parent / name).exists(), (text, name)
+
+
+def test_every_dependency_earns_its_place():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    told = (ROOT / "docs" / "decisions" / "0007-dependencies.md").read_text("utf-8")
+    for name in project["dependencies"]:
+        assert f"| {re.match(r'[a-z-]+', name)[0]} |" in told, name
 
 
 def test_real_use_against_each_api(bash):

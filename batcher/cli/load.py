@@ -73,6 +73,7 @@ def load(
         from batcher.cli.load_flags import LoadFlags
         from batcher.cli.runner import Output, run_async
         from batcher.ledger.facts import is_ledger
+        from batcher.load.latencies import histograms
 
         if flags["clean_up"] and files and all(is_ledger(Path(file)) for file in files):
             from batcher.cli.load_clean_up import clean_up_ledgers
@@ -81,6 +82,7 @@ def load(
             ledgers = [Path(file) for file in files]
             reach = reach_of(ledgers[0], config, url, is_certain=is_certain)
             return run_async(lambda: clean_up_ledgers(ledgers, reach, Output(json, quiet, is_simulated=False)))
+        histograms()
         order = LoadFlags.of(files, flags)
         settings = loading.settings_for_load(opt.load_settings(config, flags), order, is_simulated=simulate)
         said = Output(json, quiet, simulate)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from batcher.core.errors import ConfigurationError
 from batcher.core.model import Ints
 
 if TYPE_CHECKING:
@@ -27,6 +28,20 @@ PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 
 def _none() -> Ints:
     return np.empty(0, np.int64)
+
+
+def histograms() -> type[HdrHistogram]:
+    """The library that knows the format.
+
+    Raises:
+        ConfigurationError: When it is not installed.
+
+    """
+    try:
+        from hdrh.histogram import HdrHistogram  # noqa: PLC0415 — an extra
+    except ImportError:
+        raise ConfigurationError("load runs need an extra: pip install 'batcher[load]'") from None
+    return HdrHistogram  # type: ignore[no-any-return]  # untyped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,10 +96,9 @@ class Latencies:
             ValueError: When it is no histogram.
 
         """
-        from hdrh.histogram import HdrHistogram  # noqa: PLC0415 — only load runs need it
-
+        library = histograms()
         try:
-            every: Ints = np.ctypeslib.as_array(HdrHistogram.decode(text).counts).astype(np.int64)
+            every: Ints = np.ctypeslib.as_array(library.decode(text).counts).astype(np.int64)
         except Exception as error:  # noqa: BLE001 — the library raises whatever its decoder meets
             msg = f"no HDR histogram: {error}"
             raise ValueError(msg) from None
@@ -95,9 +109,7 @@ class Latencies:
         return Latencies((place << bucket).astype(np.int64), every[index])
 
     def _histogram(self) -> HdrHistogram:
-        from hdrh.histogram import HdrHistogram  # noqa: PLC0415 — as above
-
-        histogram = HdrHistogram(1, LONGEST, _DIGITS)
+        histogram = histograms()(1, LONGEST, _DIGITS)
         for value, count in zip(self.values.tolist(), self.counts.tolist(), strict=True):
             histogram.record_value(value, count)
         return histogram

@@ -26,6 +26,8 @@ from batcher.machine import SPACE_WITH_STATE, check_space
 from batcher.state.holding import check_database, missing
 
 _FORMAT = "1"
+_STORAGE = "v1.4.0"
+"""The storage of new files: the lowest DuckDB that we take reads them, and every later one. A state lives for years."""
 _MEMORY = "700MB"
 """What DuckDB may use before it spills to the disk."""
 
@@ -183,6 +185,7 @@ class StateStore:
             "temp_directory": f"{path}.tmp",
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,
+            "storage_compatibility_version": _STORAGE,
         }
         check_space(SPACE_WITH_STATE)
         try:

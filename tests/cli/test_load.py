@@ -340,3 +340,14 @@ def shown_counts(page):
     """The page's table of statuses."""
     shown = re.findall(r'aria-hidden="true"></span>(\w+)\s+<span.*?</th><td class="n">([\d,]+)</td>', page)
     return {name: int(count.replace(",", "")) for name, count in shown}
+
+
+def test_load_runs_are_an_extra(shell):
+    (shell.folder / "hdrh").mkdir()
+    shell.write("hdrh/__init__.py", "raise ImportError\n")
+    flags = ("--simulate", "--closed", "--requests", "1", "--duration", "1s", "--ledger", "l")
+    with shell.execute("load", *flags, PYTHONPATH=str(shell.folder)) as refused:
+        _, said = refused.communicate(timeout=60)
+    assert refused.returncode == 2
+    assert b"pip install 'batcher[load]'" in said
+    assert not (shell.folder / "l").exists()
