@@ -1,0 +1,204 @@
+"""Tests of the laws' tests: small faults in the code that holds them, one at a time, and which of them nobody notices.
+
+    python tools/mutants.py [--number 60] [--seed 1] [--jobs 2] [--only core/schedule.py]
+
+Faults are what slips into a program: a bound off by one, `<` for `<=`, `and` for `or`, a negation that is missing, a
+sum for a difference. They are drawn evenly from the modules below, the same ones for the same seed. Each is put into a
+copy of the package, and the tests of its room are run until one fails. Those that nobody notices are listed. Some
+change nothing that anybody could see; `KNOWN` names them with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LAWS = (
+    "tests/engine/test_laws.py",
+    "tests/engine/test_neighbours.py",
+    "tests/engine/test_interrupted.py",
+    "tests/test_seeds.py",
+)
+ROOMS = {
+    "core": (
+        ("coalesce", "cover", "pack", "split", "order", "lanes", "schedule", "blame", "late", "limit", "guardrails"),
+        ("tests/core", *LAWS, "tests/delivery"),
+    ),
+    "delivery": (("courier", "conclusion", "turnstile", "access"), ("tests/delivery", *LAWS)),
+    "engine": (
+        ("admission", "books", "budget", "digest", "intake", "run", "retry", "resume", "in_doubt", "watchdog"),
+        (*LAWS, "tests/engine", "tests/delivery"),
+    ),
+    "ledger": (("writer", "reader", "verify", "results", "transaction"), ("tests/ledger", *LAWS, "tests/engine")),
+    "state": (("difference", "folding", "inverse", "pairs", "spelling"), ("tests/state", "tests/engine")),
+}
+"""The modules of each room, and the tests that know it, those first that are most likely to find something."""
+KNOWN: dict[str, str] = {}
+"""Faults, as they are listed, that nobody can notice, and why."""
+_COMPARED = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+_COUNTED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
+_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The `number`th place of a module where something can be wrong."""
+
+    module: str
+    number: int
+    told: str
+    text: str
+
+
+class _Changing(ast.NodeTransformer):
+    """Changes one place, counted in the order in which they are met; None changes nothing and counts."""
+
+    def __init__(self, number: int | None) -> None:
+        self.number = number
+        self.met: list[tuple[int, str]] = []
+
+    def _is_it(self, node: ast.AST, told: str) -> bool:
+        self.met.append((getattr(node, "lineno", 0), told))
+        return len(self.met) - 1 == self.number
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return node if node.name == "__repr__" else self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.body = [self.visit(item) for item in node.body]  # what decorates it makes it cheap or safe, not right
+        return node
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST:
+        return node if node.arg == "strict" else self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        return node  # what is said is tested elsewhere
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        if node.value is not None:
+            node.value = self.visit(node.value)
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        other = _COMPARED.get(type(node.ops[0]))
+        if other and self._is_it(node, f"{ast.unparse(node)}: {type(node.ops[0]).__name__} for {other.__name__}"):
+            node.ops[0] = other()
+        return self.generic_visit(node)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
+        if self._is_it(node, f"{ast.unparse(node)}: and for or"):
+            node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        return self.generic_visit(node)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        if isinstance(node.op, ast.Not) and self._is_it(node, f"{ast.unparse(node)}: no negation"):
+            return self.generic_visit(node.operand)
+        return self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        other = _COUNTED.get(type(node.op))
+        is_text = any(
+            isinstance(side, ast.Constant) and isinstance(side.value, str) for side in (node.left, node.right)
+        )
+        if other and not is_text and self._is_it(node, f"{ast.unparse(node)}: {other.__name__}"):
+            node.op = other()
+        return self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if isinstance(node.value, bool) and self._is_it(node, f"{node.value}: the other"):
+            return ast.Constant(not node.value)
+        if type(node.value) is int and self._is_it(node, f"{node.value}: one more"):
+            return ast.Constant(node.value + 1)
+        return node
+
+
+def faults(module: str) -> list[Fault]:
+    """All that can be made in a module, without those of its constants' names and annotations."""
+    text = (ROOT / "batcher" / module).read_text(encoding="utf-8")
+    counting = _Changing(None)
+    counting.visit(ast.parse(text))
+    found = []
+    for number, (line, told) in enumerate(counting.met):
+        tree = _Changing(number).visit(ast.parse(text))
+        changed = ast.unparse(ast.fix_missing_locations(tree))
+        found.append(Fault(module, number, f"{module}:{line}: {told}", changed))
+    return found
+
+
+def drawn(number: int, seed: int, only: str) -> Iterator[Fault]:
+    """So many, the modules in turn."""
+    rng = random.Random(seed)
+    modules = [f"{room}/{name}.py" for room, (names, _) in ROOMS.items() for name in names]
+    pools = {module: faults(module) for module in modules if module.startswith(only or "")}
+    for pool in pools.values():
+        rng.shuffle(pool)
+    while number and any(pools.values()):
+        for pool in pools.values():
+            if pool and number:
+                number -= 1
+                yield pool.pop()
+
+
+def survives(fault: Fault) -> bool:
+    """Whether no test of its room notices it."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        place = Path(folder)
+        for name in ("batcher", "tests", "docs", "examples"):
+            shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "README.md", "config.example.toml"):
+            shutil.copyfile(ROOT / name, place / name)
+        (place / "batcher" / fault.module).write_text(fault.text, encoding="utf-8")
+        tests = ROOMS[fault.module.partition("/")[0]][1]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--numprocesses=0", *tests]
+        environment = os.environ | {"PYTHONPATH": folder, "TMPDIR": folder}
+        try:
+            done = subprocess.run(
+                command, cwd=place, env=environment, capture_output=True, timeout=_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 when all are found, or known; 1 when some are not."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--number", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", default="", metavar="MODULE")
+    options = parser.parse_args(arguments)
+    chosen = list(drawn(options.number, options.seed, options.only))
+    unnoticed = 0
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for fault, alive in zip(chosen, pool.map(survives, chosen), strict=True):
+            if alive:
+                why = KNOWN.get(fault.told)
+                unnoticed += why is None
+                print(f"survives  {fault.told}" + (f" ({why})" if why else ""), flush=True)
+    print(f"{len(chosen)} faults, {unnoticed} that nobody notices")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
