@@ -27,7 +27,7 @@ from batcher.state.holding import check_database, missing
 
 _FORMAT = "1"
 _STORAGE = "v1.4.0"
-"""The storage of new files: the lowest DuckDB that we take reads them, and every later one. A state lives for years."""
+"""The storage of new files, which every DuckDB since then reads: a state lives for years."""
 _MEMORY = "700MB"
 """What DuckDB may use before it spills to the disk."""
 
