@@ -44,8 +44,12 @@ ROOMS = {
     "state": (("difference", "folding", "inverse", "pairs", "spelling"), ("tests/state", "tests/engine")),
 }
 """The modules of each room, and the tests that know it, those first that are most likely to find something."""
-KNOWN: dict[str, str] = {}
-"""Faults, as they are listed, that nobody can notice, and why."""
+KNOWN = {
+    "core/late.py: losses.until > latest: Gt for GtE": "of two equal moments either is the latest",
+    "core/limit.py: 1000: one more": "in how many buckets a window is counted is a matter of exactness, not of right",
+    "engine/books.py: 0: one more": "the number of a retry is set before anybody looks at it",
+}
+"""Faults, as they are listed but for their line, that nobody can notice, and why."""
 _COMPARED = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -60,8 +64,17 @@ class Fault:
 
     module: str
     number: int
-    told: str
+    line: int
+    what: str
     text: str
+
+    @property
+    def name(self) -> str:
+        """The same wherever it stands in its module."""
+        return f"{self.module}: {self.what}"
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line}: {self.what}"
 
 
 class _Changing(ast.NodeTransformer):
@@ -138,10 +151,10 @@ def faults(module: str) -> list[Fault]:
     counting = _Changing(None)
     counting.visit(ast.parse(text))
     found = []
-    for number, (line, told) in enumerate(counting.met):
+    for number, (line, what) in enumerate(counting.met):
         tree = _Changing(number).visit(ast.parse(text))
         changed = ast.unparse(ast.fix_missing_locations(tree))
-        found.append(Fault(module, number, f"{module}:{line}: {told}", changed))
+        found.append(Fault(module, number, line, what, changed))
     return found
 
 
@@ -193,9 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ThreadPoolExecutor(options.jobs) as pool:
         for fault, alive in zip(chosen, pool.map(survives, chosen), strict=True):
             if alive:
-                why = KNOWN.get(fault.told)
+                why = KNOWN.get(fault.name)
                 unnoticed += why is None
-                print(f"survives  {fault.told}" + (f" ({why})" if why else ""), flush=True)
+                print(f"survives  {fault}" + (f" ({why})" if why else ""), flush=True)
     print(f"{len(chosen)} faults, {unnoticed} that nobody notices")
     return 1 if unnoticed else 0
 
