@@ -6,18 +6,20 @@ The tour. Data goes one way, from file to ledger:
                                                                                                             │
     ledger ◀── engine.books ◀── outcomes ◀── targets.interpret ◀── reply ◀── transport ◀── delivery ◀── core.schedule
 
-- `core` decides: pure functions and small state machines, no await, clock, dice or files.
+- `core` decides: pure functions and small state machines, no await, clock, dice or files. What each outcome of a change
+  means is said in `core.status`.
 - `source` reads CSV, JSON Lines, documents and sheets as columns; what a cell or a name may be is decided in
   `source.cells` and `source.rules`, and said in docs/input.md; `targets` know the dialects; `ledger` keeps the results;
   `transport` is one HTTP exchange; `settings` is TOML, environment and flags as one value; `files` writes whole and in
-  private, and locks.
+  private, and locks; `small_files`, `streams` and `machine` are what people and machines do to the rest.
 - `delivery` brings one batch to a final word: its turn, attempts, retries, splitting, blame of the run or of rows. What
   a target's plug-in says passes `delivery.dialect`, which takes secrets out and nonsense for what it is.
 - `state` knows a target from night to night: what is in, out or uncertain, and how that differs from a feed
   (`difference`), whatever the spelling of names (`spelling`, `core.look_alikes`).
 - `engine` wires the stages into one task group, and holds the jobs: `apply`, `resume`, `retry`, and `sync` and `undo`,
   whose changes come from a state (`drafting`) and pass the guardrails (`arrival`, `guarding`) before they are applied
-  as any. Runs of one host know of each other (`register`) and share a rate (`shared_pace`).
+  as any. A job is told once what it needs to know (`context.RunContext`); who looks on sees frozen `RunningParts`
+  (`observing`). Runs of one host know of each other (`register`) and share a rate (`shared_pace`).
 - `load` is a run with arrivals by the clock and a stop-watch on every request; `report` shows runs and load runs.
 - `cli` turns arguments into settings, and reports into text and exit codes.
 - `simulator` is the other side, for trying, testing, and playing a run ahead on virtual time (`engine.prediction`).
