@@ -45,6 +45,7 @@ ROOMS = {
 }
 """The modules of each room, and the tests that know it, those first that are most likely to find something."""
 KNOWN = {
+    "core/cover.py: mixed <= product.sum(): LtE for Lt": "of two covers with as many requests either will do",
     "core/late.py: losses.until > latest: Gt for GtE": "of two equal moments either is the latest",
     "core/limit.py: 1000: one more": "in how many buckets a window is counted is a matter of exactness, not of right",
     "engine/books.py: 0: one more": "the number of a retry is set before anybody looks at it",

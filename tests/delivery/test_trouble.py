@@ -582,3 +582,13 @@ def test_what_a_run_waited_for(tmp_path, rate, latency, rate_waits, places_wait)
     report = play(tmp_path, Target(Behaviour(latency_seconds=latency)), **settings).apply(ADDS[:20])
     assert report.exit_code == 0
     assert (report.waited.rate > 1, report.waited.concurrency > 1) == (rate_waits, places_wait)
+
+
+def test_what_is_too_large_is_found_out_once(tmp_path):
+    """Afterwards requests are as small as what was taken, of all five batches that were packed before that was known."""
+    target = Target(Behaviour(max_changes=100))
+    changes = [("add", user, 1) for user in range(2_000)]
+    report = play(tmp_path, target, limits_max_changes=400, rate_max_in_flight=1).apply(changes)
+    assert report.exit_code == 0
+    assert report.requests.split <= 4  # three for each batch, if nothing were learned
+    assert len(target.sends) == 20 + report.requests.split + 1

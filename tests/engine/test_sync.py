@@ -771,3 +771,14 @@ def test_a_state_is_of_a_target_however_its_address_is_written(host, url):
     assert host.sync(ALL, **FREE, target_url=url).total == 0
     with pytest.raises(StateError, match="is the state of"):
         host.sync(ALL, **FREE, target_url="http://127.0.0.1:2")
+
+
+def test_an_undo_counts_what_it_undoes(nights):
+    nights.sync([(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1)])
+    nights.sync([(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (7, 1), (8, 1)], guard_max_addition_share="none")
+    ledger, before = nights.ledger, nights.target.members()
+    compiled, report = nights.undo(ledger)
+    inverse = compiled.inverse
+    assert (inverse.applied, inverse.adds, inverse.removals, inverse.left_out) == (3, 1, 2, {})
+    assert report.changes[Status.APPLIED] == 3
+    assert nights.target.members() == (before - {(7, 1), (8, 1)}) | {(6, 1)}
