@@ -15,11 +15,13 @@ import ast
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +59,7 @@ _COMPARED = {
 }  # fmt: skip
 _COUNTED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
 _SECONDS = 600
+RUNNING: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True)
@@ -185,13 +188,24 @@ def survives(fault: Fault) -> bool:
         tests = ROOMS[fault.module.partition("/")[0]][1]
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--numprocesses=0", *tests]
         environment = os.environ | {"PYTHONPATH": folder, "TMPDIR": folder}
-        try:
-            done = subprocess.run(
-                command, cwd=place, env=environment, capture_output=True, timeout=_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return False
-        return done.returncode == 0
+        nowhere = subprocess.DEVNULL
+        with subprocess.Popen(
+            command, cwd=place, env=environment, stdout=nowhere, stderr=nowhere, start_new_session=True
+        ) as process:
+            RUNNING.add(process)
+            try:
+                return process.wait(_SECONDS) == 0
+            except subprocess.TimeoutExpired:
+                return False
+            finally:
+                RUNNING.discard(process)
+                end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """With all that it has started: a fault may well be a loop without an end."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -205,11 +219,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = list(drawn(options.number, options.seed, options.only))
     unnoticed = 0
     with ThreadPoolExecutor(options.jobs) as pool:
-        for fault, alive in zip(chosen, pool.map(survives, chosen), strict=True):
-            if alive:
-                why = KNOWN.get(fault.name)
-                unnoticed += why is None
-                print(f"survives  {fault}" + (f" ({why})" if why else ""), flush=True)
+        try:
+            for fault, alive in zip(chosen, pool.map(survives, chosen), strict=True):
+                if alive:
+                    why = KNOWN.get(fault.name)
+                    unnoticed += why is None
+                    print(f"survives  {fault}" + (f" ({why})" if why else ""), flush=True)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(RUNNING):
+                end(process)
+            raise
     print(f"{len(chosen)} faults, {unnoticed} that nobody notices")
     return 1 if unnoticed else 0
 
