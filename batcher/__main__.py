@@ -1,6 +1,7 @@
 """The `batcher` program, also as `python -m batcher`.
 
-What is imported takes a moment. Who interrupts it then gets an end and no traceback: nothing has begun.
+What is imported takes a moment. Who interrupts it then gets an end and no traceback: nothing has begun. That stays so
+until a command begins (`cli.console.guarded`), or the parser of its arguments would answer with a code of its own.
 """
 
 from __future__ import annotations
@@ -17,14 +18,11 @@ def main() -> None:
 
     streams.open_all()
     # An interrupt that is ignored when the program starts stays so.
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     from batcher import cli  # noqa: PLC0415 — see above
 
     cli.prepare()
-    if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, before)
     cli.main()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -102,6 +103,8 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
 
     """
     try:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # until now an interrupt ended the process
         code = work()
         sys.stdout.flush()
     except click.exceptions.Exit:
