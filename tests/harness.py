@@ -124,6 +124,15 @@ def write_changes(path: Path, changes: Iterable[Change]) -> Path:
     return path
 
 
+def context_of(
+    player: Any, world: Surroundings, stopping: Stopping, observer: Observer, window_rows: int
+) -> RunContext:
+    """Of whoever has settings, credentials and a ledger."""
+    return RunContext(
+        player.settings, player.credentials, player.ledger, world, stopping, observer, window_rows=window_rows
+    )
+
+
 @dataclass
 class Play:
     """How a run is played."""
@@ -156,15 +165,7 @@ class Play:
         return self._run(
             lambda world, stopping: apply(
                 list(paths),
-                RunContext(
-                    self.settings,
-                    self.credentials,
-                    self.ledger,
-                    world,
-                    stopping,
-                    self.observer or Observer(),
-                    window_rows=self.window_rows,
-                ),
+                context_of(self, world, stopping, self.observer or Observer(), self.window_rows),
             )
         )
 

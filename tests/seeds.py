@@ -39,7 +39,6 @@ from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import Pipe
 from batcher.engine.books import OpenWindow
-from batcher.engine.context import RunContext
 from batcher.engine.observing import Observer, RunningParts
 from batcher.engine.summary import report as summary
 from batcher.engine.surroundings import Surroundings
@@ -308,15 +307,7 @@ class Life:
             self.say("apply")
             return await harness.apply(
                 self._inputs(),
-                RunContext(
-                    self.settings,
-                    self.credentials,
-                    self.ledger,
-                    world,
-                    stopping,
-                    observer,
-                    window_rows=self.plan.window_rows,
-                ),
+                harness.context_of(self, world, stopping, observer, self.plan.window_rows),
             )
         standing = summary(self.ledger, None, "")
         if standing.next is not None and standing.next.startswith("batcher resume"):

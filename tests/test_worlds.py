@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import tomllib
 
 import pytest
 from harness import Play, Target, settings_for
-from worlds import changes_of, documented, files, play
+from worlds import HEAD, changes_of, documented, files, play
 
 from batcher.simulator.behaviour import Behaviour
 
@@ -19,11 +20,13 @@ def test_world(path):
     assert outcome.row() in documented().splitlines(keepends=True)
 
 
-def test_the_docs_tell_of_no_other_worlds():
-    head, line, *rows = documented().splitlines()
-    assert head.startswith("| world")
-    assert set(line) == {"|", "-"}
-    assert len(set(rows)) == len(rows) == len(files())
+def test_the_docs_tell_of_these_worlds_and_no_others_in_their_order():
+    text = documented()
+    assert text.startswith(HEAD)
+    rows = text.removeprefix(HEAD).splitlines()
+    about = [tomllib.loads(path.read_text("utf-8"))["about"] for path in files()]
+    assert len(rows) == len(about)
+    assert all(row.startswith(f"| {told} | ") for row, told in zip(rows, about, strict=True))
 
 
 LATENCIES = {

@@ -210,10 +210,12 @@ def _is_bad(target: Target, pair: tuple[Any, Any]) -> bool:
     )
 
 
+HEAD = "| world | changes | requests | time | at most in flight | exit |\n|---|---|---|---|---|---|\n"
+
+
 def table() -> str:
     """What happened in all worlds, as Markdown."""
-    head = "| world | changes | requests | time | at most in flight | exit |\n|---|---|---|---|---|---|\n"
-    return head + "".join(play(path).row() for path in files())
+    return HEAD + "".join(play(path).row() for path in files())
 
 
 def documented() -> str:

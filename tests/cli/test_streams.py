@@ -14,13 +14,20 @@ from shell import PROGRAM
 
 FULL = "/dev/full"
 WORST = [("<&-", ">&-", "2>&-"), ("", f">{FULL}", f"2>{FULL}")]
+ALONE = [("<&-", "", ""), ("", ">&-", "")]
 OTHERS = [
     streams
     for streams in itertools.product(("", "<&-"), ("", ">&-", f">{FULL}"), ("", "2>&-", f"2>{FULL}"))
-    if any(streams) and streams not in WORST
+    if any(streams) and streams not in WORST + ALONE
 ]
 every = pytest.mark.parametrize(
-    "streams", [*WORST, *(pytest.param(streams, marks=pytest.mark.slow) for streams in OTHERS)], ids=" ".join
+    "streams",
+    [
+        *WORST,
+        *(pytest.param(streams, marks=pytest.mark.thorough) for streams in ALONE),
+        *(pytest.param(streams, marks=pytest.mark.slow) for streams in OTHERS),
+    ],
+    ids=" ".join,
 )
 
 
