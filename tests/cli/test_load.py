@@ -71,7 +71,8 @@ def test_what_is_not_as_expected_exits_8(shell):
 
 
 def test_a_slower_run_exits_8(shell):
-    for name, latency in (("a", "5"), ("b", "15")):
+    """Much slower than what a busy machine adds (33 ms were seen); how little is found is tested in `test_comparison`."""
+    for name, latency in (("a", "5"), ("b", "150")):
         with shell.simulator("--latency-ms", latency) as url:
             flags = ("--arrivals", "50/s", "--duration", "3s", "--ledger", f"{name}.ledger", "-o", f"{name}.json", "-q")
             assert shell.run("load", "--url", url, *flags, **MINAPP).returncode == 0
