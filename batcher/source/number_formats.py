@@ -9,41 +9,63 @@ import re
 
 BUILT_IN = {9: "0%", 10: "0.00%", 11: "0.00E+00", 12: "# ?/?", 13: "# ??/??", 48: "##0.0E+0"}
 """The codes without a definition in the file that show something else than the digits of a number."""
+_CONDITION = re.compile(r"\[[<>=][^\]]*\]")
 _NO_PART = re.compile(r"\[[^\]]*\]|_.|\*.")
 """Colours, conditions and locales; a blank of some width; a filling."""
+_SECTION = re.compile(r'((?:"[^"]*"|\\.|[^;])*)(;|$)')
+"""With what ends it; a semicolon may also be quoted."""
 _LITERAL = re.compile(r'"([^"]*)"|\\(.)')
 _DATE = re.compile("[ymdhs]", re.IGNORECASE)
-_GENERAL = re.compile(r"(General|@)?", re.IGNORECASE)
+_GENERAL = re.compile("General|@", re.IGNORECASE)
+_PLACES = frozenset("0#?,- ()+$€£¥")
 
 
 def is_telling(code: str) -> bool:
     """Whether a format may show something else than the digits of a number."""
-    return shown(code, 1) != "1"
+    return any(shown(code, number) != str(number) for number in (1, 0, -1))
 
 
 def shown(code: str, number: int) -> str | None:
-    """The digits that are shown of a number; None when that is something else.
+    """The digits that are shown of a number, with its sign; None when that is something else, or nothing.
 
     `00000` shows 17 as 00017, and people take that for the name.
     """
-    part = _NO_PART.sub("", _first_part(code))
+    if not code:
+        return str(number)
+    sections = _sections(code)
+    if any(map(_CONDITION.search, sections)):  # which number is shown how is for a spreadsheet to say
+        told = {_by_section(section, number, has_sign=False) for section in sections}
+        return told.pop() if len(told) == 1 else None
+    if number < 0 and len(sections) > 1:
+        return _by_section(sections[1], number, has_sign=True)
+    if number == 0 and len(sections) > 2:  # noqa: PLR2004 — positive, negative, zero
+        return _by_section(sections[2], number, has_sign=False)
+    return _by_section(sections[0], number, has_sign=False)
+
+
+def _sections(code: str) -> list[str]:
+    """For positive numbers, negative ones, zero, and texts, as many as there are."""
+    found = []
+    for section, end in _SECTION.findall(code):
+        found.append(section)
+        if not end:
+            break
+    return found
+
+
+def _by_section(section: str, number: int, *, has_sign: bool) -> str | None:
+    """What one section shows; with `has_sign` it is for negative numbers, and shows their sign itself."""
+    part = _NO_PART.sub("", section)
     literals = "".join(first or second for first, second in _LITERAL.findall(part))
     pattern = _LITERAL.sub("", part).strip()
+    if any(map(str.isalnum, literals)) or not pattern:
+        return None
     if _GENERAL.fullmatch(pattern) or _DATE.search(pattern):  # dates are told as such
-        return str(number) if not _says_something(literals) else None
-    whole = re.split(r"[.]", pattern)[0]
-    if _says_something(literals) or "%" in pattern or "E" in pattern.upper() or whole.endswith(",") or "/" in pattern:
+        return str(number)
+    whole = pattern.partition(".")[0]
+    if not set(whole) <= _PLACES or whole.endswith(",") or set("%E/") & set(pattern.upper()):
         return None
-    if not set(whole) <= set("0#?,- ()+$€£¥"):
+    digits = str(abs(number)).zfill(whole.count("0")) if number or "0" in whole else ""
+    if not digits or (has_sign and not set("-(") & set(literals + whole)):
         return None
-    digits = str(abs(number)).zfill(whole.count("0"))
     return f"-{digits}" if number < 0 else digits
-
-
-def _first_part(code: str) -> str:
-    """Of several, that of positive numbers; a semicolon may also be quoted."""
-    return re.match(r'(?:"[^"]*"|\\.|[^;])*', code)[0]  # type: ignore[index]  # also matches nothing
-
-
-def _says_something(literals: str) -> bool:
-    return any(char.isalnum() for char in literals)

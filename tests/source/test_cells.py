@@ -439,6 +439,17 @@ def test_a_cell_that_is_read_in_two_pieces_is_whole(tmp_path, monkeypatch, size)
         ("0.0E+0", 17, None),
         ("# ?/?", 17, None),
         ('"no";"a;b"', 17, None),
+        (";;;", 17, None),
+        ("0;0", -17, None),
+        ("0;(0)", -17, "-17"),
+        ("0;-000", -17, "-017"),
+        ("0;-0;;@", 0, None),
+        ("0;-0;;@", 6, "6"),
+        ('0;-0;"-"', 0, None),
+        ("#,###", 0, None),
+        ("[<1000]0;00000", 17, None),
+        ("[<1000]0;0", 17, "17"),
+        ("[Red]0;[Red]-0", -17, "-17"),
     ],
 )
 def test_a_number_is_what_people_see(tmp_path, code, number, told):
