@@ -155,7 +155,7 @@ def known_of(error: BaseException) -> BatcherError | None:
         refused = first_of(error, OSError)
         if refused is not None and refused.errno in _ABOUT_NAMES and refused.filename is not None:
             return ConfigurationError(f"{os.fsdecode(refused.filename)} cannot be used: {refused.strerror}")
-        if is_machines(error) and refused is None:
+        if refused is None and machine_failure(error) is not None:
             return ConfigurationError(
                 "this machine gives the process no more memory or threads; allow it more (ulimit)"
             )
@@ -166,12 +166,11 @@ def known_of(error: BaseException) -> BatcherError | None:
     return known
 
 
-def is_machines(error: BaseException) -> bool:
-    """Whether it is the machine that refuses: a file, memory, or a thread, for which Python has no error of its own."""
-    if first_of(error, OSError) is not None or first_of(error, MemoryError) is not None:
-        return True
+def machine_failure(error: BaseException) -> BaseException | None:
+    """What the machine refuses: a file, memory, or a thread, for which Python has no error of its own."""
     other = first_of(error, RuntimeError)
-    return other is not None and "new thread" in str(other)
+    thread = other if other is not None and "new thread" in str(other) else None
+    return first_of(error, OSError) or first_of(error, MemoryError) or thread
 
 
 def _without_a_folder(refused: FileNotFoundError) -> BatcherError | None:

@@ -13,7 +13,7 @@ from secrets import token_urlsafe
 
 import anyio
 
-from batcher.cli.console import first_of, is_machines, print_summary, say
+from batcher.cli.console import first_of, machine_failure, print_summary, say
 from batcher.cli.progress import Progress
 from batcher.cli.unattended import Job
 from batcher.core.errors import BatcherError, LedgerError
@@ -83,9 +83,9 @@ async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int]
         try:
             result = await work(stopping, observer)
         except (OSError, MemoryError, RuntimeError, BaseExceptionGroup) as error:
-            if not is_machines(error) or first_of(error, BatcherError) is not None or progress.parts is None:
+            failed = machine_failure(error)
+            if failed is None or first_of(error, BatcherError) is not None or progress.parts is None:
                 raise
-            failed = first_of(error, OSError) or first_of(error, MemoryError) or first_of(error, RuntimeError)
             stopping.stop(Cause.EXHAUSTED, f"this machine failed: {failed}")  # what was sent is in the ledger
         group.cancel_scope.cancel()
     if result is None:

@@ -85,11 +85,10 @@ def preflight(settings: Settings, credentials: Credentials | None) -> Target:
 
 
 def _check_trust(trust: Trust, url: str) -> None:
-    """See that TLS can be spoken as it is configured; whoever configures nothing and speaks none, need not wait."""
-    is_https = urlsplit(url).scheme == "https"
-    if is_https or trust != Trust():
+    """See that TLS can be spoken as it is configured. What is not configured is made when it is needed."""
+    if trust != Trust():
         trust.context()
-    if is_https and not (trust.ca_file or trust.fingerprint or trust.insecure):
+    if urlsplit(url).scheme == "https" and not (trust.ca_file or trust.fingerprint or trust.insecure):
         check_authorities()
 
 

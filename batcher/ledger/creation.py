@@ -28,7 +28,7 @@ def prepared(path: Path, descriptor: int) -> sqlite3.Connection:
 
     """
     is_empty = os.fstat(descriptor).st_size == 0
-    is_new = is_empty or _is_unmade(path)
+    is_new = is_empty or _is_unmade(path, if_damaged=False)
     if is_empty:
         _refuse_remains(path)
     connection = connect(path, check=not is_new)
@@ -41,7 +41,7 @@ def prepared(path: Path, descriptor: int) -> sqlite3.Connection:
         _refuse_a_run(path, dict(connection.execute("SELECT key, value FROM run")))
     except BaseException:
         connection.close()
-        if is_new and not _has_tables(path):  # on a full disk there are parts of one, in the way for ever
+        if is_new and _is_unmade(path, if_damaged=True):  # on a full disk there are parts of one, in the way for ever
             os.ftruncate(descriptor, 0)
             for suffix in _PARTS:
                 remove(path.with_name(path.name + suffix))
@@ -55,31 +55,25 @@ def is_begun(path: Path) -> bool:
     Who is killed while a ledger is made leaves an empty file, one without tables, or one without a run.
     """
     known = found(path)
-    if known is None or not known.st_size or _is_unmade(path):
+    if known is None or not known.st_size:
         return False
     try:
         with closing(_look(path)) as connection:
+            if is_unmade(connection):
+                return False
             check_format(connection, path)
             return connection.execute("SELECT 1 FROM run").fetchone() is not None
     except (LedgerError, sqlite3.Error):
         return True
 
 
-def _is_unmade(path: Path) -> bool:
+def _is_unmade(path: Path, *, if_damaged: bool) -> bool:
     """Whether a file has no tables yet, and nobody else's mark."""
     try:
         with closing(_look(path)) as connection:
             return is_unmade(connection)
     except sqlite3.Error:
-        return False
-
-
-def _has_tables(path: Path) -> bool:
-    try:
-        with closing(_look(path)) as connection:
-            return not is_unmade(connection)
-    except sqlite3.Error:
-        return False
+        return if_damaged
 
 
 def _look(path: Path) -> sqlite3.Connection:

@@ -33,7 +33,6 @@ _KNOWN_ERRORS = frozenset(
 _Range = tuple[tuple[int, int], tuple[int, int]]
 _OLD = b"\xd0\xcf\x11\xe0"
 """The compound files of before 2007, in which also what has a password is wrapped (MS-OFFCRYPTO)."""
-_ANEW = "; save it anew in a spreadsheet program"
 IsHeader = Callable[[Sequence[str]], bool]
 """Whether a row has the columns that are needed."""
 
@@ -98,8 +97,10 @@ def _opened(path: Path) -> Iterator[CalamineWorkbook]:
         with python_calamine.CalamineWorkbook.from_path(path) as workbook:
             yield workbook
     except (python_calamine.CalamineError, zipfile.BadZipFile, KeyError, ValueError, ParseError, ExpatError) as error:
-        told = one_line(str(error)).removesuffix(_ANEW)
-        raise InputError(f"{path} cannot be read as a spreadsheet: {told}{_ANEW}") from None
+        told = one_line(str(error))
+        raise InputError(
+            f"{path} cannot be read as a spreadsheet: {told}; save it anew in a spreadsheet program"
+        ) from None
 
 
 def _refuse_others(path: Path) -> None:
