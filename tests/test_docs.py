@@ -16,6 +16,7 @@ import pytest
 from shell import Shell, state_of
 
 from batcher.core.guardrails import Guardrail
+from batcher.core.target import Target
 from batcher.core.verdict import Cause
 from batcher.load.latencies import Summary
 from batcher.load.measurement import Generator, Measurement
@@ -270,3 +271,18 @@ def test_the_example_configuration_shows_every_key_with_its_default():
 
 def test_the_program_runs_without_the_environment_of_the_tests():
     assert "BATCHER_TOKEN" not in os.environ
+
+
+def test_who_adds_a_target_is_told_of_all_that_it_needs():
+    told = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## A target")[1].split("## A format")[0]
+    members = {*Target.__annotations__, *(name for name in vars(Target) if not name.startswith("_"))}
+    assert {name for name in members if f"`{name}`" not in told} == set()
+    assert members >= {"encode", "interpret", "wire"}
+
+
+def test_the_workflow_runs_ci_for_the_pythons_that_are_promised():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    promised = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    assert f"python: {json.dumps(promised)}" in text
+    assert "bash .ci/run" in text

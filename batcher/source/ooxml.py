@@ -50,26 +50,24 @@ def odd_cells(path: Path, sheet: str) -> Iterator[Row]:
 
     """
     with zipfile.ZipFile(path) as package:
-        part = _part_of(package, sheet)
         styles = _telling_styles(package)
-        with package.open(part) as content:
-            if not _is_worth_a_look(content, styles):
-                return
-        with package.open(part) as content:
+        with package.open(_part_of(package, sheet)) as content:
             yield from _rows(content, styles)
 
 
-def check_sheet(path: Path, sheet: str) -> None:
+def check_sheet(path: Path, sheet: str) -> bool:
     """See that the library can read a sheet: it holds all cells at once, and misses what is written oddly.
+
+    Gives whether there may be odd cells, for which each would have to be looked at.
 
     Raises:
         ValueError: When it cannot.
         zipfile.BadZipFile, KeyError, ET.ParseError: When the file is damaged.
 
     """
-    height, width, farthest = 1, _BASE, ""
+    height, width, farthest, is_worth_a_look = 1, _BASE, "", False
     with zipfile.ZipFile(path) as package, package.open(_part_of(package, sheet)) as content:
-        before = b""
+        before, styles = b"", _telling_styles(package)
         while piece := content.read(_PIECE):
             if not before and b"\0" in piece[:4]:
                 raise ValueError("the sheet is not in UTF-8")
@@ -78,6 +76,7 @@ def check_sheet(path: Path, sheet: str) -> None:
                 raise ValueError("a cell refers to a text that is not there")
             if _ODDLY_WRITTEN.search(piece):
                 raise ValueError("its cells hold comments, CDATA or references")
+            is_worth_a_look = is_worth_a_look or _is_worth_a_look(piece, styles)
             for column, row in _FAR.findall(piece):
                 place = _column(column.decode()) + 1
                 if place > width:
@@ -87,6 +86,7 @@ def check_sheet(path: Path, sheet: str) -> None:
             before = piece[-_OVERLAP:]
     if height * width > _MOST_CELLS:
         raise ValueError(f"it goes to row {height:,}, and to the cell {farthest}, far from all others? Remove it")
+    return is_worth_a_look
 
 
 def _telling_styles(package: zipfile.ZipFile) -> dict[int, str]:
@@ -128,15 +128,11 @@ def _relations(package: zipfile.ZipFile, part: str) -> Iterator[tuple[str, str, 
         yield element.get("Type", ""), element.get("Id", ""), target
 
 
-def _is_worth_a_look(content: IO[bytes], styles: Mapping[int, str]) -> bool:
+def _is_worth_a_look(piece: bytes, styles: Mapping[int, str]) -> bool:
     """Whether there may be a formula, an error, or a number that is shown in one of these styles."""
-    before = b""
-    while piece := content.read(_PIECE):
-        whole = before[-_OVERLAP:] + piece
-        if _WORTH_A_LOOK.search(whole) or (styles and not styles.keys().isdisjoint(map(int, _STYLE.findall(whole)))):
-            return True
-        before = piece
-    return False
+    if _WORTH_A_LOOK.search(piece):
+        return True
+    return bool(styles) and not styles.keys().isdisjoint(map(int, _STYLE.findall(piece)))
 
 
 @dataclass(slots=True)

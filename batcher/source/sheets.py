@@ -17,7 +17,7 @@ from xml.parsers.expat import ExpatError
 from batcher.core.errors import ConfigurationError, InputError
 from batcher.core.http import one_line
 from batcher.source.cells import MARK, MOST_EXACT, Odd, marked
-from batcher.source.ooxml import check_sheet, letters, odd_cells
+from batcher.source.ooxml import Row, check_sheet, letters, odd_cells
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook, SheetMetadata
@@ -42,6 +42,10 @@ def is_spreadsheet(path: Path) -> bool:
     return path.suffix.lower() in SPREADSHEETS
 
 
+def _is_ooxml(path: Path) -> bool:
+    return path.suffix.lower() in _OOXML
+
+
 def chosen_sheet(path: Path, wanted: str, skip: int, is_header: IsHeader) -> str:
     """The sheet that is read: the one that is wanted, or else the first that people see.
 
@@ -50,6 +54,7 @@ def chosen_sheet(path: Path, wanted: str, skip: int, is_header: IsHeader) -> str
 
     """
     with _opened(path) as workbook:
+        _check_sheets(path, workbook, wanted)
         return _chosen(path, workbook, wanted, skip, is_header)
 
 
@@ -82,8 +87,10 @@ class Sheet:
 
     def _read(self, path: Path, wanted: str, skip: int, is_header: IsHeader) -> Iterator[bytes]:
         with _opened(path) as workbook:
+            have_odd = _check_sheets(path, workbook, wanted)
             self.name = _chosen(path, workbook, wanted, skip, is_header)
-            yield from _lines(path, self.name, _loaded(path, workbook, self.name), skip)
+            odd = odd_cells(path, self.name) if self.name in have_odd else iter(())
+            yield from _lines(odd, _loaded(path, workbook, self.name), skip, is_told=_is_ooxml(path))
 
 
 @contextmanager
@@ -126,11 +133,14 @@ def _refuse_others(path: Path) -> None:
         )
 
 
+def _check_sheets(path: Path, workbook: CalamineWorkbook, wanted: str) -> set[str]:
+    """See that the sheets which may be read can be, before the library loads any; gives those with odd cells, maybe."""
+    known = [sheet for sheet in workbook.sheets_metadata if _is_seen(sheet) or sheet.name == wanted]
+    return {sheet.name for sheet in known if check_sheet(path, sheet.name)} if _is_ooxml(path) else set()
+
+
 def _chosen(path: Path, workbook: CalamineWorkbook, wanted: str, skip: int, is_header: IsHeader) -> str:
     names = workbook.sheet_names
-    for known in workbook.sheets_metadata if path.suffix.lower() in _OOXML else ():
-        if _is_seen(known) or known.name == wanted:
-            check_sheet(path, known.name)  # before the library loads any of them
     if wanted:
         if wanted not in names:
             raise InputError(f"{path} has no sheet {wanted!r}; it has {', '.join(names)}")
@@ -164,7 +174,7 @@ def _loaded(path: Path, workbook: CalamineWorkbook, name: str) -> CalamineSheet:
     try:
         return workbook.get_sheet_by_name(name)
     except python_calamine.CalamineError:
-        for row, cells in odd_cells(path, name) if path.suffix.lower() in _OOXML else ():
+        for row, cells in odd_cells(path, name) if _is_ooxml(path) else ():
             for column, text in cells.items():
                 error = text.removeprefix(f"{MARK}{Odd.ERROR.code}")
                 if error not in (*_KNOWN_ERRORS, text):
@@ -181,16 +191,16 @@ def _has_header(path: Path, workbook: CalamineWorkbook, name: str, skip: int, is
     return False
 
 
-def _lines(path: Path, name: str, page: CalamineSheet, skip: int) -> Iterator[bytes]:
-    is_ooxml = path.suffix.lower() in _OOXML
-    odd = _Odd(odd_cells(path, name) if is_ooxml else iter(()), page)
+def _lines(odd_rows: Iterator[Row], page: CalamineSheet, skip: int, *, is_told: bool) -> Iterator[bytes]:
+    """The rows; `is_told` says that what is empty and not odd is nothing but empty."""
+    odd = _Odd(odd_rows, page)
     row = -1
     for row, cells in enumerate(page.iter_rows()):  # all rows, but columns only from the first that holds anything
         texts = odd.put_into(row, [_text(cell) for cell in cells])
         if row < skip or not any(texts):
             yield b"\n"
         else:
-            yield _line(texts if is_ooxml else [text or marked(Odd.UNTOLD) for text in texts])
+            yield _line(texts if is_told else [text or marked(Odd.UNTOLD) for text in texts])
     while (odd_row := odd.next_row()) is not None:  # the library's rows end with the last value
         yield from (b"\n" for _ in range(odd_row - row - 1))
         yield _line(odd.put_into(odd_row, [""] * page.width))
@@ -200,7 +210,7 @@ def _lines(path: Path, name: str, page: CalamineSheet, skip: int) -> Iterator[by
 class _Odd:
     """Puts what a row's cells are instead of values into its texts; rows are asked for in their order."""
 
-    def __init__(self, rows: Iterator[tuple[int, dict[int, str]]], page: CalamineSheet) -> None:
+    def __init__(self, rows: Iterator[Row], page: CalamineSheet) -> None:
         self._rows = rows
         self._left = page.start[1] if page.start else 0
         self._next = next(rows, None)
