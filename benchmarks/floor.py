@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ import uvloop
 from batcher.core.lanes import OrderBy
 from batcher.core.model import Position
 from batcher.engine.feed import Work
-from batcher.engine.intake import batches, take_in
+from batcher.engine.intake import Packing, take_in
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
@@ -40,17 +41,17 @@ def parse_seconds(path: Path) -> float:
 def bodies(kind: str, path: Path, changes: int) -> list[bytes]:
     """The bodies that a run would send."""
     target = create(kind, "https://example.org", "")
-    windower, ids = Windower(), iter(range(1 << 40))
+    windower = Windower()
     how = Reading(Fields.of({}, ids_only=target.ids_only), target.ids_only)
     windows = []
     for step in read(0, Input(path.name, path), how, Position()):
         if not isinstance(step, Waits):
             windows += windower.feed(*step)
     limits, result = replace(target.limits, max_changes=changes), []
+    packing = Packing(limits, target.wire, OrderBy.PAIR, count().__next__)
     for window in windows + list(windower.flush()):
         intake = take_in(Work(window), OrderBy.PAIR)
-        made = batches(intake.window, intake.rows, limits, target.wire, OrderBy.PAIR, lambda: next(ids))
-        result += [target.encode(batch, "token").body for batch in made]
+        result += [target.encode(batch, "token").body for batch in packing.batches(intake.window, intake.rows)]
     return result
 
 

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import data
@@ -28,7 +29,7 @@ from batcher.core.report import Requests, Waited
 from batcher.core.status import Status
 from batcher.core.verdict import Settled
 from batcher.engine.feed import Work
-from batcher.engine.intake import batches, take_in
+from batcher.engine.intake import Packing, take_in
 from batcher.ledger.writer import Figures, LedgerWriter
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
@@ -74,7 +75,7 @@ def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, flo
     ledger = LedgerWriter.create(ledger_path)
     ledger.begin_run({"run": "x"}, [])
     ledger.begin_session("apply", Stamp(0.0))
-    ids = iter(range(1 << 40))
+    packing = Packing(limits, target.wire, OrderBy.PAIR, count().__next__)
     figures = Figures(0.0, Requests(), Waited(), 0, 0, {})
     windows = []
     while True:
@@ -85,17 +86,17 @@ def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, flo
         if not isinstance(step, Waits):
             windows += windower.feed(*step)
     windows += windower.flush()
-    size = count = 0
+    size = sent = 0
     for window in windows:
         with clock("coalesce"):
             intake = take_in(Work(window), OrderBy.PAIR)
             opened, rows = intake.window, intake.hold_back([])
         with clock("pack"):
-            made = batches(opened, rows, limits, target.wire, OrderBy.PAIR, lambda: next(ids))
+            made = packing.batches(opened, rows)
         with clock("encode"):
             requests = [target.encode(batch, "token") for batch in made]
         size += sum(len(request.body) for request in requests)
-        count += len(requests)
+        sent += len(requests)
         replies = [reply(kind, batch) for batch in made]
         with clock("interpret"):
             verdicts = [target.interpret(b, r, 0.0) for b, r in zip(made, replies, strict=True)]
@@ -110,7 +111,7 @@ def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, flo
     total = sum(len(window.columns) for window in windows)
     return dict(clock.seconds) | {
         "all": sum(clock.seconds.values()),
-        "requests": count,
+        "requests": sent,
         "bytes per change": size / total,
     }
 

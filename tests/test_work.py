@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from batcher.core.http import Response
 from batcher.core.lanes import OrderBy
 from batcher.core.model import Action, Position
 from batcher.engine.feed import Work
-from batcher.engine.intake import batches, take_in
+from batcher.engine.intake import Packing, take_in
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
@@ -75,7 +76,8 @@ def as_jsonl(path, changes):
 def pipeline(kind: str, path: Path, changes: int) -> tuple[int, int]:
     """From the file to the bodies, without the network and the ledger; gives requests and bytes."""
     target = create(kind, "https://example.org", "")
-    limits, windower, ids = replace(target.limits, max_changes=changes), Windower(), iter(range(1 << 40))
+    limits, windower = replace(target.limits, max_changes=changes), Windower()
+    packing = Packing(limits, target.wire, OrderBy.PAIR, count().__next__)
     how = Reading(Fields.of({}, ids_only=target.ids_only), target.ids_only)
     windows = []
     for step in read(0, Input(path.name, path), how, Position()):
@@ -84,7 +86,7 @@ def pipeline(kind: str, path: Path, changes: int) -> tuple[int, int]:
     requests = size = 0
     for window in [*windows, *windower.flush()]:
         intake = take_in(Work(window), OrderBy.PAIR)
-        for batch in batches(intake.window, intake.rows, limits, target.wire, OrderBy.PAIR, lambda: next(ids)):
+        for batch in packing.batches(intake.window, intake.rows):
             body = target.encode(batch, "token").body
             requests, size = requests + 1, size + len(body)
             if target.name == "scrutinizer":

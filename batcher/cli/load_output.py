@@ -65,9 +65,8 @@ class Live:
         if self._cleans:
             return "cleaning up"
         parts = [f"{spoken(time.monotonic() - self._began)} · {self._wish.arrivals or 'closed loop'}"]
-        generator = self.looking.generator
-        if generator is not None:
-            parts += generator.told_so_far()
+        if self.looking.flights is not None:
+            parts += self.looking.flights.told_so_far()
         return " · ".join(parts)
 
 

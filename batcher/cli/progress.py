@@ -122,7 +122,7 @@ class Progress:
         return View(
             _phase(parts),
             settled,
-            self._total(sum(tally.values()), all_read=parts.run.admission.all_read),
+            self._total(sum(tally.values()), all_read=parts.run.all_read),
             pending,
             self._rate,
             parts.turnstile.in_flight,
@@ -179,9 +179,9 @@ def _phase(parts: RunningParts) -> str:
     if parts.stopping.is_set:
         return f"stopping: {parts.stopping.reason}"
     run = parts.run
-    if run.admission.all_read and not run.is_sending:
+    if run.all_read and not run.is_sending:
         return "writing down"
-    return "sending" if run.admission.all_read else "reading and sending"
+    return "sending" if run.all_read else "reading and sending"
 
 
 def _waiting(parts: RunningParts, now: float) -> str:
@@ -198,7 +198,7 @@ def _waiting(parts: RunningParts, now: float) -> str:
     if parts.courier.is_backing_off and not turnstile.in_flight:
         return "its next try"
     if not turnstile.in_flight and not run.is_sending:
-        return "" if run.admission.all_read else "the input"
+        return "" if run.all_read else "the input"
     return ""
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Protocol
 
 _TOLERANCE = 1.5
 """Replies that take so many times what they took in the best recent round are slower."""
@@ -29,6 +30,25 @@ _PUSHED = 0.8
 _HARDEST = 0.5
 _FIRST_PATIENCE = 15.0
 _LAST_PATIENCE = 600.0
+
+
+class ConcurrencyLimit(Protocol):
+    """`limit` says how many requests may be in flight now, and is never above `ceiling`."""
+
+    limit: int
+    ceiling: int
+
+    def succeeded(self, now: float, took: float, changes: int, in_flight: int) -> None:
+        """A reply came in good order after so many seconds, to a request of so many changes, while so many flew."""
+        ...
+
+    def pushed_back(self, now: float, took: float) -> None:
+        """The target asked for less (429, time-out, reset) with a request that `took` so many seconds."""
+        ...
+
+    def start_again(self) -> None:
+        """The target was away: what it bears now has to be found out anew."""
+        ...
 
 
 @dataclass(slots=True)
@@ -157,11 +177,14 @@ class AdaptiveLimit:
         self.limit = min(self.ceiling, self.limit + step)
 
 
-class FixedLimit(AdaptiveLimit):
+class FixedLimit:
     """The number that the user set; never moves."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(limit, limit)
+        self.limit = self.ceiling = limit
+
+    def __repr__(self) -> str:
+        return f"<FixedLimit {self.limit}>"
 
     def succeeded(self, now: float, took: float, changes: int, in_flight: int) -> None:
         """Nothing changes: the user decided."""

@@ -45,14 +45,16 @@ class Wish:
 class RetryPolicy:
     """Exponential back-off with jitter: before try n+1, between half and all of `base_seconds`·2ⁿ⁻¹."""
 
-    max_attempts: int = 8
-    base_seconds: float = 0.5
-    max_seconds: float = 60.0
+    max_attempts: int
+    base_seconds: float
+    max_seconds: float
+    random: Callable[[], float]
+    """Gives floats in [0, 1)."""
 
-    def delay(self, attempt: int, dice: Callable[[], float]) -> float:
-        """Seconds after the attempt of this number (from 1); `dice` gives a float in [0, 1)."""
+    def delay(self, attempt: int) -> float:
+        """Seconds after the attempt of this number (from 1)."""
         ceiling = min(self.max_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 60))
-        return ceiling * (0.5 + dice() / 2)
+        return ceiling * (0.5 + self.random() / 2)
 
 
 def wish_of(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -> Wish | None:

@@ -25,6 +25,8 @@ class Next:
     batch: Batch | None = None
     at: float | None = None
     is_trial: bool = False
+    is_due: bool = False
+    """`at` is when something is due by the clock; else it is when a lost request cannot arrive any more."""
 
 
 class Schedule:
@@ -50,6 +52,11 @@ class Schedule:
     def is_idle(self) -> bool:
         """Nothing waits and nothing is in flight."""
         return not self._waiting and not self._in_flight
+
+    @property
+    def waiting(self) -> int:
+        """How many batches have not been taken."""
+        return len(self._waiting)
 
     @property
     def in_flight(self) -> int:

@@ -15,16 +15,17 @@ from batcher.core.split import halves, select
 from batcher.core.status import IN_EFFECT, Status
 from batcher.core.verdict import Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.delivery import Delivered, Delivery
+from batcher.delivery.dialect import Dialect
 
 
 class Conclusion:
     """Books, splits, or hands on the reason to stop. Counts the splits in `requests`."""
 
-    def __init__(self, requests: Requests, health: Health, clock: Clock, *, repeats_accepted: bool) -> None:
+    def __init__(self, requests: Requests, health: Health, clock: Clock, dialect: Dialect) -> None:
         self._requests = requests
         self._health = health
         self._clock = clock
-        self._repeats_accepted = repeats_accepted
+        self._dialect = dialect
 
     def of(self, delivery: Delivery, verdict: Verdict) -> Delivered:
         """What became of the batch when this was the last verdict."""
@@ -52,7 +53,7 @@ class Conclusion:
     def _is_repeat(self, delivery: Delivery, history: tuple[Attempt, ...]) -> bool:
         """Whether a refusal may only mean that an earlier try was applied: one that was lost, or a larger batch."""
         size = len(delivery.batch)
-        return not self._repeats_accepted and any(a.lost or a.changes > size for a in history[:-1])
+        return not self._dialect.repeats_accepted and any(a.lost or a.changes > size for a in history[:-1])
 
     def _split(self, delivery: Delivery, history: tuple[Attempt, ...], reason: str) -> Delivered:
         self._requests.split += 1

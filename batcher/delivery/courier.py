@@ -10,7 +10,6 @@ from typing import cast
 import anyio
 import tenacity
 
-from batcher.core.clock import Clock
 from batcher.core.durations import Durations
 from batcher.core.errors import (
     EndpointError,
@@ -19,23 +18,20 @@ from batcher.core.errors import (
     ReplyLostError,
     TransportError,
 )
-from batcher.core.health import Health
+from batcher.core.evidence import Evidence
 from batcher.core.http import Response
-from batcher.core.lanes import OrderBy
-from batcher.core.late import LateRequests
 from batcher.core.limit import Waiting
 from batcher.core.model import Attempt, Batch
 from batcher.core.report import Requests
 from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import keys_of
 from batcher.core.status import Status
-from batcher.core.target import LoginRefusedError, Target
+from batcher.core.target import LoginRefusedError
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.access import Access, stop_of
 from batcher.delivery.conclusion import Conclusion
 from batcher.delivery.delivery import Delivered, Delivery, Exchange
 from batcher.delivery.dialect import Dialect, DialectError
-from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 
 _RENEWED = "the token was renewed"
@@ -62,37 +58,27 @@ class Courier:
 
     def __init__(
         self,
-        target: Target,
+        dialect: Dialect,
         access: Access,
         turnstile: Turnstile,
-        health: Health,
-        late: LateRequests,
-        order_by: OrderBy,
+        evidence: Evidence,
         policy: RetryPolicy,
-        clock: Clock,
-        dice: Callable[[], float],
-        stopping: Stopping,
-        *,
-        repeats_accepted: bool,
-        has_succeeded: Callable[[], bool],
         departs: Callable[[Batch], None],
         exchanged: Callable[[Batch, Exchange], None],
     ) -> None:
+        """`departs` is told when a request leaves, `exchanged` when it was answered, or it is clear that it is not."""
         self.requests = Requests()
         self.took = Durations()
         """From departure to reply."""
-        self._conclusion = Conclusion(self.requests, health, clock, repeats_accepted=repeats_accepted)
-        self._dialect = Dialect(target, access.secrets)
+        self._conclusion = Conclusion(self.requests, evidence.health, turnstile.clock, dialect)
+        self._dialect = dialect
         self._access = access
         self._turnstile = turnstile
-        self._health = health
-        self._late = late
-        self._order_by = order_by
+        self._evidence = evidence
+        self._health = evidence.health
         self._policy = policy
-        self._clock = clock
-        self._dice = dice
-        self._stopping = stopping
-        self.has_succeeded = has_succeeded
+        self._clock = turnstile.clock
+        self._stopping = turnstile.stopping
         self._departs = departs
         self._exchanged = exchanged
         self._probing = anyio.Lock()
@@ -164,7 +150,7 @@ class Courier:
         for attempt in range(1, self._policy.max_attempts):
             if not isinstance(verdict, Retry):
                 break
-            await self._back_off(self._policy.delay(attempt, self._dice))
+            await self._back_off(self._policy.delay(attempt))
             verdict = await self._probe()
         return verdict
 
@@ -180,7 +166,7 @@ class Courier:
         except LoginRefusedError as refused:
             return refused.verdict
         except (EndpointError, ExhaustedError) as error:
-            return stop_of(error, is_known=self.has_succeeded())
+            return stop_of(error, is_known=self._evidence.blame.accepted_once)
         except TransportError as error:
             return Retry(str(error))
         verdict = self._dialect.of_probe(response, self._clock.utc())
@@ -198,7 +184,7 @@ class Courier:
         if not isinstance(verdict, Retry) or verdict.reason == _RENEWED:
             return 0.0
         attempt = max(state.attempt_number, self._health.failures) if self._health.is_down else state.attempt_number
-        delay = self._policy.delay(attempt, self._dice)
+        delay = self._policy.delay(attempt)
         if verdict.after is not None:
             # A short wish, such as a date that is past, would make us hammer.
             delay = verdict.after if verdict.after >= self._policy.base_seconds else max(delay, verdict.after)
@@ -254,7 +240,7 @@ class Courier:
         except DialectError as broken:
             verdict = Stop(Cause.DIALECT, str(broken))
         except (EndpointError, ExhaustedError) as unusable:
-            error, verdict = NO_CONNECTION, stop_of(unusable, is_known=self.has_succeeded())
+            error, verdict = NO_CONNECTION, stop_of(unusable, is_known=self._evidence.blame.accepted_once)
         except NotSentError as unsent:
             error, verdict = NO_CONNECTION, Retry(str(unsent), lost=False, counted=False)
         except ReplyLostError as lost:
@@ -275,7 +261,7 @@ class Courier:
         if isinstance(verdict, Settled | Split):
             self._access.proven(generation)  # who is refused for what he asks was let in
         if isinstance(verdict, Settled) and len(delivery.batch) == 1 and verdict.statuses[0] == Status.PENDING:
-            said = self._access.secrets.scrub(response.text()) if response else ""
+            said = self._dialect.secrets.scrub(response.text()) if response else ""
             return Retry(f"the answer does not tell what became of it: {said}", lost=False)
         return verdict
 
@@ -284,7 +270,7 @@ class Courier:
 
         That proves only that we are let in. As long as no change was accepted, nothing is booked on what it says.
         """
-        if self.has_succeeded():
+        if self._evidence.blame.accepted_once:
             return True
         if self.doubted is None and isinstance(await self._probe(), Settled):
             self.doubted = verdict
@@ -321,9 +307,8 @@ class Courier:
             )
             delivery.remember(attempt)
         if lost:
-            self._late.lost(
-                delivery.batch.window, keys_of(delivery.batch, self._order_by), delivery.batch.pairs()[0], now
-            )
+            batch, order_by = delivery.batch, self._evidence.order_by
+            self._evidence.late.lost(batch.window, keys_of(batch, order_by), batch.pairs()[0], now)
         if isinstance(verdict, Retry):
             self._observe_failure(delivery, verdict, flight, has_reply=response is not None)
         elif isinstance(verdict, Settled | Split):

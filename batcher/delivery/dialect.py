@@ -29,11 +29,12 @@ class DialectError(Exception):
 
 
 class Dialect:
-    """See the module."""
+    """See the module. `repeats_accepted` is whether the target takes what it has already for a success."""
 
-    def __init__(self, target: Target, secrets: Secrets) -> None:
+    def __init__(self, target: Target, secrets: Secrets, *, repeats_accepted: bool = True) -> None:
+        self.repeats_accepted = repeats_accepted
+        self.secrets = secrets
         self._target = target
-        self._secrets = secrets
 
     def __repr__(self) -> str:
         return f"<Dialect {self._target.name}>"
@@ -77,7 +78,7 @@ class Dialect:
             wrong = f"raised {type(error).__name__}"
         if wrong or verdict is None:
             return Stop(Cause.DIALECT, self._broken(name, wrong))
-        return self._secrets.scrub_verdict(verdict)
+        return self.secrets.scrub_verdict(verdict)
 
     def _broken(self, name: str, wrong: str) -> str:
         return f"the plug-in for {self._target.name} is broken: {name} {wrong}"

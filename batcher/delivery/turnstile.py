@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import anyio
 
 from batcher.core.clock import Clock
-from batcher.core.concurrency import AdaptiveLimit
+from batcher.core.concurrency import ConcurrencyLimit
 from batcher.core.http import Request, Response
 from batcher.core.limit import Pacer, Turn, Waiting
 from batcher.core.report import Waited
@@ -47,7 +47,7 @@ class Turnstile:
     """
 
     def __init__(
-        self, transport: Transport, pacer: Pacer, limit: AdaptiveLimit, clock: Clock, stopping: Stopping
+        self, transport: Transport, pacer: Pacer, limit: ConcurrencyLimit, clock: Clock, stopping: Stopping
     ) -> None:
         self.pacer = pacer
         self.limit = limit
@@ -58,7 +58,7 @@ class Turnstile:
         self.notices = Notices()
         self._transport = transport
         self.clock = clock
-        self._stopping = stopping
+        self.stopping = stopping
         self._gate = anyio.Lock()
         self._permits = anyio.CapacityLimiter(limit.limit)
         self._together: dict[str, _Together] = {}
@@ -139,12 +139,12 @@ class Turnstile:
                 self.in_flight -= 1
 
     async def _await_turn(self, ask: Callable[[float, int], Turn], changes: int) -> None:
-        self._stopping.check()
+        self.stopping.check()
         while (turn := ask(self.clock.now(), changes)).seconds > 0:
             self.waiting = Wait(turn.because, self.clock.now() + turn.seconds)
             try:
                 with self._waiting_for(turn.because.value):
-                    await self._stopping.pause(turn.seconds)
+                    await self.stopping.pause(turn.seconds)
             finally:
                 self.waiting = None
 

@@ -14,16 +14,15 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.lanes import OrderBy
-from batcher.core.model import Ints, Limits
-from batcher.core.schedule import Schedule
+from batcher.core.model import Ints
 from batcher.core.status import FAILURES, count_of
 from batcher.core.verdict import Cause
-from batcher.core.wire import Wire
-from batcher.delivery.stopping import Stopping
-from batcher.engine.books import Books, Executor, OpenWindow
+from batcher.engine.books import OpenWindow
+from batcher.engine.dispatch import Dispatch
 from batcher.engine.feed import Work
 from batcher.engine.forms import FormsWatch
-from batcher.engine.intake import Intake, batches, take_in
+from batcher.engine.intake import Intake, Packing, take_in
+from batcher.engine.parts import Parts
 from batcher.engine.signal import Signal
 
 _MOST_OPEN = 2
@@ -43,37 +42,29 @@ class Admission:
 
     def __init__(
         self,
+        parts: Parts,
         works: AsyncIterator[Work],
-        books: Books,
-        schedule: Schedule,
-        stopping: Stopping,
-        executor: Executor,
-        changed: Signal,
-        *,
-        limits: Limits,
-        wire: Wire,
-        order_by: OrderBy,
-        next_id: Callable[[], int],
-        opened: Callable[[OpenWindow], None],
+        dispatch: Dispatch,
         turns: Turns,
+        opened: Callable[[OpenWindow], None],
+        changed: Signal,
     ) -> None:
+        """`opened` is told of each window that is admitted; `changed` is what is woken when more may be."""
+        session = parts.session
         self.all_read = False
         self.input_error: InputError | None = None
         self._works = works
-        self._books = books
-        self._schedule = schedule
-        self._stopping = stopping
-        self._executor = executor
-        self._changed = changed
-        self._limits = limits
-        self._wire = wire
-        self._order_by = order_by
-        self._next_id = next_id
-        self._opened = opened
+        self._dispatch = dispatch
+        self._books = parts.books
+        self._stopping = session.stopping
+        self._executor = session.surroundings.executor
+        self._packing = Packing(session.limits, session.target.wire, session.order_by, parts.next_id)
         self._turns = turns
+        self._opened = opened
+        self._changed = changed
         self._awaits_canary = turns.canary > 0
         self._is_waiting = False
-        self._forms = FormsWatch(is_ordered=order_by is OrderBy.INPUT)
+        self._forms = FormsWatch(is_ordered=session.order_by is OrderBy.INPUT)
         self._at_work = 0
         self._producing = anyio.CancelScope()
         self._group: TaskGroup | None = None
@@ -88,8 +79,9 @@ class Admission:
 
     @property
     def is_full(self) -> bool:
-        """Whether no window can be admitted before one is closed."""
-        return self._is_waiting or len(self._books.open) >= _MOST_OPEN
+        """Whether no window can be admitted before one is closed, or something leaves."""
+        is_crowded = self._dispatch.in_order and len(self._books.open) >= _MOST_OPEN
+        return self._is_waiting or is_crowded or self._dispatch.is_full
 
     async def run(self, group: TaskGroup) -> None:
         """Admit every window; `group` is for what waits until an earlier window is closed."""
@@ -103,15 +95,15 @@ class Admission:
                 self.all_read = True
             else:
                 self._stopping.stop(Cause.INPUT, str(self.input_error))
+            self._dispatch.complete()
         self._changed.wake()
 
     def end(self) -> None:
         """Read and admit nothing more."""
         self._producing.cancel()
 
-    def close(self, window: OpenWindow) -> None:
+    def closed(self) -> None:
         """Everything of a window is settled: what waited for it can go."""
-        del self._books.open[window.window.id]
         for waiting in self._books.open.values():
             self._release(waiting)
 
@@ -120,7 +112,7 @@ class Admission:
         async with sender, aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
             try:
                 async for work in works:
-                    await sender.send(await self._executor(partial(take_in, work, self._order_by)))
+                    await sender.send(await self._executor(partial(take_in, work, self._packing.order_by)))
             except InputError as error:
                 self.input_error = error
             except LedgerError as error:
@@ -129,6 +121,9 @@ class Admission:
     async def _admit_all(self, receiver: MemoryObjectReceiveStream[Intake]) -> None:
         async with receiver:
             async for intake in receiver:
+                if self._must_wait(intake):
+                    self._dispatch.filled()
+                    self._changed.wake()
                 while self._must_wait(intake):
                     await self._changed.wait()
                 if self._awaits_canary and intake.window.window.id and not self._canary_lives():
@@ -167,7 +162,7 @@ class Admission:
         self._at_work += 1
         try:
             with anyio.CancelScope(shield=True):
-                before = [other.lanes for other in self._books.open.values()]
+                before = [other.lanes for other in self._books.open.values()] if self._dispatch.in_order else []
                 rows = await self._executor(lambda: intake.hold_back(before))
                 await self._books.open_window(window, is_new=intake.is_new)
             self._opened(window)
@@ -194,6 +189,4 @@ class Admission:
         self._changed.wake()
 
     async def _pack(self, window: OpenWindow, rows: Ints) -> None:
-        self._schedule.add(
-            await self._executor(lambda: batches(window, rows, self._limits, self._wire, self._order_by, self._next_id))
-        )
+        self._dispatch.add(await self._executor(lambda: self._packing.batches(window, rows)))

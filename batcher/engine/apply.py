@@ -40,7 +40,7 @@ from batcher.engine.job import (
     spool_path,
     turns_of,
 )
-from batcher.engine.run import Run
+from batcher.engine.run import Invocation, Run, work
 from batcher.engine.session import Session
 from batcher.engine.surroundings import Surroundings
 from batcher.engine.survey import Protected, survey
@@ -130,7 +130,7 @@ async def apply(
                 window_rows=context.window_rows, canary=turns.canary, in_turn=turns.in_turn, names=how.names
             )
             works = feed(inputs, how, Position(), windower, surroundings.executor, spool)
-            run = await session.work("apply", works, context.credentials, context.observer, turns)
+            run = await work(session, works, Invocation("apply", context.credentials, context.observer, turns))
             finish(session, run.admission.all_read, windower, spool)
             failure = _why_nothing_came(run, session, spool)
             if failure is not None:
@@ -197,7 +197,7 @@ async def look_first(
 
 def _why_nothing_came(run: Run, session: Session, spool: Spool | None) -> InputError | None:
     """Why nothing of the input was sent, where that is the input's fault; else nothing."""
-    if not session.figures().requests.sent and run.admission.input_error is not None:
+    if not run.figures().requests.sent and run.admission.input_error is not None:
         return run.admission.input_error
     if spool is not None and spool.is_empty and session.stopping.cause is Cause.INPUT:
         return InputError(f"{session.stopping.reason}; nothing came before that, and nothing was sent")

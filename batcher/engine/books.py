@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -70,26 +70,18 @@ class Again:
 
 
 class Books:
-    """Takes settlements, commits them in groups, and then tells."""
+    """Takes settlements, commits them in groups, and then tells. It alone opens and closes windows."""
 
     def __init__(
-        self,
-        ledger: LedgerWriter,
-        tally: Mapping[Status, int],
-        executor: Executor,
-        figures: Callable[[], Figures],
-        told: Callable[[OpenWindow, Settlement], None],
-        now: Callable[[], float],
+        self, ledger: LedgerWriter, tally: Mapping[Status, int], executor: Executor, now: Callable[[], float]
     ) -> None:
         """`now` is in UTC seconds."""
         self.now = now
         self.tally = Counter(tally)
         """Durable counts."""
-        self.open: dict[int, OpenWindow] = {}
+        self._open: dict[int, OpenWindow] = {}
         self._ledger = ledger
         self._executor = executor
-        self._figures = figures
-        self._told = told
         self._one_writer = anyio.Lock()
         self._inbox: MemoryObjectSendStream[Settlement]
         self._outbox: MemoryObjectReceiveStream[Settlement]
@@ -97,7 +89,12 @@ class Books:
         self._queued = 0
 
     def __repr__(self) -> str:
-        return f"<Books {len(self.open)} windows open, {self._queued} settlements on their way to disk>"
+        return f"<Books {len(self._open)} windows open, {self._queued} settlements on their way to disk>"
+
+    @property
+    def open(self) -> Mapping[int, OpenWindow]:
+        """The windows of which something is not settled on disk yet, by number."""
+        return self._open
 
     @property
     def is_clear(self) -> bool:
@@ -115,7 +112,7 @@ class Books:
         elif window.again is not None:
             await self._reopen(window, window.again)
         if window.unsettled:
-            self.open[window.window.id] = window
+            self._open[window.window.id] = window
 
     async def _reopen(self, window: OpenWindow, again: Again) -> None:
         """What is sent again is open again, on disk, before it is sent: a crash must not leave its old word."""
@@ -130,15 +127,19 @@ class Books:
         self.tally.update(changed)
         window.status[again.rows] = Status.PENDING
 
+    def was_failed(self, settlement: Settlement) -> bool:
+        """Whether all of these rows are sent again after they had failed."""
+        return self._open[settlement.window].was_failed(settlement.rows)
+
     def departs(self, batch: Batch) -> None:
         """A request with these changes leaves."""
-        window = self.open.get(batch.window)
+        window = self._open.get(batch.window)
         if window is not None and window.again is not None:
             window.again.departed[batch.rows] = True
 
     def withdraw(self) -> None:
         """What was to be sent again and never left has the word that it had. When nothing else writes any more."""
-        for window in self.open.values():
+        for window in self._open.values():
             again = window.again
             if again is None or not again.number:
                 continue
@@ -150,8 +151,9 @@ class Books:
                 self._ledger.withdraw(again.number, window.window.id, kept, len(unsent), changed)
                 self.tally.update(changed)
 
-    async def forget(self, windows: Sequence[OpenWindow]) -> None:
-        """Take back the last windows that were opened, of which nothing was sent."""
+    async def forget_after(self, last: int) -> None:
+        """Take back the windows that were opened after this one, of which nothing was sent."""
+        windows = [window for number, window in self._open.items() if number > last]
         if not windows:
             return
         first = min(window.window.id for window in windows)
@@ -159,7 +161,7 @@ class Books:
             await self._executor(lambda: self._ledger.forget_windows(first))
         for window in windows:
             self.tally[Status.PENDING] -= len(window.window.columns)
-            del self.open[window.window.id]
+            del self._open[window.window.id]
 
     async def settle(self, settlement: Settlement) -> None:
         """Queue a final word; waits while the disk is behind.
@@ -181,8 +183,8 @@ class Books:
         """No more final words."""
         await self._inbox.aclose()
 
-    async def write(self) -> None:
-        """Commit what comes, until `close`.
+    async def write(self, figures: Callable[[], Figures], settled: Callable[[OpenWindow, Settlement], None]) -> None:
+        """Commit what comes, until `close`, with the `figures` of that moment; `settled` hears of what is on disk.
 
         Raises:
             LedgerError: When the ledger cannot be written; what was not committed is pending.
@@ -196,11 +198,11 @@ class Books:
                         group.append(self._outbox.receive_nowait())
                     except (anyio.WouldBlock, anyio.EndOfStream):
                         break
-                await self._commit(group)
+                await self._commit(group, figures())
+                for settlement in group:
+                    settled(*self._note(settlement))
 
-    async def _commit(self, group: list[Settlement]) -> None:
-        figures = self._figures()
-
+    async def _commit(self, group: list[Settlement], figures: Figures) -> None:
         def write_down() -> Counter[Status]:
             changed: Counter[Status] = Counter()
             for settlement in group:
@@ -210,16 +212,20 @@ class Books:
 
         async with self._one_writer:
             self.tally.update(await self._executor(write_down))
-        for settlement in group:
-            window = self.open[settlement.window]
-            window.unsettled -= len(settlement.rows)
-            window.status[settlement.rows] = settlement.status
-            self._queued -= 1
-            self._told(window, settlement)
+
+    def _note(self, settlement: Settlement) -> tuple[OpenWindow, Settlement]:
+        """What is on disk now; a window of which it was the last is closed."""
+        window = self._open[settlement.window]
+        window.unsettled -= len(settlement.rows)
+        window.status[settlement.rows] = settlement.status
+        self._queued -= 1
+        if not window.unsettled:
+            del self._open[settlement.window]
+        return window, settlement
 
     def _changes(self, settlement: Settlement) -> Counter[Status]:
         """By how much each count grows."""
-        window = self.open[settlement.window]
+        window = self._open[settlement.window]
         before = window.status[settlement.rows]
         after, was = np.bincount(settlement.status, minlength=_STATUSES), np.bincount(before, minlength=_STATUSES)
         changed = Counter({Status(status): count for status, count in enumerate((after - was).tolist()) if count})

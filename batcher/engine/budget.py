@@ -13,9 +13,10 @@ from batcher.core.health import Health
 from batcher.core.limit import Pacer
 from batcher.core.model import Bytes
 from batcher.core.status import FAILURES, are
-from batcher.core.units import spoken
+from batcher.core.units import parse_duration, parse_failures, spoken
 from batcher.core.verdict import Cause
 from batcher.delivery.stopping import Stopping
+from batcher.settings import Settings
 
 _JUDGED_FROM = 1_000
 """A share of failures means nothing before so many are settled."""
@@ -31,6 +32,19 @@ class Budget:
     max_failure_share: float | None = None
     deadline: float | None = None
     max_wait: float = 900.0
+
+
+def budget_of(settings: Settings) -> Budget:
+    """What the settings allow.
+
+    Raises:
+        ConfigurationError: When they cannot be understood.
+
+    """
+    guard = settings.guard
+    count, share = parse_failures(guard.max_failures) if guard.max_failures else (None, None)
+    deadline = parse_duration(guard.deadline) if guard.deadline else None
+    return Budget(count, share, deadline, parse_duration(settings.retry.max_wait))
 
 
 class Watch:

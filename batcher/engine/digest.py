@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 
-from batcher.core.blame import Blame, Refusal
+from batcher.core.blame import Refusal
 from batcher.core.lessons import Lessons
 from batcher.core.model import Attempt, Batch, Op, Settlement
-from batcher.core.schedule import Schedule
 from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.delivery.delivery import Delivered
-from batcher.delivery.notices import Notices
-from batcher.delivery.stopping import Abandoned, Stopping
-from batcher.engine.books import Books
+from batcher.delivery.stopping import Abandoned
+from batcher.engine.dispatch import Dispatch
+from batcher.engine.parts import Parts
 
 _log = logging.getLogger(__name__)
 
@@ -24,23 +23,15 @@ _log = logging.getLogger(__name__)
 class Digest:
     """Hands each outcome on to the schedule, the blame, the lessons and the books."""
 
-    def __init__(
-        self,
-        books: Books,
-        schedule: Schedule,
-        blame: Blame,
-        stopping: Stopping,
-        notices: Notices,
-        next_id: Callable[[], int],
-        after_refusals: int,
-    ) -> None:
-        self._books = books
-        self._schedule = schedule
-        self._blame = blame
-        self._stopping = stopping
-        self._notices = notices
-        self._next_id = next_id
-        self._lessons = Lessons(after_refusals)
+    def __init__(self, parts: Parts, dispatch: Dispatch) -> None:
+        self._books = parts.books
+        self._schedule = parts.schedule
+        self._dispatch = dispatch
+        self._blame = parts.evidence.blame
+        self._stopping = parts.session.stopping
+        self._notices = parts.turnstile.notices
+        self._next_id = parts.next_id
+        self._lessons = Lessons(parts.session.settings.guard.after_refusals)
 
     def __repr__(self) -> str:
         return f"<Digest {self._blame!r} {self._lessons!r}>"
@@ -49,13 +40,22 @@ class Digest:
         """Whether a batch that is about to leave goes out in parts instead, or not at all, for what was learned."""
         kept, rest, reasons = self._lessons.hopeless(batch)
         if rest:
-            self._schedule.done(batch, [self._piece(batch, kept, batch.history)] if kept else [])
+            self._put_back(batch, Delivered(history=batch.history), [kept] if kept else [])
             self._condemn(self._piece(batch, rest, batch.history), reasons)
             return True
         parts = self._lessons.cut(batch)
         if parts:
-            self._schedule.done(batch, [self._piece(batch, ops, batch.history) for ops in parts])
+            self._put_back(batch, Delivered(history=batch.history), parts)
         return bool(parts)
+
+    def _put_back(
+        self, batch: Batch, delivered: Delivered, ops_of_pieces: Sequence[tuple[Op, ...]]
+    ) -> tuple[list[Batch], bool]:
+        """What is left of a batch waits again, in pieces; gives these, and whether the batch was the trial."""
+        pieces = [self._piece(batch, ops, delivered.history) for ops in ops_of_pieces]
+        was_trial = self._schedule.done(batch, pieces)
+        self._dispatch.back(batch, delivered, pieces)
+        return pieces, was_trial
 
     def _condemn(self, batch: Batch, reasons: list[str]) -> None:
         """Changes that fail unasked, as the user allows it; like any refusal, once it is clear whose fault it is."""
@@ -66,10 +66,9 @@ class Digest:
 
     async def take(self, batch: Batch, delivered: Delivered) -> None:
         """A batch is back."""
-        pieces = [self._piece(batch, ops, delivered.history) for ops in delivered.pieces]
+        pieces, was_trial = self._put_back(batch, delivered, delivered.pieces)
         if pieces:
             _log.info("batch %d of %d changes is split: %s", batch.id, len(batch), delivered.reason)
-        was_trial = self._schedule.done(batch, pieces)
         self._learn(batch, delivered, pieces)
         if delivered.stop is not None:
             self._stopping.stop(delivered.stop.cause, delivered.stop.reason)
@@ -111,10 +110,10 @@ class Digest:
     def _was_refused_before(self, refusal: Refusal) -> bool:
         """A `retry` of what failed while others were accepted: to fail again says nothing of the run."""
         word = refusal.settlement
-        return self._books.open[word.window].was_failed(word.rows)
+        return self._books.was_failed(word)
 
     async def _settle(self, settlement: Settlement) -> None:
         try:
-            await self._books.settle(settlement)
+            await self._dispatch.book(settlement)
         except Abandoned:
             _log.debug("batch %d was answered but cannot be recorded; it stays pending", settlement.batch)

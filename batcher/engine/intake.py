@@ -9,7 +9,7 @@ import numpy as np
 
 from batcher.core.coalesce import coalesce
 from batcher.core.lanes import OrderBy, common, distinct, lane_keys, shared
-from batcher.core.model import Batch, Hashes, Ints, Limits, Op
+from batcher.core.model import Batch, Hashes, Ints, Limits
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.status import Status
 from batcher.core.wire import Wire
@@ -58,14 +58,19 @@ def take_in(work: Work, order_by: OrderBy) -> Intake:
     return Intake(window, rows, keys, is_new=work.status is None)
 
 
-def batches(
-    window: OpenWindow, rows: Ints, limits: Limits, wire: Wire, order_by: OrderBy, next_id: Callable[[], int]
-) -> list[Batch]:
-    """The batches that ask for exactly these rows."""
-    columns = window.window.columns
-    packer = pack_in_order if order_by is OrderBy.INPUT else pack
+@dataclass(frozen=True, slots=True, eq=False)
+class Packing:
+    """How the changes of a window become batches."""
 
-    def batch(ops: tuple[Op, ...]) -> Batch:
-        return Batch(next_id(), window.window.id, ops, columns.user, columns.group)
+    limits: Limits
+    wire: Wire
+    order_by: OrderBy
+    next_id: Callable[[], int]
 
-    return [batch(ops) for ops in packer(columns, rows, limits, wire)]
+    def batches(self, window: OpenWindow, rows: Ints) -> list[Batch]:
+        """Those that ask for exactly these rows."""
+        columns = window.window.columns
+        packer = pack_in_order if self.order_by is OrderBy.INPUT else pack
+        user, group, number = columns.user, columns.group, window.window.id
+        requests = packer(columns, rows, self.limits, self.wire)
+        return [Batch(self.next_id(), number, ops, user, group) for ops in requests]

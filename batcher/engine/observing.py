@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 from batcher.core.clock import Clock
 from batcher.core.model import Batch, Settlement
@@ -13,8 +14,26 @@ from batcher.delivery.delivery import Delivered, Exchange
 from batcher.delivery.stopping import Stopping
 from batcher.delivery.turnstile import Turnstile
 from batcher.engine.books import Books, OpenWindow
-from batcher.engine.run import Run
 from batcher.ledger.writer import Figures
+
+
+class Progress(Protocol):
+    """How far a run is."""
+
+    @property
+    def all_read(self) -> bool:
+        """Whether every window was admitted."""
+        ...
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether there is anything to be sent that was read."""
+        ...
+
+    @property
+    def held_until(self) -> float | None:
+        """Until when (monotonic seconds) nothing may leave, for requests that may still arrive late."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +49,7 @@ class RunningParts:
     turnstile: Turnstile
     courier: Courier
     books: Books
-    run: Run
+    run: Progress
     figures: Callable[[], Figures]
 
 

@@ -19,6 +19,7 @@ from batcher.engine.job import JUDGED, ending, finish, preflight, reading, reope
 from batcher.engine.observing import Observer
 from batcher.engine.reaching import NOTHING_ANEW, Anew
 from batcher.engine.retry import RETRY, settle_earlier
+from batcher.engine.run import Invocation, work
 from batcher.engine.session import Session
 from batcher.engine.summary import report
 from batcher.engine.surroundings import Surroundings
@@ -81,11 +82,11 @@ async def resume(
             next_window, next_row, window_rows, canary=turns.canary, in_turn=turns.in_turn, names=how.names
         )
         works = _resumed(session, inputs, how, position, windower, lost_ago)
-        run = await session.work("resume", works, credentials, observer or Observer(), turns)
+        run = await work(session, works, Invocation("resume", credentials, observer or Observer(), turns))
         finish(session, run.admission.all_read, windower, None)
         if was_retried and run.admission.all_read and not stopping.is_set:
-            settle_earlier(ledger, session.figures(), surroundings.clock.utc(), how.names)
-        if run.admission.input_error is not None and not session.figures().requests.sent:
+            settle_earlier(ledger, run.figures(), surroundings.clock.utc(), how.names)
+        if run.admission.input_error is not None and not run.figures().requests.sent:
             raise run.admission.input_error
         return ending(ledger, stopping)
     finally:

@@ -21,6 +21,7 @@ from batcher.engine.in_doubt import remember_losses, remember_others
 from batcher.engine.job import ending, names_of, preflight, reopen, turns_of
 from batcher.engine.observing import Observer
 from batcher.engine.reaching import NOTHING_ANEW, Anew
+from batcher.engine.run import Invocation, work
 from batcher.engine.summary import report
 from batcher.engine.surroundings import Surroundings
 from batcher.ledger.facts import WindowState
@@ -61,9 +62,10 @@ async def retry(
             remember_others(session, facts["run"], facts)
         turns = turns_of(facts, canary_is_over=True)
         names = names_of(session.settings)
-        run = await session.work(RETRY, _retried(ledger_path, names), credentials, observer or Observer(), turns)
+        invocation = Invocation(RETRY, credentials, observer or Observer(), turns)
+        run = await work(session, _retried(ledger_path, names), invocation)
         if run.admission.all_read and not stopping.is_set:
-            settle_earlier(ledger, session.figures(), surroundings.clock.utc(), names)
+            settle_earlier(ledger, run.figures(), surroundings.clock.utc(), names)
         return ending(ledger, stopping)
     finally:
         ledger.close()

@@ -6,6 +6,7 @@ import math
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,29 @@ import msgspec
 
 from batcher.core.arrivals import Arrivals, parse_arrivals
 from batcher.core.errors import InputError
-from batcher.core.model import Batch, Position, Settlement
+from batcher.core.model import Position
 from batcher.core.status import Status
 from batcher.core.target import Credentials
-from batcher.delivery.delivery import Exchange
 from batcher.delivery.stopping import Stopping
 from batcher.engine.apply import look_first
-from batcher.engine.books import OpenWindow
 from batcher.engine.feed import Work, feed
 from batcher.engine.guarding import NOTHING_OVERRIDDEN
 from batcher.engine.in_doubt import remember_others
 from batcher.engine.job import preflight, reading
+from batcher.engine.observing import Observer
+from batcher.engine.run import Invocation, work
 from batcher.engine.session import Session
 from batcher.engine.summary import LOAD
 from batcher.engine.surroundings import Surroundings
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
-from batcher.load.generator import Generator
+from batcher.load.by_the_clock import ByTheClock
+from batcher.load.flights import Flights
 from batcher.load.latencies import Latencies, Summary
 from batcher.load.measurement import Generator as GeneratorFacts
 from batcher.load.measurement import Measurement, rates
 from batcher.load.plan import Finding, Plan, Watch
-from batcher.load.supply import synthetic_windows
-from batcher.load.synthetic import Synthetic
+from batcher.load.synthetic import Synthetic, synthetic_windows
 from batcher.settings import Settings
 from batcher.source.inputs import Input
 from batcher.source.windows import Windower
@@ -120,44 +121,36 @@ async def measure(
         ledger.begin_run(facts, _sources(wish))
         is_kept = True
         session.register_at_first_send(facts)
-
-        def told(window: OpenWindow, _: Settlement) -> None:
-            generator.told(window)
-
-        def exchanged(batch: Batch, exchange: Exchange) -> None:
-            generator.exchanged(batch, exchange)
-
-        def has_succeeded() -> bool:
-            return session.health.accepted > 0
-
-        async with session.at_work(LOAD, credentials, told, has_succeeded, exchanged) as parts:
-            generator = Generator(session, parts, plan, watch)
-            look.generator = generator
-            works: AsyncIterator[Work] = (
-                feed(inputs, how, Position(), Windower(), surroundings.executor)
-                if inputs
-                else synthetic_windows(changes, session.limits.max_changes, generator.missing, wish.part)
-            )
-            clock = surroundings.clock
-            finding = await generator.run(works, clock.now() + wish.starts - clock.shared())
-        tally = dict(parts.books.tally)
+        clock = surroundings.clock
+        flights, start = Flights(plan, clock.now), clock.now() + wish.starts - clock.shared()
+        look.flights = flights
+        works: AsyncIterator[Work]
+        if inputs:
+            works = feed(inputs, how, Position(), Windower(), surroundings.executor)
+        else:
+            works = synthetic_windows(changes, session.limits.max_changes, flights.missing, wish.part)
+            session.expect_late(0.0)  # windows of chance changes follow each other without a gap
+        dispatch = partial(ByTheClock, flights=flights, watch=watch, start=start)
+        observer = Observer(exchanged=flights.exchanged)
+        run = await work(session, works, Invocation(LOAD, credentials, observer, dispatch=dispatch))
+        finding = flights.finding
     finally:
         if is_kept:
             ledger.close()
         else:
             ledger.discard()
     began = clock.utc() - (clock.now() - finding.recorder.begin)
-    return _measurement(wish, session, finding, tally, began)
+    return _measurement(wish, session, finding, run.tally, began)
 
 
 class Looking:
-    """Where whoever shows what happens finds the generator."""
+    """Where whoever shows what happens finds what there is to see."""
 
     def __init__(self) -> None:
-        self.generator: Generator | None = None
+        self.flights: Flights | None = None
 
     def __repr__(self) -> str:
-        return f"<Looking at {self.generator!r}>"
+        return f"<Looking at {self.flights!r}>"
 
 
 def _facts(wish: Wish, session: Session) -> dict[str, str]:

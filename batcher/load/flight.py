@@ -29,6 +29,10 @@ class Flight:
     """When its first request left."""
     ended: float | None = None
     """When its last reply came, or it was clear that none would."""
+    parts: int = 1
+    """Its batches that are not back."""
+    accepted: int = 0
+    """Its changes that the target accepted."""
 
     def note(self, exchange: Exchange) -> None:
         """One of its requests was answered, or not."""

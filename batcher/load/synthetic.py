@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.model import Action, Columns, Ints, Keys, Position, Window
+from batcher.engine.feed import Work
+from batcher.source.windows import WINDOW_ROWS
 
 _PROFILES, _FEWEST, _MOST = 400, 4, 12
 _MOST_USERS, _MOST_GROUPS, _LAST_ID = 1_000_000_000, 1_000_000, 2**53
+_FIRST_BATCHES, _MOST_BATCHES = 16, 512
 BAD_USERS = 100
 """Pairs that are meant to be refused name one of so many users after the last."""
 
@@ -95,3 +99,17 @@ class Synthetic:
     def _weights(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         weights = 1.0 / np.arange(1, self.groups + 1, dtype=np.float64) ** self.skew
         return np.asarray(weights / weights.sum(), np.float64)
+
+
+async def synthetic_windows(
+    changes: Synthetic, per_request: int, missing: Callable[[], float], part: int
+) -> AsyncIterator[Work]:
+    """Windows as long as `missing` tells how many requests are; short at first, so that little is made in vain."""
+    first_row = number = 0
+    count = _FIRST_BATCHES
+    while missing() > 0:
+        most = min(count, max(1, WINDOW_ROWS // per_request))
+        rows = int(min(most, missing())) * per_request
+        yield Work(changes.window(number, first_row, rows, part))
+        number, first_row = number + 1, first_row + rows
+        count = min(2 * count, _MOST_BATCHES)
