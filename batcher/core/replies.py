@@ -21,6 +21,8 @@ _CAUSES = {
     405: (Cause.ENDPOINT, "the address does not take this method"),
     407: (Cause.CREDENTIALS, "a proxy asks for credentials"),
 }
+_OF_RUN_OR_CHANGE = {403, 404, 405}
+"""They may speak of the run, or of a user or a group in the request."""
 
 
 def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | Stop:
@@ -41,7 +43,7 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
         text += f"; {wish}"
     if status in _CAUSES:
         cause, meaning = _CAUSES[status]
-        return Stop(cause, f"{meaning} ({text})")
+        return Stop(cause, f"{meaning} ({text})", or_changes=status in _OF_RUN_OR_CHANGE)
     if 300 <= status < 400:  # redirects
         location = brief(response.headers.get("location", "nowhere"))
         return Stop(Cause.ENDPOINT, f"{status}: redirected to {location}, which is never followed; correct the URL")

@@ -91,6 +91,8 @@ class Stop:
 
     cause: Cause
     reason: str
+    or_changes: bool = False
+    """Whether the reply may as well speak of a user or a group of the request."""
 
 
 Verdict: TypeAlias = Settled | Retry | Split | Stop

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import anyio
@@ -16,41 +15,23 @@ from batcher.core.errors import (
     ExhaustedError,
     NotSentError,
     ReplyLostError,
-    TransportError,
 )
 from batcher.core.evidence import Evidence
 from batcher.core.http import Response
 from batcher.core.limit import Waiting
-from batcher.core.model import Attempt, Batch
+from batcher.core.model import Batch
 from batcher.core.report import Requests
 from batcher.core.retry import RetryPolicy
-from batcher.core.schedule import keys_of
 from batcher.core.status import Status
 from batcher.core.target import LoginRefusedError
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.access import Access, stop_of
+from batcher.delivery.attempts import NO_CONNECTION, NO_REPLY, RENEWED, AttemptMade, Attempts
 from batcher.delivery.conclusion import Conclusion
 from batcher.delivery.delivery import Delivered, Delivery, Exchange
 from batcher.delivery.dialect import Dialect, DialectError
+from batcher.delivery.probe import Probe
 from batcher.delivery.turnstile import Turnstile
-
-_RENEWED = "the token was renewed"
-NO_CONNECTION, NO_REPLY, REFUSED_INSIDE = "no connection", "no reply", "refused inside a 200"
-"""What an exchange ended in, where a status does not tell."""
-_REFUSED = 400
-_OF_RUN_OR_CHANGE = {403, 404, 405}
-"""They may speak of the run, or of a user or a group in the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """One attempt: when it departed (or started, if it never left), and whether it was made as a probe."""
-
-    started: float
-    has_left: bool
-    is_probe: bool
-    size: int
-    error: str
 
 
 class Courier:
@@ -67,10 +48,9 @@ class Courier:
         exchanged: Callable[[Batch, Exchange], None],
     ) -> None:
         """`departs` is told when a request leaves, `exchanged` when it was answered, or it is clear that it is not."""
-        self.requests = Requests()
-        self.took = Durations()
-        """From departure to reply."""
-        self._conclusion = Conclusion(self.requests, evidence.health, turnstile.clock, dialect)
+        self._attempts = Attempts(turnstile, evidence, exchanged)
+        self._conclusion = Conclusion(self._attempts.requests, evidence.health, turnstile.clock, dialect)
+        self._probe = Probe(dialect, access, turnstile, evidence.blame)
         self._dialect = dialect
         self._access = access
         self._turnstile = turnstile
@@ -80,13 +60,20 @@ class Courier:
         self._clock = turnstile.clock
         self._stopping = turnstile.stopping
         self._departs = departs
-        self._exchanged = exchanged
         self._probing = anyio.Lock()
-        self._asking = anyio.Lock()
         self._backing_off = 0
-        self._answered_at = -math.inf
         self.doubted: Stop | None = None
         """What would stop the run, if it were not the changes that it speaks of; while nothing proves that it is."""
+
+    @property
+    def requests(self) -> Requests:
+        """What was sent so far, and what came of it."""
+        return self._attempts.requests
+
+    @property
+    def took(self) -> Durations:
+        """From departure to reply."""
+        return self._attempts.took
 
     @property
     def is_backing_off(self) -> bool:
@@ -126,7 +113,7 @@ class Courier:
         verdict: Verdict = await retrying(next_verdict)
         if isinstance(verdict, Retry):
             self._stopping.check()
-            if self._is_outage(delivery) and not await self._answers_a_probe():
+            if self._is_outage(delivery) and not await self._probe.is_answered():
                 return Stop(Cause.OUTAGE, f"the target does not answer as it should: {verdict.reason}")
         return verdict
 
@@ -135,43 +122,19 @@ class Courier:
         nothing = self._health.accepted == delivery.accepted_before
         return nothing or self._health.has_used_up(self._policy.max_attempts)
 
-    async def _answers_a_probe(self) -> bool:
-        """Whether the target is there and it is these changes that it cannot bear; asked once for all who wonder."""
-        asked = self._clock.now()
-        async with self._asking:
-            self._stopping.check()
-            if self._answered_at < asked and isinstance(await self._probe(), Settled):
-                self._answered_at = self._clock.now()
-            return self._answered_at >= asked
-
     async def ask(self) -> Verdict:
-        """As `_probe`, but tries as often as with a batch."""
-        verdict = await self._probe()
-        for attempt in range(1, self._policy.max_attempts):
-            if not isinstance(verdict, Retry):
-                break
-            await self._back_off(self._policy.delay(attempt))
-            verdict = await self._probe()
-        return verdict
-
-    async def _probe(self) -> Verdict:
-        """What the target says to a request that changes nothing: `Settled` when it is there and lets us in.
+        """What the target says to a request that changes nothing; tries as often as with a batch.
 
         Raises:
             Abandoned: When the run ends first.
 
         """
-        try:
-            response = await self._turnstile.send(self._dialect.probe(await self._access.token()), 0)
-        except LoginRefusedError as refused:
-            return refused.verdict
-        except (EndpointError, ExhaustedError) as error:
-            return stop_of(error, is_known=self._evidence.blame.accepted_once)
-        except TransportError as error:
-            return Retry(str(error))
-        verdict = self._dialect.of_probe(response, self._clock.utc())
-        if isinstance(verdict, Retry):
-            self._keep_quiet(verdict)
+        verdict = await self._probe.ask()
+        for attempt in range(1, self._policy.max_attempts):
+            if not isinstance(verdict, Retry):
+                break
+            await self._back_off(self._policy.delay(attempt))
+            verdict = await self._probe.ask()
         return verdict
 
     def _is_exhausted(self, delivery: Delivery) -> bool:
@@ -181,7 +144,7 @@ class Courier:
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Back-off of this batch alone, or quiet for all when the target asks for it or is down."""
         verdict = _last_verdict(state)
-        if not isinstance(verdict, Retry) or verdict.reason == _RENEWED:
+        if not isinstance(verdict, Retry) or verdict.reason == RENEWED:
             return 0.0
         attempt = max(state.attempt_number, self._health.failures) if self._health.is_down else state.attempt_number
         delay = self._policy.delay(attempt)
@@ -246,8 +209,8 @@ class Courier:
         except ReplyLostError as lost:
             error, verdict = NO_REPLY, Retry(str(lost))
         verdict = await self._judge(delivery, verdict, response, generation)
-        flight = _Flight(departed[0] if departed else started, bool(departed), is_probe, size, error)
-        self._observe(delivery, verdict, response, flight)
+        made = AttemptMade(departed[0] if departed else started, bool(departed), is_probe, size, error, response)
+        self._attempts.note(delivery, verdict, made)
         return verdict
 
     async def _judge(self, delivery: Delivery, verdict: Verdict, response: Response | None, generation: int) -> Verdict:
@@ -255,8 +218,7 @@ class Courier:
         if isinstance(verdict, Stop) and response is not None:
             if verdict.cause is Cause.CREDENTIALS:
                 return await self._renewed(verdict, generation)
-            of_run = verdict.cause in {Cause.PERMISSION, Cause.ENDPOINT}
-            if of_run and response.status in _OF_RUN_OR_CHANGE and await self._speaks_of_changes(verdict):
+            if verdict.or_changes and await self._speaks_of_changes(verdict):
                 return Split(verdict.reason)
         if isinstance(verdict, Settled | Split):
             self._access.proven(generation)  # who is refused for what he asks was let in
@@ -272,7 +234,7 @@ class Courier:
         """
         if self._evidence.blame.accepted_once:
             return True
-        if self.doubted is None and isinstance(await self._probe(), Settled):
+        if self.doubted is None and isinstance(await self._probe.ask(), Settled):
             self.doubted = verdict
         return self.doubted is not None
 
@@ -283,71 +245,7 @@ class Courier:
             if isinstance(refused.verdict, Retry):
                 return refused.verdict
             return replace(refused.verdict, reason=f"{refusal.reason}; {refused.verdict.reason}")
-        return Retry(_RENEWED, after=0.0, lost=False, counted=False)
-
-    def _observe(self, delivery: Delivery, verdict: Verdict, response: Response | None, flight: _Flight) -> None:
-        """Tell history, health, limiter, late requests and counters."""
-        now = self._clock.now()
-        if flight.has_left or flight.error:
-            self._exchanged(delivery.batch, _seen(flight, response, verdict, now))
-        reason = "" if isinstance(verdict, Settled) else verdict.reason
-        status = response.status if response else None
-        lost = flight.has_left and isinstance(verdict, Retry) and verdict.lost
-        if flight.has_left and response is not None:
-            self.took.add(now - flight.started)
-        if flight.has_left:
-            attempt = Attempt(
-                self._clock.utc(),
-                delivery.batch.id,
-                len(delivery.batch),
-                status,
-                reason,
-                lost,
-                boot=self._clock.shared(),
-            )
-            delivery.remember(attempt)
-        if lost:
-            batch, order_by = delivery.batch, self._evidence.order_by
-            self._evidence.late.lost(batch.window, keys_of(batch, order_by), batch.pairs()[0], now)
-        if isinstance(verdict, Retry):
-            self._observe_failure(delivery, verdict, flight, has_reply=response is not None)
-        elif isinstance(verdict, Settled | Split):
-            if self._health.is_down:
-                self._turnstile.limit.start_again()
-            self._health.succeeded()
-            if flight.has_left:
-                self._turnstile.succeeded(now - flight.started, len(delivery.batch))
-            self.requests.ok += isinstance(verdict, Settled)
-
-    def _keep_quiet(self, verdict: Retry) -> None:
-        """What the target asks for holds for every worker and every run on this host, also when this one ends."""
-        if verdict.back_pressure and verdict.after:
-            self._turnstile.keep_quiet(verdict.after, verdict.reason)
-
-    def _observe_failure(self, delivery: Delivery, verdict: Retry, flight: _Flight, *, has_reply: bool) -> None:
-        now = self._clock.now()
-        self._keep_quiet(verdict)
-        delivery.counted += verdict.counted
-        self.requests.retried += 1
-        if verdict.reason != _RENEWED:
-            self._health.tries(now)
-            was_down = self._health.is_down
-            is_probe = flight.is_probe and verdict.counted
-            self._health.failed(verdict.reason, flight.started, now, is_probe=is_probe)
-            if self._health.is_down and not was_down:
-                said = "the target accepts nothing: %s; one worker probes, the others wait"
-                self._turnstile.notices.say(said, verdict.reason)
-        if flight.has_left and (verdict.back_pressure or not has_reply):
-            self._turnstile.pushed_back(now - flight.started)
-
-
-def _seen(flight: _Flight, response: Response | None, verdict: Verdict, now: float) -> Exchange:
-    departed = flight.started if flight.has_left else None
-    if response is None:
-        return Exchange(departed, now, None, flight.error, flight.size, 0)
-    ended = now if response.received_at is None else response.received_at
-    error = "" if response.status >= _REFUSED or isinstance(verdict, Settled) else REFUSED_INSIDE
-    return Exchange(departed, ended, response.status, error, flight.size, len(response.body))
+        return Retry(RENEWED, after=0.0, lost=False, counted=False)
 
 
 def _last_verdict(state: tenacity.RetryCallState) -> Verdict:

@@ -15,6 +15,7 @@ from batcher.core.limit import Pacer, Turn, Waiting
 from batcher.core.report import Waited
 from batcher.core.retry import wish_of
 from batcher.core.units import spoken
+from batcher.core.verdict import Retry
 from batcher.delivery.notices import Notices
 from batcher.delivery.stopping import Stopping
 from batcher.transport import Transport
@@ -160,6 +161,11 @@ class Turnstile:
         self._permits.total_tokens = self.limit.limit
         if self.limit.limit < before:
             self.notices.say("the target pushes back: for now at most %d requests are in flight", self.limit.limit)
+
+    def heed(self, verdict: Retry) -> None:
+        """What the target asks for holds for every worker and every run on this host, also when this one ends."""
+        if verdict.back_pressure and verdict.after:
+            self.keep_quiet(verdict.after, verdict.reason)
 
     def keep_quiet(self, seconds: float, reason: str) -> None:
         """The target wants to be left alone for so long: by every worker, and by every run on this host."""

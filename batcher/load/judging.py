@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batcher.core.expectations import Expectation
-from batcher.delivery.courier import NO_CONNECTION
+from batcher.delivery.attempts import NO_CONNECTION
 from batcher.load.measurement import Measurement
 
 

@@ -1,0 +1,70 @@
+"""A request that changes nothing: is the target there, and does it let us in?"""
+
+from __future__ import annotations
+
+import math
+
+import anyio
+
+from batcher.core.blame import Blame
+from batcher.core.errors import EndpointError, ExhaustedError, TransportError
+from batcher.core.target import LoginRefusedError
+from batcher.core.verdict import Cause, Retry, Settled, Stop, Verdict
+from batcher.delivery.access import Access, stop_of
+from batcher.delivery.dialect import Dialect, DialectError
+from batcher.delivery.turnstile import Turnstile
+
+
+class Probe:
+    """Asks it; shared by all workers."""
+
+    def __init__(self, dialect: Dialect, access: Access, turnstile: Turnstile, blame: Blame) -> None:
+        self.peer = ""
+        """The address that has answered last."""
+        self._dialect = dialect
+        self._access = access
+        self._turnstile = turnstile
+        self._blame = blame
+        self._asking = anyio.Lock()
+        self._answered_at = -math.inf
+
+    def __repr__(self) -> str:
+        return f"<Probe {self._dialect!r} {self.peer}>"
+
+    async def ask(self) -> Verdict:
+        """What the target says: `Settled` when it is there and lets us in.
+
+        Raises:
+            Abandoned: When the run ends first.
+
+        """
+        try:
+            response = await self._turnstile.send(self._dialect.probe(await self._access.token()), 0)
+        except LoginRefusedError as refused:
+            return refused.verdict
+        except DialectError as error:
+            return Stop(Cause.DIALECT, str(error))
+        except (EndpointError, ExhaustedError) as error:
+            return stop_of(error, is_known=self._blame.accepted_once)
+        except TransportError as error:
+            return Retry(str(error))
+        self.peer = response.peer
+        verdict = self._dialect.of_probe(response, self._turnstile.clock.utc())
+        if isinstance(verdict, Retry):
+            self._turnstile.heed(verdict)
+        return verdict
+
+    async def is_answered(self) -> bool:
+        """Whether the target is there, and it is some changes that it cannot bear; asked once for all who wonder.
+
+        Raises:
+            Abandoned: When the run ends first.
+
+        """
+        clock = self._turnstile.clock
+        asked = clock.now()
+        async with self._asking:
+            self._turnstile.stopping.check()
+            if self._answered_at < asked and isinstance(await self.ask(), Settled):
+                self._answered_at = clock.now()
+            return self._answered_at >= asked
