@@ -90,6 +90,7 @@ class LimitSettings(Section, frozen=True):
     max_ops: int | None = None
     max_changes: int | None = None
     max_bytes: int | None = None
+    max_removals: int | None = None
 
 
 class RateSettings(Section, frozen=True):

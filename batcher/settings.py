@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -145,6 +146,7 @@ class Settings(Section, frozen=True):
             "limits.max_ops": (self.limits.max_ops, 1, _MOST_CHANGES),
             "limits.max_changes": (self.limits.max_changes, 1, _MOST_CHANGES),
             "limits.max_bytes": (self.limits.max_bytes, _LEAST_BYTES, _MOST_BYTES),
+            "limits.max_removals": (self.limits.max_removals, 1, _MOST_CHANGES),
             "rate.burst": (self.rate.burst, 1, _MOST_CHANGES),
             "rate.margin": (self.rate.margin, 0, 1),
             "rate.max_in_flight": (None if most == "auto" else most, 1, MOST_IN_FLIGHT),
@@ -237,12 +239,12 @@ class Settings(Section, frozen=True):
         """
         given = {key: value for key, value in msgspec.structs.asdict(self.limits).items() if value is not None}
         for key in given.keys() & target.meaningless_limits:
-            raise ConfigurationError(f"limits.{key} means nothing for {target.name}, which takes single pairs")
+            raise ConfigurationError(f"limits.{key} means nothing for {target.name}; leave it out")
         limits = Limits(**{name: given.get(name, getattr(target.limits, name)) for name in Limits.__dataclass_fields__})
         changes = parse_rate(self.rate.changes)
         if changes is not None and changes.count < limits.max_changes:
             # A request with more changes than the rate allows per unit could never be sent.
-            limits = Limits(limits.max_users, limits.max_groups, limits.max_ops, changes.count, limits.max_bytes)
+            limits = replace(limits, max_changes=changes.count)
         return limits
 
     def requests_rate(self, target: Target) -> Rate | None:

@@ -42,7 +42,7 @@ def bodies(kind: str, path: Path, changes: int) -> list[bytes]:
     """The bodies that a run would send."""
     target = create(kind, "https://example.org", "")
     windower = Windower()
-    how = Reading(Fields.of({}, ids_only=target.ids_only), target.ids_only)
+    how = Reading(Fields.of({}, target.key_kind))
     windows = []
     for step in read(0, Input(path.name, path), how, Position()):
         if not isinstance(step, Waits):

@@ -68,7 +68,7 @@ def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, flo
     steps = read(
         0,
         Input(path.name, path),
-        Reading(Fields.of({}, ids_only=target.ids_only), ids_only=target.ids_only),
+        Reading(Fields.of({}, target.key_kind)),
         Position(),
     )
     ledger_path.unlink(missing_ok=True)

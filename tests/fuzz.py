@@ -17,7 +17,7 @@ import numpy as np
 
 from batcher.core.errors import InputError
 from batcher.core.http import Response
-from batcher.core.model import REJECTED_ROW, Batch, Columns, Keys, Limits, Position
+from batcher.core.model import REJECTED_ROW, Batch, Columns, KeyKind, Keys, Limits, Position
 from batcher.core.pack import pack
 from batcher.core.status import Status
 from batcher.core.verdict import Retry, Settled, Split, Stop
@@ -47,7 +47,7 @@ def source(data: bytes) -> None:
     suffix, header = SUFFIXES[data[0] % len(SUFFIXES)], HEADERS[data[1] % len(HEADERS)]
     path = FOLDER / f"fuzz-{os.getpid()}{suffix}"
     path.write_bytes((header if suffix in {".csv", ""} else b"") + data[2:])
-    how = Reading(Fields.of({}, ids_only=bool(data[0] & 128)), ids_only=bool(data[0] & 128))
+    how = Reading(Fields.of({}, KeyKind.INTEGER if data[0] & 128 else KeyKind.ANY))
     try:
         steps = [step for step in read(0, Input(path.name, path), how, Position()) if not isinstance(step, Waits)]
     except InputError:
@@ -83,7 +83,7 @@ def replies(data: bytes) -> None:
         np.array([0, 1, 0], np.int8), Keys.of(keys), Keys.of([2, 3, 2]), np.arange(3), np.zeros(3, np.int32)
     )
     for target in TARGETS:
-        if target.ids_only and isinstance(keys[0], str):
+        if target.key_kind is KeyKind.INTEGER and isinstance(keys[0], str):
             continue
         (ops,) = pack(columns, np.arange(3), Limits(9, 9, 9, 9, 1 << 20), target.wire)
         batch = Batch(1, 0, ops, columns.user, columns.group)

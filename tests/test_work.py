@@ -78,7 +78,7 @@ def pipeline(kind: str, path: Path, changes: int) -> tuple[int, int]:
     target = create(kind, "https://example.org", "")
     limits, windower = replace(target.limits, max_changes=changes), Windower()
     packing = Packing(limits, target.wire, OrderBy.PAIR, count().__next__)
-    how = Reading(Fields.of({}, ids_only=target.ids_only), target.ids_only)
+    how = Reading(Fields.of({}, target.key_kind))
     windows = []
     for step in read(0, Input(path.name, path), how, Position()):
         if not isinstance(step, Waits):

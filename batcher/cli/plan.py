@@ -126,7 +126,7 @@ def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is
     protected = Protected.of(guard.protected_users, guard.protected_groups)
     with as_files(files) as paths:
         inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
-        seen = survey(inputs, reading(settings, target.ids_only), packing, protected)
+        seen = survey(inputs, reading(settings, target.key_kind), packing, protected)
         content = bind("apply", paths, settings) if is_bound else {}
         arrived = judge_files([Path(file) for file in files if file != "-"], guard, _now(), is_feed=False)
     return content | described(settings, target, seen, override([*arrived, *judge(seen, guard)], given.guardrails))

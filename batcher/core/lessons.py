@@ -149,6 +149,8 @@ def _divided(batch: Batch, users_among: _Among, groups_among: _Among) -> tuple[t
         users, groups = users_among(batch.user, op.users), groups_among(batch.group, op.groups)
         if op.shape is Shape.PAIRS:
             parts = [_part(op, ~(users | groups)), _part(op, users | groups)]
+        elif len(op.groups) == 1:  # what one request to a group was stays one
+            parts = [_block(op, ~(users | groups), ~groups | True), _block(op, users | groups, groups | True)]
         else:
             parts = [_block(op, ~users, ~groups), _block(op, users, groups | True), _block(op, ~users, groups)]
         kept += [part for part in parts[:1] if len(part)]

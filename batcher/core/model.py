@@ -190,20 +190,34 @@ class Window:
     """Where sources ended that were read to their end within this window."""
 
 
+class KeyKind(Enum):
+    """What a target takes for a user and a group."""
+
+    INTEGER = "integer"
+    """ids that are integers, and nothing else"""
+    TEXT = "text"
+    """texts as they are written, also when they are all digits"""
+    ANY = "any"
+    """an integer is an id, a text is a name"""
+
+
 class Shape(Enum):
-    """What one op may be on the wire."""
+    """What one request may be on the wire."""
 
     PRODUCT = "product"
-    """every user × every group"""
+    """ops of every user × every group"""
     PAIRS = "pairs"
-    """a list of pairs"""
+    """lists of pairs"""
+    GROUP = "group"
+    """one op of users to one group"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Op:
     """One wire operation over codes of its window.
 
-    `rows` are the window's rows that it stands for, one per pair: user by user for a product.
+    `rows` are the window's rows that it stands for, one per pair: user by user for a product. An op to one group is a
+    product, too.
     """
 
     action: Action
@@ -279,6 +293,8 @@ class Limits:
     max_ops: int
     max_changes: int
     max_bytes: int
+    max_removals: int | None = None
+    """Of the changes, where fewer of them may be removals; None: as many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

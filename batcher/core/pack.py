@@ -1,5 +1,8 @@
 """From the pairs of a window to the ops of its requests: exact covers, bounded and cheap on the wire.
 
+A target of lists takes pairs in the order of the input. A target that changes one group per request gets, of each group
+and action, as many users at once as it takes, and so never more requests than they need.
+
 An op of a product target means every user × every group, so users may share an op only when they want the
 same set of groups there. Two covers are weighed against each other in bytes:
 
@@ -12,6 +15,7 @@ The first is never dearer than packing per group, the second never dearer than p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -38,14 +42,29 @@ def pack(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[t
         wire: The target's cost model.
 
     """
-    if not len(rows):
-        return
-    if wire.shape is Shape.PAIRS:
-        yield from _lists(columns, rows, limits, wire)
-    else:
-        parts = ((action, rows[columns.action[rows] == action]) for action in Action)
-        ops = (op for action, part in parts if len(part) for op in _products(columns, part, action, limits, wire))
-        yield from _requests(ops, columns, limits, wire)
+    most = limits.max_changes if limits.max_removals is None else min(limits.max_removals, limits.max_changes)
+    is_apart = wire.shape is Shape.GROUP or most < limits.max_changes
+    for part in [rows[columns.action[rows] == action] for action in Action] if is_apart else [rows]:
+        if len(part):
+            is_removal = is_apart and columns.action[part[0]] == Action.REMOVE
+            bounds = replace(limits, max_changes=most) if is_removal else limits
+            yield from _PACKERS[wire.shape](columns, part, bounds, wire)
+
+
+def _by_group(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
+    """One group per request, all of one action; of each group as few requests as its users need."""
+    pairs = Pairs.of(columns, rows, wire)
+    action = Action(int(columns.action[rows[0]]))
+    bounds = replace(limits, max_users=limits.max_changes)
+    for op, _ in _Packer(pairs, action, bounds, wire).by_group(np.arange(len(rows))):
+        yield (op,)
+
+
+def _by_op(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
+    """Products, as many to a request as its bounds allow."""
+    parts = ((action, rows[columns.action[rows] == action]) for action in Action)
+    ops = (op for action, part in parts if len(part) for op in _products(columns, part, action, limits, wire))
+    yield from _requests(ops, columns, limits, wire)
 
 
 def pack_in_order(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
@@ -145,18 +164,23 @@ class _Packer:
         user = pairs.user[index]
         users, rows, width = pairs.users.codes[user], pairs.row[index], pairs.user_width[user]
         total = np.cumsum(width)
-        widest = int(pairs.group_width.max())
-        most = min(limits.max_users, limits.max_changes, max(1, (self._room - widest) // int(width.max())))
+        most = min(limits.max_users, limits.max_changes)
         starts = run_starts(group)
         for start, stop, place in zip(
             starts.tolist(), [*starts[1:].tolist(), len(group)], group[starts].tolist(), strict=True
         ):
             code = pairs.groups.codes[place : place + 1]
             overhead = self._op + int(pairs.group_width[place])
-            for left in range(start, stop, most):
-                cut = slice(left, min(left + most, stop))
-                size = overhead + int(total[cut.stop - 1] - total[left] + width[left])
-                yield Op(self._action, users[cut], code, rows[cut], Shape.PRODUCT), size
+            left = start
+            while left < stop:
+                before = int(total[left] - width[left])
+                fits = int(np.searchsorted(total, before + self._room + self._op - overhead, side="right"))
+                cut = slice(left, min(max(fits, left + 1), left + most, stop))
+                yield (
+                    Op(self._action, users[cut], code, rows[cut], Shape.PRODUCT),
+                    overhead + int(total[cut.stop - 1]) - before,
+                )
+                left = cut.stop
 
 
 def _requests(ops: Iterable[_Sized], columns: Columns, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
@@ -185,3 +209,6 @@ def _requests(ops: Iterable[_Sized], columns: Columns, limits: Limits, wire: Wir
         size += left_size
     if held:
         yield tuple(held)
+
+
+_PACKERS = {Shape.PRODUCT: _by_op, Shape.PAIRS: _lists, Shape.GROUP: _by_group}

@@ -72,9 +72,23 @@ def first_alone(ops: tuple[Op, ...]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
 
 
 def select(ops: tuple[Op, ...], wanted: Mask) -> tuple[Op, ...]:
-    """The ops of a pairs target without the rows that `wanted` (aligned with the batch's rows) leaves out."""
+    """The ops without the rows that `wanted` (aligned with the batch's rows) leaves out.
+
+    Of a product with several groups an op for each group is left, since it may not be a product any more.
+    """
     parts = np.split(wanted, np.cumsum([len(op) for op in ops])[:-1])
-    return tuple(_entries(op, part) for op, part in zip(ops, parts, strict=True) if part.any())
+    return tuple(kept for op, part in zip(ops, parts, strict=True) if part.any() for kept in _selected(op, part))
+
+
+def _selected(op: Op, wanted: Mask) -> list[Op]:
+    if op.shape is Shape.PAIRS:
+        return [_entries(op, wanted)]
+    rows, matrix = op.rows.reshape(len(op.users), -1), wanted.reshape(len(op.users), -1)
+    columns = [(place, matrix[:, place]) for place in range(len(op.groups)) if matrix[:, place].any()]
+    return [
+        Op(op.action, op.users[users], op.groups[place : place + 1], rows[users, place], op.shape)
+        for place, users in columns
+    ]
 
 
 def _entries(op: Op, index: slice | Mask) -> Op:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from batcher.core.http import Request, Response
-from batcher.core.model import Batch, Limits
+from batcher.core.lanes import OrderBy
+from batcher.core.model import Batch, KeyKind, Limits
 from batcher.core.verdict import Retry, Stop, Verdict
 from batcher.core.wire import Wire
 
@@ -50,7 +51,9 @@ class Target(Protocol):
     """The cautious defaults."""
     meaningless_limits: frozenset[str]
     """Fields of `Limits` that this dialect has no use for."""
-    ids_only: bool
+    key_kind: KeyKind
+    order: OrderBy
+    """What must keep its order: changes of a pair, or, where a request rewrites a whole group, of a group."""
     default_rate: str
     hints: tuple[str, ...]
     """What `plan` and `check` warn of."""

@@ -110,7 +110,7 @@ async def apply(
                 spool = _spool(spool_path(context.ledger))
                 await stack.enter_async_context(_pumping(spool, pipe, stopping))
             inputs: Sequence[Input] = [_input(change, spool, settings) for change in changes]
-            how = reading(settings, session.target.ids_only)
+            how = reading(settings, session.target.key_kind)
             rulings: list[Ruling] = []
             if not occasion.is_judged:
                 inputs, rulings = await look_first(inputs, how, settings, spool, surroundings, stopping, override)

@@ -84,7 +84,7 @@ def from_feed(
 
     def propose(store: StateStore) -> Proposal:
         sync = settings.sync
-        how = feed_reading(settings, target.ids_only, today)
+        how = feed_reading(settings, target.key_kind, today)
         contents = [Content(file.name) for file in feed]
         loaded = load(store, "feed", said_to_be_in(_stretches(feed, how, settings.input.format, contents)))
         if settings.input.strict and loaded.rejected:
@@ -121,7 +121,7 @@ def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> P
     """What files of changes say, whose pairs the state knows. The guardrails of a feed do not speak of them."""
 
     def propose(store: StateStore) -> Proposal:
-        loaded = load(store, "given", as_they_say(_stretches(files, reading(settings, target.ids_only), "")))
+        loaded = load(store, "given", as_they_say(_stretches(files, reading(settings, target.key_kind), "")))
         difference = GivenDifference(store)
         return Proposal(
             difference, difference.figures(), settings.guard.bounds().for_changes(), loaded, files, is_of_feed=False
@@ -137,7 +137,7 @@ def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) ->
         InputError: When a line is invalid: what is not known of cannot be judged.
 
     """
-    how = Reading(Fields.of({}, ids_only=target.ids_only, is_feed=True), target.ids_only)
+    how = Reading(Fields.of({}, target.key_kind, is_feed=True))
     loaded = load(store, "snapshot", said_to_be_in(_stretches(current, how, "")))
     if loaded.rejected:
         raise _invalid("--current", current, loaded)
@@ -162,7 +162,7 @@ def draft(
     if with_requests:
         packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
         inputs = [Input(file.name, file) for file in files]
-        seen = survey(inputs, reading(for_difference(settings), target.ids_only), packing)
+        seen = survey(inputs, reading(for_difference(settings), target.key_kind), packing)
     else:
         seen = Survey(*proposal.difference.counts())
     feed = proposal.feed

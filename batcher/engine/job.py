@@ -12,6 +12,7 @@ import orjson
 
 from batcher.core.errors import GuardrailError, LedgerError, NotBegunError
 from batcher.core.look_alikes import Names
+from batcher.core.model import KeyKind
 from batcher.core.report import Report, command
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Target
@@ -76,7 +77,7 @@ def preflight(settings: Settings, credentials: Credentials | None) -> Target:
     """
     target = make_target(settings)
     settings.limits_for(target)
-    reading(settings, target.ids_only)
+    reading(settings, target.key_kind)
     _check_trust(trust_of(settings), target.url)
     proxy_of(settings)
     if credentials is not None:
@@ -108,7 +109,7 @@ def check_wanted(stopping: Stopping) -> None:
         raise not_begun(stopping)
 
 
-def reading(settings: Settings, ids_only: bool) -> Reading:  # noqa: FBT001 — a fact of the target
+def reading(settings: Settings, kind: KeyKind) -> Reading:
     """How the settings want files of changes to be understood.
 
     Raises:
@@ -117,10 +118,10 @@ def reading(settings: Settings, ids_only: bool) -> Reading:  # noqa: FBT001 — 
     """
     where = tuple(map(Condition.parse, settings.input.where))
     refinement = Refinement(where) if where else PLAIN
-    return _reading(settings, ids_only, refinement)
+    return _reading(settings, kind, refinement)
 
 
-def feed_reading(settings: Settings, ids_only: bool, today: date) -> Reading:  # noqa: FBT001 — as above
+def feed_reading(settings: Settings, kind: KeyKind, today: date) -> Reading:
     """How they want feeds to be understood.
 
     Raises:
@@ -139,16 +140,15 @@ def feed_reading(settings: Settings, ids_only: bool, today: date) -> Reading:  #
         read_mapping(Path(feed.group_map), is_single=False, takes_open_end=takes_open_end) if feed.group_map else None,
         is_feed=True,
     )
-    return _reading(settings, ids_only, refinement)
+    return _reading(settings, kind, refinement)
 
 
-def _reading(settings: Settings, ids_only: bool, refinement: Refinement) -> Reading:  # noqa: FBT001 — as above
+def _reading(settings: Settings, kind: KeyKind, refinement: Refinement) -> Reading:
     given = settings.input
-    fields = Fields.of(given.map, ids_only=ids_only, is_feed=refinement.is_feed, takes_odd=given.odd_names == "allow")
+    fields = Fields.of(given.map, kind, is_feed=refinement.is_feed, takes_odd=given.odd_names == "allow")
     check_encoding(given.encoding)
     return Reading(
         fields,
-        fields.ids_only,
         given.delimiter,
         given.encoding,
         given.sheet,

@@ -57,7 +57,7 @@ async def resume(
         if before.input_complete and not before.changes[Status.PENDING]:
             return before  # nothing is left to do, and a spool is gone by now
         inputs: Sequence[Input] = [Input(s.name, Path(s.path), s.format) for s in sources]
-        how = reading(session.settings, session.target.ids_only)
+        how = reading(session.settings, session.target.key_kind)
         with LedgerReader(ledger_path) as reader:
             position = reader.last_position()
             next_window, next_row, _ = reader.next_ids()

@@ -72,7 +72,11 @@ class Session:
 
         """
         target = make_target(settings)
-        order_by = OrderBy.INPUT if settings.input.ordered else OrderBy(settings.target.order_by)
+        order_by = OrderBy(settings.target.order_by)
+        if target.order is OrderBy.GROUP:  # whatever the user asks for: it is how the target works
+            order_by = OrderBy.GROUP
+        if settings.input.ordered:
+            order_by = OrderBy.INPUT
         limits = settings.limits_for(target)
         return Session(settings, target, limits, order_by, ledger, surroundings, stopping)
 

@@ -97,7 +97,7 @@ def compile_undo(
     packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
     protected = Protected.of(guard.protected_users, guard.protected_groups)
     inputs = [Input(file.name, file) for file in changes]
-    seen = survey(inputs, reading(settings, target.ids_only), packing, protected)
+    seen = survey(inputs, reading(settings, target.key_kind), packing, protected)
     return Undo(inverse, changes, left_out, unread, known, basis, seen, [*rulings, *judge(seen, guard)])
 
 

@@ -113,7 +113,7 @@ async def measure(
     try:
         session = Session.of(wish.settings, ledger, surroundings, stopping)
         inputs: Sequence[Input] = [Input(name, Path(name), wish.settings.input.format) for name in wish.files]
-        how = reading(wish.settings, session.target.ids_only)
+        how = reading(wish.settings, session.target.key_kind)
         inputs, _ = await look_first(inputs, how, wish.settings, None, surroundings, stopping, NOTHING_OVERRIDDEN)
         facts = _facts(wish, session)
         if inputs:

@@ -68,13 +68,57 @@ def change(body: bytes, membership: Membership, behaviour: Behaviour) -> Reply:
     return Reply(204)
 
 
+class MinAppServer:
+    """See `ServerSide`."""
+
+    def __init__(self, behaviour: Behaviour, rng: random.Random) -> None:
+        self.behaviour = behaviour
+        self._login = Login(self, rng)
+
+    def method_of(self, path: str) -> str | None:
+        """See `ServerSide`."""
+        return {MEMBERSHIP: "PATCH", GROUPS: "GET"}.get(path)
+
+    def token_of(self, arrival: Arrival) -> str:
+        """See `ServerSide`."""
+        scheme, _, token = arrival.headers.get("authorization", "").partition(" ")
+        return token if scheme == "Bearer" else ""
+
+    def unauthorized(self) -> Reply:
+        """See `ServerSide`."""
+        return Reply.json(401, {"status": "error", "error_msg": "unauthorized"})
+
+    def log_in(self, arrival: Arrival) -> Reply | None:
+        """See `ServerSide`."""
+        return self._login.handle(arrival)
+
+    def accepts(self, token: str) -> bool:
+        """See `ServerSide`."""
+        return self._login.accepts(token)
+
+    def wishes(self, arrival: Arrival) -> list[Wish]:
+        """See `ServerSide`."""
+        wishes = read_ops(arrival.body)
+        return wishes if isinstance(wishes, list) else []
+
+    def carry_out(self, arrival: Arrival, membership: Membership) -> Reply:
+        """See `ServerSide`."""
+        if urlsplit(arrival.path).path == GROUPS:
+            return Reply.json(200, {"meta": {"limit": 1, "offset": 0, "total_count": 0}, "objects": []})
+        return change(arrival.body, membership, self.behaviour)
+
+    def miscounted(self, reply: Reply) -> Reply:
+        """See `ServerSide`."""
+        return reply
+
+
 class Login:
     """The authorize–code–token flow, with its two redirects and cookies."""
 
-    def __init__(self, behaviour: Behaviour, dice: random.Random) -> None:
+    def __init__(self, server: MinAppServer, dice: random.Random) -> None:
         self.tokens: dict[str, int] = {}
         """Tokens that were given out, and how often each was used."""
-        self.behaviour = behaviour
+        self._server = server
         self._dice = dice
         self._steps: dict[str, int] = {}
         self._codes: set[str] = set()
@@ -95,10 +139,10 @@ class Login:
         if token not in self.tokens:
             return False
         self.tokens[token] += 1
-        return not self.behaviour.token_uses or self.tokens[token] <= self.behaviour.token_uses
+        return not self._server.behaviour.token_uses or self.tokens[token] <= self._server.behaviour.token_uses
 
     def _is_known(self, content: object) -> bool:
-        known = (self.behaviour.client_id, self.behaviour.client_secret)
+        known = (self._server.behaviour.client_id, self._server.behaviour.client_secret)
         return isinstance(content, dict) and (content.get("client_id"), content.get("client_secret")) == known
 
     def _authorize(self, arrival: Arrival) -> Reply:

@@ -53,15 +53,44 @@ def miscounted(reply: Reply) -> Reply:
 
 
 class Appliance:
-    """Names get ids of their own, because the sentences speak of ids."""
+    """See `ServerSide`. Names get ids of their own, because the sentences speak of ids."""
 
     def __init__(self, behaviour: Behaviour, dice: random.Random) -> None:
         self.behaviour = behaviour
         self._dice = dice
         self._ids: dict[tuple[str, Name], int] = {}
 
-    def change(self, fields: dict[str, str], membership: Membership) -> Reply:
-        """Carry out a membership call."""
+    def method_of(self, path: str) -> str | None:
+        """See `ServerSide`."""
+        return "POST" if path == PATH else None
+
+    def token_of(self, arrival: Arrival) -> str:
+        """See `ServerSide`."""
+        return read_form(arrival).get("authToken", "")
+
+    def unauthorized(self) -> Reply:
+        """See `ServerSide`."""
+        return Reply.json(200, {"err": "The auth token is expired or invalid", "details": "invalidToken"})
+
+    def log_in(self, arrival: Arrival) -> Reply | None:  # noqa: ARG002 — the protocol's signature
+        """Tokens are made in the appliance's own pages."""
+        return None
+
+    def accepts(self, token: str) -> bool:  # noqa: ARG002 — the protocol's signature
+        """None is given out."""
+        return False
+
+    def wishes(self, arrival: Arrival) -> list[Wish]:
+        """See `ServerSide`."""
+        return read_wishes(read_form(arrival))
+
+    def miscounted(self, reply: Reply) -> Reply:
+        """See `ServerSide`."""
+        return miscounted(reply)
+
+    def carry_out(self, arrival: Arrival, membership: Membership) -> Reply:
+        """See `ServerSide`."""
+        fields = read_form(arrival)
         if fields.get("rm") != "user_api" or fields.get("action") != "membership":
             return Reply.json(200, {"err": "unknown run mode or action"})
         try:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from batcher.simulator import minapp, scrutinizer
 from batcher.simulator.behaviour import Behaviour, Stage
-from batcher.simulator.membership import Membership, Wish
+from batcher.simulator.dialect import ServerSide, server_sides
+from batcher.simulator.membership import Membership
 from batcher.simulator.messages import Arrival, Reply
 from batcher.simulator.traffic import Traffic, too_large, too_much
 
@@ -18,7 +18,7 @@ STATE = "/_state"
 
 
 class World:
-    """Both dialects over one membership. Not for several threads."""
+    """All dialects over one membership. Not for several threads."""
 
     def __init__(
         self,
@@ -35,8 +35,7 @@ class World:
         self._first: float | None = None
         self._latest = 0.0
         self._dice = random.Random(behaviour.seed)  # noqa: S311 — not for secrets
-        self._login = minapp.Login(behaviour, self._dice)
-        self._appliance = scrutinizer.Appliance(behaviour, self._dice)
+        self._sides = server_sides(behaviour, self._dice)
         self._late: list[tuple[float, Arrival]] = []
         self.behave(behaviour)
 
@@ -49,8 +48,9 @@ class World:
 
     def behave(self, behaviour: Behaviour) -> None:
         """From now on like this; its seed means nothing any more."""
-        self._behaviour = behaviour
-        self.membership.behaviour = self._login.behaviour = self._appliance.behaviour = behaviour
+        self._behaviour = self.membership.behaviour = behaviour
+        for side in self._sides:
+            side.behaviour = behaviour
 
     def is_away(self, now: float) -> bool:
         """Whether nobody answers the door at `now` (seconds of any clock, always the same)."""
@@ -71,9 +71,10 @@ class World:
         if wait > 0:
             reply = replace(too_much(behaviour, wait, now + self._utc_offset), delay=seconds)
         else:
-            changes = self._size(arrival, path) if behaviour.seconds_per_change or behaviour.max_changes else 0
+            side = self._side(path)
+            changes = _size(side, arrival) if behaviour.seconds_per_change or behaviour.max_changes else 0
             seconds += behaviour.seconds_per_change * changes
-            reply = too_large(behaviour, changes, len(arrival.body)) or self._answer(arrival, path, now)
+            reply = too_large(behaviour, changes, len(arrival.body)) or self._answer(side, arrival, now)
             reply = replace(reply, delay=self.traffic.serve(behaviour, now, seconds))
         self.statuses[str(reply.status or "dropped")] += 1
         return reply
@@ -83,7 +84,9 @@ class World:
         due = [arrival for at, arrival in self._late if at <= now]
         self._late = [(at, arrival) for at, arrival in self._late if at > now]
         for arrival in due:
-            self._carry_out(arrival, urlsplit(arrival.path).path)
+            side = self._side(urlsplit(arrival.path).path)
+            if side is not None:
+                side.carry_out(arrival, self.membership)
 
     def state(self) -> dict[str, object]:
         """What the simulator was asked and what it holds, for `GET /_state`."""
@@ -108,28 +111,30 @@ class World:
         ):
             self.behave(self._stages.pop(0).behaviour)
 
-    def _wishes(self, arrival: Arrival, path: str) -> list[Wish]:
-        if path == minapp.MEMBERSHIP:
-            wishes = minapp.read_ops(arrival.body)
-        else:
-            wishes = scrutinizer.read_wishes(scrutinizer.read_form(arrival))
-        return wishes if isinstance(wishes, list) else []
+    def _side(self, path: str) -> ServerSide | None:
+        """Whose address that is."""
+        return next((side for side in self._sides if side.method_of(path) is not None), None)
 
-    def _size(self, arrival: Arrival, path: str) -> int:
-        return sum(len(wish.users) * len(wish.groups) for wish in self._wishes(arrival, path))
-
-    def _answer(self, arrival: Arrival, path: str, now: float) -> Reply:
-        login = self._login.handle(arrival)
+    def _answer(self, side: ServerSide | None, arrival: Arrival, now: float) -> Reply:
+        login = next((reply for each in self._sides if (reply := each.log_in(arrival)) is not None), None)
         if login is not None:
             return login
-        refused = self._unknown_address(arrival, path) or self._unauthorized(arrival, path)
-        if refused is not None:
-            return refused
-        return self._faulty(arrival, path, now)
+        if side is None:
+            return Reply.json(404, {"status": "error", "error_msg": "not found"})
+        if arrival.method != side.method_of(urlsplit(arrival.path).path):
+            return Reply.json(405, {"status": "error", "error_msg": "method not allowed"})
+        if not self._is_authorized(side.token_of(arrival)):
+            return side.unauthorized()
+        return self._faulty(side, arrival, now)
 
-    def _faulty(self, arrival: Arrival, path: str, now: float) -> Reply:
+    def _is_authorized(self, token: str) -> bool:
+        if not self._behaviour.token and not self._behaviour.client_id:
+            return True
+        return (bool(token) and token == self._behaviour.token) or any(side.accepts(token) for side in self._sides)
+
+    def _faulty(self, side: ServerSide, arrival: Arrival, now: float) -> Reply:
         poison = self._behaviour.poisonous_users
-        if poison and any(poison.intersection(wish.users) for wish in self._wishes(arrival, path)):
+        if poison and any(poison.intersection(wish.users) for wish in side.wishes(arrival)):
             return Reply(500, b"internal server error")
         roll = self._dice.random()
         for fault in self._behaviour.faults:
@@ -145,41 +150,16 @@ class World:
                 return Reply(None)
             if fault.kind == "drop-before":
                 return Reply(None)
-            reply = self._carry_out(arrival, path)
+            reply = side.carry_out(arrival, self.membership)
             if fault.kind == "html":
                 return Reply(200, b"<html><body>Please sign in</body></html>", (("Content-Type", "text/html"),))
             if fault.kind == "truncated":
                 return replace(reply, body=reply.body[: len(reply.body) // 2])
             if fault.kind == "miscounted":
-                return scrutinizer.miscounted(reply)
+                return side.miscounted(reply)
             return replace(reply, is_cut=True) if fault.kind == "cut" and reply.body else Reply(None)
-        return self._carry_out(arrival, path)
+        return side.carry_out(arrival, self.membership)
 
-    def _carry_out(self, arrival: Arrival, path: str) -> Reply:
-        if path == minapp.GROUPS:
-            return Reply.json(200, {"meta": {"limit": 1, "offset": 0, "total_count": 0}, "objects": []})
-        if path == minapp.MEMBERSHIP:
-            return minapp.change(arrival.body, self.membership, self._behaviour)
-        return self._appliance.change(scrutinizer.read_form(arrival), self.membership)
 
-    def _unknown_address(self, arrival: Arrival, path: str) -> Reply | None:
-        methods = {minapp.MEMBERSHIP: "PATCH", minapp.GROUPS: "GET", scrutinizer.PATH: "POST"}
-        if path not in methods:
-            return Reply.json(404, {"status": "error", "error_msg": "not found"})
-        if arrival.method != methods[path]:
-            return Reply.json(405, {"status": "error", "error_msg": "method not allowed"})
-        return None
-
-    def _unauthorized(self, arrival: Arrival, path: str) -> Reply | None:
-        if not self._behaviour.token and not self._behaviour.client_id:
-            return None
-        if path == scrutinizer.PATH:
-            token = scrutinizer.read_form(arrival).get("authToken", "")
-        else:
-            scheme, _, token = arrival.headers.get("authorization", "").partition(" ")
-            token = token if scheme == "Bearer" else ""
-        if (token and token == self._behaviour.token) or self._login.accepts(token):
-            return None
-        if path == scrutinizer.PATH:
-            return Reply.json(200, {"err": "The auth token is expired or invalid", "details": "invalidToken"})
-        return Reply.json(401, {"status": "error", "error_msg": "unauthorized"})
+def _size(side: ServerSide | None, arrival: Arrival) -> int:
+    return sum(len(wish.users) * len(wish.groups) for wish in side.wishes(arrival)) if side is not None else 0

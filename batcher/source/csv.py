@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from batcher.core.errors import InputError
-from batcher.core.model import Action, Columns, Ints, Keys
+from batcher.core.model import Action, Columns, Ints, KeyKind, Keys
 from batcher.core.wire import total_digits
 from batcher.source.cells import MARK
 from batcher.source.csv_records import LONGEST_RECORD, Forms, lines_of, read_carefully
@@ -116,7 +116,11 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
     if not layout.is_plain or (layout.has_marks and MARK.encode() in block):
         return None
     sides = [(_form(layout.user, forms.user)), (_form(layout.group, forms.group))]
-    if Form.OPEN in sides or (layout.ids_only and Form.NAME in sides) or not _looks_clean(block, Form.ID in sides):
+    if (
+        Form.OPEN in sides
+        or (layout.kind is KeyKind.INTEGER and Form.NAME in sides)
+        or not _looks_clean(block, Form.ID in sides)
+    ):
         return None
     if not block.endswith(b"\n"):
         block += b"\r\n" if b"\r\n" in block else b"\n"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import NamedTuple
 
-from batcher.core.model import Action, Columns, Key
+from batcher.core.model import Action, Columns, Key, KeyKind
 from batcher.source import cells
 from batcher.source.layout import Column, Layout
 from batcher.source.records import Rows
@@ -144,7 +144,7 @@ def _plain(layout: Layout, text: str, label: str, form: Form = Form.OPEN) -> str
     if layout.takes_odd and not layout.has_marks:
         return text
     text = text if layout.has_marks else cells.unmarked(text, label)
-    return cells.plain(text, label, is_id=layout.ids_only or form is Form.ID)
+    return cells.plain(text, label, is_id=layout.kind is KeyKind.INTEGER or form is Form.ID)
 
 
 def _filled(layout: Layout, column: Column, record: Sequence[str]) -> tuple[str, Form]:
@@ -159,6 +159,9 @@ def _filled(layout: Layout, column: Column, record: Sequence[str]) -> tuple[str,
     return "", column.places[0][1] if column.places else Form.OPEN
 
 
+_OF_KIND = {KeyKind.INTEGER: Form.ID, KeyKind.TEXT: Form.NAME}
+
+
 def _decide(form: Form, given: Form, texts: Sequence[str]) -> Form:
     if form or given or not texts or not texts[0] or (not texts[0].isascii() and _is_broken(texts[0])):
         return form
@@ -166,9 +169,9 @@ def _decide(form: Form, given: Form, texts: Sequence[str]) -> Form:
 
 
 def _keys(layout: Layout, column: Column, texts: Sequence[str], given: Form, decided: Form) -> list[Key]:
-    if layout.ids_only and given is Form.NAME and texts and texts[0]:
+    if layout.kind is KeyKind.INTEGER and given is Form.NAME and texts and texts[0]:
         raise Invalid(f"{column.label} {shown(texts[0])} is a name; this target takes integer ids only")
-    form = given or (Form.ID if layout.ids_only else decided)
+    form = given or _OF_KIND.get(layout.kind, decided)
     is_decided, odd = given is Form.OPEN, layout.takes_odd
     return [
         key_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from batcher.core.model import Action, Key
+from batcher.core.model import Action, Key, KeyKind
 from batcher.source.cells import plain, unmarked
 from batcher.source.layout import Field, Fields, as_key, meant
 from batcher.source.refine import PLAIN, Refinement
@@ -80,13 +80,13 @@ def _as_keys(fields: Sequence[Field]) -> tuple[Field, ...]:
 class Entries:
     """How to read one JSON entry."""
 
-    def __init__(self, fields: Fields, *, ids_only: bool, refinement: Refinement = PLAIN) -> None:
-        self.ids_only = ids_only
+    def __init__(self, fields: Fields, refinement: Refinement = PLAIN) -> None:
+        self.kind = fields.kind
         self._fields = Fields(
             tuple(map(as_key, fields.op)),
             _as_keys(fields.user),
             _as_keys(fields.group),
-            fields.ids_only,
+            fields.kind,
             fields.takes_odd,
         )
         self.takes_odd = fields.takes_odd
@@ -105,7 +105,7 @@ class Entries:
         groups = [Field(present[field.name], field.form) for field in self._fields.group if field.name in present]
         if not len(ops) == len(users) == len(groups) == 1 or present.keys() & {"users", "groups", "membership"}:
             return None
-        if self.ids_only and Form.NAME in {users[0].form, groups[0].form}:
+        if self.kind is KeyKind.INTEGER and Form.NAME in {users[0].form, groups[0].form}:
             return None
         return ops[0], users[0], groups[0]
 
@@ -172,7 +172,10 @@ class Entries:
         texts = list(refine([str(key) for key in keys]))
         if texts == [str(key) for key in keys]:
             return keys
-        return [id_of(text, label) if self.ids_only or is_integer(text) else self._name(text, label) for text in texts]
+        return [id_of(text, label) if self._is_id(text) else self._name(text, label) for text in texts]
+
+    def _is_id(self, text: str) -> bool:
+        return self.kind is KeyKind.INTEGER or (self.kind is KeyKind.ANY and is_integer(text))
 
     def _list(self, values: object, label: str) -> Sequence[Key]:
         if not isinstance(values, list) or not values:
@@ -197,7 +200,7 @@ class Entries:
         if isinstance(value, str):
             if not value or not (self.takes_odd or value.strip()):
                 raise Invalid(f"{label} is empty")
-            if self.ids_only:
+            if self.kind is KeyKind.INTEGER:
                 raise Invalid(f"{label} {shown(value)} is a text; this target takes integer ids only")
             if form is Form.ID:
                 raise Invalid(f"{label} {shown(value)} is a text under the name of an id; for names use {label}_name")
@@ -208,6 +211,8 @@ class Entries:
             return self._name(value, label)
         if type(value) is not int:
             raise Invalid(f"{label} {shown(value)} is neither an integer (within 64 bits) nor a text")
+        if self.kind is KeyKind.TEXT:
+            raise Invalid(f'{label} {value} is a number, and this target takes texts; write it in quotes: "{value}"')
         if form is Form.NAME:
             raise Invalid(f"{label} {value} is a number under the name of a name; for ids use {label}_id")
         return id_of(value, label)

@@ -69,7 +69,6 @@ class Reading:
     """How inputs are to be understood."""
 
     fields: Fields
-    ids_only: bool
     delimiter: str = ""
     """Empty: the header tells."""
     encoding: str = ""

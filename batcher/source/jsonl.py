@@ -82,7 +82,7 @@ def read_clean(block: bytes, line: int, entries: Entries, source: int) -> Column
     names = entries.plain_names(_keys_of_first(block))
     if names is None:
         return None
-    uniform = read_uniform(block, line, *names, source, ids_only=entries.ids_only, takes_odd=entries.takes_odd)
+    uniform = read_uniform(block, line, names, source, entries.kind, takes_odd=entries.takes_odd)
     if uniform is not None:
         return uniform
     try:

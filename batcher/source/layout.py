@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from batcher.core.errors import ConfigurationError, InputError
+from batcher.core.model import KeyKind
 from batcher.source.cells import heading
 from batcher.source.refine import DEFAULT_VALIDITY, OPS, PLAIN, Refinement
 from batcher.source.rules import UNSEEN, Form
@@ -49,12 +50,14 @@ class Fields:
     op: tuple[str, ...]
     user: tuple[Field, ...]
     group: tuple[Field, ...]
-    ids_only: bool
+    kind: KeyKind
     takes_odd: bool = False
     """Whether names may hold anything, and look like what a spreadsheet leaves."""
 
     @staticmethod
-    def of(mapping: Mapping[str, str], *, ids_only: bool, is_feed: bool = False, takes_odd: bool = False) -> Fields:
+    def of(
+        mapping: Mapping[str, str], kind: KeyKind = KeyKind.ANY, *, is_feed: bool = False, takes_odd: bool = False
+    ) -> Fields:
         """The accepted names; what `mapping` names replaces them (`{"user": "EmpID"}`).
 
         Raises:
@@ -69,13 +72,20 @@ class Fields:
 
         def fields(part: str) -> tuple[Field, ...]:
             return tuple(
-                Field(names[alias], Form.ID if ids_only and form is Form.OPEN else form)
+                Field(names[alias], _form_of(form, kind))
                 for alias, (owner, form) in _ALIASES.items()
                 if owner == part and alias in names
             )
 
         ops = () if is_feed else tuple(field.name for field in fields("op"))
-        return Fields(ops, fields("user"), fields("group"), ids_only, takes_odd)
+        return Fields(ops, fields("user"), fields("group"), kind, takes_odd)
+
+
+def _form_of(form: Form, kind: KeyKind) -> Form:
+    """What a name's own form means for a target of this kind: where ids are texts, everything is one."""
+    if kind is KeyKind.TEXT:
+        return Form.NAME
+    return Form.ID if kind is KeyKind.INTEGER and form is Form.OPEN else form
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,7 @@ class Layout:
     """None where every record means the same: be a member."""
     user: Column
     group: Column
-    ids_only: bool
+    kind: KeyKind
     refinement: Refinement = PLAIN
     others: Mapping[str, int] = field(default_factory=dict)
     """Where the columns stand that the refinement asks for."""
@@ -178,7 +188,7 @@ class Layout:
             op,
             Column("user", places("user", fields.user)),
             Column("group", group),
-            fields.ids_only,
+            fields.kind,
             refinement,
             others,
             frozenset(names) | frozenset(_ALIASES),

@@ -159,7 +159,7 @@ class _Document:
 
 
 def _entries(how: Reading) -> Entries:
-    return Entries(how.fields, ids_only=how.ids_only, refinement=how.refinement)
+    return Entries(how.fields, how.refinement)
 
 
 def _skip_header(parser: CsvParser, lines: Lines, item: Input, skip_rows: int) -> Generator[Waits]:

@@ -12,7 +12,7 @@ import re
 import numpy as np
 import orjson
 
-from batcher.core.model import Columns
+from batcher.core.model import Columns, KeyKind
 from batcher.source.csv import read_clean
 from batcher.source.csv_records import Forms
 from batcher.source.layout import Column, Field, Layout
@@ -28,9 +28,20 @@ _FIRST_CONTROL = 32
 
 
 def read_uniform(
-    block: bytes, line: int, op: str, user: Field, group: Field, source: int, *, ids_only: bool, takes_odd: bool
+    block: bytes, line: int, names: tuple[str, Field, Field], source: int, kind: KeyKind, *, takes_odd: bool
 ) -> Columns | None:
-    """A block of whole lines of such a form, at once; None when it is anything else."""
+    """A block of whole lines of such a form, at once; None when it is anything else.
+
+    Args:
+        block: The lines.
+        line: The number of the first.
+        names: The keys of op, user and group.
+        source: The number of the input.
+        kind: What the target takes.
+        takes_odd: Whether names may hold anything.
+
+    """
+    op, user, group = names
     first = block.partition(b"\n")[0]
     members = list(_MEMBER.finditer(first))
     keys = [orjson.loads(member[1]) for member in members]
@@ -47,7 +58,7 @@ def read_uniform(
     if text is None or b'"' in text:
         return None
     columns = [Column(field.name, ((keys.index(field.name), forms[field.name]),)) for field in (user, group)]
-    layout = Layout(len(keys), keys.index(op), columns[0], columns[1], ids_only, takes_odd=takes_odd)
+    layout = Layout(len(keys), keys.index(op), columns[0], columns[1], kind, takes_odd=takes_odd)
     rows = text.translate(_TO_DELIMITERS, delete=_MARKS[:1] + _MARKS[-1:])
     return read_clean(rows, line, layout, Forms(), _DELIMITER, source)
 

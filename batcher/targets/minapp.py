@@ -11,7 +11,8 @@ from __future__ import annotations
 import orjson
 
 from batcher.core.http import Request, Response, brief
-from batcher.core.model import Batch, Ints, Keys, Limits, Shape
+from batcher.core.lanes import OrderBy
+from batcher.core.model import Batch, Ints, KeyKind, Keys, Limits, Shape
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Login
@@ -37,7 +38,8 @@ class MinApp:
     # may hold is not documented, and a request that is refused for one id has to be split.
     limits = Limits(max_users=1000, max_groups=100, max_ops=50, max_changes=5000, max_bytes=256 * 1024)
     meaningless_limits: frozenset[str] = frozenset()
-    ids_only = True
+    key_kind = KeyKind.INTEGER
+    order = OrderBy.PAIR
     default_rate = "50/min"  # the free plan's figure in the vendor's technical notes
     hints = (
         "MinApp: the users' ids are the `user_id` of the profile (the `id` of the _userprofile table), not the"

@@ -17,7 +17,8 @@ import orjson
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response, brief
-from batcher.core.model import Action, Batch, Ints, Key, Limits, Op, Shape
+from batcher.core.lanes import OrderBy
+from batcher.core.model import Action, Batch, Ints, Key, KeyKind, Limits, Op, Shape
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Login
@@ -44,7 +45,8 @@ class Scrutinizer:
     # database; its web server's stock body limit is 1 MiB.
     limits = Limits(max_users=1, max_groups=1, max_ops=2, max_changes=200, max_bytes=512 * 1024)
     meaningless_limits = frozenset({"max_users", "max_groups", "max_ops"})
-    ids_only = False
+    key_kind = KeyKind.ANY
+    order = OrderBy.PAIR
     default_rate = "5/s"
     hints: tuple[str, ...] = ()
 

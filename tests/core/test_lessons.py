@@ -218,3 +218,15 @@ def test_what_need_not_be_asked_about(kind, after):
     lessons.was_accepted(batch_of([(99, 53)], kind))
     assert not lessons.hopeless(batch)[1]
     assert not Lessons().hopeless(batch)[1]
+
+
+def test_a_request_to_one_group_never_becomes_one_of_several_ops():
+    """Whoever is apart, user or group: each request that goes out instead has one op."""
+    lessons = Lessons()
+    for group in (1, 2, 3):
+        lessons.was_refused_alone(batch_of([(7, group)]))
+        lessons.was_refused_alone(batch_of([(group + 100, 50)]))
+    for batch in (batch_of([(user, 1) for user in (5, 6, 7, 8)]), batch_of([(user, 50) for user in (5, 7, 101)])):
+        parts = lessons.cut(batch) or [batch.ops]
+        assert all(len(ops) == 1 for ops in parts)
+        assert sorted(pair for ops in parts for pair in pairs_of(ops, batch)) == sorted(pairs_of(batch.ops, batch))

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from columns import columns_of, pairs_of
+from clubs import Clubs
+from columns import columns_of, pairs_of, product_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.core.coalesce import coalesce
-from batcher.core.model import Batch, Limits, Shape
+from batcher.core.model import Action, Batch, Limits, Shape
 from batcher.core.pack import pack, pack_in_order
-from batcher.core.split import halves
+from batcher.core.split import halves, select
 from batcher.targets.minapp import MinApp
 from batcher.targets.scrutinizer import Scrutinizer
 
 MINAPP, SCRUTINIZER = MinApp("http://127.0.0.1", ""), Scrutinizer("http://127.0.0.1", "")
+CLUBS = Clubs("http://127.0.0.1", "")
 _IDS = st.one_of(st.integers(0, 6), st.sampled_from([-(2**63), 2**63 - 1, -17, 10**9]))
 _NAMES = st.one_of(_IDS, st.sampled_from(["a", "ü", "日本", 'q"uo\\te', "\n\t\x00", "x" * 200]))
 _OPS = st.sampled_from(["add", "remove"])
@@ -29,6 +33,7 @@ _LIMITS = st.builds(
     max_ops=st.integers(1, 4),
     max_changes=st.integers(1, 9),
     max_bytes=st.sampled_from([16 * 1024, 17_000]),
+    max_removals=st.one_of(st.none(), st.integers(1, 12)),
 )
 
 
@@ -49,6 +54,8 @@ def _check(target, changes, limits, packer=pack):
     for number, ops in enumerate(requests):
         batch = Batch(number, 0, ops, columns.user, columns.group)
         assert 1 <= len(batch) <= limits.max_changes
+        removals = sum(len(op) for op in ops if op.action is Action.REMOVE)
+        assert removals <= (limits.max_removals or limits.max_changes)
         assert len(target.encode(batch, "t" * 2048).body) <= limits.max_bytes
         if target.wire.shape is Shape.PRODUCT:
             assert len(ops) <= limits.max_ops
@@ -69,6 +76,42 @@ def test_products_ask_for_exactly_the_wishes(changes, limits):
 def test_lists_ask_for_exactly_the_wishes(changes, limits):
     """The same for entries, with names of any kind."""
     _check(SCRUTINIZER, changes, limits)
+
+
+@given(st.lists(st.tuples(_OPS, st.text("ab/ü", min_size=1), st.sampled_from("gh/")), max_size=60), _LIMITS)
+def test_one_group_per_request_takes_no_more_requests_than_each_group_and_action_need(changes, limits):
+    """No bytes bind here: then their number is that of the users of each group and action over the bound, rounded up."""
+    _check(CLUBS, changes, limits)
+    _, _, requests = _packed(CLUBS, changes, limits)
+    assert all(len(ops) == 1 and len(ops[0].groups) == 1 for ops in requests)
+    users = Counter((op, group) for (_, group), op in {(user, group): op for op, user, group in changes}.items())
+    most = {"add": limits.max_changes, "remove": min(limits.max_changes, limits.max_removals or limits.max_changes)}
+    assert len(requests) == sum(-(-count // most[op]) for (op, _), count in users.items())
+
+
+@pytest.mark.parametrize("users", [9, 10, 11, 20, 21])
+def test_a_group_of_wide_names_at_the_bound_of_bytes(users):
+    """n−1, n, n+1: as many as fit, counted by their own widths."""
+    wire = replace(CLUBS.wire, request=0, op=0, name_key=0)
+    target = Clubs("http://127.0.0.1", "")
+    target.wire = wire
+    changes = [("add", f"{'x' * (97 + number % 2)}{number:02}"[-98:], "g") for number in range(users)]
+    columns = columns_of(changes)
+    limits = Limits(1000, 1, 1, 1000, 1000 + 3)  # each takes 100 bytes, the group 3
+    requests = list(pack(columns, np.arange(users), limits, wire))
+    assert [len(ops[0]) for ops in requests] == [10] * (users // 10) + [users % 10] * (users % 10 > 0)
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.data())
+def test_what_is_selected_of_a_product_is_asked_for_and_nothing_else(users, groups, data):
+    batch = product_of("add", range(users), range(10, 10 + groups))
+    wanted = data.draw(st.lists(st.booleans(), min_size=len(batch), max_size=len(batch)))
+    kept = select(batch.ops, np.array(wanted))
+    asked = [
+        pair for op in kept for pair in zip(*(codes.tolist() for codes in op.pairs()), op.rows.tolist(), strict=True)
+    ]
+    whole = zip(*(codes.tolist() for codes in batch.ops[0].pairs()), batch.rows.tolist(), strict=True)
+    assert sorted(asked) == sorted(pair for pair, is_wanted in zip(whole, wanted, strict=True) if is_wanted)
 
 
 @given(st.lists(st.tuples(_OPS, _IDS, _IDS), max_size=40), _LIMITS)

@@ -13,7 +13,7 @@ from nights import Nights
 
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError
 from batcher.core.guardrails import Guardrail
-from batcher.core.model import Position
+from batcher.core.model import KeyKind, Position
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.core.wholeness import Arrived, Content, Demands, Rows, judge_arrival, judge_content
@@ -26,7 +26,7 @@ from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.reader import read
 
-HOW = Reading(Fields.of({}, ids_only=True, is_feed=True), True)
+HOW = Reading(Fields.of({}, KeyKind.INTEGER, is_feed=True))
 
 
 def append(path):

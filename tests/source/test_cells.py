@@ -166,7 +166,7 @@ def test_a_cell_far_from_all_others(tmp_path):
         rows_of(path)
     book.create_sheet("Other").append(["user_name", "group_name"])  # now each is looked at for its header
     book.save(path)
-    how = Reading(Fields.of({}, ids_only=False, is_feed=True), False)
+    how = Reading(Fields.of({}, is_feed=True))
     for look in (lambda: rows_of(path), lambda: sheet_of(Input("f", path), how)):
         with pytest.raises(InputError, match="to the cell XFD1048576"):
             look()

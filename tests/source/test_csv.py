@@ -8,14 +8,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batcher.core.errors import InputError
+from batcher.core.model import KeyKind
 from batcher.source import csv as module
 from batcher.source.csv import CsvParser, read_clean
 from batcher.source.csv_records import Forms, lines_of, read_carefully
 from batcher.source.layout import Fields, Layout
 from batcher.source.rules import Form
 
-IDS = Fields.of({}, ids_only=True)
-ANY = Fields.of({}, ids_only=False)
+IDS = Fields.of({}, KeyKind.INTEGER)
+ANY = Fields.of({})
 
 
 def carefully(block, header="op,user_id,group_id", fields=ANY, forms=Forms(), delimiter=","):  # noqa: B008
@@ -233,7 +234,7 @@ def test_headers():
     """Any case, aliases, one mapping; errors say what to do."""
     layout = Layout.of([" Action", "USER_NAME", "x", "usergroup_id"], ANY, "f")
     assert (layout.op, layout.user.places, layout.group.places) == (0, ((1, Form.NAME),), ((3, Form.ID),))
-    mapped = Fields.of({"user": "EmpID", "group": "Dept", "op": "Action"}, ids_only=False)
+    mapped = Fields.of({"user": "EmpID", "group": "Dept", "op": "Action"})
     assert Layout.of(["Dept", "EmpID", "Action", "user_id"], mapped, "f").user.places == ((1, Form.OPEN),)
     with pytest.raises(InputError, match=r"f: no column for the user; .*--map user=YOURS"):
         Layout.of(["op", "group"], ANY, "f")
@@ -243,7 +244,7 @@ def test_headers():
         Layout.of(["op", "action", "user", "group"], ANY, "f")
 
 
-def test_a_target_with_ids_only_takes_no_names_whatever_the_header():
+def test_a_target_of_integer_ids_takes_no_names_whatever_the_header():
     """A name's code must never reach a target for an id. Both ways."""
     columns, _, _, _ = carefully(b"add,bob,3\n", header="op,user_name,group_id", fields=IDS)
     assert listed(columns) == [(2, "user 'bob' is a name; this target takes integer ids only")]
@@ -254,7 +255,7 @@ def test_a_target_with_ids_only_takes_no_names_whatever_the_header():
     assert both.user.entries is None
 
 
-def test_a_target_with_ids_only_takes_neutral_columns_for_ids():
+def test_a_target_of_integer_ids_takes_neutral_columns_for_ids():
     columns, _, _, _ = carefully(b"add,bob,3\nadd,5,3\n", header="op,user,group", fields=IDS)
     assert "is not an integer" in listed(columns)[0][1]
     assert listed(columns)[1] == (3, "add", 5, 3)
@@ -268,7 +269,7 @@ def test_only_a_line_feed_ends_a_line():
 @pytest.mark.parametrize(("columns", "is_read"), [(9_999, True), (10_000, True), (10_001, False)])
 def test_columns_at_their_bound(columns, is_read):
     header = ["op", "user_id", "group_id", *(f"c{n}" for n in range(columns - 3))]
-    fields = Fields.of({}, ids_only=False)
+    fields = Fields.of({})
     if is_read:
         assert Layout.of(header, fields, "f.csv").width == columns
     else:
@@ -278,4 +279,4 @@ def test_columns_at_their_bound(columns, is_read):
 
 def test_a_long_header_is_not_told_in_full():
     with pytest.raises(InputError, match="'c19' and 980 more, one of"):
-        Layout.of([f"c{n}" for n in range(1000)], Fields.of({}, ids_only=False), "f.csv")
+        Layout.of([f"c{n}" for n in range(1000)], Fields.of({}), "f.csv")

@@ -164,7 +164,7 @@ def test_errors_in_other_languages_and_in_parts(tmp_path, error):
 def test_whose_an_invalid_line_is(tmp_path, head, user, whose):
     """Only who is named as a change could name him; else the line may be anybody's."""
     separated = Refinement(separator="|", is_feed=True)
-    how = Reading(Fields.of({}, ids_only=False, is_feed=True), False, refinement=separated)
+    how = Reading(Fields.of({}, is_feed=True), refinement=separated)
     path = write(tmp_path, f'{head},group_name\n"{user}",#N/A\n')
     ((columns, _), *_) = read(0, Input("f", path), how, Position())
     assert [reject.users for reject in columns.rejects] == [whose]

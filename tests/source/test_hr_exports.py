@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from inputs import pairs_of, rows_of
 
 from batcher.core.errors import ConfigurationError, InputError
-from batcher.core.model import Position
+from batcher.core.model import KeyKind, Position
 from batcher.source.foreign import Transcoded, check_encoding
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
@@ -81,7 +81,7 @@ def test_titles_before_the_header_and_totals_after_the_last_record(tmp_path):
 
 def test_reading_goes_on_in_the_middle_of_a_file_with_a_title(tmp_path):
     path = write(tmp_path, "title\nuser_id,group_id\n" + "".join(f"{n},1\n" for n in range(30_000)))
-    how = Reading(Fields.of({}, ids_only=True, is_feed=True), True, skip_rows=1)
+    how = Reading(Fields.of({}, KeyKind.INTEGER, is_feed=True), skip_rows=1)
     steps = list(read(0, Input("f", path), how, Position()))
     assert len(steps) > 2
     rest = [row for columns, _ in read(0, Input("f", path), how, steps[0][1]) for row in listed(columns)]
@@ -151,7 +151,7 @@ def test_several_groups_in_a_field_constant_ones_and_mappings(tmp_path):
 
 def test_constant_groups_need_no_column(tmp_path):
     refinement = Refinement(constants=("53", "54"))
-    assert pairs_of(write(tmp_path, "user_id\n5\n"), ids_only=True, refinement=refinement) == [(5, 53), (5, 54)]
+    assert pairs_of(write(tmp_path, "user_id\n5\n"), kind=KeyKind.INTEGER, refinement=refinement) == [(5, 53), (5, 54)]
     with pytest.raises(InputError, match="no column for the group"):
         rows_of(write(tmp_path, "user_id\n5\n"))
 

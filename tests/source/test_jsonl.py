@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.core.errors import InputError
+from batcher.core.model import KeyKind
 from batcher.source.entries import Entries
 from batcher.source.jsonl import read_carefully, read_clean, read_document
 from batcher.source.layout import Fields
 
-ANY = Entries(Fields.of({}, ids_only=False), ids_only=False)
-IDS = Entries(Fields.of({}, ids_only=True), ids_only=True)
+ANY = Entries(Fields.of({}))
+IDS = Entries(Fields.of({}, KeyKind.INTEGER))
 
 
 def carefully(text, entries=ANY):
@@ -151,7 +152,7 @@ def test_reasons(line, reason):
     assert found[-1] == (2, "add", 1, 2)
 
 
-def test_ids_only():
+def test_a_target_of_integer_ids_takes_nothing_else():
     assert read_clean(b'{"op":"add","user_name":"bob","group":1}\n', 1, IDS, 0) is None
     assert "integer ids only" in carefully('{"op":"add","user_name":"bob","group":1}\n', IDS)[0][1]
     assert "this target takes integer ids only" in carefully('{"op":"add","user":"bob","group":1}\n', IDS)[0][1]

@@ -22,7 +22,7 @@ from batcher.source.reader import read
 from batcher.source.spool import Spool, spool_changes
 from batcher.source.windows import Windower
 
-HOW = Reading(Fields.of({}, ids_only=False), ids_only=False)
+HOW = Reading(Fields.of({}))
 SMALL = b"op,user_id,group_id\nadd,5,53\nremove,6,54\n"
 ROWS = [(2, "add", 5, 53), (3, "remove", 6, 54)]
 

@@ -103,7 +103,7 @@ def test_names_go_through_the_state_and_the_files_of_changes_as_they_are(tmp_pat
     with StateStore.create(folder / "s", BINDING) as store:
         load(store, "feed", fed(sorted(pairs)))
         FeedDifference(store, Scope()).write(folder / "adds.csv", folder / "removals.csv")
-    how = Reading(Fields.of({}, ids_only=False, takes_odd=True), ids_only=False, delimiter=",")
+    how = Reading(Fields.of({}, takes_odd=True), delimiter=",")
     found = set()
     for columns, _ in read(0, Input("a", folder / "adds.csv", "csv"), how, Position()):
         assert not columns.rejects
