@@ -47,7 +47,7 @@ class AuthSettings(Section, frozen=True):
 class InputSettings(Section, frozen=True):
     """How files are understood, and in which order changes are sent."""
 
-    format: Literal["", "csv", "jsonl", "json"] = ""
+    format: str = ""
     delimiter: str = ""
     encoding: str = ""
     sheet: str = ""

@@ -31,6 +31,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
 from batcher.source.foreign import check_encoding
+from batcher.source.formats import named
 from batcher.source.inputs import Reading
 from batcher.source.layout import Fields
 from batcher.source.mapping import read_mapping
@@ -147,6 +148,8 @@ def _reading(settings: Settings, kind: KeyKind, refinement: Refinement) -> Readi
     given = settings.input
     fields = Fields.of(given.map, kind, is_feed=refinement.is_feed, takes_odd=given.odd_names == "allow")
     check_encoding(given.encoding)
+    if given.format:
+        named(given.format)
     return Reading(
         fields,
         given.delimiter,

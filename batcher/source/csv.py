@@ -14,14 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from batcher.core.errors import InputError
+from batcher.core.errors import EmptyInputError, InputError
 from batcher.core.model import Action, Columns, Ints, KeyKind, Keys
+from batcher.core.wholeness import Content
 from batcher.core.wire import total_digits
 from batcher.source.cells import MARK
 from batcher.source.csv_records import LONGEST_RECORD, Forms, lines_of, read_carefully
-from batcher.source.layout import Column, Fields, Layout
+from batcher.source.formats import Format, suffix_of
+from batcher.source.inputs import Input, Reading
+from batcher.source.layout import Column, Layout
+from batcher.source.lines import Lines, TooLong, Waits
 from batcher.source.names import are_ordinary
-from batcher.source.refine import PLAIN, Refinement
+from batcher.source.opening import is_sheet
 from batcher.source.rules import Form, Invalid, action_of, is_integer
 
 _MARKS = ",;\t"
@@ -30,28 +34,40 @@ _QUOTED = re.compile('"[^"]*"')
 
 
 class CsvParser:
-    """Turns blocks of whole lines into columns. `forms` is what neutral headers turned out to hold."""
+    """See `Parser`. `forms` is what neutral headers turned out to hold."""
 
-    def __init__(
-        self,
-        fields: Fields,
-        delimiter: str,
-        source: int,
-        where: str,
-        refinement: Refinement = PLAIN,
-        *,
-        has_marks: bool = False,
-    ) -> None:
-        self.forms = Forms()
+    takes_whole = False
+
+    def __init__(self, source: int, item: Input, how: Reading, memory: tuple[str, str] = ("", "")) -> None:
+        self.forms = Forms(Form(memory[0]), Form(memory[1]))
         self.records = 0
         """So many were read."""
-        self._has_marks = has_marks
-        self._fields = fields
-        self._delimiter = delimiter
+        self._has_marks = is_sheet(item)
+        self._fields = how.fields
+        self._delimiter = "," if self._has_marks else how.delimiter or ("\t" if suffix_of(item) == ".tsv" else "")
+        self._skip_rows = how.skip_rows
         self._source = source
-        self._where = where
-        self._refinement = refinement
+        self._where = item.name
+        self._refinement = how.refinement
         self._layout: Layout | None = None
+
+    def begin(self, lines: Lines) -> Iterator[Waits]:
+        """Past the header."""
+        skip_rows = self._skip_rows
+        while True:
+            block = lines.next()
+            if isinstance(block, Waits):
+                yield block
+                continue
+            if isinstance(block, TooLong) or not block:
+                raise EmptyInputError(f"{self._where} is empty; a CSV file needs a header such as op,user_id,group_id")
+            passed = block.split(b"\n", skip_rows)
+            skip_rows -= len(passed) - 1
+            used = 0 if skip_rows else self.read_header(passed[-1])
+            lines.consume(block[: len(block) - len(passed[-1]) + used] if used else block)
+            if used:
+                lines.unread(passed[-1][used:])
+                return
 
     def read_header(self, block: bytes) -> int:
         """Understand the header; returns the bytes up to its end, 0 when the block has nothing but blank lines.
@@ -80,11 +96,7 @@ class CsvParser:
         return sum(len(line) for line in lines[: reader.line_num])
 
     def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]:
-        """The columns of a block whose first line has this number, and the bytes that they come from.
-
-        Fewer bytes than the block has means that its last record is not whole; unless `is_last`, the caller puts
-        the rest before the next block.
-        """
+        """See `Parser`."""
         if self._layout is None:
             raise InputError(f"{self._where}: there is no header")
         clean = read_clean(block, line, self._layout, self.forms, self._delimiter, self._source)
@@ -96,10 +108,17 @@ class CsvParser:
         self.records += part.records
         return iter((part.columns,) if len(part.columns) else ()), part.used
 
-    @property
-    def dates(self) -> tuple[str, ...]:
-        """Columns of dates that were found."""
-        return () if self._layout is None else self._layout.dates
+    def memory(self) -> tuple[str, str]:
+        """See `Parser`."""
+        return str(self.forms.user), str(self.forms.group)
+
+    def describe(self, content: Content, lines: Lines) -> None:
+        """See `Parser`."""
+        content.rows, content.trailer, content.has_open_end = self.records, lines.trailer_rows, lines.has_open_end
+        content.columns = () if self._layout is None else self._layout.dates
+
+
+CSV = Format("csv", (".csv", ".tsv"), lambda _, suffix: suffix in {".csv", ".tsv"}, CsvParser)
 
 
 def _delimiter_of(header: str) -> str:

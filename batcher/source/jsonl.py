@@ -16,10 +16,14 @@ import pyarrow as pa
 
 from batcher.core.errors import InputError
 from batcher.core.model import Action, Columns, Keys
+from batcher.core.wholeness import Content
 from batcher.source.csv_records import lines_of
 from batcher.source.entries import Entries, Part, parts_of
+from batcher.source.formats import Format
+from batcher.source.inputs import Input, Reading
 from batcher.source.json_text import count_keys, loads
 from batcher.source.layout import Field
+from batcher.source.lines import Lines, Waits
 from batcher.source.names import are_ordinary
 from batcher.source.records import CHUNK_ROWS, Rows, unfold
 from batcher.source.rules import Form, Invalid, shown
@@ -29,18 +33,34 @@ _SMALL_OP = 1024
 """Pairs. Larger ops unfold into stretches of their own."""
 
 
-class JsonParser:
-    """Turns blocks of whole lines into columns."""
-
-    def __init__(self, entries: Entries, source: int, where: str) -> None:
-        self._entries = entries
+class _JsonParser:
+    def __init__(self, source: int, item: Input, how: Reading, memory: tuple[str, str] = ("", "")) -> None:  # noqa: ARG002 — nothing is decided by the first record
+        self._entries = Entries(how.fields, how.refinement)
         self._source = source
-        self._where = where
+        self._where = item.name
         self.records = 0
-        """So many lines were read."""
+        """So many were read."""
+
+    def begin(self, lines: Lines) -> Iterator[Waits]:  # noqa: ARG002 — there is no header
+        """See `Parser`."""
+        return iter(())
+
+    def memory(self) -> tuple[str, str]:
+        """See `Parser`."""
+        return "", ""
+
+    def describe(self, content: Content, lines: Lines) -> None:
+        """See `Parser`."""
+        content.rows, content.trailer = self.records, lines.trailer_rows
+
+
+class JsonLinesParser(_JsonParser):
+    """See `Parser`: lines, each with a change, an op or a membership object."""
+
+    takes_whole = False
 
     def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]:  # noqa: ARG002
-        """The columns of a block whose first line has this number; nothing is ever left over.
+        """See `Parser`; nothing is ever left over.
 
         Raises:
             InputError: When the input is one document over several lines.
@@ -54,6 +74,34 @@ class JsonParser:
             return iter((clean,)), len(block)
         self.records += sum(1 for text in lines_of(block) if text.strip())
         return read_carefully(block, line, self._entries, self._source), len(block)
+
+
+class JsonDocumentParser(_JsonParser):
+    """See `Parser`: a whole document."""
+
+    takes_whole = True
+
+    def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]:  # noqa: ARG002
+        """See `Parser`."""
+        self.records, chunks = read_document(block, self._entries, self._source, self._where)
+        return chunks, len(block)
+
+
+def _claims(block: bytes, suffix: str, *, is_lines: bool) -> bool:
+    """Whether an input is JSON: lines where the first is JSON by itself, unless it is all of a `.json` file."""
+    first, _, rest = block.strip().partition(b"\n")
+    if suffix != ".json" and (suffix or first[:1] not in {b"{", b"["}):
+        return False
+    return (_is_json(first) and bool(rest or not suffix)) is is_lines
+
+
+JSON_LINES = Format(
+    "jsonl",
+    (".jsonl", ".ndjson"),
+    lambda block, suffix: suffix in {".jsonl", ".ndjson"} or _claims(block, suffix, is_lines=True),
+    JsonLinesParser,
+)
+JSON = Format("json", (".json",), lambda block, suffix: _claims(block, suffix, is_lines=False), JsonDocumentParser)
 
 
 def read_document(document: bytes, entries: Entries, source: int, where: str) -> tuple[int, Iterator[Columns]]:

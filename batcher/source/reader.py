@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from typing import Protocol
+from collections.abc import Generator
 
-import orjson
-
-from batcher.core.errors import EmptyInputError, InputError
+from batcher.core.errors import InputError
 from batcher.core.model import Columns, Position
 from batcher.core.wholeness import Content
-from batcher.source.csv import CsvParser
-from batcher.source.csv_records import Forms
-from batcher.source.entries import Entries
 from batcher.source.foreign import HEAD, refuse
+from batcher.source.formats import FALLBACK, Format, Parser, named, recognised
 from batcher.source.inputs import Input, Reading
-from batcher.source.jsonl import JsonParser, read_document
 from batcher.source.lines import LONGEST_LINE, WAITS, Lines, TooLong, Waits
 from batcher.source.opening import LEAST, is_sheet, open_as_utf8
 from batcher.source.records import Rows
-from batcher.source.rules import Form
 from batcher.source.sheets import Sheet
 
 _BOM = b"\xef\xbb\xbf"
-_BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
-FORMATS = ("csv", "jsonl", "json")
 
 
 def read(
@@ -70,17 +61,15 @@ def _read(
         lines.consume(_BOM)
         block = block[len(_BOM) :]
     refuse(block.split(b"\n", how.skip_rows)[-1][:HEAD], item.name)
-    kind = item.format or _recognise(item, block)
     lines.unread(block)
-    parser = _parser(kind, source, item, how, start)
-    if isinstance(parser, CsvParser):
-        yield from _skip_header(parser, lines, item, how.skip_rows)
+    parser = _format_of(item, block).make(source, item, how, start.forms)
+    yield from parser.begin(lines)
     lines.skip_to(start.offset)
     if start.offset and lines.digest() != start.digest:
         raise InputError(f"{item.name} was changed since it was read: it differs before line {lines.line + 1}")
     skip = start.skip
     while True:
-        block = lines.whole_document(item.name) if isinstance(parser, _Document) else lines.next()
+        block = lines.whole_document(item.name) if parser.takes_whole else lines.next()
         if isinstance(block, Waits):
             yield block
         elif isinstance(block, TooLong):
@@ -91,18 +80,19 @@ def _read(
         else:
             break
     item.check_version()
-    _describe(found, lines, parser)
+    parser.describe(found, lines)
     yield Rows(source).columns(), _position(source, lines, parser, end=True)
 
 
-def _describe(found: Content, lines: Lines, parser: _Parser) -> None:
-    found.rows, found.trailer = parser.records, lines.trailer_rows
-    if isinstance(parser, CsvParser):
-        found.has_open_end, found.columns = lines.has_open_end, parser.dates
+def _format_of(item: Input, block: bytes) -> Format:
+    """A spreadsheet's cells come as CSV, whatever is named."""
+    if is_sheet(item):
+        return named(FALLBACK)
+    return named(item.format) if item.format else recognised(item, block)
 
 
 def _read_block(
-    source: int, lines: Lines, parser: _Parser, block: bytes, skip: int
+    source: int, lines: Lines, parser: Parser, block: bytes, skip: int
 ) -> Generator[tuple[Columns, Position], None, int]:
     """The rows of a block but for the first `skip`; returns how many are still to be skipped.
 
@@ -125,85 +115,11 @@ def _read_block(
     return skip
 
 
-class _Parser(Protocol):
-    records: int
-
-    def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]: ...
-
-
-def _parser(kind: str, source: int, item: Input, how: Reading, start: Position) -> _Parser:
-    if kind == "json":
-        return _Document(source, item, how)
-    if kind == "jsonl":
-        return JsonParser(_entries(how), source, item.name)
-    delimiter = how.delimiter or ("\t" if _suffixes(item)[:1] == [".tsv"] else "")
-    if is_sheet(item):
-        delimiter = ","
-    parser = CsvParser(how.fields, delimiter, source, item.name, how.refinement, has_marks=is_sheet(item))
-    parser.forms = Forms(Form(start.forms[0]), Form(start.forms[1]))
-    return parser
-
-
-class _Document:
-    """A whole document as one block."""
-
-    def __init__(self, source: int, item: Input, how: Reading) -> None:
-        self._source = source
-        self._name = item.name
-        self._entries = _entries(how)
-        self.records = 0
-
-    def parse(self, block: bytes, line: int, *, is_last: bool) -> tuple[Iterator[Columns], int]:  # noqa: ARG002
-        self.records, chunks = read_document(block, self._entries, self._source, self._name)
-        return chunks, len(block)
-
-
-def _entries(how: Reading) -> Entries:
-    return Entries(how.fields, how.refinement)
-
-
-def _skip_header(parser: CsvParser, lines: Lines, item: Input, skip_rows: int) -> Generator[Waits]:
-    while True:
-        block = lines.next()
-        if isinstance(block, Waits):
-            yield block
-            continue
-        if isinstance(block, TooLong) or not block:
-            raise EmptyInputError(f"{item.name} is empty; a CSV file needs a header such as op,user_id,group_id")
-        passed = block.split(b"\n", skip_rows)
-        skip_rows -= len(passed) - 1
-        used = 0 if skip_rows else parser.read_header(passed[-1])
-        lines.consume(block[: len(block) - len(passed[-1]) + used] if used else block)
-        if used:
-            lines.unread(passed[-1][used:])
-            return
-
-
 def _too_long(source: int, line: int) -> Columns:
     rows = Rows(source)
     rows.reject(line, f"the line is longer than {LONGEST_LINE} bytes")
     return rows.columns()
 
 
-def _position(source: int, lines: Lines, parser: _Parser, *, skip: int = 0, end: bool = False) -> Position:
-    forms = (str(parser.forms.user), str(parser.forms.group)) if isinstance(parser, CsvParser) else ("", "")
-    return Position(source, lines.offset, skip, lines.digest(), forms, end)
-
-
-def _suffixes(item: Input) -> list[str]:
-    """The file's suffixes, last first, without those of compression."""
-    return [s.lower() for s in reversed(item.path.suffixes) if s.lower() not in {".gz", ".zst"}]
-
-
-def _recognise(item: Input, block: bytes) -> str:
-    if is_sheet(item):
-        return "csv"
-    known = _BY_SUFFIX.get(next(iter(_suffixes(item)), ""), "")
-    first, _, rest = block.strip().partition(b"\n")
-    if known == "json" or (not known and first[:1] in {b"{", b"["}):
-        try:
-            orjson.loads(first)
-        except orjson.JSONDecodeError:
-            return "json"
-        return "jsonl" if rest or not known else "json"
-    return known or "csv"
+def _position(source: int, lines: Lines, parser: Parser, *, skip: int = 0, end: bool = False) -> Position:
+    return Position(source, lines.offset, skip, lines.digest(), parser.memory(), end)

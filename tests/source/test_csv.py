@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from columns import listed
 from hypothesis import example, given
@@ -12,6 +14,7 @@ from batcher.core.model import KeyKind
 from batcher.source import csv as module
 from batcher.source.csv import CsvParser, read_clean
 from batcher.source.csv_records import Forms, lines_of, read_carefully
+from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields, Layout
 from batcher.source.rules import Form
 
@@ -220,7 +223,7 @@ def test_names_at_their_bound(length, valid):
 
 def test_a_record_that_is_not_whole_waits_for_the_next_block():
     """Unless it is too long to be one."""
-    parser = CsvParser(ANY, ",", 0, "x.csv")
+    parser = CsvParser(0, Input("x.csv", Path("x.csv")), Reading(ANY, delimiter=","))
     assert parser.read_header(b"op,user_name,group_id\n") == 22
     block = b'add,a,1\nadd,"b\n'
     rows, used = parser.parse(block, 2, is_last=False)
