@@ -16,15 +16,15 @@ from batcher.core.report import Report
 from batcher.core.verdict import Cause
 from batcher.credentials import credentials
 from batcher.delivery.stopping import Stopping
-from batcher.engine import apply as applying
-from batcher.engine import resume as resuming
-from batcher.engine import retry as retrying
 from batcher.engine.apply import Pipe
+from batcher.engine.apply import apply as apply_changes
 from batcher.engine.context import RunContext
 from batcher.engine.job import settings_of
 from batcher.engine.observing import Observer
 from batcher.engine.outcomes import Outcome, of_rejects, of_settlement
 from batcher.engine.register import state_folder
+from batcher.engine.resume import resume as resume_run
+from batcher.engine.retry import retry as retry_run
 from batcher.engine.surroundings import real_surroundings
 from batcher.files import is_folder, open_private, shortened
 from batcher.settings import Settings
@@ -67,14 +67,14 @@ async def apply(
     following = _Following(on_outcome)
     with named_ledger(inputs, ledger, surroundings.clock.utc()) as path:
         context = RunContext(settings, given, path, surroundings, following.stopping, following.observer())
-        report = await applying.apply(inputs, context)
+        report = await apply_changes(inputs, context)
     return following.ended(report)
 
 
 async def resume(ledger: str | Path, *, on_outcome: Follower | None = None) -> Report:
     """Go on with an interrupted run; see `apply`."""
     ledger, following = Path(ledger), _Following(on_outcome)
-    report = await resuming.resume(
+    report = await resume_run(
         ledger,
         credentials(settings_of(ledger).auth, os.environ),
         real_surroundings(state_folder(os.environ)),
@@ -87,7 +87,7 @@ async def resume(ledger: str | Path, *, on_outcome: Follower | None = None) -> R
 async def retry(ledger: str | Path, *, on_outcome: Follower | None = None) -> Report:
     """Send again what is failed or unknown; see `apply`."""
     ledger, following = Path(ledger), _Following(on_outcome)
-    report = await retrying.retry(
+    report = await retry_run(
         ledger,
         credentials(settings_of(ledger).auth, os.environ),
         real_surroundings(state_folder(os.environ)),
