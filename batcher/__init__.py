@@ -4,7 +4,7 @@ The tour. Data goes one way, from file to ledger:
 
     files, stdin ── source ──▶ windows of columns ── core.coalesce ──▶ one wish per pair ── core.pack ──▶ batches
                                                                                                             │
-    ledger ◀── engine.books ◀── outcomes ◀── targets.interpret ◀── reply ◀── transport ◀── delivery ◀── core.schedule
+    ledger ◀── committer ◀── outcomes ◀── targets.interpret ◀── reply ◀── transport ◀── delivery ◀── core.schedule
 
 - `core` decides: pure functions and small state machines, no await, clock, dice or files. What each outcome of a change
   means is said in `core.status`.
@@ -22,7 +22,7 @@ The tour. Data goes one way, from file to ledger:
   (`observing`). Runs of one host know of each other (`register`) and share a rate (`shared_pace`).
 - `load` is a run with arrivals by the clock and a stop-watch on every request; `report` shows runs and load runs.
 - `cli` turns arguments into settings, and reports into text and exit codes.
-- `simulator` is the other side, for trying, testing, and playing a run ahead on virtual time (`engine.prediction`).
+- `simulator` is the other side, for trying, testing, and predicting a run on virtual time (`engine.jobs.prediction`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from batcher.core.model import Action
     from batcher.core.report import Report
     from batcher.core.status import Status
-    from batcher.engine.outcomes import Outcome
+    from batcher.engine.run.outcomes import Outcome
     from batcher.settings import Settings
 
 __all__ = [
@@ -70,7 +70,7 @@ _HOMES = {
     "batcher.core.model": ("Action",),
     "batcher.core.status": ("Status",),
     "batcher.core.report": ("Report",),
-    "batcher.engine.outcomes": ("Outcome",),
+    "batcher.engine.run.outcomes": ("Outcome",),
     "batcher.settings": ("Settings",),
 }
 

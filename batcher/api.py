@@ -15,18 +15,18 @@ from batcher.core.errors import LedgerError
 from batcher.core.report import Report
 from batcher.core.verdict import Cause
 from batcher.credentials import credentials
-from batcher.delivery.stopping import Stopping
-from batcher.engine.apply import Pipe
-from batcher.engine.apply import apply as apply_changes
-from batcher.engine.context import RunContext
-from batcher.engine.job import settings_of
-from batcher.engine.observing import Observer
-from batcher.engine.outcomes import Outcome, of_rejects, of_settlement
-from batcher.engine.register import state_folder
-from batcher.engine.resume import resume as resume_run
-from batcher.engine.retry import retry as retry_run
-from batcher.engine.surroundings import real_surroundings
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.apply import Pipe
+from batcher.engine.jobs.apply import apply as apply_changes
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.job import settings_of
+from batcher.engine.jobs.resume import resume as resume_run
+from batcher.engine.jobs.retry import retry as retry_run
+from batcher.engine.run.observers import Observer
+from batcher.engine.run.outcomes import Outcome, of_rejects, of_settlement
 from batcher.files import is_folder, open_private, shortened
+from batcher.host.run_registry import state_folder
+from batcher.host.runtime import real_runtime
 from batcher.settings import Settings
 
 _BEHIND = 100
@@ -62,11 +62,11 @@ async def apply(
 
     """
     inputs = inputs_of(changes)
-    surroundings = real_surroundings(state_folder(os.environ))
+    runtime = real_runtime(state_folder(os.environ))
     given = credentials(settings.auth, os.environ)
     following = _Following(on_outcome)
-    with named_ledger(inputs, ledger, surroundings.clock.utc()) as path:
-        context = RunContext(settings, given, path, surroundings, following.stopping, following.observer())
+    with named_ledger(inputs, ledger, runtime.clock.utc()) as path:
+        context = RunContext(settings, given, path, runtime, following.shutdown, following.observer())
         report = await apply_changes(inputs, context)
     return following.ended(report)
 
@@ -77,8 +77,8 @@ async def resume(ledger: str | Path, *, on_outcome: Follower | None = None) -> R
     report = await resume_run(
         ledger,
         credentials(settings_of(ledger).auth, os.environ),
-        real_surroundings(state_folder(os.environ)),
-        stopping=following.stopping,
+        real_runtime(state_folder(os.environ)),
+        shutdown=following.shutdown,
         observer=following.observer(),
     )
     return following.ended(report)
@@ -90,8 +90,8 @@ async def retry(ledger: str | Path, *, on_outcome: Follower | None = None) -> Re
     report = await retry_run(
         ledger,
         credentials(settings_of(ledger).auth, os.environ),
-        real_surroundings(state_folder(os.environ)),
-        stopping=following.stopping,
+        real_runtime(state_folder(os.environ)),
+        shutdown=following.shutdown,
         observer=following.observer(),
     )
     return following.ended(report)
@@ -151,7 +151,7 @@ class _Following:
     def __init__(self, follower: Follower | None) -> None:
         if iscoroutinefunction(follower) or iscoroutinefunction(getattr(follower, "__call__", None)):  # noqa: B004
             raise TypeError("on_outcome must be a plain function: it is called, not awaited")
-        self.stopping = Stopping()
+        self.shutdown = Shutdown()
         self._follower = follower
         self._error: Exception | None = None
 
@@ -178,4 +178,4 @@ class _Following:
                 self._follower(outcome)
         except Exception as error:  # noqa: BLE001 — it may raise anything; it is raised again when all is recorded
             self._error = error
-            self.stopping.stop(Cause.FOLLOWER, f"on_outcome raised {type(error).__name__}")
+            self.shutdown.stop(Cause.FOLLOWER, f"on_outcome raised {type(error).__name__}")

@@ -10,7 +10,7 @@ import msgspec
 from batcher.core.errors import ConfigurationError
 from batcher.core.guardrails import Bounds
 from batcher.core.units import parse_duration, parse_share
-from batcher.core.wholeness import NAME, ROWS, Demands, Rows
+from batcher.core.wholeness import NAME, ROWS, Demands, ExpectedRows
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -159,7 +159,7 @@ class GuardSettings(Section, frozen=True):
         return Demands(
             min_age=parse_duration(self.min_age) if self.min_age else 0.0,
             max_age=parse_duration(self.max_age) if self.max_age else None,
-            rows=Rows.parse(self.expect_rows) if self.expect_rows else None,
+            rows=ExpectedRows.parse(self.expect_rows) if self.expect_rows else None,
             trailer=self.trailer,
             done_file=self.done_file,
             takes_open_end=not is_feed or self.open_end == "allow",

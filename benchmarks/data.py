@@ -16,9 +16,9 @@ NOISE = 0.05
 
 def random_ids(path: Path, rows: int) -> Path:
     """Uniformly random pairs, one removal in ten: hard to pack."""
-    dice = np.random.default_rng(1)
-    op = np.where(dice.random(rows) < REMOVALS, "remove", "add")
-    user, group = FIRST_USER + dice.integers(0, USERS, rows), FIRST_GROUP + dice.integers(0, GROUPS, rows)
+    rng = np.random.default_rng(1)
+    op = np.where(rng.random(rows) < REMOVALS, "remove", "add")
+    user, group = FIRST_USER + rng.integers(0, USERS, rows), FIRST_GROUP + rng.integers(0, GROUPS, rows)
     return _write(path, {"op": op, "user_id": user, "group_id": group})
 
 
@@ -39,13 +39,13 @@ def noisy_profiles(path: Path, rows: int) -> Path:
 
 def names(path: Path, rows: int) -> Path:
     """Random pairs, by names instead of ids."""
-    dice = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     users = pa.array([f"user.{number}@example.org" for number in range(USERS)])
     groups = pa.array([f"Department {number}" for number in range(GROUPS)])
-    op = np.where(dice.random(rows) < REMOVALS, "remove", "add")
+    op = np.where(rng.random(rows) < REMOVALS, "remove", "add")
     user, group = (
-        users.take(pa.array(dice.integers(0, USERS, rows))),
-        groups.take(pa.array(dice.integers(0, GROUPS, rows))),
+        users.take(pa.array(rng.integers(0, USERS, rows))),
+        groups.take(pa.array(rng.integers(0, GROUPS, rows))),
     )
     return _write(path, {"op": op, "user_name": user, "group_name": group})
 
@@ -66,19 +66,19 @@ def _profiles(path: Path, rows: int, first_user: int, noise: float) -> Path:
 
 
 def _pairs(rows: int, first_user: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    dice = np.random.default_rng(2)
-    shapes = [dice.choice(GROUPS, dice.integers(FEWEST, MOST + 1), replace=False) for _ in range(PROFILES)]
+    rng = np.random.default_rng(2)
+    shapes = [rng.choice(GROUPS, rng.integers(FEWEST, MOST + 1), replace=False) for _ in range(PROFILES)]
     size = np.array([len(shape) for shape in shapes])
     table = np.zeros((PROFILES, MOST), np.int64)
     for number, shape in enumerate(shapes):
         table[number, : len(shape)] = shape
-    kind = dice.integers(0, PROFILES, rows // FEWEST + 1)
+    kind = rng.integers(0, PROFILES, rows // FEWEST + 1)
     user = np.repeat(np.arange(len(kind)), size[kind])
     place = np.arange(len(user)) - np.repeat(np.cumsum(size[kind]) - size[kind], size[kind])
     group = table[kind[user], place]
     if noise:
-        luck = dice.random(len(user))
-        group = np.where(luck < noise / 2, dice.integers(0, GROUPS, len(user)), group)
+        luck = rng.random(len(user))
+        group = np.where(luck < noise / 2, rng.integers(0, GROUPS, len(user)), group)
         kept = luck < 1 - noise / 2
         user, group = user[kept], group[kept]
     return first_user + user[:rows], FIRST_GROUP + group[:rows]

@@ -26,7 +26,7 @@ GONE, OTHERS = 0.02, 0.01
 def generate(folder: Path, pairs: int, *, names: bool) -> tuple[Path, Path]:
     """The snapshot before and the one after."""
     before, after = folder / "before.csv", folder / "after.csv"
-    dice = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     user_form, group_form = ("user{}@example.org", "group-{}") if names else ("{}", "{}")
     with before.open("w", encoding="ascii") as old, after.open("w", encoding="ascii") as new:
         for file in (old, new):
@@ -35,10 +35,10 @@ def generate(folder: Path, pairs: int, *, names: bool) -> tuple[Path, Path]:
         for first in range(0, users, USERS_AT_ONCE):
             user = np.arange(first, min(first + USERS_AT_ONCE, users)).repeat(GROUPS_EACH)
             group = np.tile(np.arange(GROUPS_EACH), len(user) // GROUPS_EACH) + user % 50 * GROUPS_EACH
-            stays = dice.random(len(user)) >= GONE
-            other = np.where(dice.random(len(user)) < OTHERS, users, 0)
+            stays = rng.random(len(user)) >= GONE
+            other = np.where(rng.random(len(user)) < OTHERS, users, 0)
             for file, rows, shift in ((old, np.arange(len(user)), 0 * other), (new, np.flatnonzero(stays), other)):
-                mixed = dice.permutation(rows)
+                mixed = rng.permutation(rows)
                 pair = zip((user + shift)[mixed].tolist(), group[mixed].tolist(), strict=True)
                 file.writelines(f"{user_form.format(u)},{group_form.format(g)}\n" for u, g in pair)
     return before, after

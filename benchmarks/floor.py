@@ -22,8 +22,8 @@ import uvloop
 
 from batcher.core.lanes import OrderBy
 from batcher.core.model import Position
-from batcher.engine.feed import Work
-from batcher.engine.intake import Packing, take_in
+from batcher.engine.run.intake import Packing, take_in
+from batcher.engine.run.window_reader import WorkItem
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
@@ -50,7 +50,7 @@ def bodies(kind: str, path: Path, changes: int) -> list[bytes]:
     limits, result = replace(target.limits, max_changes=changes), []
     packing = Packing(limits, target.wire, OrderBy.PAIR, count().__next__)
     for window in windows + list(windower.flush()):
-        intake = take_in(Work(window), OrderBy.PAIR)
+        intake = take_in(WorkItem(window), OrderBy.PAIR)
         result += [target.encode(batch, "token").body for batch in packing.batches(intake.window, intake.rows)]
     return result
 

@@ -44,7 +44,7 @@ class Sink(asyncio.Protocol):
     latency = 0.0
     spread = 0.0
     took: ClassVar[list[float]] = []
-    dice = random.Random(1)
+    rng = random.Random(1)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -71,7 +71,7 @@ class Sink(asyncio.Protocol):
 
     def answer(self, method: bytes, body: bytes) -> None:
         if Sink.latency and method != b"GET ":
-            seconds = Sink.latency * math.exp(Sink.dice.gauss(0, Sink.spread)) if Sink.spread else Sink.latency
+            seconds = Sink.latency * math.exp(Sink.rng.gauss(0, Sink.spread)) if Sink.spread else Sink.latency
             self.loop.call_later(seconds, self.send, time.monotonic(), self.reply(method, body))
         else:
             self.transport.write(self.reply(method, body))
@@ -86,8 +86,8 @@ class Sink(asyncio.Protocol):
             percentiles = {name: took[int(share * len(took))] for name, share in SHARES.items()} if took else {}
             counted = {"requests": Sink.requests, "bytes": Sink.bytes, "first": Sink.first}
             return ok(orjson.dumps(counted | {"took": percentiles}))
-        if Sink.refused and Sink.dice.random() < Sink.refused:
-            return Sink.dice.choice(REFUSALS)
+        if Sink.refused and Sink.rng.random() < Sink.refused:
+            return Sink.rng.choice(REFUSALS)
         Sink.first = Sink.first or time.time()  # noqa: TID251 — a stop-watch across processes
         Sink.requests += 1
         Sink.bytes += len(body)

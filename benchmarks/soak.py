@@ -30,14 +30,14 @@ CHUNK = 1_000_000
 
 def generate(path: Path, rows: int) -> None:
     """Random pairs of two million users and 500 groups, one removal in ten."""
-    dice = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     with path.open("w", encoding="ascii") as file:
         file.write("op,user_id,group_id\n")
         for start in range(0, rows, CHUNK):
             count = min(CHUNK, rows - start)
-            users = dice.integers(10_000_000, 12_000_000, count).tolist()
-            groups = dice.integers(1000, 1500, count).tolist()
-            removed = (dice.random(count) < REMOVALS).tolist()
+            users = rng.integers(10_000_000, 12_000_000, count).tolist()
+            groups = rng.integers(1000, 1500, count).tolist()
+            removed = (rng.random(count) < REMOVALS).tolist()
             rows_ = zip(removed, users, groups, strict=True)
             file.writelines(f"{'remove' if gone else 'add'},{user},{group}\n" for gone, user, group in rows_)
 

@@ -28,8 +28,8 @@ from batcher.core.model import Batch, Position, Settlement
 from batcher.core.report import Requests, Waited
 from batcher.core.status import Status
 from batcher.core.verdict import Settled
-from batcher.engine.feed import Work
-from batcher.engine.intake import Packing, take_in
+from batcher.engine.run.intake import Packing, take_in
+from batcher.engine.run.window_reader import WorkItem
 from batcher.ledger.writer import Figures, LedgerWriter
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
@@ -89,7 +89,7 @@ def run(kind: str, path: Path, changes: int, ledger_path: Path) -> dict[str, flo
     size = sent = 0
     for window in windows:
         with clock("coalesce"):
-            intake = take_in(Work(window), OrderBy.PAIR)
+            intake = take_in(WorkItem(window), OrderBy.PAIR)
             opened, rows = intake.window, intake.hold_back([])
         with clock("pack"):
             made = packing.batches(opened, rows)

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from batcher.simulator.behaviour import Behaviour
-from batcher.simulator.membership import Membership, Wish
+from batcher.simulator.membership import Membership, MembershipRequest
 from batcher.simulator.messages import Arrival, Reply
 
 
@@ -32,12 +32,14 @@ class ClubsServer:
     def accepts(self, token: str) -> bool:
         return False
 
-    def wishes(self, arrival: Arrival) -> list[Wish]:
+    def wishes(self, arrival: Arrival) -> list[MembershipRequest]:
         if arrival.method != "POST":
             return []
         club = unquote(urlsplit(arrival.path).path.split("/")[2])
         asked = orjson.loads(arrival.body)
-        return [Wish(word == "add", tuple(asked[word]), (club,)) for word in ("add", "remove") if word in asked]
+        return [
+            MembershipRequest(word == "add", tuple(asked[word]), (club,)) for word in ("add", "remove") if word in asked
+        ]
 
     def carry_out(self, arrival: Arrival, membership: Membership) -> Reply:
         for wish in self.wishes(arrival):

@@ -20,14 +20,14 @@ from batcher.core.model import Action
 from batcher.core.report import Report
 from batcher.core.status import Status
 from batcher.core.target import Credentials
-from batcher.delivery.stopping import Stopping
-from batcher.engine.apply import apply
-from batcher.engine.context import RunContext
-from batcher.engine.observing import Observer
-from batcher.engine.reaching import Anew
-from batcher.engine.resume import resume
-from batcher.engine.retry import retry
-from batcher.engine.surroundings import Surroundings
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.apply import apply
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.reaching import Anew
+from batcher.engine.jobs.resume import resume
+from batcher.engine.jobs.retry import retry
+from batcher.engine.run.observers import Observer
+from batcher.host.runtime import Runtime
 from batcher.ledger.reader import LedgerReader
 from batcher.settings import Settings
 from batcher.simulator.behaviour import Behaviour, Stage
@@ -99,16 +99,16 @@ def slow(seconds: float) -> Callable[[Callable[[], Any]], Awaitable[Any]]:
     return run
 
 
-def surroundings(target: Target, state: Path | None = None, work_seconds: float = 0.0) -> Surroundings:
+def runtime(target: Target, state: Path | None = None, work_seconds: float = 0.0) -> Runtime:
     clock = Clock(anyio.current_time, lambda: EPOCH + anyio.current_time())
-    dice = random.Random(7)
+    rng = random.Random(7)
 
     @asynccontextmanager
     async def transport(settings: Settings) -> AsyncIterator[Target]:
         yield target
 
     executor = slow(work_seconds) if work_seconds else inline
-    return Surroundings(clock, dice.random, executor, transport, state)
+    return Runtime(clock, rng.random, executor, transport, state)
 
 
 def settings_for(kind: str, **overrides: Any) -> Settings:
@@ -124,12 +124,10 @@ def write_changes(path: Path, changes: Iterable[Change]) -> Path:
     return path
 
 
-def context_of(
-    player: Any, world: Surroundings, stopping: Stopping, observer: Observer, window_rows: int
-) -> RunContext:
+def context_of(player: Any, world: Runtime, shutdown: Shutdown, observer: Observer, window_rows: int) -> RunContext:
     """Of whoever has settings, credentials and a ledger."""
     return RunContext(
-        player.settings, player.credentials, player.ledger, world, stopping, observer, window_rows=window_rows
+        player.settings, player.credentials, player.ledger, world, shutdown, observer, window_rows=window_rows
     )
 
 
@@ -145,7 +143,7 @@ class Play:
     window_rows: int = WINDOW_ROWS
     observer: Observer = field(default_factory=Observer)
     stop_at: float | None = None
-    stop: Callable[[Stopping], None] = lambda _: None
+    stop: Callable[[Shutdown], None] = lambda _: None
     work_seconds: float = 0.0
     """What each piece of blocking work takes: reading, packing, committing."""
     seconds: float = 0.0
@@ -163,47 +161,47 @@ class Play:
 
     def apply_files(self, *paths: Any) -> Report:
         return self._run(
-            lambda world, stopping: apply(
+            lambda world, shutdown: apply(
                 list(paths),
-                context_of(self, world, stopping, self.observer or Observer(), self.window_rows),
+                context_of(self, world, shutdown, self.observer or Observer(), self.window_rows),
             )
         )
 
     def resume(self, **options: Any) -> Report:
         return self._run(
-            lambda world, stopping: resume(
+            lambda world, shutdown: resume(
                 self.ledger,
                 self.credentials,
                 world,
                 Anew(**options),
-                stopping=stopping,
+                shutdown=shutdown,
                 window_rows=self.window_rows,
             )
         )
 
     def retry(self, **options: Any) -> Report:
         return self._run(
-            lambda world, stopping: retry(self.ledger, self.credentials, world, Anew(**options), stopping=stopping)
+            lambda world, shutdown: retry(self.ledger, self.credentials, world, Anew(**options), shutdown=shutdown)
         )
 
-    def _run(self, job: Callable[[Surroundings, Stopping], Awaitable[Report]]) -> Report:
+    def _run(self, job: Callable[[Runtime, Shutdown], Awaitable[Report]]) -> Report:
         async def main() -> Report:
-            stopping = Stopping()
+            shutdown = Shutdown()
             if self.stop_at is None:
-                report = await job(surroundings(self.target, self.state, self.work_seconds), stopping)
+                report = await job(runtime(self.target, self.state, self.work_seconds), shutdown)
             else:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._stop_later, stopping)
-                    report = await job(surroundings(self.target, self.state, self.work_seconds), stopping)
+                    group.start_soon(self._stop_later, shutdown)
+                    report = await job(runtime(self.target, self.state, self.work_seconds), shutdown)
                     group.cancel_scope.cancel()
             self.seconds = anyio.current_time()
             return report
 
         return run_virtual(main, self.seconds)
 
-    async def _stop_later(self, stopping: Stopping) -> None:
+    async def _stop_later(self, shutdown: Shutdown) -> None:
         await anyio.sleep(self.stop_at)
-        self.stop(stopping)
+        self.stop(shutdown)
 
     def statuses(self) -> list[tuple[int, str]]:
         """Line and status of every row, in input order."""

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from harness import Target, settings_for, surroundings
+from harness import Target, runtime, settings_for
 
 from batcher.core.report import Report
 from batcher.core.target import Credentials
-from batcher.delivery.stopping import Stopping
-from batcher.engine.context import RunContext
-from batcher.engine.guarding import Override
-from batcher.engine.job import for_difference
-from batcher.engine.sync import Goal, Terms, sync
-from batcher.engine.undo import Undo, compile_undo, undo_changes
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.job import for_difference
+from batcher.engine.preview.guardrails import Override
+from batcher.engine.sync.sync import Goal, Terms, sync
+from batcher.engine.sync.undo import Undo, compile_undo, undo_changes
 from batcher.settings import Settings
 from batcher.simulator.virtual_time import run_virtual
 from batcher.source.windows import WINDOW_ROWS
@@ -69,7 +69,7 @@ class Nights:
         *,
         override: Sequence[str] = (),
         day: bool = True,
-        stopping: Stopping | None = None,
+        shutdown: Shutdown | None = None,
         **options: Any,
     ) -> Report:
         """One night with a feed of these pairs, or with this text as its file."""
@@ -88,7 +88,7 @@ class Nights:
                     Credentials(token="a-token"),
                     self.ledger,
                     world,
-                    stopping or Stopping(),
+                    shutdown or Shutdown(),
                     window_rows=self.window_rows,
                 ),
                 terms,
@@ -114,7 +114,7 @@ class Nights:
 
         async def main() -> Any:
             try:
-                return await job(surroundings(self.target, self.host))
+                return await job(runtime(self.target, self.host))
             finally:
                 self.seconds = anyio.current_time()
 

@@ -36,12 +36,12 @@ from batcher.core.report import Report
 from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
-from batcher.delivery.stopping import Stopping
-from batcher.engine.apply import Pipe
-from batcher.engine.books import OpenWindow
-from batcher.engine.observing import Observer, RunningParts
-from batcher.engine.summary import report as summary
-from batcher.engine.surroundings import Surroundings
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.apply import Pipe
+from batcher.engine.jobs.summary import report as summary
+from batcher.engine.run.committer import OpenWindow
+from batcher.engine.run.observers import Observer, RunningParts
+from batcher.host.runtime import Runtime
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.simulator import minapp, scrutinizer
@@ -81,52 +81,52 @@ class Plan:
     stops: float
 
     @staticmethod
-    def of(dice: random.Random) -> Plan:
-        kind = dice.choice(["minapp", "scrutinizer"])
-        form = str if kind == "scrutinizer" and dice.random() < 0.4 else int
-        users, groups = dice.randint(1, 12), dice.randint(1, 5)
-        ops = ["add", "remove"] if dice.random() < 0.7 else ["add", "add", "add", "remove", "nonsense"]
+    def of(rng: random.Random) -> Plan:
+        kind = rng.choice(["minapp", "scrutinizer"])
+        form = str if kind == "scrutinizer" and rng.random() < 0.4 else int
+        users, groups = rng.randint(1, 12), rng.randint(1, 5)
+        ops = ["add", "remove"] if rng.random() < 0.7 else ["add", "add", "add", "remove", "nonsense"]
         changes = [
-            (dice.choice(ops), form(dice.randrange(users)), form(dice.randrange(groups)))
-            for _ in range(dice.choice([1, 5, 30, 80, 200]))
+            (rng.choice(ops), form(rng.randrange(users)), form(rng.randrange(groups)))
+            for _ in range(rng.choice([1, 5, 30, 80, 200]))
         ]
         least = max(1, len(changes) // 12)
-        has_login = kind == "minapp" and dice.random() < 0.3
+        has_login = kind == "minapp" and rng.random() < 0.3
         behaviour = Behaviour(
             client_id="id" if has_login else "",
             client_secret="secret" if has_login else "",
-            token_uses=dice.choice([0, 3, 20]) if has_login else 0,
-            latency_seconds=dice.choice([0.0, 0.01, 0.3]),
-            jitter_seconds=dice.choice([0.0, 0.2]),
-            capacity=dice.choice([0, 0, 3]),
-            bad_users=frozenset({form(dice.randrange(users))}) if dice.random() < 0.2 else frozenset(),
-            bad_groups=frozenset({form(dice.randrange(groups))}) if dice.random() < 0.1 else frozenset(),
+            token_uses=rng.choice([0, 3, 20]) if has_login else 0,
+            latency_seconds=rng.choice([0.0, 0.01, 0.3]),
+            jitter_seconds=rng.choice([0.0, 0.2]),
+            capacity=rng.choice([0, 0, 3]),
+            bad_users=frozenset({form(rng.randrange(users))}) if rng.random() < 0.2 else frozenset(),
+            bad_groups=frozenset({form(rng.randrange(groups))}) if rng.random() < 0.1 else frozenset(),
             bad_pairs=frozenset(
-                (form(dice.randrange(users)), form(dice.randrange(groups))) for _ in range(dice.choice([0, 0, 1, 3]))
+                (form(rng.randrange(users)), form(rng.randrange(groups))) for _ in range(rng.choice([0, 0, 1, 3]))
             ),
-            is_atomic=dice.random() < 0.6,
-            shuffles=dice.random() < 0.5,
-            max_changes=dice.choice([0, 0, 0, 1, 7]),
-            size_status=dice.choice([400, 413]),
-            late_seconds=dice.uniform(0.5, 4.5),
-            fault_retry_after=dice.choice([0.0, 0.0, 1.5]),
-            seed=dice.randrange(1 << 30),
+            is_atomic=rng.random() < 0.6,
+            shuffles=rng.random() < 0.5,
+            max_changes=rng.choice([0, 0, 0, 1, 7]),
+            size_status=rng.choice([400, 413]),
+            late_seconds=rng.uniform(0.5, 4.5),
+            fault_retry_after=rng.choice([0.0, 0.0, 1.5]),
+            seed=rng.randrange(1 << 30),
         )
-        order = dice.choice([{"target_order_by": "pair"}, {"target_order_by": "group"}, {"input_ordered": True}])
+        order = rng.choice([{"target_order_by": "pair"}, {"target_order_by": "group"}, {"input_ordered": True}])
         settings = {
-            "limits_max_changes": dice.choice([1, 3, 10, 200]),
-            "rate_requests": dice.choice(["none", "none", "20/s", "100/min"]),
-            "rate_changes": dice.choice(["none", "none", "none", "50/s"]),
-            "rate_burst": dice.choice([1, 3]),
-            "rate_max_in_flight": dice.choice(["auto", "auto", 1, 3]),
+            "limits_max_changes": rng.choice([1, 3, 10, 200]),
+            "rate_requests": rng.choice(["none", "none", "20/s", "100/min"]),
+            "rate_changes": rng.choice(["none", "none", "none", "50/s"]),
+            "rate_burst": rng.choice([1, 3]),
+            "rate_max_in_flight": rng.choice(["auto", "auto", 1, 3]),
             "retry_base_seconds": 0.1,
             "retry_max_seconds": 3.0,
-            "retry_max_attempts": dice.choice([2, 8]),
+            "retry_max_attempts": rng.choice([2, 8]),
             "retry_grace_seconds": 5.0,
-            "retry_max_wait": dice.choice(["10s", "15m"]),
+            "retry_max_wait": rng.choice(["10s", "15m"]),
             **order,
             **(
-                {"limits_max_users": dice.choice([1, 5]), "limits_max_ops": dice.choice([1, 4])}
+                {"limits_max_users": rng.choice([1, 5]), "limits_max_ops": rng.choice([1, 4])}
                 if kind == "minapp"
                 else {}
             ),
@@ -134,36 +134,36 @@ class Plan:
         return Plan(
             kind,
             changes,
-            dice.randint(least, max(least, len(changes))),
+            rng.randint(least, max(least, len(changes))),
             settings,
             behaviour,
-            tuple(_stages(dice, behaviour)),
-            is_piped=dice.random() < 0.15,
+            tuple(_stages(rng, behaviour)),
+            is_piped=rng.random() < 0.15,
             has_login=has_login,
-            shares_pace=dice.random() < 0.7,
-            crashes=dice.choice([0.0, 0.5, 0.8]),
-            full_disks=dice.choice([0.0, 0.0, 0.3]),
-            stops=dice.choice([0.0, 0.3]),
+            shares_pace=rng.random() < 0.7,
+            crashes=rng.choice([0.0, 0.5, 0.8]),
+            full_disks=rng.choice([0.0, 0.0, 0.3]),
+            stops=rng.choice([0.0, 0.3]),
         )
 
 
-def _stages(dice: random.Random, calm: Behaviour) -> list[Stage]:
+def _stages(rng: random.Random, calm: Behaviour) -> list[Stage]:
     """Troubles of some seconds each, and a target that is well in the end."""
     at, stages = 0.0, []
-    for _ in range(dice.choice([0, 1, 1, 2, 4])):
+    for _ in range(rng.choice([0, 1, 1, 2, 4])):
         kinds = ["429", "500", "502", "503", *KINDS]
-        faults = tuple(Fault(dice.choice(kinds), dice.choice([0.05, 0.2, 0.5, 1.0])) for _ in range(dice.randint(0, 3)))
+        faults = tuple(Fault(rng.choice(kinds), rng.choice([0.05, 0.2, 0.5, 1.0])) for _ in range(rng.randint(0, 3)))
         trouble = replace(
             calm,
             faults=faults,
-            limits=dice.choice([(), (), (Rate(5, 1),), (Rate(10, 60),)]),
-            limit_status=dice.choice([429, 429, 400]),
-            insists=dice.choice(list(Insists)[:5]),
-            most_at_once=dice.choice([0, 0, 2]),
-            is_away=dice.random() < 0.15,
+            limits=rng.choice([(), (), (Rate(5, 1),), (Rate(10, 60),)]),
+            limit_status=rng.choice([429, 429, 400]),
+            insists=rng.choice(list(Insists)[:5]),
+            most_at_once=rng.choice([0, 0, 2]),
+            is_away=rng.random() < 0.15,
         )
         stages.append(Stage(trouble, at))
-        at += dice.choice([0.5, 3.0, 20.0, 90.0])
+        at += rng.choice([0.5, 3.0, 20.0, 90.0])
     return [*stages, Stage(calm, at)]
 
 
@@ -194,8 +194,8 @@ class Life:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        self.dice = random.Random(self.seed)
-        self.plan = Plan.of(self.dice)
+        self.rng = random.Random(self.seed)
+        self.plan = Plan.of(self.rng)
         self.target = Watched(self.plan.behaviour, stages=self.plan.stages, timeout=60.0, kill_at=self._event)
         self.settings = settings_for(self.plan.kind, **self.plan.settings)
         login = Credentials(client_id="id", client_secret="secret")
@@ -236,9 +236,9 @@ class Life:
 
     def _fill_disk(self, parts: RunningParts) -> None:
         """Some pages more, and the disk is full: SQLite itself says so."""
-        connection = parts.books._ledger._connection
+        connection = parts.committer._ledger._connection
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages + self.dice.randint(0, 6)}")
+        connection.execute(f"PRAGMA max_page_count = {pages + self.rng.randint(0, 6)}")
 
     # Invocations.
 
@@ -255,25 +255,25 @@ class Life:
         raise LawBrokenError("it does not come to an end")
 
     def _invoke(self, *, calm: bool) -> Report | None:
-        dice, plan = self.dice, self.plan
-        self.fatal = dice.choice([1, 3, 10, 30, 100]) if not calm and dice.random() < plan.crashes else -1
-        fills = not calm and dice.random() < plan.full_disks
-        stop_at = dice.choice([0.0, 0.5, 5.0]) if not calm and dice.random() < plan.stops else None
+        rng, plan = self.rng, self.plan
+        self.fatal = rng.choice([1, 3, 10, 30, 100]) if not calm and rng.random() < plan.crashes else -1
+        fills = not calm and rng.random() < plan.full_disks
+        stop_at = rng.choice([0.0, 0.5, 5.0]) if not calm and rng.random() < plan.stops else None
         self.told = {}
         observer = Observer(started=self._fill_disk if fills else lambda _: None, settled=self._note)
         report: Report | None = None
 
         async def main() -> None:
             nonlocal report
-            stopping = Stopping()
+            shutdown = Shutdown()
             try:
                 with anyio.fail_after(_LONGEST):
                     async with anyio.create_task_group() as group:
                         if stop_at is not None:
                             group.start_soon(
-                                _stop_later, stopping, stop_at, dice.choice([Cause.INTERRUPT, Cause.TERMINATED])
+                                _stop_later, shutdown, stop_at, rng.choice([Cause.INTERRUPT, Cause.TERMINATED])
                             )
-                        report = await self._job(stopping, observer)
+                        report = await self._job(shutdown, observer)
                         group.cancel_scope.cancel()
             finally:
                 self.now = anyio.current_time()
@@ -283,7 +283,7 @@ class Life:
         except BaseExceptionGroup as group:
             self._survive(group)
         self._check_told()
-        self.now += dice.choice([0.0, 0.5, 30.0])
+        self.now += rng.choice([0.0, 0.5, 30.0])
         self.say(f"{report.exit_code} {report.reason}" if report else "no report")
         return report
 
@@ -301,13 +301,13 @@ class Life:
             raise others
         self.say(f"refused: {refused.exceptions}")
 
-    async def _job(self, stopping: Stopping, observer: Observer) -> Report:
-        world = self._surroundings()
+    async def _job(self, shutdown: Shutdown, observer: Observer) -> Report:
+        world = self._runtime()
         if not self._holds_a_run():
             self.say("apply")
             return await harness.apply(
                 self._inputs(),
-                harness.context_of(self, world, stopping, observer, self.plan.window_rows),
+                harness.context_of(self, world, shutdown, observer, self.plan.window_rows),
             )
         standing = summary(self.ledger, None, "")
         if standing.next is not None and standing.next.startswith("batcher resume"):
@@ -316,12 +316,12 @@ class Life:
                 self.ledger,
                 self.credentials,
                 world,
-                stopping=stopping,
+                shutdown=shutdown,
                 observer=observer,
                 window_rows=self.plan.window_rows,
             )
         self.say("retry")
-        return await harness.retry(self.ledger, self.credentials, world, stopping=stopping, observer=observer)
+        return await harness.retry(self.ledger, self.credentials, world, shutdown=shutdown, observer=observer)
 
     def _holds_a_run(self) -> bool:
         try:
@@ -331,14 +331,14 @@ class Life:
             return False
         return True
 
-    def _surroundings(self) -> Surroundings:
-        world = harness.surroundings(self.target, self.state if self.plan.shares_pace else None)
-        return Surroundings(world.clock, self.dice.random, self._executor, world.transport, world.state_folder)
+    def _runtime(self) -> Runtime:
+        world = harness.runtime(self.target, self.state if self.plan.shares_pace else None)
+        return Runtime(world.clock, self.rng.random, self._executor, world.transport, world.state_folder)
 
     def _inputs(self) -> list[Any]:
         changes, rows = self.plan.changes, self.plan.window_rows
         if self.is_piped:
-            return [Pipe("-", _drip(changes, self.dice))]
+            return [Pipe("-", _drip(changes, self.rng))]
         parts = [changes[start : start + rows] for start in range(0, len(changes), rows)]
         return [write_changes(self.folder / f"{number}.jsonl", part) for number, part in enumerate(parts)]
 
@@ -437,16 +437,16 @@ def _wishes(body: bytes, kind: str) -> list[Any]:
     return scrutinizer.read_wishes(scrutinizer.read_form(Arrival("POST", scrutinizer.PATH, headers, body)))
 
 
-async def _drip(changes: list[Change], dice: random.Random) -> AsyncIterator[Change]:
+async def _drip(changes: list[Change], rng: random.Random) -> AsyncIterator[Change]:
     for change in changes:
-        if dice.random() < 0.1:
-            await anyio.sleep(dice.choice([0.0, 0.05, 1.0]))
+        if rng.random() < 0.1:
+            await anyio.sleep(rng.choice([0.0, 0.05, 1.0]))
         yield change
 
 
-async def _stop_later(stopping: Stopping, seconds: float, cause: Cause) -> None:
+async def _stop_later(shutdown: Shutdown, seconds: float, cause: Cause) -> None:
     await anyio.sleep(seconds)
-    stopping.stop(cause, "a signal")
+    shutdown.stop(cause, "a signal")
 
 
 def run_seed(seed: int, *, verbose: bool = False) -> None:

@@ -112,14 +112,14 @@ def test_a_lock_file_that_was_replaced_is_not_what_others_lock(tmp_path):
 
 
 def test_a_refused_bootstrap_touches_nothing_of_the_running_one(tmp_path):
-    from batcher.engine.held_state import HeldState  # noqa: PLC0415 — what this test is about
+    from batcher.engine.sync.locked_state import LockedState  # noqa: PLC0415 — what this test is about
 
     state, binding = tmp_path / "hr.state", Binding("minapp", "https://x", "")
-    with HeldState(state, binding, is_new=True) as running:
-        with pytest.raises(LedgerHeldError), HeldState(state, binding, is_new=True):
+    with LockedState(state, binding, is_new=True) as running:
+        with pytest.raises(LedgerHeldError), LockedState(state, binding, is_new=True):
             pass
         assert lock_file(state).exists()
-        with pytest.raises(LedgerHeldError), HeldState(state, binding, is_new=True):
+        with pytest.raises(LedgerHeldError), LockedState(state, binding, is_new=True):
             pass
         running.keep()
     with StateStore.open(state, binding):

@@ -74,16 +74,16 @@ async def test_a_cancelled_run_can_be_gone_on_with(tmp_path, how, given):
             assert 0 < tally[batcher.Status.APPLIED] < 20
             assert reader.sessions()[-1].ended is not None
         from batcher.credentials import credentials  # noqa: PLC0415 — the address is another one, which the API cannot say
-        from batcher.engine.reaching import Anew  # noqa: PLC0415 — as above
-        from batcher.engine.register import state_folder  # noqa: PLC0415 — as above
-        from batcher.engine.resume import resume  # noqa: PLC0415 — as above
-        from batcher.engine.surroundings import real_surroundings  # noqa: PLC0415 — as above
+        from batcher.engine.jobs.reaching import Anew  # noqa: PLC0415 — as above
+        from batcher.engine.jobs.resume import resume  # noqa: PLC0415 — as above
+        from batcher.host.run_registry import state_folder  # noqa: PLC0415 — as above
+        from batcher.host.runtime import real_runtime  # noqa: PLC0415 — as above
 
         given_now = credentials(settings(url).auth, {"BATCHER_TOKEN": "t"})
         report = await resume(
             ledger,
             given_now,
-            real_surroundings(state_folder({"XDG_STATE_HOME": str(tmp_path)})),
+            real_runtime(state_folder({"XDG_STATE_HOME": str(tmp_path)})),
             Anew({"target": {"url": url}}),
         )
     assert report.changes[batcher.Status.PENDING] == 0

@@ -11,7 +11,7 @@ from batcher import small_files
 from batcher.core.errors import ConfigurationError
 from batcher.core.model import Limits
 from batcher.credentials import credentials
-from batcher.engine.job import preflight
+from batcher.engine.jobs.job import preflight
 from batcher.settings import Settings
 from batcher.small_files import read_text
 from batcher.targets import create

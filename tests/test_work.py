@@ -20,8 +20,8 @@ from harness import Play, Target, settings_for
 from batcher.core.http import Response
 from batcher.core.lanes import OrderBy
 from batcher.core.model import Action, Position
-from batcher.engine.feed import Work
-from batcher.engine.intake import Packing, take_in
+from batcher.engine.run.intake import Packing, take_in
+from batcher.engine.run.window_reader import WorkItem
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
@@ -48,18 +48,18 @@ def calls(work: Callable[[], object]) -> int:
 
 
 def random_pairs(rows):
-    dice = np.random.default_rng(1)
-    op = np.where(dice.random(rows) < 0.1, "remove", "add").tolist()
-    users, groups = 10_000_000 + dice.integers(0, 200_000, rows), dice.integers(0, 500, rows)
+    rng = np.random.default_rng(1)
+    op = np.where(rng.random(rows) < 0.1, "remove", "add").tolist()
+    users, groups = 10_000_000 + rng.integers(0, 200_000, rows), rng.integers(0, 500, rows)
     return zip(op, users.tolist(), groups.tolist(), strict=True)
 
 
 def profiles(rows, noise=0.0):
     """Users with one of 50 profiles of 8 groups; some of their pairs go elsewhere."""
-    dice = np.random.default_rng(2)
-    shapes = [dice.choice(500, 8, replace=False).tolist() for _ in range(50)]
-    pairs = [(user, group) for user in range(1, rows // 8 + 1) for group in shapes[int(dice.integers(50))]]
-    return [("add", user, int(dice.integers(500)) if dice.random() < noise else group) for user, group in pairs]
+    rng = np.random.default_rng(2)
+    shapes = [rng.choice(500, 8, replace=False).tolist() for _ in range(50)]
+    pairs = [(user, group) for user in range(1, rows // 8 + 1) for group in shapes[int(rng.integers(50))]]
+    return [("add", user, int(rng.integers(500)) if rng.random() < noise else group) for user, group in pairs]
 
 
 def as_csv(path, changes):
@@ -85,7 +85,7 @@ def pipeline(kind: str, path: Path, changes: int) -> tuple[int, int]:
             windows += windower.feed(*step)
     requests = size = 0
     for window in [*windows, *windower.flush()]:
-        intake = take_in(Work(window), OrderBy.PAIR)
+        intake = take_in(WorkItem(window), OrderBy.PAIR)
         for batch in packing.batches(intake.window, intake.rows):
             body = target.encode(batch, "token").body
             requests, size = requests + 1, size + len(body)

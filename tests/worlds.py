@@ -169,13 +169,13 @@ def changes_of(table: dict[str, Any]) -> list[Change]:
         return [("add", user, group) for user in range(table["users"]) for group in range(table["groups"])]
     if "users" not in table:
         return [("add", user, 1) for user in range(count)]
-    dice = random.Random(table.get("seed", 0))
+    rng = random.Random(table.get("seed", 0))
     share, form = table.get("remove_share", 0.0), (str if table.get("names") else int)
     return [
         (
-            "remove" if dice.random() < share else "add",
-            form(dice.randrange(table["users"])),
-            form(dice.randrange(table["groups"])),
+            "remove" if rng.random() < share else "add",
+            form(rng.randrange(table["users"])),
+            form(rng.randrange(table["groups"])),
         )
         for _ in range(count)
     ]

@@ -37,11 +37,15 @@ ROOMS = {
         ("coalesce", "cover", "pack", "split", "order", "lanes", "schedule", "blame", "late", "limit", "guardrails"),
         ("tests/core", *LAWS, "tests/delivery"),
     ),
-    "delivery": (("courier", "conclusion", "turnstile", "access"), ("tests/delivery", *LAWS)),
-    "engine": (
-        ("admission", "books", "budget", "digest", "intake", "run", "retry", "resume", "in_doubt", "watchdog"),
+    "delivery": (
+        ("attempts", "deliverer", "probe", "request_gate", "resolution", "token_provider"),
+        ("tests/delivery", *LAWS),
+    ),
+    "engine/run": (
+        ("admission", "budget", "committer", "intake", "outcome_handler", "pool", "pipeline", "watchdog"),
         (*LAWS, "tests/engine", "tests/delivery"),
     ),
+    "engine/jobs": (("in_doubt", "resume", "retry"), (*LAWS, "tests/engine")),
     "ledger": (("writer", "reader", "verify", "results", "transaction"), ("tests/ledger", *LAWS, "tests/engine")),
     "state": (("difference", "folding", "inverse", "pairs", "spelling"), ("tests/state", "tests/engine")),
 }
@@ -50,7 +54,7 @@ KNOWN = {
     "core/cover.py: mixed <= product.sum(): LtE for Lt": "of two covers with as many requests either will do",
     "core/late.py: losses.until > latest: Gt for GtE": "of two equal moments either is the latest",
     "core/limit.py: 1000: one more": "in how many buckets a window is counted is a matter of exactness, not of right",
-    "engine/books.py: 0: one more": "the number of a retry is set before anybody looks at it",
+    "engine/run/committer.py: 0: one more": "the number of a retry is set before anybody looks at it",
 }
 """Faults, as they are listed but for their line, that nobody can notice, and why."""
 _COMPARED = {

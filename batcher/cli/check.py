@@ -42,17 +42,17 @@ def check(
 def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
     from batcher.cli.runner import run_async
     from batcher.credentials import credentials
-    from batcher.engine.probing import probe
-    from batcher.engine.register import state_folder
-    from batcher.engine.session import make_target
-    from batcher.engine.surroundings import real_surroundings, way_of
+    from batcher.engine.jobs.check import probe
+    from batcher.engine.run.session import make_target
+    from batcher.host.run_registry import state_folder
+    from batcher.host.runtime import real_runtime, way_of
 
     destination = make_target(settings)
     settings.limits_for(destination)
     given = credentials(settings.auth, os.environ)
 
     async def main() -> int:
-        probed = await probe(settings, given, real_surroundings(state_folder(os.environ)))
+        probed = await probe(settings, given, real_runtime(state_folder(os.environ)))
         stop, way = probed.stop, way_of(settings, probed.peer)
         reason = "" if stop is None else stop.reason
         if as_json:

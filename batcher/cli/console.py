@@ -39,7 +39,7 @@ E = TypeVar("E", bound=BaseException)
 _log = logging.getLogger("batcher")
 
 
-class _Handler(logging.Handler):
+class _LogHandler(logging.Handler):
     """One line per record on standard error, and never a stack trace unless asked for."""
 
     def __init__(self, level: int) -> None:
@@ -80,7 +80,7 @@ def set_up(*, quiet: bool, verbose: bool = False, no_color: bool = False) -> Non
     if no_color:
         _NO_COLOR.add(True)
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
-    _log.handlers = [_Handler(level)]
+    _log.handlers = [_LogHandler(level)]
     _log.propagate = False
     _log.setLevel(level)
 

@@ -11,14 +11,14 @@ from batcher.cli.memory import be_frugal
 from batcher.cli.runner import Output, embedded, given_credentials, run_async, run_job
 from batcher.cli.unattended import Job
 from batcher.core.report import Report
-from batcher.delivery.stopping import Stopping
-from batcher.engine.job import settings_of
-from batcher.engine.observing import Observer
-from batcher.engine.reaching import Anew
-from batcher.engine.register import state_folder
-from batcher.engine.resume import resume
-from batcher.engine.retry import retry
-from batcher.engine.surroundings import real_surroundings
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.job import settings_of
+from batcher.engine.jobs.reaching import Anew
+from batcher.engine.jobs.resume import resume
+from batcher.engine.jobs.retry import retry
+from batcher.engine.run.observers import Observer
+from batcher.host.run_registry import state_folder
+from batcher.host.runtime import real_runtime
 from batcher.ledger.reader import LedgerReader
 
 
@@ -33,7 +33,7 @@ def go_on(name: str, ledger: Path, anew: Anew, output: Output) -> int:
     simulated = "simulated" in facts
 
     async def main() -> int:
-        surroundings = real_surroundings(None if simulated else state_folder(os.environ))
+        runtime = real_runtime(None if simulated else state_folder(os.environ))
         async with AsyncExitStack() as stack:
             chosen = anew
             if simulated:
@@ -42,8 +42,8 @@ def go_on(name: str, ledger: Path, anew: Anew, output: Output) -> int:
             given = given_credentials(settings, simulated=simulated)
             action = resume if name == "resume" else retry
 
-            async def work(stopping: Stopping, observer: Observer) -> Report:
-                return await action(ledger, given, surroundings, chosen, stopping=stopping, observer=observer)
+            async def work(shutdown: Shutdown, observer: Observer) -> Report:
+                return await action(ledger, given, runtime, chosen, shutdown=shutdown, observer=observer)
 
             spoken = replace(output, is_simulated=simulated)
             return await run_job(work, ledger, settings, [source.size for source in sources], spoken, job)

@@ -12,16 +12,16 @@ from batcher.cli.console import print_summary, say
 from batcher.cli.runner import Output, given_credentials, watch_signals
 from batcher.core.errors import LedgerError
 from batcher.core.report import command
-from batcher.delivery.stopping import Stopping
-from batcher.engine.context import RunContext
-from batcher.engine.job import not_begun
-from batcher.engine.reaching import Reach
-from batcher.engine.register import state_folder
-from batcher.engine.summary import LOAD, report, when
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.job import not_begun
+from batcher.engine.jobs.reaching import Reach
+from batcher.engine.jobs.summary import LOAD, report, when
+from batcher.host.run_registry import state_folder
 from batcher.ledger.lock import held, is_held
 from batcher.ledger.reader import LedgerReader
 from batcher.load.clean_up import clean_up, cleaning_files, patient, write_removals
-from batcher.load.real import Spinning, load_surroundings
+from batcher.load.real import Spinning, load_runtime
 from batcher.settings import Settings
 
 
@@ -50,15 +50,15 @@ async def clean_up_ledgers(ledgers: Sequence[Path], reach: Reach, output: Output
         removals.unlink()
         say("batcher: these load runs have added nothing")
         return 0
-    stopping = Stopping()
+    shutdown = Shutdown()
     result = None
     async with anyio.create_task_group() as group:
-        group.start_soon(watch_signals, stopping, group.cancel_scope)
-        world = load_surroundings(state_folder(os.environ), Spinning())
-        result = await clean_up(removals, ledgers, RunContext(settings, given, cleaning, world, stopping))
+        group.start_soon(watch_signals, shutdown, group.cancel_scope)
+        world = load_runtime(state_folder(os.environ), Spinning())
+        result = await clean_up(removals, ledgers, RunContext(settings, given, cleaning, world, shutdown))
         group.cancel_scope.cancel()
     if result is None:
-        raise not_begun(stopping)
+        raise not_begun(shutdown)
     if result.exit_code == 0:
         removals.unlink()
     print_summary(

@@ -11,9 +11,9 @@ import msgspec
 from batcher.cli.console import say, standard_error, worth_less_than_the_run, write_lines
 from batcher.cli.runner import Output
 from batcher.core.units import spoken
-from batcher.load.bench import Looking, Wish
-from batcher.load.judging import figures
+from batcher.load.load_run import LoadSpec, Looking
 from batcher.load.measurement import Measurement
+from batcher.load.thresholds import figures
 
 _REDRAW_SECONDS = 0.5
 _LINE_SECONDS = 10.0
@@ -27,16 +27,16 @@ class Live:
 
     def __init__(self) -> None:
         self.looking = Looking()
-        self._wish: Wish | None = None
+        self._wish: LoadSpec | None = None
         self._began = 0.0
         self._cleans = False
 
     def __repr__(self) -> str:
         return f"<Live {self.line()}>"
 
-    def begin(self, wish: Wish) -> None:
+    def begin(self, spec: LoadSpec) -> None:
         """A run, or a step of a search, begins."""
-        self._wish, self._began = wish, time.monotonic()
+        self._wish, self._began = spec, time.monotonic()
 
     def clean_up(self) -> None:
         """It is over, and what it added is removed."""

@@ -17,17 +17,17 @@ from batcher.core.errors import BatcherError, LedgerError
 from batcher.core.report import Report, command, quoted
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
-from batcher.delivery.stopping import Stopping
-from batcher.engine.context import RunContext
-from batcher.engine.register import state_folder
-from batcher.engine.surroundings import Surroundings, real_clock
-from batcher.load.bench import Looking, Wish, measure
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.context import RunContext
+from batcher.host.run_registry import state_folder
+from batcher.host.runtime import Runtime, real_clock
 from batcher.load.clean_up import clean_up, cleaning_files, patient, write_removals
-from batcher.load.crew import START_SECONDS, measure_together
-from batcher.load.judging import judged
 from batcher.load.limit_search import search
+from batcher.load.load_run import LoadSpec, Looking, measure
 from batcher.load.measurement import Measurement
-from batcher.load.real import Spinning, load_surroundings, quietly
+from batcher.load.real import Spinning, load_runtime, quietly
+from batcher.load.thresholds import judged
+from batcher.load.worker_processes import START_SECONDS, measure_together
 from batcher.settings import Settings
 
 PLACES = 256
@@ -39,11 +39,11 @@ _LOOK_SECONDS = 0.1
 class LoadWork:
     """What every part of the command needs, and what is left to be removed."""
 
-    order: LoadFlags
+    flags: LoadFlags
     settings: Settings
     credentials: Credentials
     ledger: Path
-    stopping: Stopping
+    shutdown: Shutdown
     live: Live
     config: Path | None
     is_simulated: bool
@@ -69,7 +69,7 @@ class LoadWork:
             LedgerError: When a file is that the command would make.
 
         """
-        for path in (self._removals, self._cleaning) if self.order.cleans_up else ():
+        for path in (self._removals, self._cleaning) if self.flags.cleans_up else ():
             if path.exists():
                 raise LedgerError(
                     f"{path} exists already, from an earlier clean-up; move it away, or name another ledger"
@@ -78,12 +78,12 @@ class LoadWork:
     async def run(self) -> None:
         """All of it; what fails is kept, so that what was found before is not lost."""
         try:
-            whole = self.find_limit() if self.order.is_search else self.measure(self.ledger, self.order.schedule)
+            whole = self.find_limit() if self.flags.is_search else self.measure(self.ledger, self.flags.schedule)
             self.found = await whole
         except (BatcherError, BaseExceptionGroup) as error:
             self.failure = error
         try:
-            if self.order.cleans_up:
+            if self.flags.cleans_up:
                 await self.clean_up()
         except (BatcherError, BaseExceptionGroup) as error:
             self.failure = self.failure or error
@@ -93,66 +93,66 @@ class LoadWork:
         found = self.found
         if found is None:
             return None
-        if not self.order.is_search:
-            found = msgspec.structs.replace(found, expectations=judged(found, self.order.expectations))
+        if not self.flags.is_search:
+            found = msgspec.structs.replace(found, expectations=judged(found, self.flags.expectations))
         if self.cleaned is not None:
             found = msgspec.structs.replace(found, cleaned_up=self.cleaned.as_dict())
         return found
 
     async def measure(self, ledger: Path, arrivals: str) -> Measurement:
         """One run with this schedule."""
-        order = self.order
-        wish = Wish(
+        flags = self.flags
+        spec = LoadSpec(
             self.settings,
             str(ledger),
-            order.files,
-            order.synthetic,
+            flags.files,
+            flags.synthetic,
             arrivals,
-            order.seconds,
-            order.most,
-            order.warm_up,
+            flags.seconds,
+            flags.most,
+            flags.warm_up,
             is_simulated=self.is_simulated,
         )
-        self.live.begin(wish)
-        if order.processes > 1:
-            return await self._together(wish)
+        self.live.begin(spec)
+        if flags.processes > 1:
+            return await self._together(spec)
         self._begins([ledger])
         self.live.looking = looking = Looking()
         spinning = Spinning()
         with quietly():
-            world = self._surroundings(spinning)
-            return await measure(wish, self.credentials, world, spinning.watch(), self.stopping, looking)
+            world = self._runtime(spinning)
+            return await measure(spec, self.credentials, world, spinning.watch(), self.shutdown, looking)
 
-    async def _together(self, wish: Wish) -> Measurement:
+    async def _together(self, spec: LoadSpec) -> Measurement:
         starts = real_clock().shared() + START_SECONDS
-        parts, most = self.order.processes, self.settings.rate.max_in_flight
-        wishes = []
+        parts, most = self.flags.processes, self.settings.rate.max_in_flight
+        specs = []
         for part in range(parts):
             share = most if most == "auto" else most // parts + (part < most % parts)
             settings = self.settings.replace(rate={"max_in_flight": share})
-            ledger = f"{wish.ledger}.{part + 1}"
-            wishes.append(
-                msgspec.structs.replace(wish, settings=settings, part=part, parts=parts, starts=starts, ledger=ledger)
+            ledger = f"{spec.ledger}.{part + 1}"
+            specs.append(
+                msgspec.structs.replace(spec, settings=settings, part=part, parts=parts, starts=starts, ledger=ledger)
             )
-        self._begins([Path(each.ledger) for each in wishes])
-        return await measure_together(wishes, self.credentials, ["-m", "batcher.cli.load_worker"], self.stopping)
+        self._begins([Path(each.ledger) for each in specs])
+        return await measure_together(specs, self.credentials, ["-m", "batcher.cli.load_worker"], self.shutdown)
 
     def _begins(self, ledgers: list[Path]) -> None:
         """Say how to clean up, before anything is added: who is killed cannot say it any more."""
         self._ledgers += ledgers
-        if self.order.cleans_up and not self.is_simulated and not self.is_quiet:
+        if self.flags.cleans_up and not self.is_simulated and not self.is_quiet:
             names = " ".join(quoted(str(ledger)) for ledger in self._ledgers)
             say(f"batcher: if this is killed, what it has added is removed by: batcher load --clean-up {names}")
 
     async def find_limit(self) -> Measurement:
         """Steps, each with a ledger of its own; what the last one found, with all of them in it."""
-        stage = parse_arrivals(self.order.schedule, self.order.seconds).stages[0]
+        stage = parse_arrivals(self.flags.schedule, self.flags.seconds).stages[0]
 
         async def step(number: int, rate: float) -> Measurement:
             ledger = self.ledger.with_name(f"{self.ledger.name}.step{number + 1}")
             return await self.measure(ledger, f"{rate:.6f}/s for {stage.seconds:g}s")
 
-        found = await search(stage.first, self.order.expectations, step)
+        found = await search(stage.first, self.flags.expectations, step)
         return msgspec.structs.replace(
             found.last,
             steps=found.steps,
@@ -166,9 +166,9 @@ class LoadWork:
         if not self._removals.exists() or self._is_to_end():
             return
         self.live.clean_up()
-        stopping, most = Stopping(), self.settings.rate.max_in_flight
+        shutdown, most = Shutdown(), self.settings.rate.max_in_flight
         async with anyio.create_task_group() as group:
-            group.start_soon(self._pass_signals_on, stopping)
+            group.start_soon(self._pass_signals_on, shutdown)
             self.cleaned = report = await clean_up(
                 self._removals,
                 [ledger for ledger in self._ledgers if ledger.exists()],
@@ -176,8 +176,8 @@ class LoadWork:
                     patient(self.settings.replace(rate={"max_in_flight": "auto" if most == PLACES else most})),
                     self.credentials,
                     self._cleaning,
-                    self._surroundings(Spinning()),
-                    stopping,
+                    self._runtime(Spinning()),
+                    shutdown,
                     is_simulated=self.is_simulated,
                 ),
             )
@@ -188,7 +188,7 @@ class LoadWork:
     def left_to_remove(self) -> str | None:
         """The command that removes what is still there, if anything is; a simulator has gone with all of it."""
         try:
-            if self.order.cleans_up:
+            if self.flags.cleans_up:
                 self._write_removals()
         except BatcherError as error:
             self.failure = self.failure or error
@@ -209,13 +209,13 @@ class LoadWork:
             self._removals.unlink()
 
     def _is_to_end(self) -> bool:
-        return self.stopping.cause is not None and self.stopping.cause.is_signal
+        return self.shutdown.cause is not None and self.shutdown.cause.is_signal
 
-    async def _pass_signals_on(self, stopping: Stopping) -> None:
+    async def _pass_signals_on(self, shutdown: Shutdown) -> None:
         """What ended the measurement does not end the clean-up, but for a signal."""
         while not self._is_to_end():  # noqa: ASYNC110 — a signal may come after another cause, which set the event
             await anyio.sleep(_LOOK_SECONDS)
-        stopping.stop(self.stopping.cause or Cause.INTERRUPT, self.stopping.reason)
+        shutdown.stop(self.shutdown.cause or Cause.INTERRUPT, self.shutdown.reason)
 
-    def _surroundings(self, spinning: Spinning) -> Surroundings:
-        return load_surroundings(None if self.is_simulated else state_folder(os.environ), spinning)
+    def _runtime(self, spinning: Spinning) -> Runtime:
+        return load_runtime(None if self.is_simulated else state_folder(os.environ), spinning)

@@ -17,34 +17,34 @@ from batcher.cli.console import guarded, set_up
 from batcher.cli.runner import run_async
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
-from batcher.delivery.stopping import Stopping
-from batcher.engine.register import state_folder
-from batcher.load.bench import Looking, measure
-from batcher.load.crew import Order
-from batcher.load.real import Spinning, load_surroundings, quietly
+from batcher.delivery.shutdown import Shutdown
+from batcher.host.run_registry import state_folder
+from batcher.load.load_run import Looking, measure
+from batcher.load.real import Spinning, load_runtime, quietly
+from batcher.load.worker_processes import WorkerOrder
 
 
-async def _main(order: Order) -> int:
-    stopping, spinning = Stopping(), Spinning()
+async def _main(order: WorkerOrder) -> int:
+    shutdown, spinning = Shutdown(), Spinning()
     given = Credentials(order.token, order.client_id, order.client_secret)
     async with anyio.create_task_group() as group:
-        group.start_soon(_end_with_the_input, stopping)
-        surroundings = load_surroundings(None if order.wish.is_simulated else state_folder(os.environ), spinning)
+        group.start_soon(_end_with_the_input, shutdown)
+        runtime = load_runtime(None if order.spec.is_simulated else state_folder(os.environ), spinning)
         with quietly():
-            found = await measure(order.wish, given, surroundings, spinning.watch(), stopping, Looking())
+            found = await measure(order.spec, given, runtime, spinning.watch(), shutdown, Looking())
         group.cancel_scope.cancel()
         sys.stdout.buffer.write(msgspec.json.encode(found))
         sys.stdout.buffer.flush()  # nobody may be there any more to read it; the ledger has it
     return 0
 
 
-async def _end_with_the_input(stopping: Stopping) -> None:
+async def _end_with_the_input(shutdown: Shutdown) -> None:
     descriptor = sys.stdin.fileno()
     while True:
         await anyio.wait_readable(descriptor)
         if not os.read(descriptor, 1024):
             break
-    stopping.stop(Cause.INTERRUPT, "the run was ended")
+    shutdown.stop(Cause.INTERRUPT, "the run was ended")
 
 
 if __name__ == "__main__":
@@ -53,6 +53,6 @@ if __name__ == "__main__":
     with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: its end is waited for later
         told = stdin.readline()
     try:
-        guarded(lambda: run_async(lambda: _main(msgspec.json.decode(told, type=Order))))
+        guarded(lambda: run_async(lambda: _main(msgspec.json.decode(told, type=WorkerOrder))))
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)

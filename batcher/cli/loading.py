@@ -22,11 +22,11 @@ from batcher.cli.simulated import simulator
 from batcher.core.address import is_loopback
 from batcher.core.errors import ConfigurationError, GuardrailError
 from batcher.core.verdict import Cause
-from batcher.delivery.stopping import Stopping
-from batcher.engine.surroundings import proxy_of
+from batcher.delivery.shutdown import Shutdown
+from batcher.host.runtime import proxy_of
 from batcher.ledger.facts import is_ledger
-from batcher.load.crew import LOST
 from batcher.load.measurement import Measurement, write_log, write_measurement
+from batcher.load.worker_processes import LOST
 from batcher.settings import Settings
 
 _DIFFERENT = 8
@@ -73,7 +73,7 @@ class Outputs:
             write_log(self.hdr_log, measurement, datetime.fromisoformat(measurement.started).timestamp())
 
 
-def settings_for_load(settings: Settings, order: LoadFlags, *, is_simulated: bool) -> Settings:
+def settings_for_load(settings: Settings, flags: LoadFlags, *, is_simulated: bool) -> Settings:
     """The run's settings: the schedule is the rate unless another one is asked for.
 
     Raises:
@@ -83,7 +83,7 @@ def settings_for_load(settings: Settings, order: LoadFlags, *, is_simulated: boo
     if is_simulated:
         settings = settings.for_simulation()
     host = urlsplit(settings.target.url).hostname
-    if not is_simulated and not is_loopback(host or "") and not order.owns_target:
+    if not is_simulated and not is_loopback(host or "") and not flags.owns_target:
         raise GuardrailError(
             f"{settings.target.url or 'the target'} is not this machine, and a load run is no way to treat somebody"
             " else's; nothing was sent. If it is yours: --i-own-this-target"
@@ -95,33 +95,33 @@ def settings_for_load(settings: Settings, order: LoadFlags, *, is_simulated: boo
             ' target.proxy = "none"'
         )
     most = settings.rate.max_in_flight
-    if most != "auto" and most < order.processes:
-        raise ConfigurationError(f"--max-in-flight {most} cannot be shared out among {order.processes} processes")
+    if most != "auto" and most < flags.processes:
+        raise ConfigurationError(f"--max-in-flight {most} cannot be shared out among {flags.processes} processes")
     if settings.input.ordered:
         raise ConfigurationError("--ordered has one request in flight, in the order of the input: nothing to measure")
     rate: dict[str, Any] = {} if settings.rate.requests else {"requests": "none"}
-    if settings.rate.max_in_flight == "auto" and not order.is_closed:
+    if settings.rate.max_in_flight == "auto" and not flags.is_closed:
         rate["max_in_flight"] = PLACES
-    limits = {"max_changes": order.changes_per_request} if order.changes_per_request else {}
+    limits = {"max_changes": flags.changes_per_request} if flags.changes_per_request else {}
     return settings.replace(rate=rate, limits=limits)
 
 
-async def load(order: LoadFlags, settings: Settings, config: Path | None, outputs: Outputs, output: Output) -> int:
+async def load(flags: LoadFlags, settings: Settings, config: Path | None, outputs: Outputs, output: Output) -> int:
     """Make the run and tell what it found; returns the exit code."""
     if settings.target.insecure and not output.is_simulated:
         url = settings.target.url
         say(f"batcher: target.insecure: nobody verifies who answers at {url}, and whoever does gets the token")
-    stopping, live = Stopping(), Live()
+    shutdown, live = Shutdown(), Live()
     async with AsyncExitStack() as stack:
-        ledger = stack.enter_context(new_ledger([Path(file) for file in order.files] or [Path("load")], settings))
-        outputs.check([ledger, *map(Path, order.files)])
+        ledger = stack.enter_context(new_ledger([Path(file) for file in flags.files] or [Path("load")], settings))
+        outputs.check([ledger, *map(Path, flags.files)])
         if output.is_simulated:
             settings = settings.for_simulation(await stack.enter_async_context(simulator()))
         given = given_credentials(settings, simulated=output.is_simulated)
-        work = LoadWork(order, settings, given, ledger, stopping, live, config, output.is_simulated, output.quiet)
+        work = LoadWork(flags, settings, given, ledger, shutdown, live, config, output.is_simulated, output.quiet)
         work.check()
         async with anyio.create_task_group() as group:
-            group.start_soon(watch_signals, stopping, group.cancel_scope)
+            group.start_soon(watch_signals, shutdown, group.cancel_scope)
             if not output.quiet:
                 group.start_soon(live.show)
             await work.run()
@@ -136,13 +136,13 @@ async def load(order: LoadFlags, settings: Settings, config: Path | None, output
         say(left)
     if work.failure is not None:
         raise work.failure
-    return _exit_code(measurement, stopping, order)
+    return _exit_code(measurement, shutdown, flags)
 
 
-def _exit_code(measurement: Measurement | None, stopping: Stopping, order: LoadFlags) -> int:
+def _exit_code(measurement: Measurement | None, shutdown: Shutdown, flags: LoadFlags) -> int:
     """A stop beats an expectation, that beats what was not applied; who expects something has judged that."""
-    if stopping.cause is not None:
-        return stopping.cause.exit_code
+    if shutdown.cause is not None:
+        return shutdown.cause.exit_code
     if measurement is None:
         return 1
     if measurement.stopped:
@@ -153,4 +153,4 @@ def _exit_code(measurement: Measurement | None, stopping: Stopping, order: LoadF
     if not is_found or not all(item["holds"] for item in measurement.expectations):
         return _DIFFERENT
     bad = sum(measurement.changes.get(name, 0) for name in ("rejected", "failed", "unknown"))
-    return 3 if bad and not order.expectations else 0
+    return 3 if bad and not flags.expectations else 0

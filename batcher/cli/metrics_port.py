@@ -14,7 +14,7 @@ from batcher.core.durations import Durations
 from batcher.core.errors import ConfigurationError
 from batcher.core.limit import Waiting
 from batcher.core.report import SUMMARY_ORDER
-from batcher.engine.observing import Observer, RunningParts
+from batcher.engine.run.observers import Observer, RunningParts
 
 _WAITS = ("rate", "retry_after", "backoff", "concurrency", "grace")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -60,7 +60,7 @@ class Exporter(Collector):
         parts = self._parts
         if parts is None:
             return
-        turnstile, tally = parts.turnstile, dict(parts.books.tally)
+        gate, tally = parts.gate, dict(parts.committer.tally)
         changes = GaugeMetricFamily("batcher_changes", "Changes of the run by status.", labels=["status"])
         for status in SUMMARY_ORDER:
             changes.add_metric([status.label], tally.get(status, 0))
@@ -74,10 +74,10 @@ class Exporter(Collector):
         for reason in _WAITS:
             waited.add_metric([reason], getattr(figures.waited, reason))
         yield waited
-        yield GaugeMetricFamily("batcher_in_flight", "Requests in flight.", turnstile.in_flight)
-        yield GaugeMetricFamily("batcher_in_flight_limit", "Requests that may be in flight.", turnstile.limit.limit)
+        yield GaugeMetricFamily("batcher_in_flight", "Requests in flight.", gate.in_flight)
+        yield GaugeMetricFamily("batcher_in_flight_limit", "Requests that may be in flight.", gate.limit.limit)
         yield from _waiting(parts)
-        yield _reply_seconds(parts.courier.took.copy())
+        yield _reply_seconds(parts.deliverer.took.copy())
         yield GaugeMetricFamily("batcher_seconds", "Since this invocation started to work.", figures.seconds)
 
     def _started(self, parts: RunningParts) -> None:
@@ -86,7 +86,7 @@ class Exporter(Collector):
 
 def _waiting(parts: RunningParts) -> Iterator[Metric]:
     """For what nobody sends at the moment, and until when."""
-    wait = parts.turnstile.waiting
+    wait = parts.gate.waiting
     waiting = GaugeMetricFamily("batcher_waiting", "1 while sends wait for this.", labels=["reason"])
     for reason in (Waiting.RATE, Waiting.RETRY_AFTER, Waiting.BACKOFF):
         waiting.add_metric([reason.value], float(wait is not None and wait.because is reason))

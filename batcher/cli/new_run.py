@@ -13,14 +13,14 @@ from batcher.cli.runner import Output, embedded, given_credentials, journal_of, 
 from batcher.cli.unattended import Job
 from batcher.core.errors import LedgerError
 from batcher.core.report import Report
-from batcher.delivery.stopping import Stopping
-from batcher.engine.apply import Pipe
-from batcher.engine.context import RunContext
-from batcher.engine.job import check_new
-from batcher.engine.observing import Observer
-from batcher.engine.register import state_folder
-from batcher.engine.surroundings import real_surroundings
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.apply import Pipe
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.job import check_new
+from batcher.engine.run.observers import Observer
 from batcher.files import expanded, found, remove
+from batcher.host.run_registry import state_folder
+from batcher.host.runtime import real_runtime
 from batcher.settings import Settings
 
 Working = Callable[[RunContext], Awaitable[Report]]
@@ -32,17 +32,17 @@ def new_run(
     """Run something that makes a ledger; `keeper` is beside what the embedded server keeps its membership."""
 
     async def main() -> int:
-        surroundings = real_surroundings(None if output.is_simulated else state_folder(os.environ))
+        runtime = real_runtime(None if output.is_simulated else state_folder(os.environ))
         async with AsyncExitStack() as stack:
             chosen, journal = settings, journal_of(keeper)
             is_new = output.is_simulated and found(journal) is None
             if output.is_simulated:
                 check_new(ledger)
 
-            async def work(stopping: Stopping, observer: Observer) -> Report:
+            async def work(shutdown: Shutdown, observer: Observer) -> Report:
                 given = given_credentials(chosen, simulated=output.is_simulated)
                 return await working(
-                    RunContext(chosen, given, ledger, surroundings, stopping, observer, output.is_simulated)
+                    RunContext(chosen, given, ledger, runtime, shutdown, observer, output.is_simulated)
                 )
 
             try:

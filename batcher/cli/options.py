@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from batcher.engine.guarding import Override
-    from batcher.engine.sync import Goal
+    from batcher.engine.preview.guardrails import Override
+    from batcher.engine.sync.sync import Goal
     from batcher.settings import Settings
 
 _SHOWN = 60
@@ -272,7 +272,7 @@ def goal_of(
 
     """
     from batcher.core.errors import ConfigurationError
-    from batcher.engine.sync import Goal
+    from batcher.engine.sync.sync import Goal
     from batcher.files import expanded
 
     if bootstrap and bool(current) is from_nothing:
@@ -290,7 +290,7 @@ def override_of(names: Sequence[str], reason: str) -> Override:
         ConfigurationError: When there is no such guardrail, or no reason.
 
     """
-    from batcher.engine.guarding import Override
+    from batcher.engine.preview.guardrails import Override
 
     return Override.of([name.strip() for text in names for name in text.split(",")], reason)
 

@@ -14,8 +14,8 @@ from batcher.cli.console import guarded, say, set_up, write_json, write_lines
 from batcher.cli.standard_input import as_files
 
 if TYPE_CHECKING:
-    from batcher.engine.guarding import Override
-    from batcher.engine.sync import Goal
+    from batcher.engine.preview.guardrails import Override
+    from batcher.engine.sync.sync import Goal
     from batcher.settings import Settings
 
 _DIFFERENT = 8
@@ -75,7 +75,7 @@ def plan(
 
     def work() -> int:
         from batcher.core.errors import InputError
-        from batcher.engine.arrival import check_streams
+        from batcher.engine.preview.arrival import check_streams
 
         given = opt.override_of(override, reason)
         if output is not None and "-" in files:
@@ -114,19 +114,19 @@ def _tell(content: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
 
 def _of_changes(files: Sequence[str], settings: Settings, given: Override, *, is_bound: bool) -> dict[str, Any]:
     from batcher.core.guardrails import override
-    from batcher.engine.arrival import judge_files
-    from batcher.engine.guarding import judge
-    from batcher.engine.job import preflight, reading
-    from batcher.engine.planning import bind, described
-    from batcher.engine.survey import Packing, Protected, survey
+    from batcher.engine.jobs.job import preflight, reading
+    from batcher.engine.preview.arrival import judge_files
+    from batcher.engine.preview.guardrails import judge
+    from batcher.engine.preview.input_scan import PackingRules, Protected, scan
+    from batcher.engine.sync.saved_plan import bind, described
     from batcher.source.inputs import Input
 
     target, guard = preflight(settings, None), settings.guard
-    packing = Packing(settings.limits_for(target), target.wire, settings.input.ordered)
+    packing = PackingRules(settings.limits_for(target), target.wire, settings.input.ordered)
     protected = Protected.of(guard.protected_users, guard.protected_groups)
     with as_files(files) as paths:
         inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
-        seen = survey(inputs, reading(settings, target.key_kind), packing, protected)
+        seen = scan(inputs, reading(settings, target.key_kind), packing, protected)
         content = bind("apply", paths, settings) if is_bound else {}
         arrived = judge_files([Path(file) for file in files if file != "-"], guard, _now(), is_feed=False)
     return content | described(settings, target, seen, override([*arrived, *judge(seen, guard)], given.guardrails))
@@ -140,7 +140,7 @@ def _now() -> float:
 
 
 def _prediction(files: Sequence[str], settings: Settings, described: Path) -> dict[str, Any]:
-    from batcher.engine.prediction import predict
+    from batcher.engine.jobs.prediction import predict
     from batcher.simulator.behaviour import Behaviour
     from batcher.simulator.scenario import read_scenario
 
@@ -166,17 +166,17 @@ def _of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: b
     from datetime import datetime
 
     from batcher.core.guardrails import override
-    from batcher.engine.arrival import judge_files
-    from batcher.engine.drafting import draft, from_feed
-    from batcher.engine.job import preflight
-    from batcher.engine.planning import Basis, bind, described
-    from batcher.engine.register import state_folder
-    from batcher.engine.sync import Comparison
+    from batcher.engine.jobs.job import preflight
+    from batcher.engine.preview.arrival import judge_files
+    from batcher.engine.sync.diff import draft, from_feed
+    from batcher.engine.sync.saved_plan import Basis, bind, described
+    from batcher.engine.sync.sync import SyncBasis
+    from batcher.host.run_registry import state_folder
 
     target = preflight(settings, None)
     with tempfile.TemporaryDirectory(prefix="batcher-") as folder:
         known = None if is_simulated else state_folder(os.environ)
-        with Comparison(goal, target, settings, known, is_simulated=is_simulated, is_look=True) as comparison:
+        with SyncBasis(goal, target, settings, known, is_simulated=is_simulated, is_look=True) as comparison:
             arrived = judge_files(goal.feed, settings.guard, _now(), is_feed=True)
             day, is_passing = datetime.now().astimezone().date(), goal.state is None
             propose = from_feed(goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing)

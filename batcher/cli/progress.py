@@ -13,8 +13,8 @@ from batcher.cli.console import say, standard_error
 from batcher.core.limit import Waiting
 from batcher.core.status import PROBLEMS, Status, count_of
 from batcher.core.units import spoken
-from batcher.engine.books import OpenWindow
-from batcher.engine.observing import Observer, RunningParts
+from batcher.engine.run.committer import OpenWindow
+from batcher.engine.run.observers import Observer, RunningParts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -115,7 +115,7 @@ class Progress:
         parts = self.parts
         if parts is None:
             return View("reading the input")
-        tally, now = parts.books.tally, parts.clock.now()
+        tally, now = parts.committer.tally, parts.clock.now()
         pending = tally[Status.PENDING]
         settled = sum(tally.values()) - pending
         self._measure(now, settled)
@@ -125,8 +125,8 @@ class Progress:
             self._total(sum(tally.values()), all_read=parts.run.all_read),
             pending,
             self._rate,
-            parts.turnstile.in_flight,
-            parts.turnstile.limit.limit,
+            parts.gate.in_flight,
+            parts.gate.limit.limit,
             count_of(tally, PROBLEMS),
             _waiting(parts, now),
         )
@@ -176,8 +176,8 @@ def drawn(view: View) -> RenderableType:
 
 
 def _phase(parts: RunningParts) -> str:
-    if parts.stopping.is_set:
-        return f"stopping: {parts.stopping.reason}"
+    if parts.shutdown.is_set:
+        return f"stopping: {parts.shutdown.reason}"
     run = parts.run
     if run.all_read and not run.is_sending:
         return "writing down"
@@ -186,18 +186,18 @@ def _phase(parts: RunningParts) -> str:
 
 def _waiting(parts: RunningParts, now: float) -> str:
     """What is waited for, and until when."""
-    turnstile, run = parts.turnstile, parts.run
-    if parts.stopping.is_set:
+    gate, run = parts.gate, parts.run
+    if parts.shutdown.is_set:
         return ""
-    if turnstile.waiting is not None:
-        left = turnstile.waiting.until - now
+    if gate.waiting is not None:
+        left = gate.waiting.until - now
         is_long = left >= _WORTH_SAYING
-        return f"{_REASONS[turnstile.waiting.because]}, {_until(parts, left)}" if is_long else ""
+        return f"{_REASONS[gate.waiting.because]}, {_until(parts, left)}" if is_long else ""
     if run.held_until is not None and run.held_until - now >= _WORTH_SAYING:
         return f"requests that may still arrive late, {_until(parts, run.held_until - now)}"
-    if parts.courier.is_backing_off and not turnstile.in_flight:
+    if parts.deliverer.is_backing_off and not gate.in_flight:
         return "its next try"
-    if not turnstile.in_flight and not run.is_sending:
+    if not gate.in_flight and not run.is_sending:
         return "" if run.all_read else "the input"
     return ""
 

@@ -11,7 +11,7 @@ from batcher.cli import options as opt
 from batcher.cli.console import guarded, say, set_up
 
 if TYPE_CHECKING:
-    from batcher.engine.reaching import Reach
+    from batcher.engine.jobs.reaching import Reach
 
 _going_on = opt.together(opt.ledger, opt.reaching, opt.sending, opt.despite_later_runs, opt.speaking)
 
@@ -56,7 +56,7 @@ def _go_on(
     def work() -> int:
         from batcher.cli.going_on import go_on
         from batcher.cli.runner import Output
-        from batcher.engine.reaching import Anew
+        from batcher.engine.jobs.reaching import Anew
 
         output = Output(json, quiet, is_simulated=False)
         reach = reach_of(ledger, config, url, is_certain=is_certain)
@@ -72,8 +72,8 @@ def reach_of(ledger: Path, config: Path | None, url: str | None, *, is_certain: 
     A configuration that is only in the environment (not `is_certain`) may be for other runs; then it does not count.
     """
     from batcher.core.errors import ConfigurationError
-    from batcher.engine.job import settings_of
-    from batcher.engine.reaching import reach_anew
+    from batcher.engine.jobs.job import settings_of
+    from batcher.engine.jobs.reaching import reach_anew
     from batcher.settings import Settings
 
     if config is None and url is None:

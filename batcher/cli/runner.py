@@ -21,10 +21,10 @@ from batcher.core.report import Report, command
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.credentials import credentials
-from batcher.delivery.stopping import Stopping
-from batcher.engine.job import not_begun
-from batcher.engine.observing import Observer, together
-from batcher.engine.summary import report, when
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.job import not_begun
+from batcher.engine.jobs.summary import report, when
+from batcher.engine.run.observers import Observer, together
 from batcher.settings import Settings
 
 _LONGEST_END = 60.0
@@ -41,7 +41,7 @@ class Output:
     is_simulated: bool
 
 
-Work = Callable[[Stopping, Observer], Awaitable[Report]]
+WorkItem = Callable[[Shutdown, Observer], Awaitable[Report]]
 
 
 def run_async(main: Callable[[], Awaitable[int]]) -> int:
@@ -53,7 +53,7 @@ def run_async(main: Callable[[], Awaitable[int]]) -> int:
     return anyio.run(main, backend_options={"use_uvloop": True})
 
 
-async def watch_signals(stopping: Stopping, scope: anyio.CancelScope) -> None:
+async def watch_signals(shutdown: Shutdown, scope: anyio.CancelScope) -> None:
     """The first signal drains, the second ends at once."""
     # What is ignored when the program starts stays so: nohup ignores SIGHUP, a shell's background jobs SIGINT.
     heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -61,38 +61,38 @@ async def watch_signals(stopping: Stopping, scope: anyio.CancelScope) -> None:
         await anyio.sleep_forever()
     with anyio.open_signal_receiver(*heard) as signals:
         async for number in signals:
-            if stopping.cause is not None and stopping.cause.is_signal:
+            if shutdown.cause is not None and shutdown.cause.is_signal:
                 scope.cancel()
                 return
             name = signal.Signals(number).name
             say(f"batcher: {name}: ending in good order; once more ends at once")
-            stopping.stop(_SIGNALS[signal.Signals(number)], f"{name} was received")
+            shutdown.stop(_SIGNALS[signal.Signals(number)], f"{name} was received")
 
 
-async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int], output: Output, job: Job) -> int:
+async def run_job(work: WorkItem, ledger: Path, settings: Settings, sizes: list[int], output: Output, job: Job) -> int:
     """Run it to its end; the first signal drains it, the second stops it at once."""
-    stopping = Stopping()
+    shutdown = Shutdown()
     progress = Progress(sizes)
     observer = together([progress.observer(), *job.observers()])
     result: Report | None = None
     async with anyio.create_task_group() as group:
-        group.start_soon(watch_signals, stopping, group.cancel_scope)
-        group.start_soon(_end_at_last, stopping, ledger)
+        group.start_soon(watch_signals, shutdown, group.cancel_scope)
+        group.start_soon(_end_at_last, shutdown, ledger)
         if not output.quiet:
             group.start_soon(progress.show)
         try:
-            result = await work(stopping, observer)
+            result = await work(shutdown, observer)
         except (OSError, MemoryError, RuntimeError, BaseExceptionGroup) as error:
             failed = machine_failure(error)
             if failed is None or first_of(error, BatcherError) is not None or progress.parts is None:
                 raise
-            stopping.stop(Cause.EXHAUSTED, f"this machine failed: {failed}")  # what was sent is in the ledger
+            shutdown.stop(Cause.EXHAUSTED, f"this machine failed: {failed}")  # what was sent is in the ledger
         group.cancel_scope.cancel()
     if result is None:
         try:
-            result = report(ledger, stopping.cause, stopping.reason)
+            result = report(ledger, shutdown.cause, shutdown.reason)
         except LedgerError:
-            raise not_begun(stopping) from None
+            raise not_begun(shutdown) from None
     utc = progress.parts.clock.utc() if progress.parts else 0.0
     tell = partial(
         print_summary,
@@ -106,14 +106,14 @@ async def run_job(work: Work, ledger: Path, settings: Settings, sizes: list[int]
     return result.exit_code
 
 
-async def _end_at_last(stopping: Stopping, ledger: Path) -> None:
+async def _end_at_last(shutdown: Shutdown, ledger: Path) -> None:
     """Where even the end of a run hangs (on a disk that does not answer), leave: what was recorded is safe."""
-    await stopping.wait()
+    await shutdown.wait()
     await anyio.sleep(_LONGEST_END)
-    say(f"batcher: {stopping.reason}")
+    say(f"batcher: {shutdown.reason}")
     say("batcher: it does not end in good order; leaving now, what was recorded is safe")
     say(command("resume", ledger))
-    os._exit(stopping.cause.exit_code if stopping.cause else 1)
+    os._exit(shutdown.cause.exit_code if shutdown.cause else 1)
 
 
 def journal_of(keeper: Path) -> Path:

@@ -15,13 +15,13 @@ from batcher.cli.standard_input import standard_input
 from batcher.cli.unattended import Job
 from batcher.core.errors import ConfigurationError, InputError
 from batcher.core.report import Report
-from batcher.engine.apply import Pipe
-from batcher.engine.apply import apply as apply_changes
-from batcher.engine.context import RunContext
-from batcher.engine.guarding import Override
-from batcher.engine.job import for_difference
-from batcher.engine.planning import Bound, check_unchanged, fingerprints, read_plan
-from batcher.engine.register import state_folder
+from batcher.engine.jobs.apply import Pipe
+from batcher.engine.jobs.apply import apply as apply_changes
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.job import for_difference
+from batcher.engine.preview.guardrails import Override
+from batcher.engine.sync.saved_plan import SavedPlan, check_unchanged, fingerprints, read_plan
+from batcher.host.run_registry import state_folder
 from batcher.settings import Settings
 
 
@@ -67,9 +67,9 @@ def apply(
         return new_run(work, path, path, settings, sizes_of(inputs), output, job)
 
 
-def check_no_later_runs(bound: Bound, ledger: Path) -> None:
+def check_no_later_runs(bound: SavedPlan, ledger: Path) -> None:
     """See that an undo without a state still knows of every run that came after what it undoes."""
-    from batcher.engine.undo import later_runs
+    from batcher.engine.sync.undo import later_runs
 
     now = later_runs(ledger, state_folder(os.environ))
     check_unchanged(bound, replace_struct(bound.fingerprints, state=now))

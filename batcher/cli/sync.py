@@ -58,7 +58,7 @@ def sync(
         from batcher.cli import syncing
         from batcher.cli.runner import Output
         from batcher.cli.unattended import Job
-        from batcher.engine.arrival import check_streams
+        from batcher.engine.preview.arrival import check_streams
 
         settings, given = opt.load_settings(config, flags), opt.override_of(override, reason)
         output = Output(json, quiet, simulate)

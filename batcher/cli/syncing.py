@@ -12,13 +12,13 @@ from batcher.cli.runner import Output
 from batcher.cli.unattended import Job
 from batcher.core.errors import ConfigurationError
 from batcher.core.report import Report
-from batcher.engine.context import RunContext
-from batcher.engine.drafting import Draft
-from batcher.engine.guarding import Override
-from batcher.engine.planning import Basis, Bound, check_unchanged, fingerprints, read_plan
-from batcher.engine.sync import Goal, Terms
-from batcher.engine.sync import sync as sync_feed
-from batcher.engine.undo import undo_changes
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.preview.guardrails import Override
+from batcher.engine.sync.diff import SyncDiff
+from batcher.engine.sync.saved_plan import Basis, SavedPlan, check_unchanged, fingerprints, read_plan
+from batcher.engine.sync.sync import Goal, Terms
+from batcher.engine.sync.sync import sync as sync_feed
+from batcher.engine.sync.undo import undo_changes
 from batcher.settings import Settings
 
 
@@ -34,7 +34,7 @@ def sync(
     _be_frugal()
     bound = read_plan(plan) if plan else None
 
-    def agreed(draft: Draft) -> None:
+    def agreed(draft: SyncDiff) -> None:
         if bound is not None:
             if bound.command != "sync":
                 raise ConfigurationError(f"{plan} is the plan of batcher {bound.command}, not of a sync")
@@ -50,12 +50,12 @@ def sync(
         return new_run(work, path, goal.state or path, settings, [], output, job)
 
 
-def undo(bound: Bound, settings: Settings, given: Override, output: Output, job: Job) -> int:
+def undo(bound: SavedPlan, settings: Settings, given: Override, output: Output, job: Job) -> int:
     """What a plan of `undo` says, for the state that knows of it."""
     _be_frugal()
     files, state = [Path(file) for file in bound.files], Path(bound.state)
 
-    def agreed(draft: Draft) -> None:
+    def agreed(draft: SyncDiff) -> None:
         check_unchanged(bound, fingerprints(files, as_planned(settings, output), Basis(draft.state)))
 
     with new_ledger(files, settings) as path:

@@ -14,7 +14,7 @@ from batcher.cli.console import say
 from batcher.core.errors import ConfigurationError
 from batcher.core.model import Batch
 from batcher.delivery.delivery import Delivered, Exchange
-from batcher.engine.observing import Observer, RunningParts
+from batcher.engine.run.observers import Observer, RunningParts
 
 try:
     from opentelemetry.context import Context

@@ -19,9 +19,9 @@ from batcher.core.errors import BatcherError, ConfigurationError
 from batcher.core.model import Action, Settlement
 from batcher.core.report import Report
 from batcher.core.status import FAILURES, Status, count_of
-from batcher.engine.books import OpenWindow
-from batcher.engine.observing import Observer, RunningParts
-from batcher.engine.outcomes import of_rejects, of_settlement
+from batcher.engine.run.committer import OpenWindow
+from batcher.engine.run.observers import Observer, RunningParts
+from batcher.engine.run.outcomes import of_rejects, of_settlement
 from batcher.files import check_replaceable, open_private, write_whole
 from batcher.sections import JobSettings
 

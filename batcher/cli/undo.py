@@ -12,7 +12,7 @@ from batcher.cli import options as opt
 from batcher.cli.console import guarded, say, set_up, write_json, write_lines
 
 if TYPE_CHECKING:
-    from batcher.engine.undo import Undo
+    from batcher.engine.sync.undo import Undo
 
 _BEHIND = 40
 """Bytes of the names that are made of a ledger's."""
@@ -50,12 +50,12 @@ def undo(
     def work() -> int:
         from batcher.cli.plan import write_plan
         from batcher.core.report import quoted
-        from batcher.engine.job import for_difference
-        from batcher.engine.planning import bind, described
-        from batcher.engine.register import state_folder
-        from batcher.engine.session import make_target
-        from batcher.engine.undo import compile_undo, files_of
+        from batcher.engine.jobs.job import for_difference
+        from batcher.engine.run.session import make_target
+        from batcher.engine.sync.saved_plan import bind, described
+        from batcher.engine.sync.undo import compile_undo, files_of
         from batcher.files import made_together, shortened
+        from batcher.host.run_registry import state_folder
 
         settings = for_difference(opt.load_settings(config, flags))
         if simulate:

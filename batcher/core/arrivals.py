@@ -19,7 +19,7 @@ _STAGE = re.compile(rf"{_NUMBER}(?:\s*\.\.\s*{_NUMBER})?\s*/\s*(s|min|m|h)(?:\s+
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class ArrivalStage:
     """From `first` to `last` requests per second, changing evenly, for so many seconds."""
 
     first: float
@@ -49,7 +49,7 @@ class Stage:
 class Arrivals:
     """A schedule. The first request is due at once, each further one when the integral of the rate has grown by one."""
 
-    def __init__(self, stages: Sequence[Stage], shift: float = 0.0) -> None:
+    def __init__(self, stages: Sequence[ArrivalStage], shift: float = 0.0) -> None:
         """With a `shift` all is later by so much of a request."""
         self.stages = tuple(stages)
         self._shift = shift
@@ -84,7 +84,7 @@ class Arrivals:
     def after_warm_up(self, seconds: float) -> Arrivals:
         """The same, after so many seconds at its first rate (at its last, where it starts from nothing)."""
         first = self.stages[0].first or self.stages[0].last
-        return Arrivals([Stage(first, first, seconds), *self.stages])
+        return Arrivals([ArrivalStage(first, first, seconds), *self.stages])
 
     def share(self, part: int, parts: int) -> Arrivals:
         """What one of several generators has to send of it.
@@ -115,7 +115,7 @@ def parse_arrivals(text: str, seconds: float) -> Arrivals:
     return Arrivals(stages)
 
 
-def _stage(text: str, seconds: float) -> Stage:
+def _stage(text: str, seconds: float) -> ArrivalStage:
     match = _STAGE.fullmatch(text)
     if match is None:
         raise ConfigurationError(f"{text!r} is no stage of arrivals; write it as 200/s for 30s, or 200..500/s for 1m")
@@ -123,7 +123,7 @@ def _stage(text: str, seconds: float) -> Stage:
     first = float(match[1]) / unit
     last = float(match[2]) / unit if match[2] else first
     lasts = parse_duration(match[4]) if match[4] else seconds
-    stage = Stage(first, last, lasts)
+    stage = ArrivalStage(first, last, lasts)
     if lasts <= 0 or stage.count > _MOST:
         raise ConfigurationError(f"{text!r}: a stage lasts longer than nothing, and has at most {_MOST:,} requests")
     return stage

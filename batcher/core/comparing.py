@@ -50,8 +50,8 @@ def compare_percentiles(
     before: Sequence[Counts], after: Sequence[Counts], percents: Sequence[float], seed: int = 0
 ) -> list[Change]:
     """Each percentile of two series of stretches."""
-    dice = np.random.default_rng(seed)
-    first, second = _drawn(before, percents, dice), _drawn(after, percents, dice)
+    rng = np.random.default_rng(seed)
+    first, second = _drawn(before, percents, rng), _drawn(after, percents, rng)
     return [_change(first[:, index], second[:, index]) for index in range(len(percents))]
 
 
@@ -80,13 +80,13 @@ def _mean(series: Sequence[float]) -> float:
 
 
 def _shares(before: Parts, after: Parts, seed: int) -> list[Floats]:
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     drawn = []
     for series in (before, after):
         if not series:
             drawn.append(np.empty(0))
             continue
-        part, whole = (_weights(len(series), dice) @ np.asarray(series, np.float64)).T
+        part, whole = (_weights(len(series), rng) @ np.asarray(series, np.float64)).T
         drawn.append(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
     return drawn
 
@@ -104,13 +104,13 @@ def _first(figures: Floats) -> float:
     return float(figures[0]) if len(figures) else 0.0
 
 
-def _weights(stretches: int, dice: np.random.Generator) -> Floats:
+def _weights(stretches: int, rng: np.random.Generator) -> Floats:
     """How often each stretch counts: once in the first row, as drawn in the others."""
-    drawn = dice.multinomial(stretches, np.full(stretches, 1 / stretches), _DRAWS)
+    drawn = rng.multinomial(stretches, np.full(stretches, 1 / stretches), _DRAWS)
     return np.vstack([np.ones(stretches), drawn]).astype(np.float64)
 
 
-def _drawn(series: Sequence[Counts], percents: Sequence[float], dice: np.random.Generator) -> Floats:
+def _drawn(series: Sequence[Counts], percents: Sequence[float], rng: np.random.Generator) -> Floats:
     """A row of percentiles for each draw."""
     known = [counts for counts in series if len(counts[0])]
     if len(known) < LEAST_STRETCHES:
@@ -120,7 +120,7 @@ def _drawn(series: Sequence[Counts], percents: Sequence[float], dice: np.random.
     for row, (found, counts) in enumerate(known):
         matrix[row, np.searchsorted(values, found)] = counts
     parts = []
-    for weights in np.array_split(_weights(len(known), dice), _DRAWS // _AT_ONCE):
+    for weights in np.array_split(_weights(len(known), rng), _DRAWS // _AT_ONCE):
         below = np.cumsum(weights @ matrix, axis=1)
         ranks = np.maximum(1, np.ceil(np.outer(below[:, -1], np.asarray(percents) / 100) - 1e-9))
         parts.append(np.stack([values[(below >= rank[:, None]).argmax(axis=1)] for rank in ranks.T], axis=1))

@@ -106,7 +106,7 @@ def _products(columns: Columns, rows: Ints, action: Action, limits: Limits, wire
 
 
 class _Packer:
-    """Turns positions of pairs into ops within the bounds."""
+    """AdmissionRules positions of pairs into ops within the bounds."""
 
     def __init__(self, pairs: Pairs, action: Action, limits: Limits, wire: Wire) -> None:
         self._pairs = pairs

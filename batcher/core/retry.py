@@ -24,7 +24,7 @@ _RESETS = ("x-ratelimit-reset-after", "x-ratelimit-reset", "x-rate-limit-reset",
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestedWait:
     """For how long a target wants to be left alone, and the header that says so, as it came."""
 
     seconds: float
@@ -57,7 +57,7 @@ class RetryPolicy:
         return ceiling * (0.5 + self.random() / 2)
 
 
-def wish_of(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -> Wish | None:
+def wish_of(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -> RequestedWait | None:
     """What the target wishes; None if it does not say, or not in a way that can be understood.
 
     `Retry-After` (RFC 9110 §10.2.3) and what servers send in its place; with `or_reset`, where the reply is a refusal
@@ -84,7 +84,7 @@ def wish_of(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -
     return _bounded(max(resets), "ratelimit", policies) if resets else _of_kinds(headers, now)
 
 
-def _of_kinds(headers: Mapping[str, str], now: float) -> Wish | None:
+def _of_kinds(headers: Mapping[str, str], now: float) -> RequestedWait | None:
     """What some say of requests and of what else they count: of those that are used up, of all where none is."""
     found = []
     for name, text in headers.items():
@@ -133,8 +133,8 @@ def _of_number(number: float, now: float, unit: float) -> float:
     return number - now if number > _A_MOMENT else number * unit
 
 
-def _bounded(wish: float, name: str, text: str) -> Wish:
+def _bounded(wish: float, name: str, text: str) -> RequestedWait:
     received = f"{name}: {brief(text)}"
     if not wish <= LONGEST_QUIET:
-        return Wish(LONGEST_QUIET, received, is_cut=True)
-    return Wish(max(wish, 0.0), received)
+        return RequestedWait(LONGEST_QUIET, received, is_cut=True)
+    return RequestedWait(max(wish, 0.0), received)

@@ -20,14 +20,14 @@ _RANGE = re.compile(r"([0-9]*)(\.\.)?([0-9]*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class ExpectedRows:
     """How many records there must be: from `least` to `most`, None for no bound."""
 
     least: int | None
     most: int | None
 
     @staticmethod
-    def parse(text: str) -> Rows:
+    def parse(text: str) -> ExpectedRows:
         """`1200`, `1000..1500`, `1000..`, `..1500`.
 
         Raises:
@@ -41,7 +41,7 @@ class Rows:
         most = least if match[2] is None else int(match[3]) if match[3] else None
         if least is not None and most is not None and least > most:
             raise ConfigurationError(f"guard.expect_rows {text!r}: no number is between these")
-        return Rows(least, most)
+        return ExpectedRows(least, most)
 
     def __contains__(self, count: int) -> bool:
         return (self.least is None or count >= self.least) and (self.most is None or count <= self.most)
@@ -58,7 +58,7 @@ class Demands:
 
     min_age: float = 0.0
     max_age: float | None = None
-    rows: Rows | None = None
+    rows: ExpectedRows | None = None
     trailer: str = ""
     done_file: str = ""
     takes_open_end: bool = True

@@ -13,7 +13,7 @@ from batcher.core.report import Requests
 from batcher.core.schedule import keys_of
 from batcher.core.verdict import Retry, Settled, Split, Verdict
 from batcher.delivery.delivery import Delivery, Exchange
-from batcher.delivery.turnstile import Turnstile
+from batcher.delivery.request_gate import RequestGate
 
 RENEWED = "the token was renewed"
 """The reason of a `Retry` that tells nothing of the target."""
@@ -41,12 +41,12 @@ class AttemptMade:
 class Attempts:
     """Counts and tells; shared by all workers."""
 
-    def __init__(self, turnstile: Turnstile, evidence: Evidence, exchanged: Callable[[Batch, Exchange], None]) -> None:
+    def __init__(self, gate: RequestGate, evidence: Evidence, exchanged: Callable[[Batch, Exchange], None]) -> None:
         self.requests = Requests()
         self.took = Durations()
         """From departure to reply."""
-        self._turnstile = turnstile
-        self._clock = turnstile.clock
+        self._gate = gate
+        self._clock = gate.clock
         self._evidence = evidence
         self._health = evidence.health
         self._exchanged = exchanged
@@ -68,10 +68,10 @@ class Attempts:
             self._failed(delivery, verdict, made, now)
         elif isinstance(verdict, Settled | Split):
             if self._health.is_down:
-                self._turnstile.limit.start_again()
+                self._gate.limit.start_again()
             self._health.succeeded()
             if made.has_left:
-                self._turnstile.succeeded(took, len(delivery.batch))
+                self._gate.succeeded(took, len(delivery.batch))
             self.requests.ok += isinstance(verdict, Settled)
 
     def _remember(self, delivery: Delivery, verdict: Verdict, response: Response | None, now: float) -> None:
@@ -86,7 +86,7 @@ class Attempts:
             self._evidence.late.lost(batch.window, keys, batch.pairs()[0], now)
 
     def _failed(self, delivery: Delivery, verdict: Retry, made: AttemptMade, now: float) -> None:
-        self._turnstile.heed(verdict)
+        self._gate.heed(verdict)
         delivery.counted += verdict.counted
         self.requests.retried += 1
         if verdict.reason != RENEWED:
@@ -96,9 +96,9 @@ class Attempts:
             self._health.failed(verdict.reason, made.started, now, is_probe=is_probe)
             if self._health.is_down and not was_down:
                 said = "the target accepts nothing: %s; one worker probes, the others wait"
-                self._turnstile.notices.say(said, verdict.reason)
+                self._gate.log_once.say(said, verdict.reason)
         if made.has_left and (verdict.back_pressure or made.response is None):
-            self._turnstile.pushed_back(now - made.started)
+            self._gate.pushed_back(now - made.started)
 
 
 def _exchange(made: AttemptMade, verdict: Verdict, now: float) -> Exchange:

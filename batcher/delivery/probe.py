@@ -10,20 +10,20 @@ from batcher.core.blame import Blame
 from batcher.core.errors import EndpointError, ExhaustedError, TransportError
 from batcher.core.target import LoginRefusedError
 from batcher.core.verdict import Cause, Retry, Settled, Stop, Verdict
-from batcher.delivery.access import Access, stop_of
 from batcher.delivery.dialect import Dialect, DialectError
-from batcher.delivery.turnstile import Turnstile
+from batcher.delivery.request_gate import RequestGate
+from batcher.delivery.token_provider import TokenProvider, stop_of
 
 
 class Probe:
     """Asks it; shared by all workers."""
 
-    def __init__(self, dialect: Dialect, access: Access, turnstile: Turnstile, blame: Blame) -> None:
+    def __init__(self, dialect: Dialect, tokens: TokenProvider, gate: RequestGate, blame: Blame) -> None:
         self.peer = ""
         """The address that has answered last."""
         self._dialect = dialect
-        self._access = access
-        self._turnstile = turnstile
+        self._tokens = tokens
+        self._gate = gate
         self._blame = blame
         self._asking = anyio.Lock()
         self._answered_at = -math.inf
@@ -39,7 +39,7 @@ class Probe:
 
         """
         try:
-            response = await self._turnstile.send(self._dialect.probe(await self._access.token()), 0)
+            response = await self._gate.send(self._dialect.probe(await self._tokens.token()), 0)
         except LoginRefusedError as refused:
             return refused.verdict
         except DialectError as error:
@@ -49,9 +49,9 @@ class Probe:
         except TransportError as error:
             return Retry(str(error))
         self.peer = response.peer
-        verdict = self._dialect.of_probe(response, self._turnstile.clock.utc())
+        verdict = self._dialect.of_probe(response, self._gate.clock.utc())
         if isinstance(verdict, Retry):
-            self._turnstile.heed(verdict)
+            self._gate.heed(verdict)
         return verdict
 
     async def is_answered(self) -> bool:
@@ -61,10 +61,10 @@ class Probe:
             Abandoned: When the run ends first.
 
         """
-        clock = self._turnstile.clock
+        clock = self._gate.clock
         asked = clock.now()
         async with self._asking:
-            self._turnstile.stopping.check()
+            self._gate.shutdown.check()
             if self._answered_at < asked and isinstance(await self.ask(), Settled):
                 self._answered_at = clock.now()
             return self._answered_at >= asked

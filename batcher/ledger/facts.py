@@ -45,7 +45,7 @@ class SessionFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class FigureSample:
     """The figures of a session so many seconds after it started; requests and waits are sums."""
 
     session: int

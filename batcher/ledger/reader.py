@@ -26,7 +26,7 @@ from batcher.core.model import REJECTED_ROW, Attempt, Columns, Position, Reject,
 from batcher.core.status import Status
 from batcher.files import is_file, is_unicode
 from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
-from batcher.ledger.facts import Sample, SessionFacts, SourceFacts, WindowState, check_format
+from batcher.ledger.facts import FigureSample, SessionFacts, SourceFacts, WindowState, check_format
 
 _WITH_MARKS = 4
 """The first version that has them."""
@@ -144,12 +144,12 @@ class LedgerReader:
             for k, s, e, c, r, sec, q, w, t, m in rows
         ]
 
-    def samples(self) -> list[Sample]:
+    def samples(self) -> list[FigureSample]:
         """How the figures of each session grew; `session` is its place among `sessions`."""
         rows = self._connection.execute(
             'SELECT session - 1, seconds, in_flight, "limit", requests, waited FROM sample ORDER BY session, seconds'
         )
-        return [Sample(s, sec, f, lim, orjson.loads(q), orjson.loads(w)) for s, sec, f, lim, q, w in rows]
+        return [FigureSample(s, sec, f, lim, orjson.loads(q), orjson.loads(w)) for s, sec, f, lim, q, w in rows]
 
     def tally(self) -> dict[Status, int]:
         """Changes per status; what is read and not settled is pending."""

@@ -13,9 +13,9 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.model import Action, Key
 from batcher.core.report import Report
 from batcher.core.status import IN_EFFECT, UNCLEAR, are
-from batcher.engine.apply import Occasion, apply
-from batcher.engine.context import RunContext
-from batcher.engine.job import for_difference
+from batcher.engine.jobs.apply import Occasion, apply
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.job import for_difference
 from batcher.files import open_private
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader

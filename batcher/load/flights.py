@@ -12,7 +12,7 @@ from batcher.core.report import Waited
 from batcher.core.status import IN_EFFECT, are
 from batcher.core.verdict import Cause
 from batcher.delivery.delivery import Delivered, Exchange
-from batcher.delivery.stopping import Stopping
+from batcher.delivery.shutdown import Shutdown
 from batcher.load.flight import Flight
 from batcher.load.plan import Finding, Plan
 from batcher.load.recorder import Gauges, Recorder
@@ -117,14 +117,14 @@ class Flights:
             if self._now() >= self.recorder.begin:
                 self.recorder.look(self._now())
 
-    async def end_in_time(self, stopping: Stopping) -> None:
+    async def end_in_time(self, shutdown: Shutdown) -> None:
         """Retries may not go on for ever after the end of the schedule."""
         await self._begun.wait()
         await anyio.sleep(max(0.0, self._ends + _PATIENCE_SECONDS - self._now()))
         said = f"not everything was answered {_PATIENCE_SECONDS:g} s after the end of the schedule"
-        stopping.stop(Cause.DEADLINE, said)
+        shutdown.stop(Cause.DEADLINE, said)
 
-    async def note_stop(self, stopping: Stopping) -> None:
+    async def note_stop(self, shutdown: Shutdown) -> None:
         """What is due after a stop was not dropped."""
-        await stopping.wait()
+        await shutdown.wait()
         self.stopped_at = self._now()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from batcher.core.expectations import Expectation
-from batcher.load.judging import figures, judged
 from batcher.load.measurement import Measurement
+from batcher.load.thresholds import figures, judged
 
 _FACTOR = 1.25
 _KEPT_UP = 0.95

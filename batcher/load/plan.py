@@ -14,7 +14,7 @@ from batcher.load.recorder import Recorder
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class Stopwatch:
     """Time as a generator needs it."""
 
     lead: float

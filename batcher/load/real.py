@@ -13,10 +13,10 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from batcher.engine.surroundings import Surroundings, real_clock, real_surroundings, trust_of
+from batcher.host.runtime import Runtime, real_clock, real_runtime, trust_of
 from batcher.load.connection import Connections
 from batcher.load.flight import Punctual
-from batcher.load.plan import Watch
+from batcher.load.plan import Stopwatch
 from batcher.settings import Settings
 from batcher.transport import Transport
 
@@ -28,14 +28,14 @@ _SWITCH_SECONDS = 0.0005
 """So long the thread that writes the ledger may keep the interpreter from a reply; Python's own figure is 5 ms."""
 
 
-def load_surroundings(state_folder: Path | None, spinning: Spinning) -> Surroundings:
+def load_runtime(state_folder: Path | None, spinning: Spinning) -> Runtime:
     """As those of any run, but for clock and transport. Call it within a running event loop."""
 
     def connected(settings: Settings) -> AbstractAsyncContextManager[Transport]:
         connections = Connections(settings.target.timeout_seconds, trust_of(settings), time.monotonic)
         return _Punctual(connections, spinning)
 
-    return replace(real_surroundings(state_folder), clock=real_clock(), transport=connected)
+    return replace(real_runtime(state_folder), clock=real_clock(), transport=connected)
 
 
 class Spinning:
@@ -60,9 +60,9 @@ class Spinning:
             if used < _NOTHING_SECONDS:
                 self.seconds += used
 
-    def watch(self) -> Watch:
+    def watch(self) -> Stopwatch:
         """For a generator in this thread."""
-        return Watch(_SPIN_SECONDS, lambda: time.thread_time() - self.seconds)
+        return Stopwatch(_SPIN_SECONDS, lambda: time.thread_time() - self.seconds)
 
 
 @contextmanager

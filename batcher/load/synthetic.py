@@ -9,7 +9,7 @@ import numpy as np
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.model import Action, Columns, Ints, Keys, Position, Window
-from batcher.engine.feed import Work
+from batcher.engine.run.window_reader import WorkItem
 from batcher.source.windows import WINDOW_ROWS
 
 _PROFILES, _FEWEST, _MOST = 400, 4, 12
@@ -59,11 +59,11 @@ class Synthetic:
 
     def window(self, number: int, first_row: int, rows: int, part: int = 0) -> Window:
         """The window of this number, of one of several generators; always the same."""
-        dice = np.random.default_rng((self.seed, part, number))
-        user, group = self._profiles(dice, rows) if self.profiles else self._pairs(dice, rows)
-        action = np.where(dice.random(rows) < self.remove_share, Action.REMOVE, Action.ADD).astype(np.int8)
-        bad = dice.random(rows) < self.bad_share
-        user[bad] = self.users + dice.integers(0, BAD_USERS, int(bad.sum()))
+        rng = np.random.default_rng((self.seed, part, number))
+        user, group = self._profiles(rng, rows) if self.profiles else self._pairs(rng, rows)
+        action = np.where(rng.random(rows) < self.remove_share, Action.REMOVE, Action.ADD).astype(np.int8)
+        bad = rng.random(rows) < self.bad_share
+        user[bad] = self.users + rng.integers(0, BAD_USERS, int(bad.sum()))
         columns = Columns(
             action,
             Keys(self.first_user + user),
@@ -73,26 +73,26 @@ class Synthetic:
         )
         return Window(number, first_row, columns, Position(offset=first_row + rows))
 
-    def _pairs(self, dice: np.random.Generator, rows: int) -> tuple[Ints, Ints]:
-        return dice.integers(0, self.users, rows), dice.choice(self.groups, rows, p=self._weights())
+    def _pairs(self, rng: np.random.Generator, rows: int) -> tuple[Ints, Ints]:
+        return rng.integers(0, self.users, rows), rng.choice(self.groups, rows, p=self._weights())
 
-    def _profiles(self, dice: np.random.Generator, rows: int) -> tuple[Ints, Ints]:
+    def _profiles(self, rng: np.random.Generator, rows: int) -> tuple[Ints, Ints]:
         shapes = self._shapes()
-        chosen = dice.integers(0, len(shapes), rows)
+        chosen = rng.integers(0, len(shapes), rows)
         sizes = np.array([len(shape) for shape in shapes])[chosen]
         needed = int(np.searchsorted(np.cumsum(sizes), rows)) + 1
-        user = np.repeat(dice.integers(0, self.users, needed), sizes[:needed])
+        user = np.repeat(rng.integers(0, self.users, needed), sizes[:needed])
         group = np.concatenate([shapes[kind] for kind in chosen[:needed].tolist()])
         return user[:rows], group[:rows]
 
     def _shapes(self) -> list[Ints]:
         """The same in every window."""
-        dice = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(self.seed)
         most = min(_MOST, self.groups)
         fewest = min(_FEWEST, most)
         weights = self._weights()
         return [
-            dice.choice(self.groups, dice.integers(fewest, most + 1), replace=False, p=weights).astype(np.int64)
+            rng.choice(self.groups, rng.integers(fewest, most + 1), replace=False, p=weights).astype(np.int64)
             for _ in range(_PROFILES)
         ]
 
@@ -103,13 +103,13 @@ class Synthetic:
 
 async def synthetic_windows(
     changes: Synthetic, per_request: int, missing: Callable[[], float], part: int
-) -> AsyncIterator[Work]:
+) -> AsyncIterator[WorkItem]:
     """Windows as long as `missing` tells how many requests are; short at first, so that little is made in vain."""
     first_row = number = 0
     count = _FIRST_BATCHES
     while missing() > 0:
         most = min(count, max(1, WINDOW_ROWS // per_request))
         rows = int(min(most, missing())) * per_request
-        yield Work(changes.window(number, first_row, rows, part))
+        yield WorkItem(changes.window(number, first_row, rows, part))
         number, first_row = number + 1, first_row + rows
         count = min(2 * count, _MOST_BATCHES)

@@ -17,7 +17,7 @@ from batcher.core.report import SUMMARY_ORDER, Report
 from batcher.core.status import FAILURES, IN_EFFECT, Status, are, count_of
 from batcher.core.units import spoken
 from batcher.core.verdict import Cause
-from batcher.engine.summary import report_of
+from batcher.engine.jobs.summary import report_of
 from batcher.ledger.ahead import ahead
 from batcher.ledger.facts import SessionFacts, WindowState
 from batcher.ledger.reader import LedgerReader

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from batcher.load.judging import figures
 from batcher.load.latencies import Latencies
 from batcher.load.measurement import Interval, Measurement, in_a_row
+from batcher.load.thresholds import figures
 from batcher.report.content import (
     POINTS,
     WAITS,

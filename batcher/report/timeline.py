@@ -12,7 +12,7 @@ import numpy as np
 
 from batcher.core.model import Settlement
 from batcher.core.status import Status
-from batcher.ledger.facts import Sample, SessionFacts
+from batcher.ledger.facts import FigureSample, SessionFacts
 from batcher.report.content import POINTS, WAITS, chart, places_chart, times, waits_chart
 
 _LEAST_SECONDS = 1.0
@@ -50,7 +50,7 @@ class Timeline:
                 kind = "accepted" if not attempt.said else str(attempt.http_status or "no reply")
                 self.tries[kind][self._place(attempt.at)] += attempt.times
 
-    def charts(self, sessions: Sequence[SessionFacts], samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    def charts(self, sessions: Sequence[SessionFacts], samples: Sequence[FigureSample]) -> list[dict[str, Any]]:
         """What there is to see, if anything happened."""
         return [*self._of_changes(), *self._of_tries(), *_of_places(sessions, samples), *_of_waits(sessions, samples)]
 
@@ -92,7 +92,7 @@ class Timeline:
         return [counter[place] / self.width for place in range(places)]
 
 
-def _of_places(sessions: Sequence[SessionFacts], samples: Sequence[Sample]) -> list[dict[str, Any]]:
+def _of_places(sessions: Sequence[SessionFacts], samples: Sequence[FigureSample]) -> list[dict[str, Any]]:
     if not samples:
         return []
     shown = samples[:: -(-len(samples) // POINTS)]
@@ -100,7 +100,7 @@ def _of_places(sessions: Sequence[SessionFacts], samples: Sequence[Sample]) -> l
     return [places_chart(axis, [sample.in_flight for sample in shown], [sample.limit for sample in shown])]
 
 
-def _of_waits(sessions: Sequence[SessionFacts], samples: Sequence[Sample]) -> list[dict[str, Any]]:
+def _of_waits(sessions: Sequence[SessionFacts], samples: Sequence[FigureSample]) -> list[dict[str, Any]]:
     """Which share of the time between two samples was waited, for each reason."""
     steps = [(a, b) for a, b in pairwise(samples) if a.session == b.session]
     if not steps:

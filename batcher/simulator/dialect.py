@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, cast
 
 from batcher.simulator.behaviour import Behaviour
-from batcher.simulator.membership import Membership, Wish
+from batcher.simulator.membership import Membership, MembershipRequest
 from batcher.simulator.messages import Arrival, Reply
 
 GROUP = "batcher.simulators"
@@ -40,7 +40,7 @@ class ServerSide(Protocol):
         """Whether a token that was given out is good for one more request."""
         ...
 
-    def wishes(self, arrival: Arrival) -> list[Wish]:
+    def wishes(self, arrival: Arrival) -> list[MembershipRequest]:
         """What a request asks for; empty when it cannot be read, or asks for nothing."""
         ...
 

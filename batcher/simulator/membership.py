@@ -15,7 +15,7 @@ Name = int | str
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class MembershipRequest:
     """One action on users × groups."""
 
     is_add: bool
@@ -44,9 +44,9 @@ class Membership:
         for line in lines:
             if line.endswith(b"\n"):
                 is_add, users, groups = orjson.loads(line)
-                self._change(Wish(is_add, tuple(users), tuple(groups)))
+                self._change(MembershipRequest(is_add, tuple(users), tuple(groups)))
 
-    def refusal(self, wish: Wish) -> str | None:
+    def refusal(self, wish: MembershipRequest) -> str | None:
         """Why this wish (or part of it) cannot be granted."""
         behaviour = self.behaviour
         wish = self._taken(wish)
@@ -64,29 +64,29 @@ class Membership:
                         return f"user {user} is {'already' if wish.is_add else 'not'} in usergroup {group}"
         return None
 
-    def apply(self, wish: Wish) -> None:
+    def apply(self, wish: MembershipRequest) -> None:
         """Grant it, whatever `refusal` says."""
         self.applied += len(wish.users) * len(wish.groups)
         self._change(wish)
         if self._journal is not None:
             self._journal(orjson.dumps([wish.is_add, wish.users, wish.groups], option=orjson.OPT_APPEND_NEWLINE))
 
-    def apply_until_refused(self, wish: Wish) -> None:
+    def apply_until_refused(self, wish: MembershipRequest) -> None:
         """Grant pair by pair, up to the first that is refused."""
         for user in wish.users:
             for group in wish.groups:
-                pair = Wish(wish.is_add, (user,), (group,))
+                pair = MembershipRequest(wish.is_add, (user,), (group,))
                 if self.refusal(pair) is not None:
                     return
                 self.apply(pair)
 
-    def _taken(self, wish: Wish) -> Wish:
+    def _taken(self, wish: MembershipRequest) -> MembershipRequest:
         """By the names that this target has for users and groups."""
         if not self.behaviour.folds_names:
             return wish
-        return Wish(wish.is_add, tuple(map(_plain, wish.users)), tuple(map(_plain, wish.groups)))
+        return MembershipRequest(wish.is_add, tuple(map(_plain, wish.users)), tuple(map(_plain, wish.groups)))
 
-    def _change(self, wish: Wish) -> None:
+    def _change(self, wish: MembershipRequest) -> None:
         wish = self._taken(wish)
         for group in wish.groups:
             members = self.groups[group]

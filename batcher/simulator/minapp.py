@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 
 from batcher.simulator.behaviour import Behaviour
-from batcher.simulator.membership import Membership, Wish
+from batcher.simulator.membership import Membership, MembershipRequest
 from batcher.simulator.messages import Arrival, Reply
 
 MEMBERSHIP = "/oserve/v1/miniapp/group/membership/"
@@ -17,7 +17,7 @@ AUTHORIZE = "/api/oauth2/hydrogen/openapi/authorize/"
 TOKEN = "/api/oauth2/access_token/"  # noqa: S105 — a path
 
 
-def read_ops(body: bytes) -> list[Wish] | str:
+def read_ops(body: bytes) -> list[MembershipRequest] | str:
     """The array of ops, or why it is none."""
     try:
         content = orjson.loads(body)
@@ -37,7 +37,7 @@ def read_ops(body: bytes) -> list[Wish] | str:
             if not isinstance(ids, list) or not ids or any(type(i) is not int for i in ids):
                 return f"{name} must be a list of integers that is not empty"
             lists.append(tuple(ids))
-        wishes.append(Wish(op["op"] == "add", lists[0], lists[1]))
+        wishes.append(MembershipRequest(op["op"] == "add", lists[0], lists[1]))
     return wishes
 
 
@@ -53,13 +53,13 @@ def change(body: bytes, membership: Membership, behaviour: Behaviour) -> Reply:
         for wish in wishes:
             membership.apply(wish)
         return Reply(204)
-    done: list[Wish] = []
+    done: list[MembershipRequest] = []
     for wish in wishes:
         refusal = membership.refusal(wish)
         if refusal is not None:
             if behaviour.is_atomic:
                 for earlier in done:
-                    membership.apply(Wish(not earlier.is_add, earlier.users, earlier.groups))
+                    membership.apply(MembershipRequest(not earlier.is_add, earlier.users, earlier.groups))
             else:
                 membership.apply_until_refused(wish)
             return Reply.json(400, {"status": "error", "error_msg": refusal})
@@ -96,7 +96,7 @@ class MinAppServer:
         """See `ServerSide`."""
         return self._login.accepts(token)
 
-    def wishes(self, arrival: Arrival) -> list[Wish]:
+    def wishes(self, arrival: Arrival) -> list[MembershipRequest]:
         """See `ServerSide`."""
         wishes = read_ops(arrival.body)
         return wishes if isinstance(wishes, list) else []
@@ -115,11 +115,11 @@ class MinAppServer:
 class Login:
     """The authorize–code–token flow, with its two redirects and cookies."""
 
-    def __init__(self, server: MinAppServer, dice: random.Random) -> None:
+    def __init__(self, server: MinAppServer, rng: random.Random) -> None:
         self.tokens: dict[str, int] = {}
         """Tokens that were given out, and how often each was used."""
         self._server = server
-        self._dice = dice
+        self._rng = rng
         self._steps: dict[str, int] = {}
         self._codes: set[str] = set()
 
@@ -189,7 +189,7 @@ class Login:
         return Reply(302, b"", (("Location", location), ("Set-Cookie", f"session={cookie}; Path=/; HttpOnly")))
 
     def _random(self) -> str:
-        return f"{self._dice.getrandbits(128):032x}"
+        return f"{self._rng.getrandbits(128):032x}"
 
 
 def _json(body: bytes) -> object:

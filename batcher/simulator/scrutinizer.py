@@ -9,7 +9,7 @@ from email.policy import HTTP
 import orjson
 
 from batcher.simulator.behaviour import Behaviour
-from batcher.simulator.membership import Membership, Name, Wish
+from batcher.simulator.membership import Membership, MembershipRequest, Name
 from batcher.simulator.messages import Arrival, Reply
 
 PATH = "/fcgi/scrut_fcgi.fcgi"
@@ -28,7 +28,7 @@ def read_form(arrival: Arrival) -> dict[str, str]:
     return fields
 
 
-def read_wishes(fields: dict[str, str]) -> list[Wish]:
+def read_wishes(fields: dict[str, str]) -> list[MembershipRequest]:
     """The entries that are well formed, each as a wish."""
     try:
         wanted = orjson.loads(fields.get("json", ""))["membership"]
@@ -39,7 +39,7 @@ def read_wishes(fields: dict[str, str]) -> list[Wish]:
         for entry in _listed(wanted, name) if isinstance(wanted, dict) else ():
             user, group = (_name(entry, part) if isinstance(entry, dict) else None for part in ("user", "usergroup"))
             if user is not None and group is not None:
-                wishes.append(Wish(name == "add", (user,), (group,)))
+                wishes.append(MembershipRequest(name == "add", (user,), (group,)))
     return wishes
 
 
@@ -55,9 +55,9 @@ def miscounted(reply: Reply) -> Reply:
 class Appliance:
     """See `ServerSide`. Names get ids of their own, because the sentences speak of ids."""
 
-    def __init__(self, behaviour: Behaviour, dice: random.Random) -> None:
+    def __init__(self, behaviour: Behaviour, rng: random.Random) -> None:
         self.behaviour = behaviour
-        self._dice = dice
+        self._rng = rng
         self._ids: dict[tuple[str, Name], int] = {}
 
     def method_of(self, path: str) -> str | None:
@@ -80,7 +80,7 @@ class Appliance:
         """None is given out."""
         return False
 
-    def wishes(self, arrival: Arrival) -> list[Wish]:
+    def wishes(self, arrival: Arrival) -> list[MembershipRequest]:
         """See `ServerSide`."""
         return read_wishes(read_form(arrival))
 
@@ -112,7 +112,7 @@ class Appliance:
         user, group = _name(entry, "user"), _name(entry, "usergroup")
         if user is None or group is None:
             return "an entry needs either an id or a name for the user and for the usergroup"
-        wish = Wish(is_add, (user,), (group,))
+        wish = MembershipRequest(is_add, (user,), (group,))
         refusal = membership.refusal(wish)
         if refusal is not None:
             return f"Error: {refusal}"
@@ -125,7 +125,7 @@ class Appliance:
 
     def _shuffled(self, sentences: list[str]) -> list[str]:
         if self.behaviour.shuffles:
-            self._dice.shuffle(sentences)
+            self._rng.shuffle(sentences)
         return sentences
 
 

@@ -34,8 +34,8 @@ class World:
         self._utc_offset = utc_offset
         self._first: float | None = None
         self._latest = 0.0
-        self._dice = random.Random(behaviour.seed)  # noqa: S311 — not for secrets
-        self._sides = server_sides(behaviour, self._dice)
+        self._rng = random.Random(behaviour.seed)  # noqa: S311 — not for secrets
+        self._sides = server_sides(behaviour, self._rng)
         self._late: list[tuple[float, Arrival]] = []
         self.behave(behaviour)
 
@@ -65,7 +65,7 @@ class World:
             return Reply.json(200, self.state())
         self._advance(now)
         behaviour = self._behaviour
-        seconds = behaviour.latency_seconds + behaviour.jitter_seconds * self._dice.random()
+        seconds = behaviour.latency_seconds + behaviour.jitter_seconds * self._rng.random()
         seconds += behaviour.latency_growth * (now - (self._first or 0.0))
         wait = self.traffic.wait(behaviour, now)
         if wait > 0:
@@ -136,7 +136,7 @@ class World:
         poison = self._behaviour.poisonous_users
         if poison and any(poison.intersection(wish.users) for wish in side.wishes(arrival)):
             return Reply(500, b"internal server error")
-        roll = self._dice.random()
+        roll = self._rng.random()
         for fault in self._behaviour.faults:
             roll -= fault.share
             if roll >= 0:

@@ -33,7 +33,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PairSample:
     """Some of what is to be sent, for people."""
 
     groups: list[tuple[Key, int, int]]
@@ -110,7 +110,7 @@ class Difference:
             page = run("FROM distinct_key WHERE rowid >= ? AND rowid < ?", (start, start + _FETCHED))
             yield [key for (key,) in page.fetchall()]
 
-    def sample(self, count: int) -> Sample:
+    def sample(self, count: int) -> PairSample:
         """The largest groups and some pairs, always the same ones."""
         run = self._connection.execute
         groups = run(
@@ -120,7 +120,7 @@ class Difference:
             (_MOST_GROUPS,),
         ).fetchall()
         some = 'SELECT "user", "group" FROM {} ORDER BY "group", "user" LIMIT ?'
-        return Sample(groups, *(run(some.format(table), (count,)).fetchall() for table in ("adds", "removals")))
+        return PairSample(groups, *(run(some.format(table), (count,)).fetchall() for table in ("adds", "removals")))
 
     def write(self, adds: Path, removals: Path) -> None:
         """As files of changes, readable by their owner only, users together so that they pack well."""

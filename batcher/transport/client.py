@@ -51,7 +51,7 @@ _END = b"\r\n\r\n"
 
 
 @dataclass(slots=True)
-class _Flight:
+class _Sending:
     """One exchange, as the connector sees it."""
 
     turn: Callable[[], Awaitable[None]]
@@ -61,7 +61,7 @@ class _Flight:
     sent: bool = False
     interrupted: BaseException | None = None
     """What `turn` has raised."""
-    protocol: _Handler | None = None
+    protocol: _Connection | None = None
 
     @property
     def peer(self) -> str:
@@ -79,12 +79,12 @@ class _Flight:
             self.interrupted = error
             raise
 
-    def leaves(self, protocol: _Handler) -> None:
+    def leaves(self, protocol: _Connection) -> None:
         self.protocol, self.sent = protocol, True
         self.limit.reschedule(self.now() + self.timeout)
 
 
-_FLIGHT: ContextVar[_Flight] = ContextVar("flight")
+_FLIGHT: ContextVar[_Sending] = ContextVar("flight")
 
 
 class HttpTransport:
@@ -116,7 +116,7 @@ class HttpTransport:
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
         """See `Transport`."""
-        flight = _Flight(turn, self._now, self._timeout)
+        flight = _Sending(turn, self._now, self._timeout)
         _FLIGHT.set(flight)
         try:
             async with flight.limit:
@@ -164,7 +164,7 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, trust: Trust, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
         super().__init__(**options)
         self._trust = trust
-        self._factory: Any = functools.partial(_Handler, loop=self._loop, has_surplus=self._distrust)
+        self._factory: Any = functools.partial(_Connection, loop=self._loop, has_surplus=self._distrust)
         self._keeps = True
         """Whether a connection may be used for another request."""
 
@@ -173,7 +173,7 @@ class _Connector(aiohttp.TCPConnector):
         flight, fresh = _FLIGHT.get(), 0
         while True:
             connection = await super().connect(req, traces, timeout)
-            handler = cast("_Handler", connection.protocol)
+            handler = cast("_Connection", connection.protocol)
             if handler.replies and not self._keeps:
                 connection.close()
                 continue
@@ -215,7 +215,7 @@ class _Connector(aiohttp.TCPConnector):
             _log.warning(SURPLUS)
 
 
-class _Handler(ResponseHandler):
+class _Connection(ResponseHandler):
     """A connection that knows how much has come on it, and a 204 that has a body all the same (RFC 9110 §6.4.1)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, has_surplus: Callable[[], None]) -> None:

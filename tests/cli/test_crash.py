@@ -24,8 +24,8 @@ CONFIG = f"[limits]\nmax_changes = {BATCH}\n[retry]\ngrace_seconds = 0.2\nbase_s
 
 
 def _changes(seed, count):
-    dice = random.Random(seed)
-    return [(dice.choice(["add", "add", "remove"]), dice.randrange(1500), dice.randrange(9)) for _ in range(count)]
+    rng = random.Random(seed)
+    return [(rng.choice(["add", "add", "remove"]), rng.randrange(1500), rng.randrange(9)) for _ in range(count)]
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def _target(shell, seed, *, kills):
 
 def _killed_runs(shell, seed, kills, kind, *, by_target=False):
     """Killed at random moments, or by the target between applying and answering."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     changes = _changes(seed, 6000)
     shell.write("c.csv", "op,user_id,group_id\n" + "".join(f"{op},{user},{group}\n" for op, user, group in changes))
     shell.write("b.toml", CONFIG)
@@ -81,12 +81,12 @@ def _killed_runs(shell, seed, kills, kind, *, by_target=False):
         while True:
             process = shell.start(*command, "-v", "--json", BATCHER_TOKEN="t")
             if killed < kills and aim is not None:
-                aim |= {"after": dice.randint(1, 6), "pid": process.pid}
+                aim |= {"after": rng.randint(1, 6), "pid": process.pid}
                 process.wait(timeout=60)
                 killed += process.returncode == -signal.SIGKILL
                 aim["pid"] = 0
             elif killed < kills:
-                wait(dice.uniform(0.05, 0.9))
+                wait(rng.uniform(0.05, 0.9))
                 process.send_signal(signal.SIGKILL)
                 killed += process.poll() is None
             stdout, stderr = process.communicate(timeout=60)

@@ -320,11 +320,11 @@ def test_the_worker_says_why_it_failed(shell):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_report_of_a_million_changes_is_small_and_says_what_results_say(shell):
-    dice = np.random.default_rng(5)
+    rng = np.random.default_rng(5)
     op, user, group = (
-        dice.random(1_000_000) < 0.9,
-        dice.integers(0, 200_000, 1_000_000),
-        dice.integers(0, 500, 1_000_000),
+        rng.random(1_000_000) < 0.9,
+        rng.integers(0, 200_000, 1_000_000),
+        rng.integers(0, 500, 1_000_000),
     )
     rows = zip(op.tolist(), user.tolist(), group.tolist(), strict=True)
     shell.write("c.csv", "op,user_id,group_id\n" + "".join(f"{'add' if a else 'remove'},{u},{g}\n" for a, u, g in rows))

@@ -15,8 +15,8 @@ from batcher.core.clock import Clock
 from batcher.core.errors import LedgerError, StateError
 from batcher.core.limit import Meter
 from batcher.core.units import Rate
-from batcher.engine.shared_pace import SharedPacer
 from batcher.files import NoLocksError, lock, shortened
+from batcher.host.shared_rate import SharedPacer
 from batcher.ledger.writer import LedgerWriter
 from batcher.state.holding import hold
 

@@ -6,15 +6,15 @@ import io
 import re
 
 import anyio
-from harness import Target, settings_for, surroundings, write_changes
+from harness import Target, runtime, settings_for, write_changes
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from batcher.cli.progress import Progress, View, drawn
 from batcher.core.target import Credentials
-from batcher.engine.apply import apply
-from batcher.engine.context import RunContext
+from batcher.engine.jobs.apply import apply
+from batcher.engine.jobs.context import RunContext
 from batcher.simulator.behaviour import Behaviour, Fault
 from batcher.simulator.virtual_time import run_virtual
 
@@ -66,7 +66,7 @@ def said_at(moment, folder, behaviour, **settings):
     async def main():
         async with anyio.create_task_group() as group:
             group.start_soon(look)
-            world = surroundings(Target(behaviour))
+            world = runtime(Target(behaviour))
             given = Credentials(token="a-token")
             context = RunContext(chosen, given, folder / "run.ledger", world, observer=progress.observer())
             await apply([changes], context)

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.core.arrivals import Arrivals, Stage, parse_arrivals
+from batcher.core.arrivals import Arrivals, ArrivalStage, parse_arrivals
 from batcher.core.errors import ConfigurationError
 
-STAGES = st.lists(st.builds(Stage, st.floats(0, 500), st.floats(0.5, 500), st.floats(0.5, 20)), min_size=1, max_size=4)
+STAGES = st.lists(
+    st.builds(ArrivalStage, st.floats(0, 500), st.floats(0.5, 500), st.floats(0.5, 20)), min_size=1, max_size=4
+)
 
 
 def rate_at(stages, moment):

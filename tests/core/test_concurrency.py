@@ -24,7 +24,7 @@ def play(limit, replies, *, capacity=10**9, service=0.1, jitter=0.0, most=10**9,
 
     Returns the seconds it took, how many were refused, and the limits in the order of the replies.
     """
-    dice = random.Random(1)
+    rng = random.Random(1)
     now, refused, done = 0.0, 0, 0
     flying: list[tuple[float, float, bool]] = []
     free = [0.0] * min(capacity, 1000)
@@ -35,7 +35,7 @@ def play(limit, replies, *, capacity=10**9, service=0.1, jitter=0.0, most=10**9,
                 heapq.heappush(flying, (now + service, now, True))
                 continue
             start = max(now, heapq.heappop(free))
-            end = start + service + jitter * dice.random() + growth * now
+            end = start + service + jitter * rng.random() + growth * now
             heapq.heappush(free, end)
             heapq.heappush(flying, (end, now, False))
         now, departed, is_refused = heapq.heappop(flying)

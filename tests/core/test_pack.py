@@ -229,9 +229,9 @@ def _ops_bytes(sets):
 @pytest.mark.parametrize("seed", range(6))
 def test_never_dearer_than_per_group_and_per_user_packing(seed):
     """The cheaper of two covers, each of which is at least as good as one of the simple ones."""
-    dice = random.Random(seed)
-    profiles = [dice.sample(range(100, 160), dice.randint(1, 12)) for _ in range(dice.randint(1, 30))]
-    pairs = {(user, g) for user in range(10_000, 10_300) for g in dice.choice(profiles) if dice.random() > seed / 20}
+    rng = random.Random(seed)
+    profiles = [rng.sample(range(100, 160), rng.randint(1, 12)) for _ in range(rng.randint(1, 30))]
+    pairs = {(user, g) for user in range(10_000, 10_300) for g in rng.choice(profiles) if rng.random() > seed / 20}
     per_group: dict[int, set[int]] = {}
     per_user: dict[int, set[int]] = {}
     for user, group in pairs:

@@ -331,7 +331,7 @@ def test_what_was_in_flight_at_a_stop_is_lost_for_resume_too(tmp_path):
     one, two = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
     one.write_bytes(b'{"op":"add","user":1,"group":1}\n')
     two.write_bytes(b'{"op":"remove","user":1,"group":1}\n')
-    run.stop_at, run.stop = 0.01, lambda stopping: stopping.stop(Cause.TERMINATED, "test")
+    run.stop_at, run.stop = 0.01, lambda shutdown: shutdown.stop(Cause.TERMINATED, "test")
     report = run.apply_files(one, two)
     assert report.exit_code == 143
     assert report.changes[Status.PENDING] >= 1

@@ -16,10 +16,10 @@ from batcher.core.guardrails import Guardrail
 from batcher.core.model import KeyKind, Position
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
-from batcher.core.wholeness import Arrived, Content, Demands, Rows, judge_arrival, judge_content
-from batcher.engine.arrival import settle
-from batcher.engine.context import RunContext
-from batcher.engine.sync import Goal, Terms, sync
+from batcher.core.wholeness import Arrived, Content, Demands, ExpectedRows, judge_arrival, judge_content
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.preview.arrival import settle
+from batcher.engine.sync.sync import Goal, Terms, sync
 from batcher.sections import GuardSettings
 from batcher.simulator.virtual_time import run_virtual
 from batcher.source.inputs import Input, Reading
@@ -153,15 +153,15 @@ def test_expected_rows(least, more, rows):
         (f"{least}..", rows >= least),
         (f"..{least}", rows <= least),
     ):
-        (ruling,) = judge_content([Content("a", rows)], Demands(rows=Rows.parse(text)))
+        (ruling,) = judge_content([Content("a", rows)], Demands(rows=ExpectedRows.parse(text)))
         assert ruling.refuses is not holds
-    assert Rows.parse("3..") != Rows.parse("..3")
+    assert ExpectedRows.parse("3..") != ExpectedRows.parse("..3")
 
 
 @pytest.mark.parametrize("text", ["", "..", "a", "1...2", "-3", "1,5"])
 def test_rows_that_are_no_number(text):
     with pytest.raises(ConfigurationError, match="expect_rows"):
-        Rows.parse(text)
+        ExpectedRows.parse(text)
 
 
 @pytest.mark.parametrize(("said", "refuses"), [(None, True), (4, True), (5, False), (6, True)])

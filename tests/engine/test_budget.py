@@ -9,14 +9,14 @@ import pytest
 
 from batcher.core.status import FAILURES, Status
 from batcher.core.verdict import Cause
-from batcher.delivery.stopping import Stopping
-from batcher.engine.budget import Budget, Watch
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.run.budget import Budget, Watch
 
 
-def watched(**budget: Any) -> tuple[Watch, Stopping]:
-    stopping = Stopping()
+def watched(**budget: Any) -> tuple[Watch, Shutdown]:
+    shutdown = Shutdown()
     nothing: Any = None  # it is about time, of which nothing is asked here
-    return Watch(Budget(**budget), nothing, nothing, nothing, stopping), stopping
+    return Watch(Budget(**budget), nothing, nothing, nothing, shutdown), shutdown
 
 
 def column(status: Status, count: int) -> np.ndarray:
@@ -27,12 +27,12 @@ def column(status: Status, count: int) -> np.ndarray:
 @pytest.mark.parametrize("more", [-1, 0, 1])
 @pytest.mark.parametrize("status", sorted(FAILURES))
 def test_failures_at_their_bound(most, more, status):
-    watch, stopping = watched(max_failures=most)
+    watch, shutdown = watched(max_failures=most)
     watch.settled(column(Status.APPLIED, 10))
     for _ in range(most + more):
         watch.settled(column(status, 1))
-    assert stopping.is_set is (more > 0)
-    assert stopping.cause is (Cause.FAILURES if more > 0 else None)
+    assert shutdown.is_set is (more > 0)
+    assert shutdown.cause is (Cause.FAILURES if more > 0 else None)
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_failures_at_their_bound(most, more, status):
 )
 def test_a_share_of_failures_at_its_bound(settled, failed, stops):
     """It says nothing of fewer than a thousand."""
-    watch, stopping = watched(max_failure_share=0.05)
+    watch, shutdown = watched(max_failure_share=0.05)
     watch.settled(np.concatenate([column(Status.FAILED, failed), column(Status.APPLIED, settled - failed)]))
-    assert stopping.is_set is stops
+    assert shutdown.is_set is stops
 
 
 @pytest.mark.parametrize("status", [Status.APPLIED, Status.UNCHANGED, Status.SUPERSEDED, Status.REJECTED])
 def test_what_is_no_failure_does_not_count(status):
-    watch, stopping = watched(max_failures=0, max_failure_share=0.0)
+    watch, shutdown = watched(max_failures=0, max_failure_share=0.0)
     watch.settled(column(status, 2_000))
-    assert not stopping.is_set
+    assert not shutdown.is_set

@@ -13,9 +13,9 @@ from batcher.core.errors import GuardrailError, InputError, LedgerError, NotBegu
 from batcher.core.model import Action
 from batcher.core.status import Status
 from batcher.core.verdict import Cause
-from batcher.delivery.stopping import Stopping
-from batcher.engine.apply import Pipe
-from batcher.engine.observing import Observer
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.apply import Pipe
+from batcher.engine.run.observers import Observer
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.ledger.writer import LedgerWriter
@@ -97,12 +97,12 @@ def test_a_killed_retry_of_a_pipe_needs_the_pipe_no_more(tmp_path):
 
 def test_a_retry_whose_reply_is_slower_than_the_drain_is_open(failed):
     failed.target.world.behave(Behaviour(latency_seconds=50.0))
-    failed.stop_at, failed.stop = 5.0, lambda stopping: stopping.stop(Cause.INTERRUPT, "x")
+    failed.stop_at, failed.stop = 5.0, lambda shutdown: shutdown.stop(Cause.INTERRUPT, "x")
 
-    async def main(world, stopping):
-        from batcher.engine.retry import retry  # noqa: PLC0415 — as the harness does
+    async def main(world, shutdown):
+        from batcher.engine.jobs.retry import retry  # noqa: PLC0415 — as the harness does
 
-        return await retry(failed.ledger, failed.credentials, world, stopping=stopping)
+        return await retry(failed.ledger, failed.credentials, world, shutdown=shutdown)
 
     report = failed._run(main)
     assert (report.exit_code, report.changes[Status.PENDING]) == (130, 10)
@@ -259,7 +259,7 @@ def stream(*items, then=None):
 @pytest.mark.parametrize("cause", [Cause.INTERRUPT, Cause.TERMINATED])
 def test_a_run_that_ends_before_its_input_was_judged_has_not_begun(tmp_path, guard, cause):
     play = Play(tmp_path, Target(), settings_for("minapp", **guard))
-    play.stop_at, play.stop = 1.0, lambda stopping: stopping.stop(cause, "a signal")
+    play.stop_at, play.stop = 1.0, lambda shutdown: shutdown.stop(cause, "a signal")
     with pytest.raises(BaseException) as refused:  # noqa: PT011 — the harness has a group around it
         play.apply_files(stream(("remove", 5, 53), ("x", 1, 1)))
     error = refused.value.exceptions[0] if isinstance(refused.value, BaseExceptionGroup) else refused.value
@@ -326,8 +326,8 @@ def test_a_file_that_changes_after_it_was_judged_is_not_read(tmp_path):
 def test_an_earlier_batchers_run_that_was_never_judged_is_judged_when_it_is_gone_on_with(tmp_path):
     play = Play(tmp_path, Target(), settings_for("minapp", guard_protected_groups=["53"]))
     file = write_changes(tmp_path / "changes.jsonl", [("add", 5, 54), ("add", 5, 53)])
-    stopping = Stopping()
-    stopping.stop(Cause.INTERRUPT, "x")
+    shutdown = Shutdown()
+    shutdown.stop(Cause.INTERRUPT, "x")
     play.settings = settings_for("minapp")
     play.target.refuse_connections = lambda _: True
     play.apply_files(file)

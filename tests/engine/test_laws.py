@@ -22,10 +22,8 @@ FAST = {"retry_base_seconds": 0.1, "retry_grace_seconds": 5.0}
 
 
 def random_changes(count, seed, users=2000, groups=40):
-    dice = random.Random(seed)
-    return [
-        (dice.choice(["add", "add", "remove"]), dice.randrange(users), dice.randrange(groups)) for _ in range(count)
-    ]
+    rng = random.Random(seed)
+    return [(rng.choice(["add", "add", "remove"]), rng.randrange(users), rng.randrange(groups)) for _ in range(count)]
 
 
 def check(play, report, changes, refused=lambda *_: False):
@@ -119,7 +117,7 @@ def test_faults_windows_orders_and_interruptions_change_nothing_in_the_end(
     ordering = {"input_ordered": True} if order == "input" else {"target_order_by": order}
     settings = settings_for(kind, limits_max_changes=5, **ordering, **FAST)
     play = Play(tmp_path_factory.mktemp("p"), target, settings, window_rows=window)
-    play.stop_at, play.stop = stop, lambda stopping: stopping.stop(Cause.INTERRUPT, "test")
+    play.stop_at, play.stop = stop, lambda shutdown: shutdown.stop(Cause.INTERRUPT, "test")
     report = play.apply(changes)
     assert sum(report.changes.values()) == report.total
     play.stop_at = None
@@ -171,7 +169,7 @@ def test_a_stop_at_any_moment_ends_in_good_order_and_can_be_resumed(tmp_path, fi
         target = Target(Behaviour(latency_seconds=8.0))
         run = Play(folder, target, settings_for("minapp", retry_grace_seconds=0.1))
         run.window_rows, run.work_seconds = 1, 1.0
-        run.stop_at, run.stop = quarter / 4, lambda stopping: stopping.stop(Cause.INTERRUPT, "SIGINT was received")
+        run.stop_at, run.stop = quarter / 4, lambda shutdown: shutdown.stop(Cause.INTERRUPT, "SIGINT was received")
         stopped = run.apply(changes)
         assert stopped.exit_code in (0, 130), quarter
         run.stop_at = None

@@ -14,8 +14,8 @@ from nights import Nights, plain
 
 from batcher.core.errors import GuardrailError
 from batcher.core.status import Status
-from batcher.engine.job import for_difference
-from batcher.engine.undo import compile_undo
+from batcher.engine.jobs.job import for_difference
+from batcher.engine.sync.undo import compile_undo
 from batcher.simulator.behaviour import Behaviour, Fault
 from batcher.state.store import Known
 
@@ -66,7 +66,7 @@ def test_another_spelling_locks_nobody_out(tmp_path, names, spell):
 @given(st.integers(0, 2**32), st.sampled_from(["unsure", "folded"]), st.sampled_from(["adds-first", "removals-first"]))
 def test_weeks_of_spellings(tmp_path_factory, seed, names, order):
     """People come, move and leave, each night spelled in some way: whoever the feed names is where he was or is to be."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     options = allow(
         guard_max_group_share="none",
         guard_max_removal_share="none",
@@ -74,16 +74,16 @@ def test_weeks_of_spellings(tmp_path_factory, seed, names, order):
         guard_empty_feed="allow",
     )
     nights = folding(tmp_path_factory.mktemp("nights"), target_names=names, sync_order=order, **options)
-    wanted = {(dice.choice(PEOPLE), dice.choice(["Staff", "Büro"])) for _ in range(8)}
+    wanted = {(rng.choice(PEOPLE), rng.choice(["Staff", "Büro"])) for _ in range(8)}
     for _ in range(5):
         before = nights.target.members()
-        nights.sync([(dice.choice(SPELLINGS)(user), dice.choice(SPELLINGS)(group)) for user, group in sorted(wanted)])
+        nights.sync([(rng.choice(SPELLINGS)(user), rng.choice(SPELLINGS)(group)) for user, group in sorted(wanted)])
         now, meant = nights.target.members(), {(plain(user), plain(group)) for user, group in wanted}
         assert before & meant <= now
         assert now <= before | meant
         if names == "folded":
             assert now == meant
-        wanted ^= {(dice.choice(PEOPLE), dice.choice(["Staff", "Büro"])) for _ in range(3)}
+        wanted ^= {(rng.choice(PEOPLE), rng.choice(["Staff", "Büro"])) for _ in range(3)}
 
 
 def test_a_target_that_tells_them_apart(tmp_path):

@@ -31,7 +31,7 @@ class Company:
     """
 
     def __init__(self, people: int, seed: int, *, names: bool) -> None:
-        self.dice = random.Random(seed)
+        self.rng = random.Random(seed)
         self.names = names
         self.staff = {}
         self.next = 1
@@ -40,19 +40,19 @@ class Company:
     def join(self, count: int) -> list[int]:
         new = list(range(self.next, self.next + count))
         self.next += count
-        self.staff |= {user: (self.dice.choice(DEPARTMENTS), self.dice.choice(PLACES)) for user in new}
+        self.staff |= {user: (self.rng.choice(DEPARTMENTS), self.rng.choice(PLACES)) for user in new}
         return new
 
     def day(self) -> list[int]:
         """Some leave, some move, some join; gives those who joined."""
-        for user in self.dice.sample(list(self.staff), self.some()):
+        for user in self.rng.sample(list(self.staff), self.some()):
             del self.staff[user]
-        for user in self.dice.sample(list(self.staff), self.some()):
-            self.staff[user] = (self.dice.choice(DEPARTMENTS), self.staff[user][1])
+        for user in self.rng.sample(list(self.staff), self.some()):
+            self.staff[user] = (self.rng.choice(DEPARTMENTS), self.staff[user][1])
         return self.join(self.some())
 
     def some(self) -> int:
-        return self.dice.randrange(4 + len(self.staff) // 1_000, 6 + len(self.staff) // 100)
+        return self.rng.randrange(4 + len(self.staff) // 1_000, 6 + len(self.staff) // 100)
 
     def pairs(self) -> list[tuple[int | str, int | str]]:
         """As the target knows them."""
@@ -69,7 +69,7 @@ class Company:
         tonight = {}
         for pair in self.pairs():
             for name in pair:
-                spell = self.dice.choice(SPELLINGS) if self.dice.random() < ODD else str
+                spell = self.rng.choice(SPELLINGS) if self.rng.random() < ODD else str
                 tonight.setdefault(name, spell(name))
         return [(tonight[user], tonight[group]) for user, group in self.pairs()]
 

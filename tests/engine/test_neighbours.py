@@ -16,7 +16,7 @@ from batcher.core.address import place_of
 from batcher.core.clock import Clock, Stamp
 from batcher.core.errors import GuardrailError
 from batcher.core.status import Status
-from batcher.engine.register import Register, RegisteredRun, state_file
+from batcher.host.run_registry import RegisteredRun, RunRegistry, state_file
 from batcher.simulator.behaviour import Behaviour, Fault, Stage
 
 GRACE = 8.0
@@ -52,7 +52,7 @@ def test_the_last_word_wins_also_across_runs(tmp_path, first, url):
         retry_max_attempts=2 if first == "settled" else 50, retry_base_seconds=0.1 if first == "settled" else 60.0
     )
     if first == "stopped":
-        one.stop_at, one.stop = 1.0, lambda stopping: stopping.stop(_cause(), "x")
+        one.stop_at, one.stop = 1.0, lambda shutdown: shutdown.stop(_cause(), "x")
     if first == "killed":
         kill(one, [("add", 5, 53)])
     else:
@@ -75,7 +75,7 @@ def test_a_session_that_settles_what_another_left_open_does_not_make_it_forgotte
     if first == "killed":
         kill(one, [("add", 5, 53)])
     else:
-        one.stop_at, one.stop = 1.0, lambda stopping: stopping.stop(_cause(), "x")
+        one.stop_at, one.stop = 1.0, lambda shutdown: shutdown.stop(_cause(), "x")
         one.apply([("add", 5, 53)])
     if first == "stopped twice":
         one.stop_at = one.seconds + 1.0
@@ -194,7 +194,7 @@ def test_whatever_sessions_follow_each_other_the_last_word_wins(tmp_path_factory
         changes = [(op, user, 53) for op, user in words]
         wanted += changes
         play = host.play()
-        play.window_rows, play.stop = 1, lambda stopping: stopping.stop(_cause(), "x")
+        play.window_rows, play.stop = 1, lambda shutdown: shutdown.stop(_cause(), "x")
         job = lambda play=play, changes=changes: play.apply(changes)  # noqa: E731
         for ending, loses, seconds, pause in sessions:
             host.target.world.behave(LOSES if loses else Behaviour(latency_seconds=0.3))
@@ -270,7 +270,7 @@ def test_a_run_that_was_resumed_after_another_is_the_newer_one(tmp_path):
     st.sampled_from("abcd"),
 )
 def test_the_order_of_runs_is_that_in_which_they_came_whatever_the_clock_said(tmp_path_factory, touches, asked):
-    register = Register(tmp_path_factory.mktemp("host"), "minapp", "https://x", "")
+    register = RunRegistry(tmp_path_factory.mktemp("host"), "minapp", "https://x", "")
     for run, started in touches:
         register.touch(RegisteredRun(run, tmp_path_factory.getbasetemp() / run), started)
     order = list(dict.fromkeys(run for run, _ in reversed(touches)))
@@ -285,7 +285,7 @@ def test_what_an_earlier_batcher_has_registered_is_known(tmp_path):
         connection.execute("CREATE TABLE run (run TEXT PRIMARY KEY, ledger TEXT, started REAL) WITHOUT ROWID")
         connection.executemany("INSERT INTO run VALUES (?, ?, ?)", [("a", "/a", 2.0), ("b", "/b", 1.0)])
         connection.commit()
-    register = Register(tmp_path, "minapp", "https://x/", "e")
+    register = RunRegistry(tmp_path, "minapp", "https://x/", "e")
     assert register.later_than("b", 1.0) == ["/a"]
     assert register.later_than("a", 2.0) == []
     assert register.later_than("c", 1.5) == ["/a"]
@@ -331,15 +331,15 @@ def test_a_wall_clock_that_is_set_between_runs_changes_nothing(tmp_path, monkeyp
     import harness  # noqa: PLC0415 — its surroundings are changed
 
     wall = {"step": 0.0}
-    before = harness.surroundings
+    before = harness.runtime
 
-    def surroundings(target, state=None, work_seconds=0.0):
+    def runtime(target, state=None, work_seconds=0.0):
         world = before(target, state, work_seconds)
         utc = lambda: EPOCH + anyio.current_time() + wall["step"]  # noqa: E731 — as the harness has it
         clock = Clock(anyio.current_time, utc, anyio.current_time, "a-start")
-        return harness.Surroundings(clock, world.dice, world.executor, world.transport, world.state_folder)
+        return harness.Runtime(clock, world.rng, world.executor, world.transport, world.state_folder)
 
-    monkeypatch.setattr(harness, "surroundings", surroundings)
+    monkeypatch.setattr(harness, "surroundings", runtime)
     host = Neighbours(tmp_path, Target(LOSES, stages=(Stage(Behaviour(), after_requests=2),)))
     one = host.play(rate_requests="10/s")
     one.apply([("add", 5, 53)])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batcher.core.clock import Clock
 from batcher.core.limit import Meter, Rate, Waiting
-from batcher.engine.shared_pace import SharedPacer
+from batcher.host.shared_rate import SharedPacer
 
 RATE = Rate(10, 1)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from harness import EPOCH, Target, settings_for, surroundings
+from harness import EPOCH, Target, runtime, settings_for
 from nights import Nights
 
 from batcher.core.clock import Clock
@@ -24,13 +24,13 @@ from batcher.core.http import Response
 from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
-from batcher.delivery.stopping import Stopping
-from batcher.engine.context import RunContext
-from batcher.engine.resume import resume
-from batcher.engine.retry import retry
-from batcher.engine.rotation import rotate
-from batcher.engine.session import make_target
-from batcher.engine.sync import Comparison, Goal, Terms, check_goal, sync
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.resume import resume
+from batcher.engine.jobs.retry import retry
+from batcher.engine.run.session import make_target
+from batcher.engine.sync.rotation import rotate
+from batcher.engine.sync.sync import Goal, SyncBasis, Terms, check_goal, sync
 from batcher.ledger.lock import lock
 from batcher.ledger.reader import LedgerReader
 from batcher.simulator.behaviour import Behaviour, Fault
@@ -334,10 +334,10 @@ def test_a_late_request_of_last_night_does_not_undo_tonight(nights):
 
 
 def test_a_stop_before_anything_is_sent(nights):
-    stopping = Stopping()
-    stopping.stop(Cause.TERMINATED, "SIGTERM")
+    shutdown = Shutdown()
+    shutdown.stop(Cause.TERMINATED, "SIGTERM")
     with pytest.raises(NotBegunError, match="SIGTERM; nothing was sent") as refused:
-        nights.sync(ALL, stopping=stopping)
+        nights.sync(ALL, shutdown=shutdown)
     assert refused.value.exit_code == 143
     assert not nights.ledger.exists()
     assert not nights.state.exists()
@@ -383,9 +383,7 @@ def test_two_snapshots_without_a_state(tmp_path):
     async def main():
         goal = Goal([feed], None, [current])
         ledger = tmp_path / "l"
-        return await sync(
-            goal, RunContext(settings_for("minapp"), credentials(), ledger, surroundings(target)), Terms()
-        )
+        return await sync(goal, RunContext(settings_for("minapp"), credentials(), ledger, runtime(target)), Terms())
 
     report = run_virtual(main)
     assert report.total == 12
@@ -497,25 +495,25 @@ def test_a_late_request_is_waited_for_across_runs(nights, between):
     if between == "adds only":
         nights.sync(ALL, day=False, sync_changes="add")
     else:
-        stopping = Stopping()
+        shutdown = Shutdown()
 
         async def stopped(world):
             async with anyio.create_task_group() as group:
-                group.start_soon(stop_later, stopping)
+                group.start_soon(stop_later, shutdown)
                 report = await night(world)
                 group.cancel_scope.cancel()
             return report
 
-        async def stop_later(stopping):
+        async def stop_later(shutdown):
             await anyio.sleep(3)
-            stopping.stop(Cause.TERMINATED, "SIGTERM")
+            shutdown.stop(Cause.TERMINATED, "SIGTERM")
 
         nights.number += 1
         feed = nights.write("between.csv", ALL)
 
         def night(world):
             goal = Goal([feed], nights.state)
-            return sync(goal, RunContext(nights.settings, credentials(), nights.ledger, world, stopping), Terms())
+            return sync(goal, RunContext(nights.settings, credentials(), nights.ledger, world, shutdown), Terms())
 
         assert nights.play(stopped).exit_code == 143
         if between == "interrupted and resumed":
@@ -617,7 +615,7 @@ def test_a_bootstrap_that_dies_leaves_no_state(tmp_path, monkeypatch):
     def die(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("batcher.engine.sync.adopt", die)
+    monkeypatch.setattr("batcher.engine.sync.sync.adopt", die)
     with pytest.raises(KeyboardInterrupt):
         nights.sync(ALL)
     monkeypatch.undo()
@@ -751,7 +749,7 @@ def test_who_looks_at_a_state_holds_nobody_up_and_changes_nothing(host):
     before = host.state.read_bytes()
     target = make_target(host.settings)
     goal = Goal([host.write("feed.csv", ALL)], host.state)
-    with Comparison(goal, target, host.settings, host.host, is_simulated=False, is_look=True) as look:
+    with SyncBasis(goal, target, host.settings, host.host, is_simulated=False, is_look=True) as look:
         assert look.store.path != host.state
         assert host.sync(ALL[:60], **FREE).changes[Status.APPLIED] == 20
     assert host.state.read_bytes() != before
@@ -761,7 +759,7 @@ def test_a_plan_of_a_first_night_leaves_no_trace(host):
     host.state.parent.mkdir(exist_ok=True)
     goal = Goal([host.write("feed.csv", ALL)], host.state, (), is_first=True)
     names = {*host.state.parent.iterdir()}
-    with Comparison(goal, make_target(host.settings), host.settings, host.host, is_simulated=False, is_look=True):
+    with SyncBasis(goal, make_target(host.settings), host.settings, host.host, is_simulated=False, is_look=True):
         assert {*host.state.parent.iterdir()} == names
 
 

@@ -25,7 +25,7 @@ from batcher.core.clock import Stamp
 from batcher.core.errors import LedgerError, LedgerHeldError
 from batcher.core.http import Response
 from batcher.core.status import Status
-from batcher.engine.job import check_new, settings_of
+from batcher.engine.jobs.job import check_new, settings_of
 from batcher.ledger import arrays
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.results import write_results

@@ -16,12 +16,12 @@ from batcher.core.clock import Clock
 from batcher.core.errors import ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.core.target import Credentials
-from batcher.delivery.stopping import Stopping
-from batcher.engine.surroundings import Surroundings
-from batcher.load.bench import Looking, Wish, measure
+from batcher.delivery.shutdown import Shutdown
+from batcher.host.runtime import Runtime
 from batcher.load.flight import Punctual
+from batcher.load.load_run import LoadSpec, Looking, measure
 from batcher.load.measurement import Measurement
-from batcher.load.plan import Watch
+from batcher.load.plan import Stopwatch
 from batcher.simulator.virtual_time import run_virtual
 
 
@@ -55,13 +55,13 @@ def play(
     *,
     kind: str = "minapp",
     settings: dict[str, Any] | None = None,
-    stop: Callable[[Stopping], Awaitable[None]] | None = None,
+    stop: Callable[[Shutdown], Awaitable[None]] | None = None,
     name: str = "load.ledger",
     **wish: Any,
 ) -> Measurement:
-    """Make a load run; `settings` as for `settings_for`, `wish` the fields of `Wish`."""
+    """Make a load run; `settings` as for `settings_for`, `wish` the fields of `LoadSpec`."""
     given = {"rate_max_in_flight": 256, "limits_max_changes": 5} | (settings or {})
-    wished = Wish(settings_for(kind, **given), str(folder / name), **({"starts": EPOCH} | wish))
+    wished = LoadSpec(settings_for(kind, **given), str(folder / name), **({"starts": EPOCH} | wish))
 
     async def main() -> Measurement:
         @asynccontextmanager
@@ -69,13 +69,13 @@ def play(
             yield Punctual(server, anyio.current_time, anyio.sleep_until)
 
         clock = Clock(anyio.current_time, lambda: EPOCH + anyio.current_time())
-        surroundings = Surroundings(clock, lambda: 0.5, inline, transport)
-        watch = Watch(0.0, lambda: 0.0)
-        stopping = Stopping()
+        runtime = Runtime(clock, lambda: 0.5, inline, transport)
+        watch = Stopwatch(0.0, lambda: 0.0)
+        shutdown = Shutdown()
         async with anyio.create_task_group() as group:
             if stop is not None:
-                group.start_soon(stop, stopping)
-            found = await measure(wished, Credentials(token="a-token"), surroundings, watch, stopping, Looking())
+                group.start_soon(stop, shutdown)
+            found = await measure(wished, Credentials(token="a-token"), runtime, watch, shutdown, Looking())
             group.cancel_scope.cancel()
         return found
 

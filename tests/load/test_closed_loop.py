@@ -9,8 +9,8 @@ from play import Server, play
 
 from batcher.core.errors import ConfigurationError, LedgerError
 from batcher.core.verdict import Cause
-from batcher.engine.job import reopen
-from batcher.engine.reaching import NOTHING_ANEW
+from batcher.engine.jobs.job import reopen
+from batcher.engine.jobs.reaching import NOTHING_ANEW
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.ledger.writer import LedgerWriter
@@ -78,9 +78,9 @@ def test_an_outage_stops_the_load(tmp_path):
 
 
 def test_a_signal_ends_it_in_good_order(tmp_path):
-    async def stop(stopping):
+    async def stop(shutdown):
         await anyio.sleep(2.005)
-        stopping.stop(Cause.INTERRUPT, "SIGINT was received")
+        shutdown.stop(Cause.INTERRUPT, "SIGINT was received")
 
     found = play(tmp_path, Server(lambda _: 0.5), arrivals="10/s for 1h", stop=stop)
     assert found.stopped == "interrupt"
@@ -90,9 +90,9 @@ def test_a_signal_ends_it_in_good_order(tmp_path):
 
 
 def test_a_signal_is_heard_while_nothing_is_due(tmp_path):
-    async def stop(stopping):
+    async def stop(shutdown):
         await anyio.sleep(5.0)
-        stopping.stop(Cause.TERMINATED, "SIGTERM was received")
+        shutdown.stop(Cause.TERMINATED, "SIGTERM was received")
 
     found = play(tmp_path, Server(), arrivals="1/min for 10m", stop=stop)
     assert found.seconds == pytest.approx(5.0, abs=0.1)

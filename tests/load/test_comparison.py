@@ -16,9 +16,9 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.expectations import Expectation
 from batcher.core.verdict import Cause
 from batcher.load.comparison import compare
-from batcher.load.judging import judged
 from batcher.load.latencies import LONGEST, Latencies, Summary
 from batcher.load.measurement import Interval, merged, read_measurement, write_log, write_measurement
+from batcher.load.thresholds import judged
 
 SEEDS = [pytest.param(seed, marks=[pytest.mark.thorough] if seed > 2 else []) for seed in range(20)]
 
@@ -32,8 +32,8 @@ def played():
 @cache
 def measured(factor, seed):
     """A server of 5 ms and a tail, with good and bad moments, for twenty seconds with a hundred requests each."""
-    dice = np.random.default_rng(seed)
-    seconds = [factor * dice.uniform(0.95, 1.05) * (0.005 + dice.exponential(0.002, 25)) for _ in range(80)]
+    rng = np.random.default_rng(seed)
+    seconds = [factor * rng.uniform(0.95, 1.05) * (0.005 + rng.exponential(0.002, 25)) for _ in range(80)]
     stretches = [Interval(sent=25, ok=25, intended=Latencies.of(part).encoded()) for part in seconds]
     summary = Summary.of(Latencies.of(np.concatenate(seconds)))
     return msgspec.structs.replace(played(), intervals=stretches, latency={"intended": summary, "actual": summary})
@@ -68,14 +68,14 @@ def test_more_errors_are_worse_and_what_never_left_is_an_error():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_chance_in_the_errors_is_no_change(seed):
-    def failing(dice):
-        parts = [int(dice.binomial(25, 0.03)) for _ in range(40)]
+    def failing(rng):
+        parts = [int(rng.binomial(25, 0.03)) for _ in range(40)]
         return msgspec.structs.replace(
             played(), intervals=[msgspec.structs.replace(played().intervals[0], ok=25 - n, failed=n) for n in parts]
         )
 
-    dice = np.random.default_rng(seed)
-    assert not compare(failing(dice), failing(dice), 0.05).lines[-1].is_worse
+    rng = np.random.default_rng(seed)
+    assert not compare(failing(rng), failing(rng), 0.05).lines[-1].is_worse
 
 
 def test_a_run_that_measured_nothing_is_not_compared(tmp_path):
@@ -87,8 +87,8 @@ def test_a_run_that_measured_nothing_is_not_compared(tmp_path):
             compare(*pair, 0.05)
 
 
-async def at_once(stopping):
-    stopping.stop(Cause.INTERRUPT, "SIGINT was received")
+async def at_once(shutdown):
+    shutdown.stop(Cause.INTERRUPT, "SIGINT was received")
 
 
 def test_what_is_not_alike_or_too_short_is_said():

@@ -272,7 +272,7 @@ TABLES = st.lists(st.tuples(CELLS, CELLS), max_size=8)
 def test_no_change_holds_what_the_source_does_not_say(tmp_path, table, head, is_prefixed):
     """Of each kind of file: a change as the cells say it, or a rejected line, and nothing else."""
     rows = [list(head), *map(list, table)]
-    books = [
+    committer = [
         by_openpyxl(tmp_path / "o.xlsx", rows),
         by_hand(tmp_path / "h.xlsx", rows, prefix="x" if is_prefixed else "", references=not is_prefixed),
     ]
@@ -280,7 +280,7 @@ def test_no_change_holds_what_the_source_does_not_say(tmp_path, table, head, is_
     csv_file, lines = tmp_path / "f.csv", tmp_path / "f.jsonl"
     csv_file.write_text("".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in flat), "utf-8", newline="")
     lines.write_text("".join(json.dumps(_entry(head, row)) + "\n" for row in rows[1:]), "utf-8")
-    for path in (*books, csv_file, lines):
+    for path in (*committer, csv_file, lines):
         told = set()
         try:
             found = rows_of(path, refinement=SPLIT)
@@ -290,9 +290,9 @@ def test_no_change_holds_what_the_source_does_not_say(tmp_path, table, head, is_
             told.add(line)
             if change[0] != "add":
                 continue
-            said = table if path == books[0] else [tuple(map(_written(path), row)) for row in table]
+            said = table if path == committer[0] else [tuple(map(_written(path), row)) for row in table]
             assert change[1:] in [list(pair) for pair in _said(said)]
-        if path in books:
+        if path in committer:
             damaged = {number for number, row in enumerate(table, 2) if any(isinstance(cell, Broken) for cell in row)}
             assert damaged <= told  # none of them was passed over
 

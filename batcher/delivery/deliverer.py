@@ -1,0 +1,254 @@
+"""One batch: turn → attempt → verdict → retry, split or settle. The only user of tenacity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import anyio
+import tenacity
+
+from batcher.core.durations import Durations
+from batcher.core.errors import (
+    EndpointError,
+    ExhaustedError,
+    NotSentError,
+    ReplyLostError,
+)
+from batcher.core.evidence import Evidence
+from batcher.core.http import Response
+from batcher.core.limit import Waiting
+from batcher.core.model import Batch
+from batcher.core.report import Requests
+from batcher.core.retry import RetryPolicy
+from batcher.core.status import Status
+from batcher.core.target import LoginRefusedError
+from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
+from batcher.delivery.attempts import NO_CONNECTION, NO_REPLY, RENEWED, AttemptMade, Attempts
+from batcher.delivery.delivery import Delivered, Delivery, Exchange
+from batcher.delivery.dialect import Dialect, DialectError
+from batcher.delivery.probe import Probe
+from batcher.delivery.request_gate import RequestGate
+from batcher.delivery.resolution import Resolution
+from batcher.delivery.token_provider import TokenProvider, stop_of
+
+
+class Deliverer:
+    """Delivers batches; shared by all workers."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        tokens: TokenProvider,
+        gate: RequestGate,
+        evidence: Evidence,
+        policy: RetryPolicy,
+        departs: Callable[[Batch], None],
+        exchanged: Callable[[Batch, Exchange], None],
+    ) -> None:
+        """`departs` is told when a request leaves, `exchanged` when it was answered, or it is clear that it is not."""
+        self._attempts = Attempts(gate, evidence, exchanged)
+        self._resolution = Resolution(self._attempts.requests, evidence.health, gate.clock, dialect)
+        self._probe = Probe(dialect, tokens, gate, evidence.blame)
+        self._dialect = dialect
+        self._tokens = tokens
+        self._gate = gate
+        self._evidence = evidence
+        self._health = evidence.health
+        self._policy = policy
+        self._clock = gate.clock
+        self._shutdown = gate.shutdown
+        self._departs = departs
+        self._probing = anyio.Lock()
+        self._backing_off = 0
+        self.doubted: Stop | None = None
+        """What would stop the run, if it were not the changes that it speaks of; while nothing proves that it is."""
+
+    @property
+    def requests(self) -> Requests:
+        """What was sent so far, and what came of it."""
+        return self._attempts.requests
+
+    @property
+    def took(self) -> Durations:
+        """From departure to reply."""
+        return self._attempts.took
+
+    @property
+    def is_backing_off(self) -> bool:
+        """Whether any delivery waits before its next try."""
+        return self._backing_off > 0
+
+    async def deliver(self, batch: Batch) -> Delivered:
+        """Send until there is a final word.
+
+        Raises:
+            Abandoned: When the run ends first; the batch stays pending.
+
+        """
+        delivery = Delivery(batch, self._health.accepted)
+        verdict = await self._attempt(delivery)
+        if isinstance(verdict, Retry):
+            verdict = await self._insist(delivery, verdict)
+        return self._resolution.of(delivery, verdict)
+
+    async def _insist(self, delivery: Delivery, first: Retry) -> Verdict:
+        """Try again until there is another verdict or the patience is used up.
+
+        Most batches never get here, and tenacity, which is set up here, would cost them more than their request.
+        """
+        seen: list[Verdict] = [first]
+
+        async def next_verdict() -> Verdict:
+            return seen.pop() if seen else await self._attempt(delivery)
+
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_result(lambda verdict: isinstance(verdict, Retry)),
+            stop=lambda _: self._is_exhausted(delivery),
+            wait=self._wait,
+            sleep=self._back_off,
+            retry_error_callback=_last_verdict,
+        )
+        verdict: Verdict = await retrying(next_verdict)
+        if isinstance(verdict, Retry):
+            self._shutdown.check()
+            if self._is_outage(delivery) and not await self._probe.is_answered():
+                return Stop(Cause.OUTAGE, f"the target does not answer as it should: {verdict.reason}")
+        return verdict
+
+    def _is_outage(self, delivery: Delivery) -> bool:
+        """Whether nothing was accepted while this delivery used up its attempts."""
+        nothing = self._health.accepted == delivery.accepted_before
+        return nothing or self._health.has_used_up(self._policy.max_attempts)
+
+    async def ask(self) -> Verdict:
+        """What the target says to a request that changes nothing; tries as often as with a batch.
+
+        Raises:
+            Abandoned: When the run ends first.
+
+        """
+        verdict = await self._probe.ask()
+        for attempt in range(1, self._policy.max_attempts):
+            if not isinstance(verdict, Retry):
+                break
+            await self._back_off(self._policy.delay(attempt))
+            verdict = await self._probe.ask()
+        return verdict
+
+    def _is_exhausted(self, delivery: Delivery) -> bool:
+        most = self._policy.max_attempts
+        return delivery.counted >= most or self._health.has_used_up(most)
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        """Back-off of this batch alone, or quiet for all when the target asks for it or is down."""
+        verdict = _last_verdict(state)
+        if not isinstance(verdict, Retry) or verdict.reason == RENEWED:
+            return 0.0
+        attempt = max(state.attempt_number, self._health.failures) if self._health.is_down else state.attempt_number
+        delay = self._policy.delay(attempt)
+        if verdict.after is not None:
+            # A short wish, such as a date that is past, would make us hammer.
+            delay = verdict.after if verdict.after >= self._policy.base_seconds else max(delay, verdict.after)
+        if verdict.back_pressure:
+            self._gate.keep_quiet(delay, verdict.reason)
+            return 0.0
+        if self._health.is_down:
+            self._gate.pacer.quiet(self._clock.now() + delay, Waiting.BACKOFF)
+            return 0.0
+        return delay
+
+    async def _back_off(self, seconds: float) -> None:
+        started = self._clock.now()
+        self._backing_off += 1
+        try:
+            await self._shutdown.pause(seconds)
+        finally:
+            self._backing_off -= 1
+            self._gate.waited.backoff += self._clock.now() - started
+
+    async def _attempt(self, delivery: Delivery) -> Verdict:
+        if self._health.is_down:
+            async with self._probing:  # one worker probes, the others queue behind it
+                if self._health.is_down:
+                    return await self._try(delivery, is_probe=True)
+        return await self._try(delivery, is_probe=False)
+
+    async def _try(self, delivery: Delivery, *, is_probe: bool) -> Verdict:
+        """One request, and what its outcome means."""
+        self._shutdown.check()
+        batch = delivery.batch
+        started = self._clock.now()
+        departed: list[float] = []
+
+        def depart() -> None:
+            departed.append(self._clock.now())
+            self._health.tries(departed[0])
+            self._departs(batch)
+            self.requests.sent += 1
+
+        response: Response | None = None
+        error, size = "", 0
+        generation = self._tokens.generation
+        try:
+            token = await self._tokens.token()
+            generation = self._tokens.generation
+            request = self._dialect.encode(batch, token)
+            size = len(request.body)
+            response = await self._gate.send(request, len(batch), depart)
+            verdict = self._dialect.of_reply(batch, response, self._clock.utc())
+        except LoginRefusedError as refused:
+            verdict = refused.verdict
+        except DialectError as broken:
+            verdict = Stop(Cause.DIALECT, str(broken))
+        except (EndpointError, ExhaustedError) as unusable:
+            error, verdict = NO_CONNECTION, stop_of(unusable, is_known=self._evidence.blame.accepted_once)
+        except NotSentError as unsent:
+            error, verdict = NO_CONNECTION, Retry(str(unsent), lost=False, counted=False)
+        except ReplyLostError as lost:
+            error, verdict = NO_REPLY, Retry(str(lost))
+        verdict = await self._judge(delivery, verdict, response, generation)
+        made = AttemptMade(departed[0] if departed else started, bool(departed), is_probe, size, error, response)
+        self._attempts.note(delivery, verdict, made)
+        return verdict
+
+    async def _judge(self, delivery: Delivery, verdict: Verdict, response: Response | None, generation: int) -> Verdict:
+        """The target's word in the light of the run so far."""
+        if isinstance(verdict, Stop) and response is not None:
+            if verdict.cause is Cause.CREDENTIALS:
+                return await self._renewed(verdict, generation)
+            if verdict.or_changes and await self._speaks_of_changes(verdict):
+                return Split(verdict.reason)
+        if isinstance(verdict, Settled | Split):
+            self._tokens.proven(generation)  # who is refused for what he asks was let in
+        if isinstance(verdict, Settled) and len(delivery.batch) == 1 and verdict.statuses[0] == Status.PENDING:
+            said = self._dialect.secrets.scrub(response.text()) if response else ""
+            return Retry(f"the answer does not tell what became of it: {said}", lost=False)
+        return verdict
+
+    async def _speaks_of_changes(self, verdict: Stop) -> bool:
+        """Whether a status that says either does not speak of the run: some request has succeeded, or a harmless one.
+
+        That proves only that we are let in. As long as no change was accepted, nothing is booked on what it says.
+        """
+        if self._evidence.blame.accepted_once:
+            return True
+        if self.doubted is None and isinstance(await self._probe.ask(), Settled):
+            self.doubted = verdict
+        return self.doubted is not None
+
+    async def _renewed(self, refusal: Stop, generation: int) -> Verdict:
+        try:
+            await self._tokens.renew(generation)
+        except LoginRefusedError as refused:
+            if isinstance(refused.verdict, Retry):
+                return refused.verdict
+            return replace(refused.verdict, reason=f"{refusal.reason}; {refused.verdict.reason}")
+        return Retry(RENEWED, after=0.0, lost=False, counted=False)
+
+
+def _last_verdict(state: tenacity.RetryCallState) -> Verdict:
+    """What the attempt that just ended brought."""
+    verdict: Verdict = cast("tenacity.Future", state.outcome).result()
+    return verdict

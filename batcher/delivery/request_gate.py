@@ -1,0 +1,173 @@
+"""Every request to the target passes here, one behind the other: its turn, its place among those in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from batcher.core.clock import Clock
+from batcher.core.concurrency import ConcurrencyLimit
+from batcher.core.http import Request, Response
+from batcher.core.limit import Pacer, Turn, Waiting
+from batcher.core.report import Waited
+from batcher.core.retry import wish_of
+from batcher.core.units import spoken
+from batcher.core.verdict import Retry
+from batcher.delivery.log_once import LogOnce
+from batcher.delivery.shutdown import Shutdown
+from batcher.transport import Transport
+
+_REFUSED = 400
+"""From this status on a reply's `Retry-After` is meant for us all, whatever else it means."""
+
+
+@dataclass(slots=True)
+class _Together:
+    """How many wait for the same, and since when anybody does."""
+
+    count: int = 0
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What sends are waiting for, and until when (monotonic seconds)."""
+
+    because: Waiting
+    until: float
+
+
+class RequestGate:
+    """Holds the pacer, the limit in flight and the transport together.
+
+    While there is a rate, only one request at a time is between its wait for the rate and its departure; the
+    others queue behind it without holding a connection.
+    """
+
+    def __init__(
+        self, transport: Transport, pacer: Pacer, limit: ConcurrencyLimit, clock: Clock, shutdown: Shutdown
+    ) -> None:
+        self.pacer = pacer
+        self.limit = limit
+        self.waited = Waited()
+        self.waiting: Wait | None = None
+        self.in_flight = 0
+        self.highest_in_flight = 0
+        self.log_once = LogOnce()
+        self._transport = transport
+        self.clock = clock
+        self.shutdown = shutdown
+        self._line = anyio.Lock()
+        self._permits = anyio.CapacityLimiter(limit.limit)
+        self._together: dict[str, _Together] = {}
+
+    def __repr__(self) -> str:
+        return f"<RequestGate {self.in_flight} in flight, {self.limit!r}, {self.pacer!r}>"
+
+    async def send(self, request: Request, changes: int, departed: Callable[[], None] | None = None) -> Response:
+        """One exchange, when it is its turn. `departed` is told when it is handed over.
+
+        Raises:
+            Abandoned: When the run ends before that.
+            TransportError: As the transport.
+
+        """
+        permit = object()
+        try:
+            self._permits.acquire_on_behalf_of_nowait(permit)
+        except anyio.WouldBlock:
+            await self._queue(permit)
+        try:
+            response = await self._exchange(request, changes, departed)
+        finally:
+            self._permits.release_on_behalf_of(permit)
+        wish = wish_of(response.headers, self.clock.utc()) if response.status >= _REFUSED else None
+        if wish is not None and wish.seconds:
+            self.keep_quiet(wish.seconds, f"{response.status}; {wish}" if wish.is_cut else str(response.status))
+        return response
+
+    async def _queue(self, permit: object) -> None:
+        """Wait for a place; the time in which anybody does counts once, unless the places wait for a rate."""
+        if self._line.locked():
+            await self._permits.acquire_on_behalf_of(permit)
+            return
+        with self._waiting_for("concurrency"):
+            await self._permits.acquire_on_behalf_of(permit)
+
+    @contextmanager
+    def _waiting_for(self, reason: str) -> Iterator[None]:
+        """Count the time; that in which several wait for the same counts once."""
+        together = self._together.setdefault(reason, _Together())
+        if not together.count:
+            together.since = self.clock.now()
+        together.count += 1
+        try:
+            yield
+        finally:
+            together.count -= 1
+            if not together.count:
+                setattr(self.waited, reason, getattr(self.waited, reason) + self.clock.now() - together.since)
+
+    async def _exchange(self, request: Request, changes: int, departed: Callable[[], None] | None) -> Response:
+        gated = self.pacer.is_limited
+        flying = False
+
+        async def depart() -> None:
+            nonlocal gated, flying
+            await self._await_turn(self.pacer.try_take, changes)
+            if not flying:  # aiohttp sends a GET again when a kept connection turns out to be closed
+                self.in_flight += 1
+                self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
+            flying = True
+            if departed is not None:
+                departed()
+            if gated:
+                gated = False
+                self._line.release()
+
+        if gated:
+            await self._line.acquire()
+        try:
+            await self._await_turn(self.pacer.turn, changes)
+            return await self._transport.exchange(request, depart)
+        finally:
+            if gated:
+                self._line.release()
+            if flying:
+                self.in_flight -= 1
+
+    async def _await_turn(self, ask: Callable[[float, int], Turn], changes: int) -> None:
+        self.shutdown.check()
+        while (turn := ask(self.clock.now(), changes)).seconds > 0:
+            self.waiting = Wait(turn.because, self.clock.now() + turn.seconds)
+            try:
+                with self._waiting_for(turn.because.value):
+                    await self.shutdown.pause(turn.seconds)
+            finally:
+                self.waiting = None
+
+    def succeeded(self, took: float, changes: int) -> None:
+        """A request with so many changes came back in good order after so many seconds."""
+        self.limit.succeeded(self.clock.now(), took, changes, self.in_flight + 1)
+        self._permits.total_tokens = self.limit.limit
+
+    def pushed_back(self, took: float) -> None:
+        """The target asked for less, with a request that took so many seconds."""
+        before = self.limit.limit
+        self.limit.pushed_back(self.clock.now(), took)
+        self._permits.total_tokens = self.limit.limit
+        if self.limit.limit < before:
+            self.log_once.say("the target pushes back: for now at most %d requests are in flight", self.limit.limit)
+
+    def heed(self, verdict: Retry) -> None:
+        """What the target asks for holds for every worker and every run on this host, also when this one ends."""
+        if verdict.back_pressure and verdict.after:
+            self.keep_quiet(verdict.after, verdict.reason)
+
+    def keep_quiet(self, seconds: float, reason: str) -> None:
+        """The target wants to be left alone for so long: by every worker, and by every run on this host."""
+        self.pacer.quiet(self.clock.now() + seconds, Waiting.RETRY_AFTER)
+        self.log_once.say("the target wants to be left alone: %s; nobody sends for %s", reason, spoken(seconds))

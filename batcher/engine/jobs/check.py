@@ -1,0 +1,44 @@
+"""One request that changes nothing: are address and credentials right?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batcher.core.blame import Blame
+from batcher.core.concurrency import FixedLimit
+from batcher.core.secrets import Secrets
+from batcher.core.target import Credentials
+from batcher.core.verdict import Cause, Settled, Stop
+from batcher.delivery.dialect import Dialect
+from batcher.delivery.probe import Probe
+from batcher.delivery.request_gate import RequestGate
+from batcher.delivery.shutdown import Shutdown
+from batcher.delivery.token_provider import TokenProvider
+from batcher.engine.jobs.job import preflight
+from batcher.host.runtime import Runtime
+from batcher.host.shared_rate import make_pacer
+from batcher.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What stands in the way of a run, None when nothing does; and the address that has answered."""
+
+    stop: Stop | None
+    peer: str = ""
+
+
+async def probe(settings: Settings, credentials: Credentials, runtime: Runtime) -> Probed:
+    """Ask the target what changes nothing; paced like a run's own requests."""
+    target, secrets = preflight(settings, credentials), Secrets()
+    pacer = make_pacer(settings, target, runtime)
+    async with runtime.transport(settings) as transport:
+        gate = RequestGate(transport, pacer, FixedLimit(1), runtime.clock, Shutdown())
+        asked = Probe(Dialect(target, secrets), TokenProvider(target, credentials, gate, secrets), gate, Blame())
+        try:
+            verdict = await asked.ask()
+        finally:
+            pacer.close()
+    if isinstance(verdict, Settled):
+        return Probed(None, asked.peer)
+    return Probed(verdict if isinstance(verdict, Stop) else Stop(Cause.OUTAGE, verdict.reason), asked.peer)

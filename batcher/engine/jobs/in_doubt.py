@@ -1,0 +1,158 @@
+"""Requests that may still arrive: what this run, and other runs of this host on the same target, have lost lately."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TypeAlias
+
+import orjson
+
+from batcher.core.address import place_of
+from batcher.core.clock import Clock, Stamp
+from batcher.core.errors import LedgerError
+from batcher.engine.run.session import Session
+from batcher.host.run_registry import RegisteredRun, RunRegistry
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.writer import LedgerWriter
+
+_log = logging.getLogger(__name__)
+CLOSED = "closed"
+"""The fact of a ledger that a later run with the same state has taken over, and when (a `Stamp`)."""
+_EARLIER = "earlier"
+"""The fact that tells, as a list, which ledgers' requests could still arrive when the run began."""
+_INTERRUPTED = "interrupted"
+"""The fact that tells which windows were open when a session ended, and when (a `Stamp`), as a list of such pairs.
+
+Whoever goes on settles them, and then nothing else would tell that an earlier request of theirs may still arrive.
+"""
+_INTERRUPTIONS_KEPT = 64
+_Interruption: TypeAlias = tuple[str, list[int]]
+
+
+def note_interruption(ledger: LedgerWriter, reader: LedgerReader, clock: Clock) -> float:
+    """Keep in the ledger what an earlier session left open, before this one settles it.
+
+    Gives how many seconds ago that was lost.
+    """
+    ended, windows = _last_end(reader, clock), reader.window_ids(unsettled_only=True)
+    if windows:
+        noted = [*_interruptions(reader)[1 - _INTERRUPTIONS_KEPT :], (str(ended), windows)]
+        ledger.set_fact(_INTERRUPTED, orjson.dumps(noted).decode())
+    return clock.age(ended)
+
+
+def remember_losses(session: Session, reader: LedgerReader, *, is_foreign: bool = False) -> None:
+    """Requests that were lost within the last grace may still arrive, settled or not."""
+    grace, clock = session.late.grace, session.runtime.clock
+    for settlement, age in reader.losses(clock.age, grace):
+        session.remember_lost(reader.window(settlement.window), settlement, age, is_foreign=is_foreign)
+    for number, age in _interrupted_windows(reader, clock, grace):
+        session.remember_lost(reader.window(number), None, age, is_foreign=is_foreign)
+
+
+def may_still_arrive(reader: LedgerReader, clock: Clock, grace: float) -> bool:
+    """Whether a request of a run that has ended can still be on its way."""
+    kinds = (reader.losses(clock.age, grace), _interrupted_windows(reader, clock, grace), _open(reader, clock, grace))
+    return any(True for _ in chain(*kinds))
+
+
+def _open(reader: LedgerReader, clock: Clock, grace: float) -> Iterator[tuple[int, float]]:
+    """The windows that the last session left open, and how many seconds ago, when that is not over."""
+    age = clock.age(_last_end(reader, clock))
+    if age < grace:
+        yield from ((number, age) for number in reader.window_ids(unsettled_only=True))
+
+
+def _interrupted_windows(reader: LedgerReader, clock: Clock, grace: float) -> Iterator[tuple[int, float]]:
+    """Those that earlier ones left open."""
+    for at, windows in _interruptions(reader):
+        age = clock.age(Stamp.parse(at))
+        if age < grace:
+            yield from ((number, age) for number in windows)
+
+
+def _interruptions(reader: LedgerReader) -> list[_Interruption]:
+    noted: list[_Interruption] = orjson.loads(reader.facts().get(_INTERRUPTED, "[]"))
+    return noted
+
+
+def remember_others(
+    session: Session, run: str, facts: Mapping[str, str], earlier: Sequence[Path] = ()
+) -> dict[str, str]:
+    """What other runs on the target have lost, or left open, may still arrive.
+
+    Others are those that this host knows of, those that were known of when the run began (`facts`), and those whose
+    ledgers are told (`earlier`, the last first). Gives a fact for who goes on with the run.
+    """
+    grace, clock = session.late.grace, session.runtime.clock
+    known = [other for register in registers_of(session, facts) for other in register.unquiet(run, grace, clock)]
+    paths = dict.fromkeys([*(other.ledger for other in known), *map(Path, orjson.loads(facts.get(_EARLIER, "[]")))])
+    recent = [str(path.absolute()) for path in paths if path.is_file() and _remember(session, path, run)]
+    for path in earlier:
+        if path not in paths and path.is_file():
+            if not _remember(session, path, run):
+                break  # what came before it ended before it
+            recent.append(str(path.absolute()))
+    for other in known:
+        if not _tells_of(other):
+            session.remember_unknown(other.ended)
+            _log.warning(
+                "the ledger of a run that ended lately, %s, is not there any more or cannot be read:"
+                " what may still arrive of it is not known, and nothing is sent for up to %.0f s",
+                other.ledger,
+                grace - other.ended,
+            )
+    return {_EARLIER: orjson.dumps(recent).decode()} if recent else {}
+
+
+def registers_of(session: Session, facts: Mapping[str, str]) -> list[RunRegistry]:
+    """Where this host knows of runs on the target: at its address, and at the one that it had before."""
+    folder = session.runtime.state_folder
+    if folder is None or "simulated" in facts:
+        return []
+    target, env = session.target, session.settings.target.env
+    urls = {place_of(url): url for url in (facts["url"], target.url)}
+    return [RunRegistry(folder, target.name, url, env) for url in urls.values()]
+
+
+def _remember(session: Session, ledger: Path, run: str) -> bool:
+    """Whether anything of another run may still arrive; what that is, is remembered then."""
+    try:
+        with LedgerReader(ledger) as reader:
+            if reader.facts().get("run") in {None, run}:
+                return False
+            clock, grace = session.runtime.clock, session.late.grace
+            if clock.age(_last_end(reader, clock)) >= grace:
+                return False
+            remember_losses(session, reader, is_foreign=True)
+            for number, age in _open(reader, clock, grace):
+                session.remember_lost(reader.window(number), None, age, is_foreign=True)
+    except LedgerError as error:
+        _log.warning("%s; what it has lost is not known", error)
+        return False
+    return True
+
+
+def _tells_of(other: RegisteredRun) -> bool:
+    """Whether the ledger is there, and still that run's."""
+    try:
+        with LedgerReader(other.ledger) as reader:
+            return reader.facts().get("run") == other.run
+    except LedgerError:
+        return False
+
+
+def _last_end(reader: LedgerReader, clock: Clock) -> Stamp:
+    """When the unsettled requests of the last session were lost.
+
+    At its end; after a crash when another run took over, or now.
+    """
+    sessions = reader.sessions()
+    last = sessions[-1] if sessions else None
+    if last is not None and last.ended is not None:
+        return last.ended_mark or Stamp(last.ended)
+    taken_over = reader.facts().get(CLOSED)
+    return clock.stamp() if taken_over is None else Stamp.parse(taken_over)

@@ -1,0 +1,273 @@
+"""What the jobs that send have in common: opening a ledger again, and how a job ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+
+from batcher.core.errors import GuardrailError, LedgerError, NotBegunError
+from batcher.core.look_alikes import Names
+from batcher.core.model import KeyKind
+from batcher.core.report import Report, command
+from batcher.core.status import Status
+from batcher.core.target import Credentials, Target
+from batcher.core.units import parse_day
+from batcher.core.verdict import Cause
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.in_doubt import CLOSED, registers_of
+from batcher.engine.jobs.reaching import Anew
+from batcher.engine.jobs.summary import LOAD, report, report_of
+from batcher.engine.run.admission import AdmissionRules
+from batcher.engine.run.session import Session, check_credentials, make_target
+from batcher.host.runtime import Runtime, proxy_of, trust_of
+from batcher.ledger.creation import is_begun
+from batcher.ledger.facts import SourceFacts
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.writer import LedgerWriter
+from batcher.settings import Settings
+from batcher.source.foreign import check_encoding
+from batcher.source.formats import named
+from batcher.source.inputs import Reading
+from batcher.source.layout import Fields
+from batcher.source.mapping import read_mapping
+from batcher.source.refine import PLAIN, Condition, Refinement, Validity
+from batcher.source.spool import Spool, was_whole
+from batcher.source.trailer import Trailer
+from batcher.source.windows import Windower
+from batcher.transport.protocol import Trust, check_authorities
+
+_log = logging.getLogger(__name__)
+
+STATE = "state"
+"""The fact of a ledger that has a run for a state, and for which."""
+BEGUN = "begun"
+"""The fact of such a ledger that the state knows of the run."""
+JUDGED = "judged"
+"""The fact of a ledger whose run's whole input was judged before anything of it was sent, where that was asked for."""
+
+
+def settings_of(ledger: Path) -> Settings:
+    """The settings of a ledger's run.
+
+    Raises:
+        LedgerError: When there is none.
+
+    """
+    with LedgerReader(ledger) as reader:
+        facts = reader.facts()
+    if "settings" not in facts:
+        raise LedgerError(f"{ledger} holds no run yet; start one with batcher apply --ledger {ledger}")
+    return Settings.from_json(facts["settings"])
+
+
+def preflight(settings: Settings, credentials: Credentials | None) -> Target:
+    """See that nothing is wrong which can be known before anything is made; gives the target.
+
+    Args:
+        settings: All of them.
+        credentials: None where nothing will be sent.
+
+    Raises:
+        ConfigurationError: When something is.
+
+    """
+    target = make_target(settings)
+    settings.limits_for(target)
+    reading(settings, target.key_kind)
+    _check_trust(trust_of(settings), target.url)
+    proxy_of(settings)
+    if credentials is not None:
+        check_credentials(target, credentials)
+    return target
+
+
+def _check_trust(trust: Trust, url: str) -> None:
+    """See that TLS can be spoken as it is configured. What is not configured is made when it is needed."""
+    if trust != Trust():
+        trust.context()
+    if urlsplit(url).scheme == "https" and not (trust.ca_file or trust.fingerprint or trust.insecure):
+        check_authorities()
+
+
+def not_begun(shutdown: Shutdown) -> NotBegunError:
+    """The error for a run that was to end before it had begun."""
+    return NotBegunError(shutdown.reason, shutdown.cause.exit_code if shutdown.cause else 1)
+
+
+def check_wanted(shutdown: Shutdown) -> None:
+    """See that nobody has asked for an end already. An input that broke is no such wish: what came of it counts.
+
+    Raises:
+        NotBegunError: When somebody has.
+
+    """
+    if shutdown.is_set and shutdown.cause is not Cause.INPUT:
+        raise not_begun(shutdown)
+
+
+def reading(settings: Settings, kind: KeyKind) -> Reading:
+    """How the settings want files of changes to be understood.
+
+    Raises:
+        ConfigurationError: When they cannot be.
+
+    """
+    where = tuple(map(Condition.parse, settings.input.where))
+    refinement = Refinement(where) if where else PLAIN
+    return _reading(settings, kind, refinement)
+
+
+def feed_reading(settings: Settings, kind: KeyKind, today: date) -> Reading:
+    """How they want feeds to be understood.
+
+    Raises:
+        UsageError: When they cannot be, or a mapping file cannot be read.
+
+    """
+    feed = settings.feed
+    day = parse_day(feed.as_of) if feed.as_of else today
+    takes_open_end = settings.guard.open_end == "allow"
+    refinement = Refinement(
+        tuple(map(Condition.parse, settings.input.where)),
+        Validity(feed.valid_from, feed.valid_to, day, feed.date_format),
+        feed.group_separator,
+        tuple(feed.groups),
+        read_mapping(Path(feed.user_map), is_single=True, takes_open_end=takes_open_end) if feed.user_map else None,
+        read_mapping(Path(feed.group_map), is_single=False, takes_open_end=takes_open_end) if feed.group_map else None,
+        is_feed=True,
+    )
+    return _reading(settings, kind, refinement)
+
+
+def _reading(settings: Settings, kind: KeyKind, refinement: Refinement) -> Reading:
+    given = settings.input
+    fields = Fields.of(given.map, kind, is_feed=refinement.is_feed, takes_odd=given.odd_names == "allow")
+    check_encoding(given.encoding)
+    if given.format:
+        named(given.format)
+    return Reading(
+        fields,
+        given.delimiter,
+        given.encoding,
+        given.sheet,
+        given.skip_rows,
+        refinement,
+        names_of(settings),
+        Trailer(settings.guard.trailer) if settings.guard.trailer else None,
+    )
+
+
+def sheets_fact(sheets: Mapping[str, str]) -> dict[str, str]:
+    """The fact of a ledger that tells which sheets were read of its inputs that are spreadsheets."""
+    found = {name: sheet for name, sheet in sheets.items() if sheet}
+    return {"sheets": orjson.dumps(found).decode()} if found else {}
+
+
+def difference_files(ledger: Path) -> tuple[Path, Path]:
+    """Where the changes of a sync stand: beside its ledger."""
+    return ledger.with_name(f"{ledger.name}.adds.csv"), ledger.with_name(f"{ledger.name}.removals.csv")
+
+
+def rejects_file(ledger: Path) -> Path:
+    """Where the invalid lines of a feed are listed."""
+    return ledger.with_name(f"{ledger.name}.rejected.csv")
+
+
+def for_difference(settings: Settings) -> Settings:
+    """The same for the files that were written of a difference, whatever the feed looked like."""
+    plain = {"format": "csv", "delimiter": ",", "encoding": "", "sheet": "", "skip_rows": 0, "where": [], "map": {}}
+    whole = {"settle": "", "min_age": "", "max_age": "", "done_file": "", "trailer": "", "expect_rows": ""}
+    return settings.replace(input=plain | {"strict": False, "odd_names": "allow"}, guard=whole)
+
+
+def check_new(ledger: Path) -> None:
+    """See that nothing is overwritten.
+
+    Raises:
+        LedgerError: When the ledger exists.
+
+    """
+    if is_begun(ledger):
+        raise LedgerError(f"{ledger} exists already; to go on with it: {command('resume', ledger)}")
+
+
+def reopen(
+    ledger: LedgerWriter,
+    runtime: Runtime,
+    shutdown: Shutdown,
+    anew: Anew,
+) -> tuple[Session, dict[str, str], list[SourceFacts]]:
+    """The session of a ledger that holds a run, what is known of the run, and its inputs.
+
+    Raises:
+        LedgerError: When it holds none.
+        GuardrailError: When a newer run worked on the same target, unless that is meant.
+
+    """
+    with LedgerReader(ledger.path) as reader:
+        facts, sources = reader.facts(), reader.sources()
+    if not facts:
+        raise LedgerError(f"{ledger.path} holds no run yet; start one with batcher apply --ledger {ledger.path}")
+    if facts.get("kind") == LOAD:
+        raise LedgerError(f"{ledger.path} is of a load run, which is not gone on with; make a new one")
+    if STATE in facts and BEGUN not in facts:
+        raise LedgerError(f"{ledger.path}: the run was not begun, and nothing was sent; run its command again")
+    if CLOSED in facts:
+        raise LedgerError(
+            f"{ledger.path} was closed by a later run with the state {facts[STATE]}: what it left open is part of"
+            " that run's difference, and of the next sync's"
+        )
+    settings = Settings.from_json(facts["settings"]).replace(**anew.reach)
+    session = Session.of(settings.replace(**anew.overrides), ledger, runtime, shutdown)
+    session.register_at_first_send(facts)
+    for register in registers_of(session, facts):
+        later = register.later_than(facts["run"], float(facts["started"]))
+        if later and not anew.despite_later_runs:
+            raise GuardrailError(
+                f"a newer run worked on the same target ({later[0]}); going on with this one could undo its changes."
+                " If that is meant: --despite-later-runs"
+            )
+    if anew.reach:  # from now on that is how the target is reached
+        ledger.set_fact("settings", settings.to_json())
+        ledger.set_fact("url", session.target.url)
+    return session, facts, sources
+
+
+def names_of(settings: Settings) -> Names:
+    """What the target makes of names that look alike."""
+    return Names(settings.target.names)
+
+
+def rules_of(facts: Mapping[str, str], *, canary_is_over: bool = False) -> AdmissionRules:
+    """What must be settled before what in this run."""
+    return AdmissionRules(0 if canary_is_over else int(facts.get("canary", "0")), facts.get("in_turn") == "yes")
+
+
+def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | None) -> None:  # noqa: FBT001
+    """Record how far the input was read; the spool goes once everything of it is settled."""
+    if session.shutdown.ledger_is_dead:
+        return
+    if windower.ended and all_read:
+        session.ledger.mark_ended(windower.ended)
+    if spool is not None and spool.is_whole:
+        session.ledger.set_fact("spool", "whole")
+    path = spool_path(session.ledger.path)
+    if path.exists() and all_read and was_whole(path) and not report(session.ledger.path).changes[Status.PENDING]:
+        path.unlink()
+
+
+def ending(ledger: LedgerWriter, shutdown: Shutdown) -> Report:
+    """The summary after a job, from wherever its ledger is by now."""
+    ledger.place()
+    with ledger.reader() as reader:
+        return report_of(reader, shutdown.cause, shutdown.reason)
+
+
+def spool_path(ledger: Path) -> Path:
+    """Where what cannot be read twice is kept."""
+    return ledger.with_name(ledger.name + ".spool")

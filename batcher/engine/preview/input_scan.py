@@ -1,0 +1,152 @@
+"""A whole input, read without sending: for `plan`, `--strict` and guardrails. Bounded memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from batcher.core.coalesce import coalesce
+from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Limits, Position, Window
+from batcher.core.pack import pack, pack_in_order
+from batcher.core.patterns import Patterns
+from batcher.core.wholeness import Content
+from batcher.core.wire import Wire
+from batcher.source.inputs import Input, Reading
+from batcher.source.lines import Waits
+from batcher.source.reader import read
+from batcher.source.windows import WINDOW_ROWS, Windower
+
+_MOST_GROUPS = 100_000
+_SHOWN_REJECTS = 10
+_MOST_PROTECTED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class PackingRules:
+    """How windows would become requests."""
+
+    limits: Limits
+    wire: Wire
+    in_order: bool
+    window_rows: int = WINDOW_ROWS
+
+
+@dataclass(slots=True)
+class InputScan:
+    """What is in the input.
+
+    `groups` counts changes that would be sent, per group; beyond 100,000 groups the small ones are forgotten, and
+    `groups_are_complete` says so.
+    """
+
+    adds: int = 0
+    removals: int = 0
+    rejected: int = 0
+    superseded: int = 0
+    requests: int = 0
+    ops: int = 0
+    first_rejects: list[tuple[str, int, str]] = field(default_factory=list)
+    groups: Counter[Key] = field(default_factory=Counter)
+    groups_are_complete: bool = True
+    mixes: list[str] = field(default_factory=list)
+    """Columns that hold both ids and names."""
+    protected: set[str] = field(default_factory=set)
+    """Protected users and groups that would be changed, each with the word for what it is."""
+    contents: list[Content] = field(default_factory=list)
+    """What was found in each input."""
+
+    @property
+    def total(self) -> int:
+        """All lines and changes."""
+        return self.adds + self.removals + self.rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """Patterns of those whose memberships must not be changed."""
+
+    users: Patterns = field(default_factory=lambda: Patterns(()))
+    groups: Patterns = field(default_factory=lambda: Patterns(()))
+
+    @staticmethod
+    def of(users: Sequence[str], groups: Sequence[str]) -> Protected:
+        """Those who are meant, and who looks like them."""
+        return Protected(Patterns(users, folds=True), Patterns(groups, folds=True))
+
+
+def scan(
+    inputs: Sequence[Input],
+    how: Reading,
+    packing: PackingRules | None = None,
+    protected: Protected = Protected(),
+) -> InputScan:
+    """Read everything; with `packing`, also count what would be sent.
+
+    Raises:
+        InputError: When an input cannot be read.
+
+    """
+    seen = InputScan()
+    forms = {"user": 0, "group": 0}
+    seen.contents = [Content(item.name) for item in inputs]
+    for window in _windows(inputs, how, packing.window_rows if packing else WINDOW_ROWS, seen.contents):
+        _count(seen, window.columns, inputs, forms)
+        _look_for(seen, window.columns, protected)
+        if packing is not None:
+            _pack(seen, window, packing)
+    both = 3
+    seen.mixes = [part for part, bits in forms.items() if bits == both]
+    return seen
+
+
+def _windows(inputs: Sequence[Input], how: Reading, rows: int, contents: Sequence[Content]) -> Iterator[Window]:
+    windower = Windower(window_rows=rows, names=how.names)
+    for number, item in enumerate(inputs):
+        for step in read(number, item, how, Position(), contents[number]):
+            if not isinstance(step, Waits):
+                yield from windower.feed(*step)
+    yield from windower.flush()
+
+
+def _count(seen: InputScan, columns: Columns, inputs: Sequence[Input], forms: dict[str, int]) -> None:
+    seen.adds += int((columns.action == Action.ADD).sum())
+    seen.removals += int((columns.action == Action.REMOVE).sum())
+    seen.rejected += len(columns.rejects)
+    for reject in columns.rejects[: _SHOWN_REJECTS - len(seen.first_rejects)]:
+        source = inputs[int(columns.source[reject.index])].name
+        seen.first_rejects.append((source, int(columns.line[reject.index]), reject.reason))
+    valid = columns.action != REJECTED_ROW
+    forms["user"] |= columns.user.take(valid).forms
+    forms["group"] |= columns.group.take(valid).forms
+
+
+def _look_for(seen: InputScan, columns: Columns, protected: Protected) -> None:
+    valid = columns.action != REJECTED_ROW
+    for label, keys, patterns in (
+        ("user", columns.user, protected.users),
+        ("group", columns.group, protected.groups),
+    ):
+        if patterns and len(seen.protected) < _MOST_PROTECTED:
+            found = patterns.among(keys.values(np.unique(keys.codes[valid])))
+            seen.protected |= {f"{label} {key}" for key in islice(found, _MOST_PROTECTED)}
+
+
+def _pack(seen: InputScan, window: Window, packing: PackingRules) -> None:
+    columns = window.columns
+    winner = coalesce(columns)
+    rows = np.flatnonzero(winner == np.arange(len(columns)))
+    seen.superseded += len(columns) - len(columns.rejects) - len(rows)
+    packer = pack_in_order if packing.in_order else pack
+    for ops in packer(columns, rows, packing.limits, packing.wire):
+        seen.requests += 1
+        seen.ops += len(ops)
+    codes, counts = np.unique(columns.group.codes[rows], return_counts=True)
+    for key, count in zip(columns.group.values(codes), counts.tolist(), strict=True):
+        seen.groups[key] += count
+    if len(seen.groups) > _MOST_GROUPS:
+        seen.groups_are_complete = False
+        seen.groups = Counter(dict(seen.groups.most_common(_MOST_GROUPS // 2)))

@@ -1,0 +1,192 @@
+"""Windows in: read and coalesced ahead, opened in the books, packed for the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from batcher.core.errors import InputError, LedgerError
+from batcher.core.lanes import OrderBy
+from batcher.core.model import Ints
+from batcher.core.status import FAILURES, count_of
+from batcher.core.verdict import Cause
+from batcher.engine.run.committer import OpenWindow
+from batcher.engine.run.dispatch import Dispatch
+from batcher.engine.run.intake import Intake, Packing, take_in
+from batcher.engine.run.key_kinds import KeyKindWatch
+from batcher.engine.run.parts import Parts
+from batcher.engine.run.signal import Signal
+from batcher.engine.run.window_reader import WorkItem
+
+_MOST_OPEN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRules:
+    """What must be settled before what: the first window before the others, each source before the next."""
+
+    canary: int = 0
+    """Changes; the run stops unless all of them are applied."""
+    in_turn: bool = False
+
+
+class Admission:
+    """`all_read` tells whether every window was admitted."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        works: AsyncIterator[WorkItem],
+        dispatch: Dispatch,
+        rules: AdmissionRules,
+        opened: Callable[[OpenWindow], None],
+        changed: Signal,
+    ) -> None:
+        """`opened` is told of each window that is admitted; `changed` is what is woken when more may be."""
+        session = parts.session
+        self.all_read = False
+        self.input_error: InputError | None = None
+        self._works = works
+        self._dispatch = dispatch
+        self._committer = parts.committer
+        self._shutdown = session.shutdown
+        self._executor = session.runtime.executor
+        self._packing = Packing(session.limits, session.target.wire, session.order_by, parts.next_id)
+        self._rules = rules
+        self._opened = opened
+        self._changed = changed
+        self._awaits_canary = rules.canary > 0
+        self._is_waiting = False
+        self._key_kinds = KeyKindWatch(is_ordered=session.order_by is OrderBy.INPUT)
+        self._at_work = 0
+        self._producing = anyio.CancelScope()
+        self._group: TaskGroup | None = None
+
+    def __repr__(self) -> str:
+        return f"<Admission {len(self._committer.open)} of {_MOST_OPEN} open, {self._at_work} on their way in>"
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether more batches are about to come."""
+        return self._at_work > 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no window can be admitted before one is closed, or something leaves."""
+        is_crowded = self._dispatch.in_order and len(self._committer.open) >= _MOST_OPEN
+        return self._is_waiting or is_crowded or self._dispatch.is_full
+
+    async def run(self, group: TaskGroup) -> None:
+        """Admit every window; `group` is for what waits until an earlier window is closed."""
+        self._group = group
+        with self._producing:
+            sender, receiver = anyio.create_memory_object_stream[Intake](0)
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(self._read_ahead, sender)
+                await self._admit_all(receiver)
+            if self.input_error is None:
+                self.all_read = True
+            else:
+                self._shutdown.stop(Cause.INPUT, str(self.input_error))
+            self._dispatch.complete()
+        self._changed.wake()
+
+    def end(self) -> None:
+        """Read and admit nothing more."""
+        self._producing.cancel()
+
+    def closed(self) -> None:
+        """Everything of a window is settled: what waited for it can go."""
+        for waiting in self._committer.open.values():
+            self._release(waiting)
+
+    async def _read_ahead(self, sender: MemoryObjectSendStream[Intake]) -> None:
+        """Read and coalesce the next window while the one before is packed."""
+        async with sender, aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
+            try:
+                async for work in works:
+                    await sender.send(await self._executor(partial(take_in, work, self._packing.order_by)))
+            except InputError as error:
+                self.input_error = error
+            except LedgerError as error:
+                self._give_up(error)
+
+    async def _admit_all(self, receiver: MemoryObjectReceiveStream[Intake]) -> None:
+        async with receiver:
+            async for intake in receiver:
+                if self._must_wait(intake):
+                    self._dispatch.filled()
+                    self._changed.wake()
+                while self._must_wait(intake):
+                    await self._changed.wait()
+                if self._awaits_canary and intake.window.window.id and not self._canary_lives():
+                    return
+                try:
+                    await self._admit(intake)
+                except LedgerError as error:
+                    self._give_up(error)
+
+    def _must_wait(self, intake: Intake) -> bool:
+        """For a place, or for what comes before it to be settled."""
+        before = self._committer.open.values()
+        source = intake.window.window.columns.source[0]
+        self._is_waiting = (self._awaits_canary and len(before) > 0) or (
+            self._rules.in_turn and any(window.window.columns.source[0] != source for window in before)
+        )
+        return self.is_full
+
+    def _canary_lives(self) -> bool:
+        """Whether the first changes settled well; if not, that was it."""
+        self._awaits_canary = False
+        bad = count_of(self._committer.tally, FAILURES)
+        if bad:
+            told = f"{bad} of the first {self._rules.canary} changes were not applied, and the others were not sent"
+            self._shutdown.stop(Cause.CANARY, told)
+            self.end()
+        return not bad
+
+    def _give_up(self, error: LedgerError) -> None:
+        """At once, or what was not admitted might count as read."""
+        self._shutdown.stop(Cause.LEDGER, str(error))
+        self.end()
+
+    async def _admit(self, intake: Intake) -> None:
+        window = intake.window
+        self._at_work += 1
+        try:
+            with anyio.CancelScope(shield=True):
+                before = [other.lanes for other in self._committer.open.values()] if self._dispatch.in_order else []
+                rows = await self._executor(lambda: intake.hold_back(before))
+                await self._committer.open_window(window, is_new=intake.is_new)
+            self._opened(window)
+            self._key_kinds.look_at(window.window.columns)
+            await self._pack(window, rows)
+            self._release(window)
+        finally:
+            self._at_work -= 1
+        self._changed.wake()
+
+    def _release(self, window: OpenWindow) -> None:
+        """Send what waited for earlier windows, if there is none any more."""
+        is_first = all(other >= window.window.id for other in self._committer.open)
+        if is_first and len(window.held_back) and not self._shutdown.is_set:  # else the workers may be gone already
+            rows, window.held_back = window.held_back, window.held_back[:0]
+            self._at_work += 1
+            cast("TaskGroup", self._group).start_soon(self._pack_released, window, rows)
+
+    async def _pack_released(self, window: OpenWindow, rows: Ints) -> None:
+        try:
+            await self._pack(window, rows)
+        finally:
+            self._at_work -= 1
+        self._changed.wake()
+
+    async def _pack(self, window: OpenWindow, rows: Ints) -> None:
+        self._dispatch.add(await self._executor(lambda: self._packing.batches(window, rows)))

@@ -1,0 +1,76 @@
+"""What of a window is to be sent, what of it must wait for the windows before, and the batches of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from batcher.core.coalesce import coalesce
+from batcher.core.lanes import OrderBy, common, distinct, lane_keys, shared
+from batcher.core.model import Batch, Hashes, Ints, Limits
+from batcher.core.pack import pack, pack_in_order
+from batcher.core.status import Status
+from batcher.core.wire import Wire
+from batcher.engine.run.committer import Again, OpenWindow
+from batcher.engine.run.window_reader import WorkItem
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intake:
+    """A window, ready to be opened; the rows that are to be sent, and the lane key of each."""
+
+    window: OpenWindow
+    rows: Ints
+    keys: Hashes
+    is_new: bool
+
+    def hold_back(self, before: Sequence[Hashes]) -> Ints:
+        """The rows that may be sent at once; the window keeps the others.
+
+        Args:
+            before: The lane keys (sorted, each once) of the windows that are still open.
+
+        """
+        waits = np.zeros(len(self.rows), bool)
+        for lanes in before:
+            waits |= shared(self.keys, common(self.window.lanes, lanes))
+        self.window.held_back = self.rows[waits]
+        return self.rows[~waits]
+
+
+def take_in(work: WorkItem, order_by: OrderBy) -> Intake:
+    """What is to be sent of a window, whatever other windows there are."""
+    columns = work.window.columns
+    count = len(columns)
+    winner = coalesce(columns)
+    is_winner = winner == np.arange(count)
+    losers = np.bincount(winner[(winner >= 0) & ~is_winner], minlength=count)
+    status = np.zeros(count, np.int8) if work.status is None else work.status
+    wanted = is_winner & (status == Status.PENDING) if work.wanted is None else work.wanted
+    rows = np.flatnonzero(wanted)
+    keys = lane_keys(columns.user.take(rows), columns.group.take(rows), order_by)
+    again = None
+    if work.wanted is not None:
+        again = Again(rows, status.copy(), np.zeros(count, bool))
+    window = OpenWindow(work.window, winner, losers, status, len(rows), distinct(keys), again=again)
+    return Intake(window, rows, keys, is_new=work.status is None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packing:
+    """How the changes of a window become batches."""
+
+    limits: Limits
+    wire: Wire
+    order_by: OrderBy
+    next_id: Callable[[], int]
+
+    def batches(self, window: OpenWindow, rows: Ints) -> list[Batch]:
+        """Those that ask for exactly these rows."""
+        columns = window.window.columns
+        packer = pack_in_order if self.order_by is OrderBy.INPUT else pack
+        user, group, number = columns.user, columns.group, window.window.id
+        requests = packer(columns, rows, self.limits, self.wire)
+        return [Batch(self.next_id(), number, ops, user, group) for ops in requests]

@@ -1,0 +1,119 @@
+"""What a run works with once it reaches its target: made in one place, each part when all that it needs is there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+
+from batcher.core.errors import BatcherError
+from batcher.core.evidence import Evidence
+from batcher.core.model import Batch
+from batcher.core.retry import RetryPolicy
+from batcher.core.schedule import Schedule
+from batcher.core.secrets import Secrets
+from batcher.core.status import Status
+from batcher.core.target import Credentials
+from batcher.delivery.deliverer import Deliverer
+from batcher.delivery.delivery import Exchange
+from batcher.delivery.dialect import Dialect
+from batcher.delivery.request_gate import RequestGate
+from batcher.delivery.shutdown import Shutdown
+from batcher.delivery.token_provider import TokenProvider
+from batcher.engine.run.committer import Committer
+from batcher.engine.run.session import Registration, Session
+from batcher.host.run_registry import LONG_AGO
+from batcher.host.shared_rate import make_pacer
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.writer import Figures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """The parts that all workers share."""
+
+    session: Session
+    evidence: Evidence
+    schedule: Schedule
+    gate: RequestGate
+    deliverer: Deliverer
+    committer: Committer
+    next_id: Callable[[], int]
+    """Numbers that no batch of the ledger has."""
+    started: float
+    """Monotonic seconds."""
+
+    def figures(self) -> Figures:
+        """What this invocation has done so far."""
+        gate, deliverer = self.gate, self.deliverer
+        seconds = self.session.runtime.clock.now() - self.started
+        return Figures(seconds, deliverer.requests, gate.waited, gate.in_flight, gate.limit.limit, deliverer.took)
+
+
+@asynccontextmanager
+async def parts_of(
+    session: Session, kind: str, credentials: Credentials, exchanged: Callable[[Batch, Exchange], None]
+) -> AsyncIterator[Parts]:
+    """The parts; the ledger has a session of this kind while the body runs. `exchanged` is as of `Deliverer`."""
+    clock, settings, shutdown, ledger = session.runtime.clock, session.settings, session.shutdown, session.ledger
+    started = clock.now()
+    ledger.begin_session(kind, clock.stamp())
+    with LedgerReader(ledger.path) as reader:
+        tally = reader.tally()
+        _, _, next_batch = reader.next_ids()
+    async with session.runtime.transport(settings) as transport:
+        pacer = make_pacer(settings, session.target, session.runtime)
+        gate = RequestGate(transport, pacer, session.limit_in_flight(), clock, shutdown)
+        evidence = Evidence(session.order_by, session.late)
+        committer = Committer(ledger, tally, session.runtime.executor, clock.utc)
+        secrets, retry = Secrets(), settings.retry
+        deliverer = Deliverer(
+            Dialect(session.target, secrets, repeats_accepted=settings.target.repeats == "accepted"),
+            TokenProvider(session.target, credentials, gate, secrets),
+            gate,
+            evidence,
+            RetryPolicy(retry.max_attempts, retry.base_seconds, retry.max_seconds, session.runtime.rng),
+            _Departures(session.registration, committer),
+            exchanged,
+        )
+        schedule = Schedule(evidence.order_by, evidence.late, evidence.blame)
+        parts = Parts(session, evidence, schedule, gate, deliverer, committer, count(next_batch).__next__, started)
+        try:
+            yield parts
+        finally:
+            pacer.close()
+            with _ignoring_a_dead_ledger(shutdown):
+                committer.withdraw()
+                ledger.end_session(parts.figures(), clock.stamp(), shutdown.cause, shutdown.reason)
+            if deliverer.requests.sent:
+                is_clear = not committer.tally[Status.PENDING] and session.late.is_empty
+                session.registration.ended(LONG_AGO if is_clear else clock.stamp())
+
+
+class _Departures:
+    """Who is told when a request with changes leaves: other runs of the first, the books of each."""
+
+    def __init__(self, registration: Registration, committer: Committer) -> None:
+        self._registration = registration
+        self._committer = committer
+        self._is_first = True
+
+    def __call__(self, batch: Batch) -> None:
+        if self._is_first:
+            self._is_first = False
+            self._registration.begun()
+        self._committer.departs(batch)
+
+
+class _ignoring_a_dead_ledger:  # noqa: N801 — reads as a statement
+    """Where the ledger was what stopped the run, writing its end may fail as well."""
+
+    def __init__(self, shutdown: Shutdown) -> None:
+        self._shutdown = shutdown
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, BatcherError) and self._shutdown.ledger_is_dead

@@ -1,0 +1,172 @@
+"""The one task group: windows in (`admission`), batches out (`pool`), settlements to the ledger (`committer`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+
+from batcher.core.errors import LedgerError
+from batcher.core.model import Settlement
+from batcher.core.status import Status
+from batcher.core.target import Credentials
+from batcher.core.verdict import Cause
+from batcher.engine.run.admission import Admission, AdmissionRules
+from batcher.engine.run.budget import BudgetWatch, budget_of
+from batcher.engine.run.committer import OpenWindow
+from batcher.engine.run.dispatch import Dispatch, ImmediateDispatch
+from batcher.engine.run.observers import Observer, RunningParts
+from batcher.engine.run.parts import Parts, parts_of
+from batcher.engine.run.pool import DeliveryPool
+from batcher.engine.run.session import Session
+from batcher.engine.run.signal import Signal
+from batcher.engine.run.watchdog import STALLED_SECONDS, Watchdog
+from batcher.engine.run.window_reader import WorkItem
+from batcher.ledger.writer import Figures
+
+_log = logging.getLogger(__name__)
+_DRAIN_SECONDS = 10.0
+"""What is in flight may come back for so long after a stop."""
+_FLUSH_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Invocation:
+    """How a run works, and who looks on."""
+
+    kind: str
+    """As the ledger names its session."""
+    credentials: Credentials
+    observer: Observer = field(default_factory=Observer)
+    rules: AdmissionRules = field(default_factory=AdmissionRules)
+    dispatch: Callable[[Parts], Dispatch] = ImmediateDispatch
+
+
+class Run:
+    """One invocation at work."""
+
+    def __init__(self, parts: Parts, works: AsyncIterator[WorkItem], invocation: Invocation) -> None:
+        session, self._observer = parts.session, invocation.observer
+        self._parts = parts
+        self._shutdown = session.shutdown
+        clock, pacer = session.runtime.clock, parts.gate.pacer
+        self._watch = BudgetWatch(budget_of(session.settings), parts.evidence.health, pacer, clock, self._shutdown)
+        patience = STALLED_SECONDS + session.settings.target.timeout_seconds
+        self._watchdog = Watchdog(self._pulse, self._waits, patience, self._shutdown)
+        self._changed = Signal()
+        self._dispatch = invocation.dispatch(parts)
+        self.admission = Admission(parts, works, self._dispatch, invocation.rules, self._observer.opened, self._changed)
+        self._pool = DeliveryPool(parts, self._dispatch, self.admission, self._observer.delivered, self._changed)
+        self._flushing = anyio.CancelScope(shield=True)
+        self._working: TaskGroup | None = None
+
+    def __repr__(self) -> str:
+        return f"<Run {self._pool!r} {self._parts.committer!r} {self._shutdown!r}>"
+
+    @property
+    def all_read(self) -> bool:
+        """Whether every window was admitted."""
+        return self.admission.all_read
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether there is anything to be sent that was read."""
+        return not self._parts.schedule.is_idle or self.admission.is_at_work
+
+    @property
+    def held_until(self) -> float | None:
+        """See `DeliveryPool`."""
+        return self._pool.held_until
+
+    @property
+    def tally(self) -> Mapping[Status, int]:
+        """How many changes of the ledger have which status, on disk."""
+        return self._parts.committer.tally
+
+    def figures(self) -> Figures:
+        """What this invocation has done so far."""
+        return self._parts.figures()
+
+    async def run(self) -> None:
+        """Work until everything is settled, or the run is stopped. What was sent and answered is on disk then."""
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(self._watch.run)
+            watching.start_soon(self._watchdog.run)
+            watching.start_soon(self._end_when_stopped)
+            watching.start_soon(self._dispatch.look_on)
+            async with anyio.create_task_group() as writing:
+                writing.start_soon(self._write)
+                try:
+                    async with anyio.create_task_group() as self._working:
+                        self._working.start_soon(self.admission.run, self._working)
+                        self._pool.start(self._working)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._dispatch.finish()
+                        self._flushing.deadline = anyio.current_time() + _FLUSH_SECONDS
+                        await self._parts.committer.close()
+            watching.cancel_scope.cancel()
+
+    def shown(self) -> RunningParts:
+        """What observers see."""
+        session, parts = self._parts.session, self._parts
+        return RunningParts(
+            session.ledger.run,
+            session.ledger.path,
+            session.target.name,
+            session.runtime.clock,
+            self._shutdown,
+            parts.gate,
+            parts.deliverer,
+            parts.committer,
+            self,
+            self.figures,
+        )
+
+    def _settled(self, window: OpenWindow, settlement: Settlement) -> None:
+        """Something is on the disk: judge the budget, let go what waited for it, and tell who looks on."""
+        self._watch.settled(settlement.status)
+        if not window.unsettled:
+            self.admission.closed()
+        self._changed.wake()
+        self._observer.settled(window, settlement)
+
+    async def _write(self) -> None:
+        with self._flushing:
+            try:
+                await self._parts.committer.write(self.figures, self._settled)
+            except LedgerError as error:
+                self._shutdown.stop(Cause.LEDGER, str(error))
+
+    def _pulse(self) -> str:
+        committer = self._parts.committer
+        pending = committer.tally[Status.PENDING]
+        return f"{self._parts.schedule!r} {committer!r} {pending} pending, {self._parts.deliverer.requests}"
+
+    def _waits(self) -> bool:
+        """For its turn, for a late request, for a back-off, or for input: all of that is meant."""
+        parts = self._parts
+        is_idle = parts.schedule.is_idle and parts.committer.is_clear and not self.admission.is_at_work
+        is_sending_later = parts.gate.waiting is not None or parts.deliverer.is_backing_off
+        return is_idle or is_sending_later or self._pool.is_ahead_of_time
+
+    async def _end_when_stopped(self) -> None:
+        await self._shutdown.wait()
+        self.admission.end()
+        self._changed.wake()
+        await anyio.sleep(_DRAIN_SECONDS)
+        if self._working is not None:
+            self._working.cancel_scope.cancel()
+
+
+async def work(session: Session, works: AsyncIterator[WorkItem], invocation: Invocation) -> Run:
+    """Run until everything is settled or the run is stopped; the session is then recorded in the ledger."""
+    observer = invocation.observer
+    async with parts_of(session, invocation.kind, invocation.credentials, observer.exchanged) as parts:
+        run = Run(parts, works, invocation)
+        observer.started(run.shown())
+        await run.run()
+    return run

@@ -1,0 +1,204 @@
+"""From a feed and what is known of the target to what would be sent, judged and written down as files of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from batcher.core.errors import EmptyInputError, InputError
+from batcher.core.guardrails import Bounds, Changes, Feed, Ruling, judge_changes, judge_feed
+from batcher.core.model import Columns, Position
+from batcher.core.patterns import Patterns
+from batcher.core.target import Target
+from batcher.core.wholeness import Content, judge_content
+from batcher.engine.jobs.job import difference_files, feed_reading, for_difference, reading
+from batcher.engine.preview.input_scan import InputScan, PackingRules, scan
+from batcher.sections import GuardSettings
+from batcher.settings import Settings
+from batcher.source.inputs import Input, Reading
+from batcher.source.layout import Fields
+from batcher.source.lines import Waits
+from batcher.source.reader import read
+from batcher.state.difference import Difference, FeedDifference, GivenDifference, PairSample, Scope
+from batcher.state.pairs import Loaded, as_they_say, load, said_to_be_in
+from batcher.state.spelling import LookAlike
+from batcher.state.store import StateStore
+
+_SAMPLE = 10
+_MOST_LISTED = 100_000
+_MOST_PROTECTED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What differs, and what the guardrails of its kind are to judge."""
+
+    difference: Difference
+    feed: Feed
+    bounds: Bounds
+    loaded: Loaded
+    sources: Sequence[Path]
+    """What was read."""
+    is_of_feed: bool
+    look_alikes: Sequence[LookAlike] = ()
+    """Some of the pairs that are held because others look like them."""
+    held_removals: int = 0
+    """Removals that are left out, because invalid lines may speak of anybody."""
+    contents: Sequence[Content] = ()
+    """What was found in each file of a feed."""
+    arrived: Sequence[Ruling] = ()
+
+
+Propose = Callable[[StateStore], Proposal]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncDiff:
+    """What would be sent: two files of changes, in the order in which they are to be sent."""
+
+    files: Sequence[Path]
+    proposal: Proposal
+    rulings: Sequence[Ruling]
+    seen: InputScan
+    sample: PairSample
+    state: str
+    """The fingerprint of the state that it rests on."""
+
+
+def from_feed(
+    feed: Sequence[Path],
+    settings: Settings,
+    target: Target,
+    today: date,
+    *,
+    arrived: Sequence[Ruling] = (),
+    is_passing: bool = False,
+) -> Propose:
+    """What differs between a feed and a state, or (`is_passing`) a snapshot.
+
+    `arrived` is what was said of its files before they were read.
+    """
+
+    def propose(store: StateStore) -> Proposal:
+        sync = settings.sync
+        how = feed_reading(settings, target.key_kind, today)
+        contents = [Content(file.name) for file in feed]
+        loaded = load(store, "feed", said_to_be_in(_stretches(feed, how, settings.input.format, contents)))
+        if settings.input.strict and loaded.rejected:
+            raise _invalid("--strict", feed, loaded)
+        scope = Scope(tuple(sync.master_groups), tuple(sync.master_users))
+        difference = FeedDifference(
+            store,
+            scope,
+            adds=sync.changes != "remove",
+            removals=sync.changes != "add",
+            is_passing=is_passing,
+            has_unread=loaded.has_unread,
+            holds_removals=loaded.anybodys > 0 and settings.guard.unread_lines == "hold",
+            names=how.names,
+        )
+        held, look_alikes = difference.spelling.found(_MOST_LISTED)
+        empty = [str(file) for number, file in enumerate(feed) if number not in loaded.sources]
+        figures = replace(
+            difference.figures(), lines=loaded.lines, rejected=loaded.rejected, empty=empty, look_alikes=held
+        )
+        proposal = Proposal(difference, figures, settings.guard.bounds(), loaded, feed, is_of_feed=True)
+        return replace(
+            proposal,
+            look_alikes=look_alikes,
+            held_removals=difference.held_removals,
+            contents=contents,
+            arrived=arrived,
+        )
+
+    return propose
+
+
+def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> Propose:
+    """What files of changes say, whose pairs the state knows. The guardrails of a feed do not speak of them."""
+
+    def propose(store: StateStore) -> Proposal:
+        loaded = load(store, "given", as_they_say(_stretches(files, reading(settings, target.key_kind), "")))
+        difference = GivenDifference(store)
+        return Proposal(
+            difference, difference.figures(), settings.guard.bounds().for_changes(), loaded, files, is_of_feed=False
+        )
+
+    return propose
+
+
+def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) -> None:
+    """Load the pairs that are in. Columns are `user` and `group`, whatever the feed calls them.
+
+    Raises:
+        InputError: When a line is invalid: what is not known of cannot be judged.
+
+    """
+    how = Reading(Fields.of({}, target.key_kind, is_feed=True))
+    loaded = load(store, "snapshot", said_to_be_in(_stretches(current, how, "")))
+    if loaded.rejected:
+        raise _invalid("--current", current, loaded)
+    if len(loaded.sources) < len(current):
+        raise InputError("--current: there is no pair in one of the files; if the target is empty: --from-nothing")
+
+
+def draft(
+    store: StateStore,
+    propose: Propose,
+    settings: Settings,
+    target: Target,
+    ledger: Path,
+    *,
+    with_requests: bool,
+) -> SyncDiff:
+    """What would be sent, and what the guardrails say of it; `with_requests` also in how many requests."""
+    proposal = propose(store)
+    adds, removals = difference_files(ledger)
+    proposal.difference.write(adds, removals)
+    files = [adds, removals] if settings.sync.order == "adds-first" else [removals, adds]
+    if with_requests:
+        packing = PackingRules(settings.limits_for(target), target.wire, settings.input.ordered)
+        inputs = [Input(file.name, file) for file in files]
+        seen = scan(inputs, reading(for_difference(settings), target.key_kind), packing)
+    else:
+        seen = InputScan(*proposal.difference.counts())
+    feed = proposal.feed
+    changes = Changes(*proposal.difference.counts(), _protected(proposal.difference, settings.guard))
+    whole = judge_content(proposal.contents, settings.guard.demands(is_feed=True)) if proposal.is_of_feed else []
+    rulings = [*proposal.arrived, *whole, *judge_feed(feed, proposal.bounds), *judge_changes(changes, proposal.bounds)]
+    return SyncDiff(files, proposal, rulings, seen, proposal.difference.sample(_SAMPLE), store.fingerprint())
+
+
+def _protected(difference: Difference, guard: GuardSettings) -> set[str]:
+    """Some of the protected ones that are touched."""
+    found: set[str] = set()
+    for label, patterns in (("user", guard.protected_users), ("group", guard.protected_groups)):
+        meant = Patterns(patterns, folds=True)
+        for keys in difference.touched(label) if meant else ():
+            found |= {f"{label} {key}" for key in meant.among(keys)}
+            if len(found) > _MOST_PROTECTED:
+                break
+    return found
+
+
+def _stretches(files: Sequence[Path], how: Reading, form: str, contents: Sequence[Content] = ()) -> Iterator[Columns]:
+    inputs = [Input(str(file), file, form).as_it_is() for file in files]
+    for number, item in enumerate(inputs):
+        content = contents[number] if contents else None
+        with suppress(EmptyInputError):  # the guardrails speak of it
+            for step in read(number, item, how, Position(), content):
+                if not isinstance(step, Waits):
+                    yield step[0]
+    for item in inputs:  # all of them together say what is to be
+        item.check_version()
+
+
+def _invalid(what: str, files: Sequence[Path], loaded: Loaded) -> InputError:
+    source, line, reason = loaded.rejects[0]
+    return InputError(
+        f"{what}: {loaded.rejected} of {loaded.lines} lines are invalid, nothing was sent; the first is"
+        f" {files[source]}, line {line}: {reason}"
+    )

@@ -1,0 +1,46 @@
+"""Old ledgers go, once everything they tell is in the state."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from batcher.core.clock import Clock
+from batcher.core.errors import LedgerError
+from batcher.engine.jobs.in_doubt import may_still_arrive
+from batcher.engine.jobs.job import difference_files, rejects_file
+from batcher.ledger.reader import LedgerReader
+from batcher.state.folding import is_own
+from batcher.state.store import StateStore
+
+_log = logging.getLogger(__name__)
+
+
+def rotate(state: Path, keep: int, clock: Clock, grace: float) -> list[Path]:
+    """Remove the ledgers of a state that is held, but for the last `keep`, with the files beside; gives what went.
+
+    One that may still tell news, one that alone knows what may still arrive (for `grace` seconds), and one that holds
+    another run by now stay.
+    """
+    with StateStore.open(state) as store:
+        runs = store.runs()
+    gone = []
+    for run in runs[: max(0, len(runs) - keep)]:
+        if run.is_open or not is_own(run):  # what cannot be read is not ours to remove
+            continue
+        try:
+            with LedgerReader(run.ledger) as reader:
+                if may_still_arrive(reader, clock, grace):
+                    continue
+        except LedgerError as error:
+            _log.warning("the old ledger stays: %s", error)
+            continue
+        try:
+            for file in (*difference_files(run.ledger), rejects_file(run.ledger), run.ledger):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("the old ledger %s cannot be removed: %s", run.ledger, error.strerror)
+        else:
+            gone.append(run.ledger)
+            _log.info("the ledger %s is older than the last %d and was removed", run.ledger, keep)
+    return gone

@@ -1,0 +1,285 @@
+"""`sync`: brings a target to what a feed says.
+
+What differs from the state (or from a second snapshot) passes the guardrails and is applied like any other changes.
+What came of it is folded into the state.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Self
+
+import anyio
+import orjson
+
+from batcher.core.errors import BatcherError, ConfigurationError
+from batcher.core.report import Report
+from batcher.core.target import Target
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.apply import Occasion, apply
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.job import (
+    STATE,
+    check_new,
+    difference_files,
+    for_difference,
+    not_begun,
+    preflight,
+    rejects_file,
+    sheets_fact,
+)
+from batcher.engine.preview.arrival import arrive
+from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN, Override, enforce, on_record
+from batcher.engine.run.session import STATE_ID, make_target
+from batcher.engine.sync.diff import Propose, SyncDiff, draft, from_feed, take_snapshot
+from batcher.engine.sync.locked_state import LockedState, passing_state, seen_state
+from batcher.engine.sync.rotation import rotate
+from batcher.files import check_file, remove, replaced_privately
+from batcher.host.run_registry import RunRegistry
+from batcher.host.runtime import Executor, Runtime
+from batcher.settings import Settings
+from batcher.state.pairs import adopt
+from batcher.state.store import Binding, StateStore
+
+_log = logging.getLogger(__name__)
+_TOLD = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is to be, and what is compared with it: a state, or without one the snapshot `current`.
+
+    `is_first` makes the state: from `current`, or else from nothing.
+    """
+
+    feed: Sequence[Path]
+    state: Path | None = None
+    current: Sequence[Path] = ()
+    is_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms something is sent for a state. `agreed` may refuse a draft by raising."""
+
+    override: Override = NOTHING_OVERRIDDEN
+    agreed: Callable[[SyncDiff], None] = lambda _: None
+
+
+async def sync(goal: Goal, context: RunContext, terms: Terms) -> Report:
+    """Bring the target to what the feed says, as far as it is not there already.
+
+    Raises:
+        UsageError: When settings, inputs, state or the ledger's path cannot be used; nothing was sent.
+        GuardrailError: When a guardrail refused; nothing was sent.
+        LedgerHeldError: When another run holds the state, or works on its last ledger.
+
+    """
+    settings, clock = context.settings, context.runtime.clock
+    target = preflight(settings, context.credentials)
+    check_new(context.ledger)
+    with SyncBasis(goal, target, settings, context.state_folder, is_simulated=context.is_simulated) as comparison:
+        arrived = await arrive(goal.feed, settings.guard, clock, terms.override, is_feed=True)
+        day, is_passing = today(context.runtime), goal.state is None
+        propose = from_feed(goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing)
+        report = await send(comparison, propose, context, terms)
+        if goal.state is not None and settings.job.keep:
+            rotate(goal.state, settings.job.keep, clock, settings.retry.grace_seconds)
+        return report
+
+
+class SyncBasis:
+    """What a goal is compared with, for as long as the context lasts; `store` until something is sent.
+
+    With `is_look` nothing will be: then the state is not held against others, and stays as it is.
+    """
+
+    def __init__(
+        self,
+        goal: Goal,
+        target: Target,
+        settings: Settings,
+        state_folder: Path | None,
+        *,
+        is_simulated: bool,
+        is_look: bool = False,
+    ) -> None:
+        check_goal(goal)
+        env = settings.target.env
+        self._register = None if state_folder is None else RunRegistry(state_folder, target.name, target.url, env)
+        self._is_look = is_look
+        self.goal = goal
+        self.held: LockedState | None = None
+        self.store: StateStore
+        self._target = target
+        url = "the embedded server" if is_simulated else target.url
+        self._binding = Binding(target.name, url, settings.target.env)
+        self._stack = ExitStack()
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Hold the state, and take in what earlier ledgers tell."""
+        with ExitStack() as stack:
+            state, is_new = self.goal.state, self.goal.is_first
+            opened = passing_state()
+            if state is not None and self._is_look:
+                opened = seen_state(state, self._binding, self._register, is_new=is_new)
+            elif state is not None:
+                self.held = stack.enter_context(LockedState(state, self._binding, self._register, is_new=is_new))
+                opened = self.held.opened()
+            stack.enter_context(self._opened)
+            self.store = self._opened.enter_context(opened)
+            if self.goal.current:
+                take_snapshot(self.store, self.goal.current, self._target)
+                if state is not None:
+                    adopt(self.store, "snapshot")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*error)  # type: ignore[arg-type]  # the three of any exit
+
+    def close_store(self) -> None:
+        """Its memory is needed for what follows; the state stays held."""
+        self._opened.close()
+
+
+async def send(comparison: SyncBasis, propose: Propose, context: RunContext, terms: Terms) -> Report:
+    """Judge and send what is proposed; see `sync`."""
+    held, store, executor = comparison.held, comparison.store, context.runtime.executor
+    settings, ledger = context.settings, context.ledger
+    has_begun = False
+    try:
+        target = make_target(settings)
+        made = await _drafted(
+            lambda: draft(store, propose, settings, target, ledger, with_requests=False),
+            store,
+            executor,
+            context.shutdown,
+        )
+        _tell_rejects(made, ledger)
+        terms.agreed(made)
+        rulings = enforce(made.rulings, terms.override)
+
+        def begun(run: str) -> None:
+            nonlocal has_begun
+            if held is not None:
+                held.take_over(context.runtime.clock.stamp())
+                made.proposal.difference.accept(run, ledger)
+            comparison.close_store()
+            if held is not None:
+                held.keep()
+            has_begun = True
+
+        facts = {**on_record(rulings, terms.override), "in_turn": "yes"}
+        if made.proposal.is_of_feed:
+            feed = made.proposal.feed
+            told = {"lines": feed.lines, "rejected": feed.rejected, "pairs": feed.pairs}
+            told |= {"look_alikes": feed.look_alikes} if feed.look_alikes else {}
+            facts["feed"] = orjson.dumps(told).decode()
+            facts |= sheets_fact({file.name: file.sheet for file in made.proposal.contents})
+        if held is not None:
+            facts |= {STATE: str(held.path.absolute()), STATE_ID: store.name}
+        earlier = [run.ledger for run in held.runs] if held is not None else []
+        plain = replace(context, settings=for_difference(settings))
+        return await apply(made.files, plain, occasion=Occasion(facts, begun, earlier, is_judged=True))
+    finally:
+        if has_begun and held is not None:
+            await executor(lambda: _fold(held))
+        if not has_begun:
+            for file in difference_files(ledger):
+                remove(file)  # the list of invalid lines stays: it may be why nothing was begun
+
+
+async def _drafted(work: Callable[[], SyncDiff], store: StateStore, executor: Executor, shutdown: Shutdown) -> SyncDiff:
+    """The draft; a run that is to end before it is made need not wait for it.
+
+    Raises:
+        NotBegunError: When the run is to end.
+
+    """
+    made: SyncDiff | None = None
+    failure: Exception | None = None
+
+    async def interrupt() -> None:
+        await shutdown.wait()
+        store.connection.interrupt()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(interrupt)
+        try:
+            made = await executor(work)
+        except Exception as error:  # noqa: BLE001 — it leaves as itself, not inside a group of errors
+            failure = error
+        group.cancel_scope.cancel()
+    if shutdown.is_set:
+        raise not_begun(shutdown)
+    if made is None:
+        raise failure or RuntimeError("there is neither a draft nor an error")
+    return made
+
+
+def _tell_rejects(made: SyncDiff, ledger: Path) -> None:
+    """The lines of a feed that say nothing are in no ledger: they go into a file beside it, the first are told."""
+    loaded, alike = made.proposal.loaded, made.proposal.look_alikes
+    if not loaded.rejected and not alike:
+        return
+    file = rejects_file(ledger)
+    with replaced_privately(file) as made_file, made_file.open("w", encoding="utf-8", newline="") as out:
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(("source", "line", "reason"))
+        for number, (source, line, reason) in enumerate(loaded.rejects):
+            rows.writerow((made.proposal.sources[source], line, reason))
+            level = logging.WARNING if number < _TOLD else logging.INFO
+            _log.log(level, "%s, line %d: %s", made.proposal.sources[source], line, reason, extra={"row": line})
+        for number, pair in enumerate(alike):
+            rows.writerow(("", "", str(pair)))
+            _log.log(logging.WARNING if number < _TOLD else logging.INFO, "%s", pair)
+    if loaded.rejected:
+        _log.warning("the feed has %d invalid lines; they are listed in %s", loaded.rejected, file)
+    if made.proposal.held_removals:
+        _log.warning(
+            "%d removals are left out: %d invalid lines do not say whose they are, and may be of anybody; mend them"
+            " (guard.unread_lines)",
+            made.proposal.held_removals,
+            loaded.anybodys,
+        )
+    if alike:
+        held = made.proposal.feed.look_alikes
+        _log.warning("%d pairs that look like others are left as they are; they are listed in %s", held, file)
+
+
+def _fold(held: LockedState) -> None:
+    """What cannot be taken in now is taken in by the next run."""
+    try:
+        held.fold()
+    except BatcherError as error:
+        _log.warning("the outcomes are in the ledger, and not in the state yet: %s", error)
+
+
+def today(runtime: Runtime) -> date:
+    """The day of this place, by which dates of validity are judged."""
+    return datetime.fromtimestamp(runtime.clock.utc()).astimezone().date()
+
+
+def check_goal(goal: Goal) -> None:
+    """See that it can be compared with something.
+
+    Raises:
+        UsageError: When not.
+
+    """
+    if goal.state is None and not goal.current:
+        raise ConfigurationError("nothing to compare the feed with: --state FILE, or --current SNAPSHOT")
+    if goal.state is None and goal.is_first:
+        raise ConfigurationError("--bootstrap makes a state: say where it goes with --state FILE")
+    if goal.state is not None and goal.current and not goal.is_first:
+        raise ConfigurationError("--current makes a state with --bootstrap, or is compared without --state")
+    for file in (*goal.feed, *goal.current):
+        check_file(file)
