@@ -136,7 +136,9 @@ def test_the_guide_from_an_export_to_a_scheduled_job(bash):
             assert result.returncode == 0, (block, result.stderr)
             assert state_of(url)["groups"] == expected, block
             if "--override" in block:
-                assert b"would be refused: shrink: the feed names 4 pairs, the last good one named 6" in result.stdout
+                assert (
+                    b"would be refused: shrink: the feed names 4 pairs, the last accepted one named 6" in result.stdout
+                )
     assert "batcher_last_success_timestamp_seconds" in (bash.shell.folder / "batcher.prom").read_text("utf-8")
 
 
@@ -262,6 +264,7 @@ def test_the_example_configuration_shows_every_key_with_its_default():
     shown = tomllib.loads(re.sub(r"^# (?=[a-z_]+ = )", "", text, flags=re.MULTILINE))
     defaults = msgspec.to_builtins(Settings())
     defaults["limits"] = {name: getattr(MinApp.limits, name) for name in MinApp.limits.__dataclass_fields__}
+    defaults["limits"]["max_removals"] = MinApp.limits.max_changes  # as many as changes
     defaults["guard"] |= {"max_removals": 1000, "max_additions": 1000}  # what has no default shows an example
     assert shown == defaults
     assert Settings.load(ROOT / "config.example.toml") == Settings()

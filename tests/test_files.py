@@ -140,7 +140,7 @@ async def test_a_file_that_is_no_journal_keeps_its_last_line(tmp_path):
     """And one that is gets nothing of a line that could not be written."""
     letter = tmp_path / "letter.txt"
     letter.write_text("Dear Sir,\nwithout an end")
-    with pytest.raises(ConfigurationError, match="no journal"):
+    with pytest.raises(ConfigurationError, match="not a journal"):
         async with serve(Behaviour(), journal=letter):
             pass
     assert letter.read_text() == "Dear Sir,\nwithout an end"

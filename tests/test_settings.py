@@ -31,22 +31,22 @@ from batcher.targets import create
         ({"rate.margin": float("inf")}, "out of range"),
         ({"rate.max_in_flight": 0}, "from 1 to 10,000"),
         ({"rate.max_in_flight": 10_001}, "from 1 to 10,000"),
-        ({"rate.requests": "fast"}, "is no rate"),
-        ({"rate.changes": "fast"}, "is no rate"),
+        ({"rate.requests": "fast"}, "invalid rate"),
+        ({"rate.changes": "fast"}, "invalid rate"),
         ({"limits.max_bytes": 16383}, "from 16,384"),
         ({"limits.max_changes": 10**20}, ""),
-        ({"retry.max_wait": "x"}, "is no duration"),
-        ({"guard.deadline": "x"}, "is no duration"),
-        ({"guard.max_failures": "x"}, "is no failure budget"),
+        ({"retry.max_wait": "x"}, "invalid duration"),
+        ({"guard.deadline": "x"}, "invalid duration"),
+        ({"guard.max_failures": "x"}, "invalid failure budget"),
         ({"input.delimiter": ";;"}, "single plain character"),
         ({"input.delimiter": "§"}, "single plain character"),
         ({"input.delimiter": '"'}, "single plain character"),
         ({"guard.done_file": "{nam}.done"}, "write {name} where the name of the file stands"),
         ({"guard.done_file": "{name}.{"}, "write {name}"),
         ({"guard.trailer": "END"}, "write {rows}"),
-        ({"feed.date_format": "%Q"}, "does not tell year, month and day"),
-        ({"feed.date_format": "%d.%m."}, "does not tell year, month and day"),
-        ({"feed.date_format": "day"}, "does not tell year, month and day"),
+        ({"feed.date_format": "%Q"}, "does not identify year, month and day"),
+        ({"feed.date_format": "%d.%m."}, "does not identify year, month and day"),
+        ({"feed.date_format": "day"}, "does not identify year, month and day"),
         ({"target.env": "a\r\nb"}, "characters that no environment id has"),
         ({"target.tls_fingerprint": "zz"}, "64 hexadecimal digits"),
         ({"target.url": "example.org"}, "is no address; write https://host"),
@@ -174,11 +174,11 @@ def test_authorities_that_are_not_there_are_not_passed_over(monkeypatch, tmp_pat
     for name, value in (("SSL_CERT_FILE", "/none.pem"), ("SSL_CERT_DIR", "/none:/nothing")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
-            with pytest.raises(ConfigurationError, match=f"{name} names .*, which is not there"):
+            with pytest.raises(ConfigurationError, match=f"{name} names .*, which does not exist"):
                 preflight(target, given)
             preflight(target.replace(target={"insecure": True}), given)
             preflight(target.replace(target={"url": "http://127.0.0.1:9"}), given)
     preflight(target, given)
     for key, value in (("ca_file", tmp_path), ("client_cert", tmp_path)):
-        with pytest.raises(ConfigurationError, match="is a folder"):
+        with pytest.raises(ConfigurationError, match="is a directory"):
             preflight(target.replace(target={key: str(value)}), given)

@@ -1,9 +1,9 @@
-"""What decides: pure functions and small state machines. No await, clock, dice, files or logging in here.
+"""The decisions: pure functions and small state machines, without await, clock, randomness, files or logging.
 
-- What flows: `model`, `verdict`, `errors`, `http`, `report`.
-- From wishes to requests: `coalesce`, `wire`, `cover`, `pack`, `split`, over `order` and `identity`.
-- What goes next: `schedule`, with `lanes` and `late` requests, `blame` for the run or for changes, and what
-  refusals teach: `lessons`.
-- How fast, how many, when again: `limit`, `concurrency`, `retry`, `health`.
-- What targets share: `target`, `replies`, `secrets`.
+- Data types: `model`, `verdict`, `errors`, `http`, `report`.
+- From changes to requests: `coalesce`, `wire`, `cover`, `pack`, `split`, based on `order` and `identity`.
+- What is sent next: `schedule`, with `lanes` and `late` requests, `blame` (is the run or a change at fault?), and
+  `lessons` (what refusals teach).
+- How fast, how many at once, when to retry: `limit`, `concurrency`, `retry`, `health`.
+- Shared by targets: `target`, `replies`, `secrets`.
 """

@@ -1,4 +1,4 @@
-"""What two addresses have in common when they lead to the same place."""
+"""Normalised addresses: two URLs that lead to the same place compare equal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LOOPBACK = re.compile(r"localhost\.?|127(\.\d{1,3}){1,3}|::1|(0*:)+0*1|::ffff:1
 
 
 def place_of(url: str) -> str:
-    """Host, port and path in one form (RFC 3986 §6.2), without the scheme: who speaks both has one quota.
+    """Host, port and path in normalised form (RFC 3986 §6.2), without the scheme: http and https share one quota.
 
-    Not seen are several names of one host, and one appliance behind several addresses.
+    Several names of one host, or one appliance behind several addresses, are not recognised as the same.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
@@ -25,7 +25,7 @@ def place_of(url: str) -> str:
 
 
 def _path_of(path: str) -> str:
-    """A path without dot segments, its percent-encodings in one form (RFC 3986 §5.2.4, §6.2.2)."""
+    """A path without dot segments, its percent-encodings normalised (RFC 3986 §5.2.4, §6.2.2)."""
     found: list[str] = []
     for segment in _ENCODED.sub(_decoded, path).split("/"):
         if segment == "..":

@@ -1,4 +1,4 @@
-"""When requests are due, by the clock: constant, rising or falling, stage by stage."""
+"""Arrival schedules: at which times requests are due, at constant, rising or falling rates, stage by stage."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from batcher.core.units import parse_duration
 
 _UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _MOST = 1_000_000_000
-"""Requests of a stage."""
+"""The largest number of requests in a stage."""
 _NUMBER = r"(\d{1,7}(?:\.\d{1,6})?)"
 _STAGE = re.compile(rf"{_NUMBER}(?:\s*\.\.\s*{_NUMBER})?\s*/\s*(s|min|m|h)(?:\s+for\s+(\S+))?")
 
 
 @dataclass(frozen=True, slots=True)
 class ArrivalStage:
-    """From `first` to `last` requests per second, changing evenly, for so many seconds."""
+    """A rate that changes linearly from `first` to `last` requests per second within `seconds` seconds."""
 
     first: float
     last: float
@@ -32,7 +32,7 @@ class ArrivalStage:
 
     @property
     def count(self) -> float:
-        """Requests that are due in it, in parts of one."""
+        """Requests that are due in this stage; may be fractional."""
         return (self.first + self.last) / 2 * self.seconds
 
     def at(self, count: float) -> float:
@@ -50,7 +50,7 @@ class Arrivals:
     """A schedule. The first request is due at once, each further one when the integral of the rate has grown by one."""
 
     def __init__(self, stages: Sequence[ArrivalStage], shift: float = 0.0) -> None:
-        """With a `shift` all is later by so much of a request."""
+        """`shift` delays everything by that fraction of a request."""
         self.stages = tuple(stages)
         self._shift = shift
         self._starts = list(accumulate((stage.seconds for stage in stages), initial=0.0))
@@ -82,48 +82,48 @@ class Arrivals:
         return self._starts[self._stage] + stage.at(count - self._counts[self._stage])
 
     def after_warm_up(self, seconds: float) -> Arrivals:
-        """The same, after so many seconds at its first rate (at its last, where it starts from nothing)."""
+        """The same schedule, preceded by `seconds` at its first rate (at its last rate if it starts from zero)."""
         first = self.stages[0].first or self.stages[0].last
         return Arrivals([ArrivalStage(first, first, seconds), *self.stages])
 
     def share(self, part: int, parts: int) -> Arrivals:
-        """What one of several generators has to send of it.
+        """The part of the schedule that one of several generators has to send.
 
-        The rates are divided; the parts are shifted against each other by as much of a request, so that all of them
-        together arrive as evenly as the whole.
+        The rates are divided, and the parts are shifted against each other by a fraction of a request, so that all
+        of them together arrive as evenly as the whole.
         """
         divided = [replace(stage, first=stage.first / parts, last=stage.last / parts) for stage in self.stages]
         return Arrivals(divided, part / parts)
 
 
 def parse_arrivals(text: str, seconds: float) -> Arrivals:
-    """`200/s`, `200/s for 30s`, `100..500/s for 1m`; several with commas or on lines of their own, `#` for comments.
+    """`200/s`, `200/s for 30s`, `100..500/s for 1m`; stages separated by commas or line breaks, `#` for comments.
 
     Args:
         text: The schedule; rates per `s`, `min` or `h`.
-        seconds: How long a stage lasts that does not say.
+        seconds: The length of a stage that does not specify one.
 
     Raises:
-        ConfigurationError: When it is none.
+        ConfigurationError: When the text is not a valid schedule.
 
     """
     lines = (line.partition("#")[0] for line in text.splitlines())
     parts = [part.strip() for line in lines for part in line.split(",") if part.strip()]
     stages = [_stage(part, seconds) for part in parts]
     if not stages or all(stage.count == 0 for stage in stages):
-        raise ConfigurationError(f"{text!r} lets no request arrive; write it as 200/s for 30s, 200..500/s for 1m")
+        raise ConfigurationError(f"{text!r} schedules no request; expected e.g. 200/s for 30s, 200..500/s for 1m")
     return Arrivals(stages)
 
 
 def _stage(text: str, seconds: float) -> ArrivalStage:
     match = _STAGE.fullmatch(text)
     if match is None:
-        raise ConfigurationError(f"{text!r} is no stage of arrivals; write it as 200/s for 30s, or 200..500/s for 1m")
+        raise ConfigurationError(f"invalid arrival stage {text!r}; expected e.g. 200/s for 30s, 200..500/s for 1m")
     unit = _UNITS[match[3]]
     first = float(match[1]) / unit
     last = float(match[2]) / unit if match[2] else first
     lasts = parse_duration(match[4]) if match[4] else seconds
     stage = ArrivalStage(first, last, lasts)
     if lasts <= 0 or stage.count > _MOST:
-        raise ConfigurationError(f"{text!r}: a stage lasts longer than nothing, and has at most {_MOST:,} requests")
+        raise ConfigurationError(f"{text!r}: a stage must last longer than 0 s and have at most {_MOST:,} requests")
     return stage

@@ -1,11 +1,11 @@
-"""Whose fault a refusal is: the change's, or the run's?
+"""Is a refusal the fault of the change or of the whole run?
 
-A change that is refused alone looks guilty, but when everything is refused the run itself is at fault (a token
-without permission, a wrong environment), and nothing of that may be booked on rows. So refusals of single
-changes are held until some request is accepted. Twenty in a row make the run suspect: then a batch of other
-users and groups is tried, down to a single change. Its acceptance proves what is held guilty. Three such trials
-that end in a refused change, each of users and groups of its own, prove the run guilty: one or two may be
-unlucky (a second group that was deleted too), three are no accident.
+A change that is refused on its own looks guilty. But when everything is refused, the run itself is at fault (a token
+without permission, a wrong environment), and no such refusal may be recorded for its row. So refusals of single changes
+are held back until some request is accepted. Twenty in a row make the run suspect: then a batch of other users and
+groups is tried (a trial), split down to a single change if necessary. If it is accepted, the refusals held back are
+proven to be the fault of their changes. Three trials that end in a refused change, each with users and groups of its
+own, prove that the run is at fault: one or two may be bad luck (a second group that was deleted, too), three are not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TRIALS = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refusal:
-    """Changes that were refused each by itself, and the word on them that is not booked yet."""
+    """Changes that were each refused on their own, and their settlement, which is not recorded yet."""
 
     batch: Batch
     settlement: Settlement
@@ -41,7 +41,7 @@ class Blame:
 
     @property
     def holds(self) -> int:
-        """How many refused changes are not booked yet."""
+        """How many refused changes are held back."""
         return sum(len(refusal.settlement.rows) for refusal in self._held)
 
     @property
@@ -50,31 +50,31 @@ class Blame:
         return self.holds >= SUSPICIOUS
 
     def refused(self, refusal: Refusal) -> None:
-        """Hold it until it is clear whose fault it is."""
+        """Hold a refusal back until it is clear whose fault it is."""
         self._held.append(refusal)
         _, user, group = refusal.batch.pairs()
         self._users.update(refusal.batch.user.values(user))
         self._groups.update(refusal.batch.group.values(group))
 
     def trial_refused(self) -> bool:
-        """A trial ended in refused changes; returns whether that proves the run guilty."""
+        """A trial ended in refused changes; returns whether that proves the run to be at fault."""
         self._trials += 1
         return self._trials >= TRIALS
 
     def accepted(self) -> list[Refusal]:
-        """Some request was accepted; returns what can be booked now."""
+        """Some request was accepted; returns the refusals that can be recorded now."""
         self.accepted_once = True
         return self.release() if self._held else []
 
     def release(self) -> list[Refusal]:
-        """All that is held, to be booked: it was proven, or nothing is left that could prove otherwise."""
+        """All refusals held back, to be recorded: they are proven, or nothing is left that could disprove them."""
         held, self._held = self._held, []
         self._trials = 0
         self._users, self._groups = set(), set()
         return held
 
     def is_fair_trial(self, batch: Batch) -> bool:
-        """Whether the batch has no user and no group in common with what is held."""
+        """Whether the batch has no user and no group in common with the refusals held back."""
         users = {key for op in batch.ops for key in batch.user.values(op.users)}
         groups = {key for op in batch.ops for key in batch.group.values(op.groups)}
         return users.isdisjoint(self._users) and groups.isdisjoint(self._groups)

@@ -1,4 +1,4 @@
-"""Time as an argument: one clock for durations, one for people, and one that all processes of a machine share."""
+"""Time, passed in as an argument: a clock for durations, one for people, and one shared by all processes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A moment as other processes, perhaps after a restart of the machine, can judge how long ago it was.
+    """A moment whose age other processes can determine, even after a restart of the machine.
 
-    `utc` is what people read (seconds since 1970), and what is left where nothing else is known. `boot` are the seconds
-    of the kernel's clock since the machine was started, `boot_id` the name of that start; empty: not known.
+    `utc` is what people read (seconds since 1970), and the fallback where nothing else is known. `boot` is the time in
+    seconds since the machine was booted, by the kernel's clock; `boot_id` identifies that boot (empty: not known).
     """
 
     utc: float
@@ -23,10 +23,10 @@ class Stamp:
 
     @staticmethod
     def parse(text: str) -> Stamp:
-        """What `str` gave; also a bare number, as older ledgers have it.
+        """The inverse of `str`; also accepts a bare number, as in older ledgers.
 
         Raises:
-            ValueError: When it is neither.
+            ValueError: When the text is neither.
 
         """
         utc, *boot = text.split()
@@ -37,8 +37,8 @@ class Stamp:
 class Clock:
     """`now` for durations, `utc` (seconds since 1970) for what people read.
 
-    The wall clock may be set at any moment, so it decides nothing. What processes must agree on is told by `boot`, the
-    seconds since the machine `boot_id` was started, suspension included. Without it there is only the wall clock.
+    The wall clock may be set at any moment, so no decision depends on it. Where processes must agree, `boot` is used:
+    the seconds since the boot `boot_id`, including time in suspension. Where it is not available, `utc` is used.
     """
 
     now: Callable[[], float]
@@ -51,13 +51,13 @@ class Clock:
         return Stamp(self.utc()) if self.boot is None else Stamp(self.utc(), self.boot(), self.boot_id)
 
     def shared(self) -> float:
-        """This moment in the seconds that all processes of the machine count."""
+        """This moment, in seconds of a clock that all processes of the machine share."""
         return self.utc() if self.boot is None else self.boot()
 
     def age(self, stamp: Stamp) -> float:
         """How many seconds ago a moment was, at least; never negative.
 
-        What was before the machine was started was before that, whatever the wall clock said then and says now.
+        For a moment before the last boot this is the time since that boot, whatever the wall clock said or says.
         """
         if self.boot is None or not stamp.boot_id:
             return max(0.0, self.utc() - stamp.utc)

@@ -1,4 +1,4 @@
-"""Last word wins: which row of a window decides each pair."""
+"""The last change of a pair wins: which row of a window decides each pair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from batcher.core.order import order_of, run_starts
 
 
 def coalesce(columns: Columns) -> Ints:
-    """For each row the row that decides its pair (itself, when it is the pair's last valid change).
+    """For each row, the row that decides its pair (the row itself if it is the pair's last valid change).
 
     Rejected rows get -1; they supersede nothing.
     """

@@ -19,17 +19,17 @@ from batcher.core.model import Ints
 
 Floats: TypeAlias = NDArray[np.float64]
 Counts: TypeAlias = tuple[Ints, Ints]
-"""Values, ascending, and how often each was seen."""
+"""Values in ascending order, and how often each occurred."""
 _DRAWS = 2000
 _AT_ONCE = 100
 _SURE = (2.5, 97.5)
 LEAST_STRETCHES = 8
-"""With fewer there is no telling chance from change."""
+"""With fewer, a change cannot be distinguished from chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A figure before and after; the change of it as a share of before, and the bounds of its 95 % confidence."""
+    """A figure before and after, its relative change, and the bounds of the 95 % confidence interval of that change."""
 
     before: float
     after: float
@@ -38,29 +38,29 @@ class Change:
     high: float
 
     def is_rise(self, threshold: float) -> bool:
-        """Whether it surely rose by more than so much."""
+        """Whether it rose, with confidence, by more than the threshold."""
         return self.low > threshold
 
     def is_fall(self, threshold: float) -> bool:
-        """Whether it surely fell by more than so much."""
+        """Whether it fell, with confidence, by more than the threshold."""
         return self.high < -threshold
 
 
 def compare_percentiles(
     before: Sequence[Counts], after: Sequence[Counts], percents: Sequence[float], seed: int = 0
 ) -> list[Change]:
-    """Each percentile of two series of stretches."""
+    """Compare each of these percentiles in two series of stretches."""
     rng = np.random.default_rng(seed)
     first, second = _drawn(before, percents, rng), _drawn(after, percents, rng)
     return [_change(first[:, index], second[:, index]) for index in range(len(percents))]
 
 
 Parts: TypeAlias = Sequence[tuple[float, float]]
-"""Of each stretch, something, and what it is a part of."""
+"""For each stretch, a part and the whole that it belongs to."""
 
 
 def compare_shares(before: Parts, after: Parts, seed: int = 0) -> Change:
-    """What of all it is; the share itself, and the difference of the two instead of their ratio."""
+    """Compare the share of the parts in the wholes; `change` is the difference of the shares, not their ratio."""
     first, second = _shares(before, after, seed)
     if len(before) < LEAST_STRETCHES or len(after) < LEAST_STRETCHES:
         return Change(_first(first), _first(second), 0.0, -np.inf, np.inf)
@@ -69,7 +69,7 @@ def compare_shares(before: Parts, after: Parts, seed: int = 0) -> Change:
 
 
 def compare_means(before: Sequence[float], after: Sequence[float], seed: int = 0) -> Change:
-    """The mean over stretches of the same length."""
+    """Compare the means over stretches of equal length."""
     if len(before) < LEAST_STRETCHES or len(after) < LEAST_STRETCHES:
         return Change(_mean(before), _mean(after), 0.0, -np.inf, np.inf)
     return _change(*_shares([(value, 1.0) for value in before], [(value, 1.0) for value in after], seed))
@@ -92,7 +92,7 @@ def _shares(before: Parts, after: Parts, seed: int) -> list[Floats]:
 
 
 def _change(before: Floats, after: Floats) -> Change:
-    """Of figures of which the first is that of the series as it is, the others those of the draws."""
+    """The change between figures; the first is that of the series itself, the others are those of the draws."""
     if not len(before) or not len(after) or before[0] <= 0:
         return Change(_first(before), _first(after), 0.0, -np.inf, np.inf)
     ratios = after[1:] / np.where(before[1:] > 0, before[1:], np.nan) - 1

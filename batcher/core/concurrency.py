@@ -1,16 +1,16 @@
-"""How many requests may be in flight at once: found out from the replies, one attempt at a time.
+"""How many requests may be in flight at once, learned from the replies by trial and error.
 
 Little's law says that more in flight brings more throughput until the target is busy, and only longer replies
-beyond that. So the limit grows while it is reached and nothing stands against it (doubling at first), and shrinks
+beyond that. So the limit grows while it is reached and nothing speaks against it (doubling at first), and shrinks
 when the target pushes back (429, time-out, reset) or when replies become slower by more than chance explains.
 
-- The number that met push-back is remembered: afterwards the limit is back just below it within a few rounds (fast
-  recovery), and tries beyond only after a patience that doubles with each try that fails.
-- Slower replies may have nothing to do with us. A shrinkage that did not make them faster is taken back, and what
-  they take now is the measure from then on.
+- The limit at which the target pushed back is remembered: afterwards the limit returns to just below it within a few
+  rounds (fast recovery), and exceeds it only after a waiting time that doubles with each failed attempt.
+- Slower replies may have nothing to do with us. A reduction that did not make them faster is undone, and their current
+  duration becomes the new baseline.
 
-A round is as many replies as the limit allows, so that each decision sees what the one before it brought about. The
-idea of rounds and of a ratio to the fastest recent ones is TCP Vegas' (Brakmo and Peterson, 1994).
+A round is as many replies as the limit allows, so that each decision sees the effect of the one before it. The idea of
+rounds and of a ratio to the fastest recent ones is that of TCP Vegas (Brakmo and Peterson, 1994).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 _TOLERANCE = 1.5
-"""Replies that take so many times what they took in the best recent round are slower."""
+"""Replies count as slower when they take this many times as long as in the best recent round."""
 _MEMORY = 16
-"""Rounds."""
+"""How many recent rounds are remembered."""
 _SAMPLES = 8
-"""Replies that a round has at least, once the first doubling is over: fewer say little of the mean."""
+"""The fewest replies in a round once the initial doubling is over: fewer say little about the mean."""
 _PUSHED = 0.8
 _HARDEST = 0.5
 _FIRST_PATIENCE = 15.0
@@ -39,7 +39,7 @@ class ConcurrencyLimit(Protocol):
     ceiling: int
 
     def succeeded(self, now: float, took: float, changes: int, in_flight: int) -> None:
-        """A reply came in good order after so many seconds, to a request of so many changes, while so many flew."""
+        """A request of `changes` changes succeeded after `took` seconds, while `in_flight` were in flight."""
         ...
 
     def pushed_back(self, now: float, took: float) -> None:
@@ -47,13 +47,13 @@ class ConcurrencyLimit(Protocol):
         ...
 
     def start_again(self) -> None:
-        """The target was away: what it bears now has to be found out anew."""
+        """The target was unavailable: forget what was learned about it."""
         ...
 
 
 @dataclass(slots=True)
 class _Round:
-    """What the replies of a round took; only those of about the largest size count."""
+    """How long the replies of a round took; only requests of about the largest size count."""
 
     size: int = 0
     replies: int = 0
@@ -82,7 +82,7 @@ class _Round:
 
 @dataclass(slots=True)
 class _Shrinkage:
-    """When the limit shrank, from what, and what replies took whose requests had been sent before."""
+    """When the limit shrank, its value before, and how long replies to requests sent before that took."""
 
     at: float
     limit: int
@@ -90,7 +90,7 @@ class _Shrinkage:
 
 
 class AdaptiveLimit:
-    """`limit` says how many requests may be in flight now; never above `ceiling`."""
+    """`limit` is the number of requests that may be in flight now; it never exceeds `ceiling`."""
 
     def __init__(self, start: int = 4, ceiling: int = 32) -> None:
         self.ceiling = ceiling
@@ -109,7 +109,7 @@ class AdaptiveLimit:
         return f"<AdaptiveLimit {self.limit} of {self.ceiling}>"
 
     def succeeded(self, now: float, took: float, changes: int, in_flight: int) -> None:
-        """A reply came in good order after so many seconds, to a request of so many changes, while so many flew."""
+        """A reply came without push-back, `took` seconds after a request of `changes` changes was sent."""
         if self._shrunk is not None and now - took < self._shrunk.at:
             self._shrunk.before.add(took, changes.bit_length())
             return  # sent before the limit shrank
@@ -145,13 +145,13 @@ class AdaptiveLimit:
         self.limit = max(1, int(self.limit * _PUSHED))
 
     def start_again(self) -> None:
-        """The target was away: what it bears now has to be found out anew."""
+        """The target was down: how much it can handle now has to be learned again."""
         self._slow_start, self._shrunk, self._round = True, None, _Round()
         self._too_many, self._patience = math.inf, _FIRST_PATIENCE
         self._recent.clear()
 
     def _judge(self, shrunk: _Shrinkage, ended: _Round) -> None:
-        """Whether to have fewer in flight made the replies faster by at least a quarter of what it should."""
+        """Undo a reduction that did not make replies faster by at least a quarter of what was expected."""
         self._shrunk = None
         if not shrunk.before.replies:
             return
@@ -162,7 +162,7 @@ class AdaptiveLimit:
             self._recent.append(ended.mean)
 
     def _grow(self, now: float) -> None:
-        if self.limit >= self._too_many:  # a whole round went well with what was too many once
+        if self.limit >= self._too_many:  # a whole round went well with a limit that was once too high
             self._too_many, self._patience = math.inf, _FIRST_PATIENCE
         if self._slow_start:
             step = self.limit
@@ -178,7 +178,7 @@ class AdaptiveLimit:
 
 
 class FixedLimit:
-    """The number that the user set; never moves."""
+    """The number that the user set; it never changes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = self.ceiling = limit

@@ -1,4 +1,4 @@
-"""Which users of a window want the same groups, and what it costs to say so.
+"""Which users of a window want the same groups, and what it costs to encode that.
 
 An op of a product target means every user × every group, so only users with equal group sets may share one.
 """
@@ -15,14 +15,14 @@ from batcher.core.order import order_of, run_starts
 from batcher.core.wire import Wire
 
 _TABLE = 1 << 16
-"""Values that are looked up in a table, however few codes there are."""
+"""Up to this range, values are looked up in a table, however few codes there are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
     """Pairs sorted by user and group, as positions in tables of the users and the groups that occur.
 
-    `first` is the position of each user's first pair, `size` the number of his pairs; widths are bytes on the wire.
+    `first` is the position of each user's first pair, `size` the number of their pairs; widths are bytes on the wire.
     """
 
     row: Ints
@@ -58,7 +58,7 @@ class Pairs:
 
 
 def _dense(codes: Ints) -> tuple[Ints, Ints]:
-    """The values that occur, sorted, and each code's position among them; by a table where the range is small."""
+    """The distinct values, sorted, and each code's position among them; uses a table where the range is small."""
     low = int(codes.min())
     span = int(codes.max()) - low + 1
     if span > max(_TABLE, len(codes)):
@@ -74,8 +74,8 @@ def _dense(codes: Ints) -> tuple[Ints, Ints]:
 class Buckets:
     """Users with equal group sets.
 
-    `members` lists the users bucket by bucket; the rest is per bucket: where its members start, how many they are, and
-    the bytes of its users and of its groups.
+    `members` lists the users bucket by bucket; the other fields are per bucket: where its members start, how many there
+    are, and the bytes of its users and of its groups.
     """
 
     members: Ints
@@ -87,7 +87,7 @@ class Buckets:
     @staticmethod
     def of(pairs: Pairs) -> Buckets:
         """The buckets of all users that occur."""
-        # A set's hash is the sum of its members' hashes: it proposes the buckets, `_are_uniform` checks them.
+        # A set's hash is the sum of its members' hashes: it proposes the buckets, `_are_uniform` verifies them.
         words = mix(np.arange(1, len(pairs.groups) + 1, dtype=np.uint64))
         hashes = np.add.reduceat(words[pairs.group], pairs.first)
         members = np.argsort(hashes)
@@ -103,9 +103,9 @@ class Buckets:
         )
 
     def choose(self, pairs: Pairs, op: int) -> Mask:
-        """Which buckets travel as products in the cheaper of the two covers; `op` is the cost of an op.
+        """Which buckets are sent as products in the cheaper of the two covers; `op` is the cost of an op.
 
-        Users whose sets only have the same hash, by chance, are left to travel per group.
+        Users whose sets have the same hash only by chance are sent per group.
         """
         product = op + self.users_width + self.groups_width
         per_group = pairs.size[self.members[self.start]] * self.users_width
@@ -134,7 +134,7 @@ class Buckets:
 
 
 def _equal_sets(pairs: Pairs, members: Ints) -> Mask:
-    """Whether each of the members wants the same groups as the one before; of the first it means nothing."""
+    """Whether each of the members wants the same groups as the one before it; meaningless for the first."""
     size = pairs.size[members]
     first = np.cumsum(size) - size
     offset = np.arange(int(size.sum())) - np.repeat(first, size)

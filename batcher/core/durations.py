@@ -1,4 +1,4 @@
-"""How long replies took, in few numbers: each bucket is a tenth longer than the one before."""
+"""A compact histogram of durations: each bucket is a tenth longer than the one before."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SHORTEST = 1e-6
 
 
 class Durations(Counter[int]):
-    """Counts per bucket."""
+    """The number of durations per bucket."""
 
     def add(self, seconds: float) -> None:
-        """One more that took so long."""
+        """Count one more duration."""
         self[int(math.log(max(seconds, _SHORTEST)) // _STEP)] += 1
 
     def bounds(self) -> dict[float, int]:
@@ -22,7 +22,7 @@ class Durations(Counter[int]):
         return {math.exp((bucket + 1) * _STEP): self[bucket] for bucket in sorted(self)}
 
     def percentile(self, percent: float) -> float:
-        """Seconds (at most a tenth too many) within which so many percent were; 0.0 of nothing."""
+        """The percentile in seconds, at most a tenth too high; 0.0 if there are no durations."""
         rank, seen = percent / 100 * self.total(), 0
         for bound, count in self.bounds().items():
             seen += count
@@ -31,10 +31,10 @@ class Durations(Counter[int]):
         return 0.0
 
     def copy(self) -> Durations:
-        """As it is now."""
+        """An independent copy."""
         return Durations(self)
 
     @staticmethod
     def of(counts: Mapping[str, int]) -> Durations:
-        """From JSON, where keys are texts."""
+        """From JSON, where keys are strings."""
         return Durations({int(bucket): count for bucket, count in counts.items()})

@@ -1,7 +1,7 @@
-"""Every error that leaves a module of ours, and who must act.
+"""Every error that our modules raise, and who must act.
 
 BatcherError                 exit code 1
-├── UsageError               2   the user: flags, configuration, unreadable input, a foreign ledger
+├── UsageError               2   the user: flags, configuration, unreadable input, a file that is not a ledger
 │   ├── ConfigurationError
 │   ├── InputError
 │   │   └── EmptyInputError
@@ -10,26 +10,26 @@ BatcherError                 exit code 1
 ├── GuardrailError           5   the user: a guardrail refused, nothing was sent
 ├── LedgerHeldError          7   another run holds the ledger
 ├── NotBegunError            *   a signal came before anything was begun; nothing was sent
-└── TransportError               nobody yet: the delivery decides
+└── TransportError               nobody yet: the delivery code decides
     ├── NotSentError             the request never left; repeating is free
-    │   ├── EndpointError        as it is configured, none ever will
+    │   ├── EndpointError        with this configuration, no request can ever be sent
     │   │   ├── UntrustedError   the peer's certificate is not the expected one
-    │   │   └── UnknownClientError   the peer, or a proxy, does not take us for whom it expects
+    │   │   └── UnknownClientError   the peer, or a proxy, does not accept our identity
     │   └── ExhaustedError       this machine has no more descriptors or memory for it
-    └── ReplyLostError           it may have been applied; only a repeat tells
+    └── ReplyLostError           it may have been applied; only repeating it tells
 """
 
 from __future__ import annotations
 
 
 class BatcherError(Exception):
-    """Root of all; `exit_code` is what the command line ends with."""
+    """Base of all errors; `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class UsageError(BatcherError):
-    """Something that the user gave cannot be used; nothing was sent."""
+    """Something that the user provided cannot be used; nothing was sent."""
 
     exit_code = 2
 
@@ -43,15 +43,15 @@ class InputError(UsageError):
 
 
 class EmptyInputError(InputError):
-    """There is nothing in it, not even a header."""
+    """The input is empty: there is not even a header."""
 
 
 class LedgerError(UsageError):
-    """The file is no ledger, or not one that this call can work with."""
+    """The file is not a ledger, or not one that this operation can use."""
 
 
 class StateError(UsageError):
-    """The file is no state, or one of another target."""
+    """The file is not a state, or it is the state of another target."""
 
 
 class GuardrailError(BatcherError):
@@ -61,13 +61,13 @@ class GuardrailError(BatcherError):
 
 
 class LedgerHeldError(BatcherError):
-    """Another process works on this ledger."""
+    """Another process is using this ledger."""
 
     exit_code = 7
 
 
 class NotBegunError(BatcherError):
-    """A run was to end before it had begun: nothing was sent, nothing is left. It ends with the signal's code."""
+    """A signal came before a run had begun: nothing was sent, no files are left. It exits with the signal's code."""
 
     def __init__(self, reason: str, exit_code: int) -> None:
         super().__init__(f"{reason}; nothing was sent")
@@ -75,7 +75,7 @@ class NotBegunError(BatcherError):
 
 
 class TransportError(BatcherError):
-    """One HTTP exchange did not come to its end."""
+    """An HTTP exchange was not completed."""
 
 
 class NotSentError(TransportError):
@@ -83,15 +83,15 @@ class NotSentError(TransportError):
 
 
 class EndpointError(NotSentError):
-    """Nobody there can be spoken to as it is configured: no TLS where TLS is expected, no possible host."""
+    """The endpoint cannot be used as configured: no TLS where TLS is expected, or an impossible host name."""
 
 
 class ExhaustedError(NotSentError):
-    """This machine, and not the target, is at its end: no descriptors, no memory."""
+    """This machine, not the target, has run out of resources: file descriptors or memory."""
 
 
 class UntrustedError(EndpointError):
-    """TLS verification failed: going on could hand the credentials to a stranger."""
+    """TLS verification failed: continuing could hand the credentials to a stranger."""
 
 
 class UnknownClientError(EndpointError):
@@ -99,4 +99,4 @@ class UnknownClientError(EndpointError):
 
 
 class ReplyLostError(TransportError):
-    """The request was handed over, and no whole reply came back."""
+    """The request was sent, and no complete reply came back."""

@@ -1,4 +1,4 @@
-"""What a load run must show, and whether it did."""
+"""Expectations on the figures of a load run, and whether they are met."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 _MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 _UNITS = {"latency": tuple(_MILLISECONDS), "share": ("%", ""), "rate": ("/s", ""), "count": ("",)}
 LATENCIES = ("mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "max")
-"""The figures of latency that can be asked for."""
+"""The latency figures that an expectation can name."""
 _KINDS = (
     dict.fromkeys(LATENCIES, "latency")
     | dict.fromkeys(("errors", "late"), "share")
@@ -42,7 +42,7 @@ class Expectation:
         """`p99<500ms`, `actual.p50<=20ms`, `errors<=0.1%`, `late<1%`, `dropped<1`, `requests>=200/s`.
 
         Raises:
-            ConfigurationError: When it is none.
+            ConfigurationError: When the text is not a valid expectation.
 
         """
         match = _FORM.fullmatch(text)
@@ -50,15 +50,15 @@ class Expectation:
         kind = _KINDS.get(figure)
         if match is None or kind is None or match[4] not in _UNITS[kind] or (start and kind != "latency"):
             raise ConfigurationError(
-                f"{text!r} is no expectation; write p99<500ms, actual.p50<=20ms, max<2s, errors<=0.1%, late<1%,"
-                " dropped<1, requests>=200/s or changes>=1000/s"
+                f"invalid expectation {text!r}; expected e.g. p99<500ms, actual.p50<=20ms, max<2s, errors<=0.1%,"
+                " late<1%, dropped<1, requests>=200/s or changes>=1000/s"
             )
         name = f"{start or 'intended'}.{figure}" if kind == "latency" else figure
         factor = _MILLISECONDS.get(match[4], 0.01 if match[4] == "%" else 1.0)
         return Expectation(text.strip(), name, match[2], float(match[3]) * factor)
 
     def holds(self, figures: Mapping[str, float]) -> bool:
-        """Whether the figures are as expected."""
+        """Whether the figures meet the expectation."""
         return _COMPARE[self.sign](figures[self.name], self.bound)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 DOWN = 5
-"""Attempts in a row without an accepted reply, after which one worker probes and the others wait."""
+"""After this many attempts in a row without an accepted reply, one worker probes and the others wait."""
 
 
 class Health:
-    """What the replies so far tell of the target as a whole."""
+    """What the replies so far say about the target as a whole."""
 
     def __init__(self) -> None:
         self.accepted = 0
@@ -17,11 +17,11 @@ class Health:
         self.failures = 0
         """Attempts in a row without an accepted reply."""
         self.probes = 0
-        """Attempts since then that used up a try while the target was down, one worker at a time."""
+        """Attempts counted as tries since the target went down, made by one worker at a time."""
         self.trying_since: float | None = None
         """When the first attempt after the last accepted one was made."""
         self.last_reason = ""
-        """What the last attempt that brought nothing came to."""
+        """Why the last unsuccessful attempt failed."""
         self._failed_at = -math.inf
 
     def __repr__(self) -> str:
@@ -29,11 +29,11 @@ class Health:
 
     @property
     def is_down(self) -> bool:
-        """Whether only probes make sense."""
+        """Whether the target is considered down, so that only probes make sense."""
         return self.failures >= DOWN
 
     def has_used_up(self, attempts: int) -> bool:
-        """Whether the failures until it was down and the probes since then come to so many attempts in a row."""
+        """Whether the failures until it was down plus the probes since then amount to `attempts` in a row."""
         return self.probes >= max(1, attempts - DOWN + 1)
 
     def tries(self, now: float) -> None:
@@ -42,13 +42,13 @@ class Health:
             self.trying_since = now
 
     def succeeded(self) -> None:
-        """A reply said that the target works, whatever it thought of the changes."""
+        """A reply showed that the target works, whether or not it accepted the changes."""
         self.accepted += 1
         self.failures = self.probes = 0
         self.trying_since = None
 
     def failed(self, reason: str, started: float, now: float, *, is_probe: bool) -> None:
-        """An attempt brought no accepted reply. Attempts that were on their way together fail together, once."""
+        """An attempt brought no accepted reply. Attempts that were in flight at the same time count as one failure."""
         self.last_reason = reason
         self.probes += is_probe
         if started >= self._failed_at:

@@ -6,26 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 LONGEST_TEXT = 4096
-"""Characters of a reply that become a text. Secrets are taken out of it before it is cut to what people are shown."""
+"""Characters of a reply that are kept as text. Secrets are removed before it is cut to the length that is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What goes out. Headers and body may hold credentials, so they never show in a repr."""
+    """A request. Headers and body may hold credentials, so they never appear in a repr."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What of it must not be shown, besides the user's own credentials."""
+    """Further texts in it that must not be shown, besides the user's own credentials."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back, as it came; header names are lower case. `cookies` are `Set-Cookie` values in order.
+    """A reply, unchanged; header names are lower case. `cookies` are `Set-Cookie` values in order.
 
-    It may hold the credentials that it answers, so it never shows in a repr, and what is said of it is scrubbed.
+    It may echo credentials, so its content never appears in a repr, and texts derived from it are scrubbed.
     """
 
     status: int
@@ -33,9 +33,9 @@ class Response:
     body: bytes = field(default=b"", repr=False)
     cookies: tuple[str, ...] = field(default=(), repr=False)
     received_at: float | None = None
-    """When the last of it came (monotonic seconds), where the transport can tell."""
+    """When its last byte came (monotonic seconds), if the transport can tell."""
     peer: str = ""
-    """The address from which it came, a proxy's where there is one, if the transport can tell."""
+    """The address that it came from (the proxy's if there is one), if the transport can tell."""
 
     def text(self) -> str:
         """The body's beginning as one printable line."""
@@ -49,12 +49,12 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same, as far from the edge as it was."""
+    """The same without stripping, so that every character keeps its position."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def brief(value: object) -> str:
-    """Any JSON value of a foreign system as one printable line; text as it is."""
+    """Any JSON value of a foreign system as one printable line; strings are not quoted."""
     try:
         text = value if isinstance(value, str) else repr(value)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Pairs as 128-bit fingerprints, so that they can be compared across windows, whose codes differ."""
+"""128-bit fingerprints of pairs, by which they can be compared across windows, whose codes differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fingerprints(user: Keys, group: Keys, *, folds: bool = False) -> Hashes:
 
 
 def lane_words(user: Keys | None, group: Keys) -> Hashes:
-    """One 64-bit word per pair, or per group alone, the same for look-alikes: for the target they may be one."""
+    """One 64-bit word per pair (or per group); the same for look-alikes, which the target may treat as one."""
     words = _words(group, 1, folds=True)
     if user is not None:
         words = mix(_words(user, 1, folds=True) * _ODD[1] + mix(words + _ODD[0]))

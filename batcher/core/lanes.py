@@ -1,4 +1,4 @@
-"""What must keep its order: lane keys, and whether two stretches of work share a lane."""
+"""Lanes: what must keep its order. Lane keys, and whether two pieces of work share a lane."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class OrderBy(Enum):
 
 
 def lane_keys(user: Keys, group: Keys, order_by: OrderBy) -> Hashes:
-    """A 64-bit key per row. Two different lanes share one by chance at most; that costs a wait, never the order."""
+    """A 64-bit key per row. Different lanes share a key only by chance; that costs a wait, never the order."""
     if order_by is OrderBy.INPUT:
         return np.zeros(len(group), np.uint64)
     if order_by is OrderBy.GROUP:
@@ -45,10 +45,10 @@ def distinct(keys: Hashes) -> Hashes:
 
 
 def common(one: Hashes, other: Hashes) -> Hashes:
-    """What both have; both are sorted and hold each key once.
+    """The keys in both; each argument is sorted and holds each key once.
 
-    To merge two sorted runs, which is what numpy's stable sort does with them, is ten times faster than to look up
-    one in the other, where the memory is jumped about in.
+    Merging two sorted runs, which is what numpy's stable sort does with them, is ten times faster than looking up one
+    in the other, which accesses memory at random.
     """
     both = np.concatenate([one, other])
     both.sort(kind="stable")

@@ -1,4 +1,4 @@
-"""Requests whose reply was lost may still be applied later: what must wait for them.
+"""Requests whose reply was lost may still be applied later; this decides what must wait for them.
 
 Law 2: an opposite change of one of its pairs is not sent before `grace` seconds have passed since the loss.
 """
@@ -14,19 +14,19 @@ from batcher.core.lanes import distinct, shared
 from batcher.core.model import Action, Bytes, Hashes
 
 _MERGED_AT = 64
-"""Arrays that are kept side by side; a target that loses the same pairs for hours must not fill the memory."""
+"""Arrays kept unmerged; a target that loses the same pairs for hours must not fill the memory."""
 
 
 @dataclass(slots=True, eq=False)
 class _Losses:
-    """What one window has lost lately: lane keys per action, and until when the last of it may still arrive.
+    """What one window has lost recently: lane keys per action, and until when the last of it may still arrive.
 
-    One moment for all is caution: it may make an opposite change of another window wait a little longer.
+    Keeping one moment for all is conservative: an opposite change of another window may wait a little longer.
     """
 
     until: float = -math.inf
     keys: dict[Action, Hashes] = field(default_factory=lambda: {action: np.empty(0, np.uint64) for action in Action})
-    """Sorted, each once."""
+    """Merged: sorted, each key once."""
     fresh: dict[Action, list[Hashes]] = field(default_factory=lambda: {action: [] for action in Action})
     """Not merged yet."""
 
@@ -40,14 +40,14 @@ class _Losses:
 class LateRequests:
     """The losses of the last `grace` seconds.
 
-    Within a window a pair has one wish, so what a window loses does not concern its own other requests, unless lanes
-    are wider than pairs (`own_too`). So a target that loses everything costs no more than one merge per window.
+    Within a window each pair has one wanted action, so what a window loses does not affect its own other requests,
+    unless lanes are wider than pairs (`own_too`). So a target that loses everything costs only one merge per window.
     """
 
     def __init__(self, grace: float, *, own_too: bool) -> None:
         self.grace = grace
         self.version = 0
-        """Grows with each loss, so that a remembered answer can be known to be stale."""
+        """Grows with each loss, so that cached answers can be recognised as stale."""
         self._own_too = own_too
         self._anything_until = -math.inf
         self._windows: dict[int, _Losses] = {}
@@ -61,7 +61,7 @@ class LateRequests:
         return self.version == 0
 
     def lost(self, window: int, keys: Hashes, action: Bytes, at: float) -> None:
-        """A request of the window, with these pairs (as lane keys) and wishes, got no clear answer at `at`."""
+        """A request of the window, with these pairs (as lane keys) and actions, got no clear answer at `at`."""
         losses = self._windows.setdefault(window, _Losses())
         losses.until = max(losses.until, at + self.grace)
         for wish in Action:
@@ -71,17 +71,17 @@ class LateRequests:
         self.version += 1
 
     def lost_anything(self, at: float) -> None:
-        """Requests that nobody knows got no clear answer at `at`: they may be about any pair."""
+        """Unknown requests got no clear answer at `at`: they may be about any pair."""
         self._anything_until = max(self._anything_until, at + self.grace)
         self.version += 1
 
     def any(self, window: int, now: float) -> bool:
-        """Whether anything may still arrive late that concerns requests of this window."""
+        """Whether anything may still arrive late that affects requests of this window."""
         self._windows = {number: losses for number, losses in self._windows.items() if losses.until > now}
         return self._anything_until > now or any(self._concerns(number, window) for number in self._windows)
 
     def until(self, window: int, keys: Hashes, action: Bytes) -> float:
-        """From when on a request of the window with these pairs and wishes may be sent; -inf: nothing is against it."""
+        """When a request of the window with these pairs and actions may be sent; -inf if nothing prevents it."""
         latest = self._anything_until
         for wish in Action:
             wanted = keys[action == wish]

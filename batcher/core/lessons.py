@@ -1,13 +1,13 @@
-"""What refusals teach about the requests to come: how much they may hold, and who belongs into requests of their own.
+"""What refusals teach about later requests: how much they may hold, and who is sent in requests of their own.
 
-- A refused batch that is fine in halves was too large. Where the target said so itself, one such batch is enough,
-  else it takes two: a single one may have met a hiccup.
-- A user or a group that was refused alone in three pairs, and accepted in none meanwhile, travels apart from then on,
-  so that one dead account does not cost a bisection per batch. To be accepted once clears it.
-- What travels apart for that goes out change by change: where all are guilty, to halve cannot succeed, and would cost
-  twice as many requests. One change at a time is cut off, so that no more of them leave alone than are in flight when
-  one of them is accepted after all.
-- Where the user allows it, a user or a group of which so many changes were refused is not asked about any more.
+- A refused batch that is accepted in halves was too large. If the target said so itself, one such batch is enough;
+  otherwise it takes two, because a single one may have met a hiccup.
+- A user or a group that was refused on its own in three pairs, and accepted in none meanwhile, is sent in separate
+  requests from then on, so that one dead account does not cost a bisection per batch. Being accepted once clears it.
+- What is sent separately for that reason is sent change by change: where all changes are guilty, halving cannot succeed
+  and would cost twice as many requests. One change at a time is cut off, so that when one of them is accepted after
+  all, no more have been sent on their own than are in flight.
+- If the user allows it (`after_refusals`), a user or a group with that many refused changes is not sent any more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Among: TypeAlias = Callable[[Keys, Ints], Mask]
 
 @dataclass(slots=True, eq=False)
 class _Family:
-    """The pieces of one refused batch that have not come back."""
+    """The pieces of one refused batch that have not been answered yet."""
 
     larger: int
     """Changes of its larger piece."""
@@ -40,32 +40,32 @@ class _Family:
 
 
 class Lessons:
-    """Shared by all workers of a run; forgotten with it."""
+    """Shared by all workers of a run; not kept beyond it."""
 
     def __init__(self, after_refusals: int = 0) -> None:
-        """`after_refusals` is from how many refused changes on the others need not be asked about; 0 for never."""
+        """`after_refusals`: after this many refused changes the others are not sent any more; 0 for never."""
         self._after_refusals = after_refusals
         self.most: int | None = None
-        """Changes that a request may hold, as far as was learned."""
+        """How many changes a request may hold, as far as was learned."""
         self._users = _Suspects()
         self._groups = _Suspects()
         self._families: dict[int, _Family] = {}
         self._witnesses = 0
         self._smallest = 0
-        """The changes of the smallest piece that bore witness."""
+        """The number of changes in the smallest piece that served as evidence."""
 
     def __repr__(self) -> str:
         return f"<Lessons most={self.most} apart={len(self._users.apart)}+{len(self._groups.apart)}>"
 
     def was_split(self, batch: Batch, pieces: Iterable[Batch], *, is_certain: bool) -> None:
-        """A batch was refused as a whole and goes out in pieces; `is_certain` when for its size, as it was told."""
+        """A batch was refused as a whole and is sent in pieces; `is_certain` if the target said "too large"."""
         self._families.pop(batch.id, None)
         parts = list(pieces)
         family = _Family(max(map(len, parts)), len(parts), is_certain)
         self._families.update((piece.id, family) for piece in parts)
 
     def was_accepted(self, batch: Batch) -> bool:
-        """The target took all of it; returns whether `most` has become smaller by that."""
+        """The target accepted the whole batch; returns whether that has reduced `most`."""
         self._users.clear(batch.user, [op.users for op in batch.ops])
         self._groups.clear(batch.group, [op.groups for op in batch.ops])
         family = self._families.pop(batch.id, None)
@@ -83,16 +83,16 @@ class Lessons:
         return True
 
     def _doubt(self, size: int) -> None:
-        """A batch went well that was as large as those which seemed too large: that was something else."""
+        """A batch larger than those that seemed too large was accepted, so their size was not the reason."""
         if self._witnesses and size > self._smallest:
             self._witnesses = 0
 
     def was_refused(self, batch: Batch) -> None:
-        """The target did not take all of it, so its size tells nothing."""
+        """The target did not accept the whole batch, so nothing is learned from its size."""
         self._families.pop(batch.id, None)
 
     def was_refused_alone(self, batch: Batch) -> list[str]:
-        """A single change was refused; returns who is packed apart from now on, in words."""
+        """A single change was refused; returns, in words, who is sent separately from now on."""
         _, (user,), (group,) = batch.pairs()
         who, where = batch.user.value(user), batch.group.value(group)
         told = []
@@ -103,7 +103,7 @@ class Lessons:
         return told
 
     def cut(self, batch: Batch) -> list[tuple[Op, ...]]:
-        """The ops of the requests that should go out instead; empty when the batch is fine as it is."""
+        """The ops of the requests to send instead; empty when the batch can be sent as it is."""
         parts = [batch.ops]
         if self._users.apart or self._groups.apart:
             kept, apart = _divided(batch, self._users.among, self._groups.among)
@@ -118,14 +118,14 @@ class Lessons:
         return parts
 
     def hopeless(self, batch: Batch) -> tuple[tuple[Op, ...], tuple[Op, ...], list[str]]:
-        """What of a batch need not be asked about: the other ops, those ops, and the reason for each change of them."""
+        """What of a batch need not be sent. Returns the other ops, those ops, and a reason for each change in them."""
         if not self._after_refusals or not (self._users.apart or self._groups.apart):
             return batch.ops, (), []
         least = self._after_refusals
         users, groups = partial(self._users.among, least=least), partial(self._groups.among, least=least)
         kept, rest = _divided(batch, users, groups)
         reasons = [
-            f"not asked: {who} was refused in {count} changes and accepted in none (after_refusals = {least})"
+            f"not sent: {who} was refused in {count} changes and accepted in none (after_refusals = {least})"
             for op in rest
             for who, count in self._guilty(batch, op, least)
         ]
@@ -142,7 +142,7 @@ class Lessons:
 
 
 def _divided(batch: Batch, users_among: _Among, groups_among: _Among) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
-    """The ops of a batch without the changes of these users and groups, and with nothing but those."""
+    """The ops of a batch without the changes of these users and groups, and the ops with only those changes."""
     kept: list[Op] = []
     apart: list[Op] = []
     for op in batch.ops:
@@ -159,15 +159,15 @@ def _divided(batch: Batch, users_among: _Among, groups_among: _Among) -> tuple[t
 
 
 class _Suspects:
-    """Keys of one kind that were refused alone."""
+    """Users, or groups, that were refused on their own."""
 
     def __init__(self) -> None:
         self.apart: dict[Key, int] = {}
-        """In how many changes each was refused."""
+        """Those that are sent separately, and in how many changes each was refused."""
         self._refusals: dict[Key, set[Key]] = {}
 
     def refused(self, key: Key, partner: Key) -> bool:
-        """Returns whether the key is apart from now on, and was not before."""
+        """Returns whether the key is sent separately from now on, and was not before."""
         if key in self.apart:
             self.apart[key] += 1
             return False
@@ -182,7 +182,7 @@ class _Suspects:
         return True
 
     def clear(self, keys: Keys, accepted: Sequence[Ints]) -> None:
-        """These were accepted: whatever was refused of them before was not their fault."""
+        """These were accepted: their earlier refusals were not their fault."""
         known: MutableMapping[Key, Any]
         for known in (self.apart, self._refusals):
             if known:
@@ -191,7 +191,7 @@ class _Suspects:
                         known.pop(key, None)
 
     def among(self, keys: Keys, codes: Ints, least: int = 0) -> Mask:
-        """Which of the codes are apart, and were refused in so many changes."""
+        """Which of the codes are sent separately, and were refused in at least `least` changes."""
         known = {key: count for key, count in self.apart.items() if count >= least} if least else self.apart
         return _among(known, keys, codes)
 

@@ -1,4 +1,4 @@
-"""How fast: answers with numbers; somebody else waits."""
+"""Rate limiting. It only computes how long to wait; the waiting is done elsewhere."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from enum import Enum
 _NANO = 1_000_000_000
 _BUCKETS = 1_000
 _RESIDUE = 1_000
-"""Nanoseconds."""
+"""Nanoseconds; shorter waits are treated as none."""
 LONGEST_QUIET = 3600.0
-"""Seconds. A target that wants to be left alone for longer is mistaken; `max_wait` ends the run long before."""
+"""Seconds. A target that asks for a longer pause is assumed to be mistaken; `max_wait` ends the run long before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Rate:
 
 @dataclass(slots=True)
 class _Sent:
-    """What was sent between `start` and `latest`; it all counts until the window has passed since `latest`."""
+    """What was sent between `start` and `latest`; all of it counts until a window has passed since `latest`."""
 
     start: int
     latest: int
@@ -40,9 +40,9 @@ class Meter:
 
     Two rules together: spacing by the generic cell rate algorithm (ITU-T I.371), which lets up to `burst` go
     back to back, and a log of what was sent within the last window, which makes the bound exact for costs of
-    any size and includes the burst. The log is kept in thousandths of the window, rounded up, so that it stays
-    small. The window is longer than the unit by `margin`, to absorb jitter on the way to the target.
-    Integer nanoseconds, so that no rounding residue ever asks for one more wait of nothing.
+    any size and includes the burst. The log has a resolution of a thousandth of the window, rounded up, so that it
+    stays small. The window is longer than the unit by `margin`, to absorb jitter on the way to the target.
+    It counts in integer nanoseconds, so that rounding never causes another wait of almost zero.
     """
 
     def __init__(self, rate: Rate, burst: int = 1, margin: float = 0.03) -> None:
@@ -57,7 +57,7 @@ class Meter:
         return f"<Meter {self._logged} of {self._count} in {self._window / _NANO:g} s>"
 
     def delay(self, now: float, cost: int = 1) -> float:
-        """Seconds until `cost` may be sent; 0.0 means now. A cost above the whole rate waits for an empty window."""
+        """Seconds until `cost` may be sent; 0.0 means now. A cost above the rate waits for an empty window."""
         clock = _ns(now)
         self._forget(clock)
         ready = max(clock, self._due - (self._burst - 1) * self._window // self._count)
@@ -67,13 +67,13 @@ class Meter:
                 break
             ready = max(ready, sent.latest + self._window)
             excess -= sent.cost
-        # What a clock in floating point cannot tell apart is not worth a wait, which might never end.
+        # A wait below the resolution of a floating-point clock might never end.
         return (ready - clock) / _NANO if ready - clock > _RESIDUE else 0.0
 
     def take(self, now: float, cost: int = 1) -> None:
         """Record that `cost` was sent at `now`."""
         clock = _ns(now)
-        # Who wakes up late by up to half a step may catch up; the log below keeps the bound all the same.
+        # A sender that wakes up late by up to half a step may catch up; the log below still keeps the bound.
         is_prompt = clock - self._due <= self._window // self._count // 2
         self._due = (self._due if is_prompt else clock) + math.ceil(cost * self._window / self._count)
         if self._count > _BUCKETS and self._log and clock - self._log[-1].start < self._window // _BUCKETS:
@@ -84,11 +84,11 @@ class Meter:
         self._logged += cost
 
     def dump(self) -> list[int]:
-        """What was sent, as plain numbers: to be kept for a later process, or for one beside this."""
+        """What was sent, as plain numbers, to be stored for a later or a concurrent process."""
         return [self._due, *(number for sent in self._log for number in (sent.start, sent.latest, sent.cost))]
 
     def load(self, dumped: list[int], now: float) -> None:
-        """Go on from what `dump` gave. What was sent in the future was sent now: the clock has been set back."""
+        """Continue from what `dump` returned. Sends in the future count as sent now: the clock was set back."""
         self._due, *numbers = dumped
         self._log = deque(_Sent(*numbers[i : i + 3]) for i in range(0, len(numbers), 3))
         self._logged = sum(sent.cost for sent in self._log)
@@ -99,7 +99,7 @@ class Meter:
                 sent.start, sent.latest = sent.start - ahead, sent.latest - ahead
 
     def fill(self, now: float) -> None:
-        """As if as much as is allowed had just been sent: nobody knows what was."""
+        """Assume that the full allowance was just sent, because what was sent is not known."""
         clock = _ns(now)
         self._log, self._logged = deque([_Sent(clock, clock, self._count)]), self._count
         self._due = clock + self._window
@@ -114,7 +114,7 @@ def _ns(seconds: float) -> int:
 
 
 class Waiting(Enum):
-    """What a send waits for."""
+    """The reason why a send waits."""
 
     NOTHING = "nothing"
     RATE = "rate"
@@ -124,7 +124,7 @@ class Waiting(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How long until the next send, and because of what."""
+    """How long until the next send, and why."""
 
     seconds: float
     because: Waiting
@@ -135,7 +135,7 @@ _NOW = Turn(0.0, Waiting.NOTHING)
 
 @dataclass(frozen=True, slots=True)
 class PaceState:
-    """A pacer's memory as plain values."""
+    """A pacer's state as plain values."""
 
     requests: list[int]
     changes: list[int]
@@ -144,7 +144,7 @@ class PaceState:
 
 
 class Pacer:
-    """Every request to the target passes here: requests and changes per unit, and quiet when the target asks for it."""
+    """Paces every request to the target: requests and changes per unit, and pauses when the target asks for them."""
 
     def __init__(self, requests: Meter | None, changes: Meter | None) -> None:
         self._requests = requests
@@ -152,7 +152,7 @@ class Pacer:
         self._quiet_until = -math.inf
         self._quiet_because = Waiting.RETRY_AFTER
         self.blocked_since: float | None = None
-        """Since when (monotonic seconds) it could not even be asked whose turn it is; None when it could."""
+        """Since when (monotonic seconds) it could not be determined whose turn it is; None when it could."""
         self.blocked_by = ""
 
     def __repr__(self) -> str:
@@ -184,7 +184,7 @@ class Pacer:
         return Turn(longest, Waiting.RATE if longest > 0 else Waiting.NOTHING)
 
     def try_take(self, now: float, changes: int) -> Turn:
-        """The turn; when it is now, it is taken, and the send recorded."""
+        """The turn; if it is now, it is taken, and the send is recorded."""
         turn = self.turn(now, changes)
         if turn.seconds <= 0:
             self.record(now, changes)
@@ -198,7 +198,7 @@ class Pacer:
             self._changes.take(now, changes)
 
     def fill(self, now: float) -> None:
-        """As if as much as is allowed had just been sent."""
+        """Assume that the full allowance was just sent."""
         for meter in (self._requests, self._changes):
             if meter is not None:
                 meter.fill(now)
@@ -207,7 +207,7 @@ class Pacer:
         """No more sends."""
 
     def dump(self) -> PaceState:
-        """Everything that another process must know to keep the same bounds."""
+        """Everything that another process needs to keep the same bounds."""
         return PaceState(
             self._requests.dump() if self._requests else [],
             self._changes.dump() if self._changes else [],
@@ -216,7 +216,7 @@ class Pacer:
         )
 
     def load(self, state: PaceState, now: float) -> None:
-        """Go on from what `dump` gave. No quiet lasts longer than the longest that is ever kept."""
+        """Continue from what `dump` returned. No pause lasts longer than `LONGEST_QUIET`."""
         if self._requests is not None and state.requests:
             self._requests.load(state.requests, now)
         if self._changes is not None and state.changes:

@@ -1,7 +1,8 @@
-"""Names that people, and many targets, take for one: unlike in case, in form, in blanks, or in what nobody sees.
+"""Look-alikes: names that differ only in case, Unicode form, blanks, or invisible characters.
 
-Whether a target tells them apart is a fact about the target. Where it is not known, nothing is done that would hurt if
-it does not: of two changes of look-alike pairs that contradict each other, neither is sent.
+People, and many targets, treat such names as the same. Whether a target does is a fact about the target. If that is not
+known, nothing is done that would do harm in either case: of two changes of look-alike pairs that contradict each other,
+neither is sent.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ _UNSEEN = (
     r"[\p{Cc}\p{Cf}\x{034f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{2060}-\x{206f}\x{2800}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}"
     r"\x{1d173}-\x{1d17a}\x{e0000}-\x{e0fff}]"
 )
-"""Controls, formats, and what else is ignored where it is shown (Unicode 15, Default_Ignorable_Code_Point; and the
-blank pattern of Braille)."""
+"""Control and format characters, and others that are not displayed (Unicode 15, Default_Ignorable_Code_Point; and the
+blank Braille pattern)."""
 _SEPARATOR = "\0"
 
 
 class Names(Enum):
-    """What a target makes of names that look alike."""
+    """How a target treats names that look alike."""
 
     UNSURE = "unsure"
-    """nobody has said"""
+    """not known"""
     FOLDED = "folded"
-    """they are one name"""
+    """as the same name"""
     EXACT = "exact"
-    """they are several"""
+    """as different names"""
 
 
 def fold(names: pa.StringArray) -> pa.StringArray:
-    """What look-alikes have in common: NFC, folded case, single blanks, none of them at the ends, nothing invisible.
+    """The form that look-alikes share: NFC, folded case, single blanks, none at the ends, nothing invisible.
 
     Case is folded as in Unicode's full folding (Unicode Standard, 5.18): `ß` is `ss`, `ς` is `σ`.
     """
@@ -50,7 +51,7 @@ def fold(names: pa.StringArray) -> pa.StringArray:
 
 
 def fold_all(names: pa.StringArray) -> list[str]:
-    """The same as a list."""
+    """The same as `fold`, as a list."""
     if not len(names):
         return []
     content = bytes_of(names)
@@ -60,14 +61,14 @@ def fold_all(names: pa.StringArray) -> list[str]:
         return pc.ascii_lower(names).to_pylist()  # type: ignore[no-any-return]  # untyped
     if not is_tidy:
         names = pc.replace_substring_regex(pc.replace_substring_regex(names, _BLANKS, " "), _UNSEEN, "")
-    # One text of all names, of which none has the separator any more: Python folds it at the speed of C.
+    # All names joined into one text (none contains the separator any more) are folded at the speed of C.
     text = unicodedata.normalize("NFC", _SEPARATOR.join(names.to_pylist())).casefold()
     found = unicodedata.normalize("NFC", text).split(_SEPARATOR)
     return [" ".join(name.split()) for name in found] if has_blanks else found
 
 
 def folded(name: str) -> str:
-    """The same of one name."""
+    """The same for one name."""
     return fold_all(pa.array([name], pa.string()))[0]
 
 
@@ -81,13 +82,13 @@ def folded_entries(entries: Sequence[Key]) -> Sequence[Key]:
 
 
 def looked_at(keys: Keys) -> Keys:
-    """The same column with the looks of its entries, which others need again."""
+    """The same column with the folded forms of its entries (`looks`), which are needed again later."""
     return keys if keys.entries is None else Keys(keys.codes, keys.entries, folded_entries(keys.entries))
 
 
 def twins(keys: Keys) -> Ints | None:
     """For each entry the code of the first one that looks like it; None when no two entries do."""
-    if keys.entries is None or len(keys.entries) < 2:  # noqa: PLR2004 — there is nobody else
+    if keys.entries is None or len(keys.entries) < 2:  # noqa: PLR2004 — there is no other entry
         return None
     looks = folded_entries(keys.entries) if keys.looks is None else keys.looks
     if len(set(looks)) == len(looks):
@@ -97,10 +98,10 @@ def twins(keys: Keys) -> Ints | None:
 
 
 def resolved(columns: Columns, names: Names) -> Columns:
-    """A window's rows as they are to be understood.
+    """A window's rows with look-alikes resolved.
 
-    Where look-alikes are one name, all of a window's rows name it as the last of them does. Where nobody knows, the
-    changes of look-alike pairs whose last wishes contradict each other are rejected.
+    If the target treats look-alikes as one name, all rows of the window get the spelling of the last one. If that is
+    not known, changes of look-alike pairs whose last changes contradict each other are rejected.
     """
     if names is Names.EXACT:
         return columns
@@ -120,7 +121,7 @@ def _as_last(keys: Keys, classes: Ints | None, rows: Ints) -> Keys:
     if classes is None:
         return keys
     spelling = classes.copy()
-    spelling[classes[keys.codes[rows]]] = keys.codes[rows]  # of several assignments to one place the last one holds
+    spelling[classes[keys.codes[rows]]] = keys.codes[rows]  # of several assignments to one place the last one wins
     return Keys(spelling[classes[keys.codes]], keys.entries, keys.looks)
 
 
@@ -156,6 +157,6 @@ def _without_contradictions(columns: Columns, user: Ints | None, group: Ints | N
 def _told(columns: Columns, other: int) -> str:
     user, group = columns.user.value(columns.user.codes[other]), columns.group.value(columns.group.codes[other])
     return (
-        f"it contradicts line {columns.line[other]}, which names {user!r} and {group!r}: whether the target takes them"
-        " for the same is not known; target.names says it (folded or exact)"
+        f"it contradicts line {columns.line[other]}, which names {user!r} and {group!r}: it is not known whether the"
+        " target treats them as the same; set target.names (folded or exact)"
     )

@@ -1,4 +1,4 @@
-"""The nouns of the house: changes as columns, ops, batches. Pure data, nothing here decides."""
+"""The central data types: changes as columns, ops, batches. Pure data without decisions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Bytes: TypeAlias = NDArray[np.int8]
 Hashes: TypeAlias = NDArray[np.uint64]
 Mask: TypeAlias = NDArray[np.bool_]
 Key: TypeAlias = int | str
-"""A user or a group as the input names it: an integer is an id, a text is a name."""
+"""A user or a group as the input names it: an integer is an id, a string is a name."""
 
 
 class Action(IntEnum):
@@ -27,12 +27,12 @@ class Action(IntEnum):
 
     @property
     def label(self) -> str:
-        """The word of the input and of the wire."""
+        """The word for it in inputs and requests."""
         return self.name.lower()
 
 
 REJECTED_ROW = 2
-"""The code in `Columns.action` of a line that is no valid change."""
+"""The code in `Columns.action` of a line that is not a valid change."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,7 @@ class Keys:
     codes: Ints
     entries: tuple[Key, ...] | None = None
     looks: Sequence[Key] | None = field(default=None, repr=False)
-    """What each entry has in common with those that look like it (`look_alikes`), where that was found out already."""
+    """The folded form of each entry (`look_alikes`), if it was computed already."""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -61,7 +61,7 @@ class Keys:
         return [self.entries[code] for code in codes.tolist()]
 
     def take(self, index: slice | Ints | Mask) -> Keys:
-        """The same column, some rows of it."""
+        """Some rows of the same column."""
         return Keys(self.codes[index], self.entries, self.looks)
 
     @property
@@ -80,7 +80,7 @@ class Keys:
 
     @staticmethod
     def of(values: Sequence[Key]) -> Keys:
-        """A column of these values; ids alone stay plain numbers."""
+        """A column of these values; if all are ids, they stay plain numbers."""
         if all(type(value) is int for value in values):
             return Keys(np.array(values, np.int64))
         table: dict[Key, int] = {}
@@ -89,7 +89,7 @@ class Keys:
 
     @staticmethod
     def concat(parts: Sequence[Keys]) -> Keys:
-        """One column of several; dictionaries become one."""
+        """Several columns as one; their dictionaries are merged."""
         if all(part.entries is None for part in parts):
             return Keys(np.concatenate([part.codes for part in parts]))
         table: dict[Key, int] = {}
@@ -107,7 +107,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Why the row at `index` of its columns is no valid change; `users` is whose it would be, where it can be read."""
+    """Why the row at `index` is not a valid change; `users` are the users it is about, if they can be read."""
 
     index: int
     reason: str
@@ -163,11 +163,11 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where reading stood after a window, so that it can go on there and the input can be checked.
+    """How far reading had got after a window, so that it can resume there and the input can be verified.
 
-    `offset` counts decompressed bytes of whole records, `skip` the rows already taken of the record after
-    them; `digest` is over the bytes before `offset` of this source; `forms` remembers what the first value
-    decided for columns under a neutral header; `end` says that the source has no more.
+    `offset` counts decompressed bytes of complete records, `skip` the rows already taken from the record after
+    them; `digest` covers the bytes before `offset` of this source; `forms` records what the first value
+    decided for columns with a neutral header; `end` says that the source was read to its end.
     """
 
     source: int = 0
@@ -187,7 +187,7 @@ class Window:
     columns: Columns
     position: Position
     ended: tuple[Position, ...] = ()
-    """Where sources ended that were read to their end within this window."""
+    """The end positions of sources that were read to their end within this window."""
 
 
 class KeyKind(Enum):
@@ -196,13 +196,13 @@ class KeyKind(Enum):
     INTEGER = "integer"
     """ids that are integers, and nothing else"""
     TEXT = "text"
-    """texts as they are written, also when they are all digits"""
+    """strings as written, even if they are all digits"""
     ANY = "any"
-    """an integer is an id, a text is a name"""
+    """an integer is an id, a string is a name"""
 
 
 class Shape(Enum):
-    """What one request may be on the wire."""
+    """What one request may hold."""
 
     PRODUCT = "product"
     """ops of every user × every group"""
@@ -216,8 +216,8 @@ class Shape(Enum):
 class Op:
     """One wire operation over codes of its window.
 
-    `rows` are the window's rows that it stands for, one per pair: user by user for a product. An op to one group is a
-    product, too.
+    `rows` are the window's rows that it represents, one per pair: user by user for a product. An op on one group is a
+    product as well.
     """
 
     action: Action
@@ -238,7 +238,7 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request that carried a change: when (UTC seconds), in which batch, of what size, and what came back."""
+    """One request that carried a change: when (UTC seconds), in which batch, its size, and what came back."""
 
     at: float
     batch: int
@@ -248,14 +248,14 @@ class Attempt:
     lost: bool = False
     """The request may have taken effect although no clear answer came."""
     times: int = 1
-    """How often in a row; `at` is then the last time."""
+    """How often this happened in a row; `at` is then the last time."""
     boot: float = 0.0
-    """When, in the seconds that all processes of the machine count (`Clock.shared`)."""
+    """When, in seconds of the clock that all processes of the machine share (`Clock.shared`)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The ops that travel in one request. `user` and `group` tell what their codes mean."""
+    """The ops of one request. `user` and `group` give the meaning of their codes."""
 
     id: int
     window: int
@@ -286,7 +286,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one request; `max_users` and `max_groups` are per op and only mean something for products."""
+    """Bounds of one request; `max_users` and `max_groups` are per op and apply to products only."""
 
     max_users: int
     max_groups: int
@@ -299,13 +299,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Settlement:
-    """The final word on some rows of one window, as the ledger keeps it."""
+    """The outcome of some rows of one window, as recorded in the ledger."""
 
     window: int
     batch: int
     rows: Ints
     status: Bytes
     details: dict[int, str]
-    """Position in `rows` → reason, for those that have one."""
+    """Position in `rows` → reason, for rows that have one."""
     at: float
     history: tuple[Attempt, ...]

@@ -1,4 +1,4 @@
-"""Sorting pairs of integers, fast where their bits allow it."""
+"""Sorting pairs of integers, fast where both fit into one machine word."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def order_of(first: Ints, second: Ints) -> Ints:
 
 
 def run_starts(*columns: Ints) -> Ints:
-    """Where a new value begins in columns that are sorted together."""
+    """The positions where a new value begins in columns that are sorted together."""
     if not len(columns[0]):
         return np.empty(0, np.int64)
     new = np.zeros(len(columns[0]), bool)

@@ -1,15 +1,15 @@
-"""From the pairs of a window to the ops of its requests: exact covers, bounded and cheap on the wire.
+"""From the pairs of a window to the ops of its requests: exact covers within the limits, with few bytes.
 
 A target of lists takes pairs in the order of the input. A target that changes one group per request gets, of each group
 and action, as many users at once as it takes, and so never more requests than they need.
 
 An op of a product target means every user × every group, so users may share an op only when they want the
-same set of groups there. Two covers are weighed against each other in bytes:
+same set of groups there. The smaller of two covers, in bytes, is chosen:
 
-- users with equal group sets as one product where that is cheaper than naming them per group, the rest per group;
+- users with equal group sets as one product where that is cheaper than listing them per group, the rest per group;
 - every set of users with equal group sets as a product.
 
-The first is never dearer than packing per group, the second never dearer than packing per user.
+The first is never larger than packing per group, the second never larger than packing per user.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from batcher.core.wire import Wire
 _Sized: TypeAlias = tuple[Op, int]
 """An op and its bytes."""
 _WORTH_A_CUT = 10
-"""A tenth of a request that would stay empty is worth the bytes of another op."""
+"""An op is cut in two if otherwise at least a tenth of a request would stay empty."""
 
 
 def pack(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
@@ -68,14 +68,14 @@ def _by_op(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator
 
 
 def pack_in_order(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
-    """As `pack`, but cut wherever the action changes, and in the order of the input."""
+    """As `pack`, but in the order of the input, and cut wherever the action changes."""
     starts = run_starts(columns.action[rows].astype(np.int64))
     for run in np.split(rows, starts[1:]):
         yield from pack(columns, run, limits, wire)
 
 
 def _lists(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
-    """Entries in input order, cut where a bound is reached."""
+    """Entries in input order, cut where a limit is reached."""
     action, user, group = columns.action[rows], columns.user.take(rows), columns.group.take(rows)
     size = wire.widths(user) + wire.widths(group) + wire.op
     total = np.cumsum(size)
@@ -106,7 +106,7 @@ def _products(columns: Columns, rows: Ints, action: Action, limits: Limits, wire
 
 
 class _Packer:
-    """AdmissionRules positions of pairs into ops within the bounds."""
+    """Turns positions of pairs into ops within the limits."""
 
     def __init__(self, pairs: Pairs, action: Action, limits: Limits, wire: Wire) -> None:
         self._pairs = pairs
@@ -184,7 +184,7 @@ class _Packer:
 
 
 def _requests(ops: Iterable[_Sized], columns: Columns, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
-    """Ops in their order, as many to a request as its bounds allow; one is cut where much room would stay empty."""
+    """Ops in order, as many per request as the limits allow; an op is cut where much room would stay empty."""
     held: list[Op] = []
     changes, size = 0, wire.request
     worthwhile = max(1, limits.max_changes // _WORTH_A_CUT)

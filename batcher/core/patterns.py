@@ -1,4 +1,4 @@
-"""Users and groups that are meant by patterns."""
+"""Users and groups that match patterns."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from batcher.core.model import Key
 
 
 class Patterns:
-    """Matches whole names, or ids as written, against patterns of `*`, `?` and `[…]`; upper and lower case differ.
+    """Matches whole names, or ids as written, against patterns of `*`, `?` and `[…]`, case-sensitively.
 
-    With `folds` names also match that look like those which are meant.
+    With `folds`, look-alikes of matching names match, too.
     """
 
     def __init__(self, patterns: Collection[str], *, folds: bool = False) -> None:
@@ -25,7 +25,7 @@ class Patterns:
         return self._matches is not None
 
     def among(self, keys: Iterable[Key]) -> Iterator[Key]:
-        """Those that are meant."""
+        """The keys that match."""
         if self._matches is None:
             return
         keys = list(keys)

@@ -1,4 +1,4 @@
-"""What HTTP replies mean that every target answers alike: everything but success."""
+"""What unsuccessful HTTP replies mean; this is the same for every target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CAUSES = {
     402: (Cause.QUOTA, "the account is in arrears or its quota is used up"),
     403: (Cause.PERMISSION, "the credentials lack the permission"),
     404: (Cause.ENDPOINT, "there is no such address"),
-    405: (Cause.ENDPOINT, "the address does not take this method"),
+    405: (Cause.ENDPOINT, "the address does not accept this method"),
     407: (Cause.CREDENTIALS, "a proxy asks for credentials"),
 }
 _OF_RUN_OR_CHANGE = {403, 404, 405}
@@ -26,11 +26,11 @@ _OF_RUN_OR_CHANGE = {403, 404, 405}
 
 
 def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | Stop:
-    """The verdict on a reply that is no success.
+    """The verdict on a reply that is not a success.
 
     Args:
         response: Any reply.
-        said: Its error text for people, as far as the dialect tells; may be empty.
+        said: Its error text, as far as the dialect can extract it; may be empty.
         now: UTC seconds, for `Retry-After` dates.
 
     """
@@ -46,11 +46,13 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
         return Stop(cause, f"{meaning} ({text})", or_changes=status in _OF_RUN_OR_CHANGE)
     if 300 <= status < 400:  # redirects
         location = brief(response.headers.get("location", "nowhere"))
-        return Stop(Cause.ENDPOINT, f"{status}: redirected to {location}, which is never followed; correct the URL")
+        return Stop(
+            Cause.ENDPOINT, f"{status}: redirected to {location}, but redirects are never followed; correct the URL"
+        )
     if status == 429:
         return Retry(f"too many requests ({text})", after, lost=False, counted=False, back_pressure=True)
     if is_haste and status != 503:
-        # Some vendors say it so; but it may be a name that reads like it, so this must come to an end.
+        # Some vendors say it like this; but the text may also quote a name that reads like it, so tries are counted.
         return Retry(f"too many requests ({text})", after, lost=False, back_pressure=True)
     if status == 425:  # Too Early (RFC 8470): not processed
         return Retry(text, after, lost=False)
@@ -60,10 +62,10 @@ def unsuccessful(response: Response, said: str, now: float) -> Retry | Split | S
 
 
 def parsed(body: bytes) -> object:
-    """The JSON of a body; None when it is none.
+    """The JSON of a body; None when it is not JSON.
 
-    A byte order mark before it, and numbers that JSON does not have (`NaN`), which some servers write, are no reason
-    to take an answer for none (RFC 8259 §8.1 lets a parser ignore the mark).
+    A leading byte order mark and numbers that JSON does not have (`NaN`) are accepted, since some servers write them
+    (RFC 8259 §8.1 lets a parser ignore the mark).
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
     try:

@@ -34,7 +34,7 @@ class Waited:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a run so far; counts and code speak of the whole ledger."""
+    """The state of a run so far; counts and exit code cover the whole ledger."""
 
     run: str
     target: str
@@ -47,11 +47,11 @@ class Report:
     stopped: Cause | None = None
     reason: str = ""
     next: str | None = None
-    """The command that goes on."""
+    """The command that continues the run."""
     feed: Mapping[str, int] | None = None
-    """Of a sync: the feed's `lines`, those `rejected`, the `pairs` that it named, and `look_alikes` that were left."""
+    """For a sync: the feed's `lines`, those `rejected`, the `pairs` it named, and `look_alikes` that were held back."""
     sheets: Mapping[str, str] | None = None
-    """Which sheet was read, of each input that is a spreadsheet."""
+    """Which sheet was read, for each input that is a spreadsheet."""
 
     @property
     def total(self) -> int:
@@ -60,7 +60,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """As the contract says; a signal beats 6, 4 and 3."""
+        """The exit code as documented; a signal takes precedence over 6, 4 and 3."""
         code = exit_code(self.changes, self.stopped, input_complete=self.input_complete)
         left = self.feed["rejected"] + self.feed.get("look_alikes", 0) if self.feed else 0
         return code or (3 if left else 0)
@@ -96,7 +96,7 @@ SUMMARY_ORDER = (
 
 
 def command(name: str, ledger: Path) -> str:
-    """A command line that can be pasted."""
+    """A command line that can be pasted into a shell."""
     path = str(ledger)
     return f"batcher {name} {quoted(f'./{path}' if path.startswith('-') else path)}"
 

@@ -1,4 +1,4 @@
-"""When to try again: plain answers, nobody sleeps here."""
+"""When to try again. It only computes delays; the waiting is done elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batcher.core.http import brief
 from batcher.core.limit import LONGEST_QUIET
 
 _A_MOMENT, _IN_MILLISECONDS = 1e9, 1e11
-"""A larger number of seconds is no duration but a moment after 2001; one that is larger still counts milliseconds."""
+"""A larger number is not a duration but a moment after 2001: in seconds, or (beyond the second) in milliseconds."""
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _SPELLED = re.compile(r"(?:([0-9]+)h)?(?:([0-9]+)m(?!s))?(?:([0-9.]+)s)?(?:([0-9.]+)ms)?")
 _RESET = re.compile(r"\b(?:reset|t)=\s*([0-9]+)")
@@ -25,17 +25,17 @@ _RESETS = ("x-ratelimit-reset-after", "x-ratelimit-reset", "x-rate-limit-reset",
 
 @dataclass(frozen=True, slots=True)
 class RequestedWait:
-    """For how long a target wants to be left alone, and the header that says so, as it came."""
+    """How long a target asks us to wait, and the header that says so, unchanged."""
 
     seconds: float
-    """From now on, at most `LONGEST_QUIET`."""
+    """Counted from now; at most `LONGEST_QUIET`."""
     received: str
     is_cut: bool = False
-    """Whether it asked for more."""
+    """Whether it asked for more than that."""
 
     def __str__(self) -> str:
         return (
-            f"it asks for more time than {LONGEST_QUIET:.0f} s ({self.received}), which is not heeded"
+            f"it asked us to wait longer than the maximum of {LONGEST_QUIET:.0f} s ({self.received})"
             if self.is_cut
             else ""
         )
@@ -58,18 +58,18 @@ class RetryPolicy:
 
 
 def wish_of(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -> RequestedWait | None:
-    """What the target wishes; None if it does not say, or not in a way that can be understood.
+    """How long the target asks us to wait; None if it does not say, or not in a form that is understood.
 
-    `Retry-After` (RFC 9110 §10.2.3) and what servers send in its place; with `or_reset`, where the reply is a refusal
-    for haste, also what many send with every reply: the end of the present window, as `X-RateLimit-Reset` and its
-    kin, or in `RateLimit` (IETF draft "RateLimit header fields for HTTP", `reset=` in its earlier forms, `t=` now).
-    Numbers are seconds, or moments of UTC in seconds or milliseconds where they can only be that; `1m30s`, dates of
-    HTTP and of ISO 8601 are understood, too.
+    Read from `Retry-After` (RFC 9110 §10.2.3) and its common substitutes; with `or_reset` (when the reply says that we
+    send too fast) also from what many servers send with every reply: the end of the current window, in
+    `X-RateLimit-Reset` and its variants, or in `RateLimit` (IETF draft "RateLimit header fields for HTTP", `reset=` in
+    earlier versions, `t=` now). Numbers are seconds, or moments of UTC in seconds or milliseconds if they are too large
+    to be durations; `1m30s` and dates of HTTP and ISO 8601 are understood, too.
 
     Args:
         headers: Lower-case names.
         now: UTC seconds, for moments.
-        or_reset: Whether to look for the second form, too.
+        or_reset: Whether to look at headers about the current window, too.
 
     """
     for name in (*_MILLISECONDS, *_AFTER, *(_RESETS if or_reset else ())):
@@ -85,7 +85,7 @@ def wish_of(headers: Mapping[str, str], now: float, *, or_reset: bool = False) -
 
 
 def _of_kinds(headers: Mapping[str, str], now: float) -> RequestedWait | None:
-    """What some say of requests and of what else they count: of those that are used up, of all where none is."""
+    """From headers per kind of limit: the longest among those that are used up, or among all if none is."""
     found = []
     for name, text in headers.items():
         if name.startswith(_RESET_OF) and (seconds := _seconds(text.strip(), now, unit=1.0)) is not None:
@@ -98,7 +98,7 @@ def _of_kinds(headers: Mapping[str, str], now: float) -> RequestedWait | None:
 
 
 def _of_policies(text: str) -> list[float]:
-    """When the windows end that are used up; of all of them where none says how much it has left."""
+    """The ends of the windows that are used up; of all windows if none says how much is left."""
     items = text.split(",") if '"' in text else [text]
     found = [(_LEFT.search(item), float(reset[1])) for item in items if (reset := _RESET.search(item))]
     used_up = [seconds for left, seconds in found if left is not None and int(left[1]) == 0]

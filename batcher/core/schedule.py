@@ -1,4 +1,4 @@
-"""Which batch goes next. The one place where order, lanes, late requests and trials are decided; nothing waits here."""
+"""Which batch is sent next: the one place that decides on order, lanes, late requests and trials. It never waits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_LANES: Hashes = np.empty(0, np.uint64)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Next:
-    """The batch to send now, or when to ask again (None: not before something else happens)."""
+    """The batch to send now, or when to ask again (None: not until something else happens)."""
 
     batch: Batch | None = None
     at: float | None = None
@@ -32,8 +32,9 @@ class Next:
 class Schedule:
     """Batches that wait and batches in flight.
 
-    What was split goes to the front, so that a guilty change is found before new work starts. Batches that may
-    meet a late request wait until it cannot arrive any more. With lanes, no two batches of one lane fly together.
+    The pieces of a split batch go to the front, so that a guilty change is found before new work starts. Batches that
+    may conflict with a late request wait until it cannot arrive any more. With lanes, no two batches of one lane are in
+    flight together.
     """
 
     def __init__(self, order_by: OrderBy, late: LateRequests, blame: Blame) -> None:
@@ -64,7 +65,7 @@ class Schedule:
         return len(self._in_flight)
 
     def add(self, batches: Iterable[Batch]) -> None:
-        """New work, after all that waits."""
+        """Add new work after everything that waits."""
         self._waiting.extend(batches)
 
     def done(self, batch: Batch, pieces: Iterable[Batch] = ()) -> bool:
@@ -97,7 +98,7 @@ class Schedule:
         return Next(at=soonest if soonest < math.inf else None)
 
     def has_fair_trial(self) -> bool:
-        """Whether anything that waits could tell the run's fault from the changes'."""
+        """Whether any waiting batch could show if the run or the changes are at fault."""
         return any(self._blame.is_fair_trial(batch) for batch in self._candidates())
 
     def _candidates(self) -> Iterable[Batch]:
@@ -109,7 +110,7 @@ class Schedule:
         self._in_flight[batch.id] = _NO_LANES if is_free else distinct(keys_of(batch, self._order_by))
 
     def _lane_is_free(self, batch: Batch) -> bool:
-        # Pairs of one window are all different, and the next window's wait until theirs are settled.
+        # The pairs of one window are all different, and those of the next window wait until theirs are settled.
         if self._order_by is OrderBy.PAIR:
             return True
         keys = keys_of(batch, self._order_by)

@@ -1,12 +1,12 @@
-"""What must not appear anywhere, taken out of every text that comes from outside before anybody sees it.
+"""Masks credentials in every text that comes from outside, before anybody sees it.
 
-A server may echo what it was given, and not only as it was: percent-encoded, as HTML entities, as escapes of JSON, in
-base64 or hexadecimal, in another case. So a secret is looked for in all of these, by its beginning, which is enough of
-it: what follows up to the next blank goes, too.
+A server may echo what it was given, and not only literally: percent-encoded, as HTML entities, as JSON escapes, in
+base64 or hexadecimal, in another case. So a secret is looked for in all of these forms. Its beginning is enough to find
+it: what follows, up to the next blank, is masked, too.
 
-It may also echo a part that is not the beginning, or fold the whole into lines. So any run of characters of a long
-secret is found as well, whatever stands between them: the text is read without what separates, and what that gives is
-compared with samples of every form, so that a secret takes little memory and a text without one little time.
+A server may also echo a part that is not the beginning, or wrap the secret into lines. So any run of characters of a
+long secret is found, too, whatever separates them: the text is read without separators, and the result is compared with
+samples of every form. That way a secret takes little memory, and a text without one takes little time.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from batcher.core.verdict import Settled, Verdict
 
 _MASK = "***"
 _SHORTEST = 4
-"""Shorter secrets would mask ordinary words; nobody issues such."""
+"""Shorter secrets would mask ordinary words; nobody issues such short ones."""
 _ENOUGH = 32
-"""Characters of a secret without blanks by which it is recognised."""
+"""A secret without blanks is recognised by this many characters."""
 _LEAST_BASE64 = 6
 _SHOWN = 300
-"""Characters of a text that people are shown."""
+"""How many characters of a text are shown to people."""
 _LONGEST_BEGINNING = 1024
-"""Characters that the beginning of a secret may take in any of its forms: as much of a text that was cut off at its
-end is not shown, since it may be half a secret."""
+"""The most characters that the beginning of a secret may take in any form. That much of the end of a truncated text is
+not shown, since it may be half a secret."""
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 _BETWEEN = r"[\s\x00-\x1f]{0,3}"
-"""What may have been put between the characters of a secret: in UTF-32, three NULs are."""
+"""What may stand between the characters of a secret, such as three NULs in UTF-32."""
 _RUN = 16
-"""Characters of a secret, or of a form of it, that are masked wherever they stand; ordinary text shares fewer."""
+"""This many characters of a secret in any form are masked wherever they occur; ordinary text shares fewer."""
 _SAMPLE = 8
 _STRIDE = _RUN - _SAMPLE + 1
-"""From one sample of a form to the next: every run holds a whole one."""
+"""The distance between samples of a form, chosen so that every run contains a complete sample."""
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-"""Unlike `str.lower`, this never changes how long a text is."""
+"""Unlike `str.lower`, this never changes the length of a text."""
 _ESCAPE_OR_SEPARATOR = re.compile(
     r"""
     (?: %(?:25)* | \\+x ) (?P<two>[0-9a-f]{2})
@@ -60,7 +60,7 @@ _ESCAPE_OR_SEPARATOR = re.compile(
     re.IGNORECASE | re.VERBOSE | re.ASCII,
 )
 _NO_LETTER = re.compile(r"[^\w*]|_")
-"""What is left out, too, to see any way to fold, list or spell a secret. A mask stays: it divides what is around it."""
+"""Also ignored when looking for a secret that is wrapped, listed or spelled out. A mask stays, as a separator."""
 _BASES = {"two": 16, "four": 16, "some": 16, "decimal": 10, "octal": 8}
 
 
@@ -70,13 +70,13 @@ class Secrets:
     def __init__(self) -> None:
         self._texts: set[str] = set()
         self._samples: dict[str, list[str]] = {}
-        """Of the forms of long secrets, with the forms that hold them."""
+        """Samples of the forms of long secrets, each with the forms that contain it."""
 
     def __repr__(self) -> str:
         return f"<Secrets {len(self._texts)}>"
 
     def add(self, *secrets: str) -> None:
-        """Know these too."""
+        """Mask these, too."""
         new = {secret for secret in secrets if len(secret) >= _SHORTEST} - self._texts
         if new:
             self._texts |= new
@@ -88,16 +88,16 @@ class Secrets:
                     forms.append(form)
 
     def scrub(self, text: str) -> str:
-        """The text without any of them, as one printable line that is not too long.
+        """The text with all secrets masked, as one printable line of limited length.
 
-        One that is as long as texts from outside ever are was cut off, perhaps within a secret.
+        A text of the maximum length was truncated, perhaps within a secret.
         """
         if self._texts:
             text = self._masked(text, len(text) - (_LONGEST_BEGINNING if len(text) >= LONGEST_TEXT else 0))
         return printable(text)[:_SHOWN]
 
     def _masked(self, text: str, end: int) -> str:
-        """The text up to `end`, and to the end of a secret that has begun before."""
+        """The text up to `end`, or to the end of a secret that begins before it, with secrets masked."""
         parts: list[str] = []
         at = 0
         for start, stop in sorted(self._found(text)):
@@ -109,7 +109,7 @@ class Secrets:
         return "".join([*parts, text[at:end]])
 
     def _found(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where secrets and parts of them stand, both in the text and in what is shown of it."""
+        """Where secrets and parts of them are, both in the text and in its printable form."""
         for seen in {text, shown := one_line(text)}:
             yield from (found.span() for found in self._pattern.finditer(seen))
         if not self._samples:
@@ -133,7 +133,7 @@ class Secrets:
                     yield start
 
     def scrub_verdict(self, verdict: Verdict) -> Verdict:
-        """The same for what a target made of a reply."""
+        """The same for a target's verdict on a reply."""
         if isinstance(verdict, Settled):
             if not verdict.details:
                 return verdict
@@ -159,7 +159,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _character(char: str) -> str:
-    """A character of a secret as it is, or as an escape of URLs, JSON, HTML, strings, or MIME."""
+    """A pattern for a character of a secret, literal or escaped as in URLs, JSON, HTML, strings, or MIME."""
     code = ord(char)
     ways = [
         "%(?:25)*" + "%(?:25)*".join(f"{byte:02x}" for byte in char.encode()),
@@ -168,7 +168,7 @@ def _character(char: str) -> str:
         rf"&(?:amp;)*\#0*{code};",
         rf"&(?:amp;)*\#x0*{code:x};",
         f"={code:02x}",
-        r"\\*" + re.escape(char),  # the last, or it would take the x of an escape for itself
+        r"\\*" + re.escape(char),  # the last, or it would match the x of an escape
     ]
     if char in _ENTITIES:
         ways.insert(0, f"&(?:amp;)*{_ENTITIES[char]};")
@@ -176,7 +176,7 @@ def _character(char: str) -> str:
 
 
 def _of_base64(char: str) -> str:
-    """Both alphabets (RFC 4648 §4, §5), and what is escaped of them in URLs."""
+    """A pattern for both alphabets (RFC 4648 §4, §5), also percent-encoded."""
     return {"+": r"(?:[+-]|%2[Bb])", "/": r"(?:[/_]|%2[Ff])"}.get(char, char)
 
 
@@ -186,7 +186,7 @@ def _plain(text: str) -> str:
 
 
 def _places(text: str) -> list[tuple[int, int]]:
-    """From where to where the characters of a plain text stood."""
+    """For each character of the plain text, the span that it comes from."""
     places: list[tuple[int, int]] = []
     at = 0
     for found in _ESCAPE_OR_SEPARATOR.finditer(text):
@@ -198,7 +198,7 @@ def _places(text: str) -> list[tuple[int, int]]:
 
 
 def _decoded(found: re.Match[str]) -> str:
-    """The character that an escape stands for; nothing for what separates."""
+    """The character that an escape stands for; empty for separators."""
     if found.lastgroup is None:
         return ""
     code = int(found[found.lastgroup], _BASES[found.lastgroup])
@@ -207,7 +207,7 @@ def _decoded(found: re.Match[str]) -> str:
 
 
 def _long_forms(secret: str) -> Iterator[str]:
-    """A whole secret in all forms that are left when a text is read without escapes and separators."""
+    """A whole secret in all forms that remain when a text is read without escapes and separators."""
     raw = secret.encode()
     twice = (form for once in _in_base64(raw) for form in _in_base64(once.encode()))
     wide = _in_base64(secret.encode("utf-16-le"))
@@ -218,7 +218,7 @@ def _long_forms(secret: str) -> Iterator[str]:
 
 
 def _in_base64(raw: bytes) -> Iterator[str]:
-    """For each place that the first byte may have in a group of three: what does not depend on what is around."""
+    """For each position of the first byte within a group of three: the part that does not depend on the neighbours."""
     for shift in range(3):
         yield base64.b64encode(bytes(shift) + raw).decode()[-(-8 * shift // 6) : 8 * (shift + len(raw)) // 6]
 

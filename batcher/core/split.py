@@ -8,7 +8,7 @@ from batcher.core.model import Mask, Op, Shape
 
 
 def cut(op: Op, users: int) -> tuple[Op, Op]:
-    """A product in two: its first so many users, and the others."""
+    """Cut a product in two: its first `users` users, and the others."""
     rows = users * len(op.groups)
     return (
         Op(op.action, op.users[:users], op.groups, op.rows[:rows], op.shape),
@@ -45,7 +45,7 @@ def halves(ops: tuple[Op, ...]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
 
 
 def first_alone(ops: tuple[Op, ...]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
-    """One change alone, and the others, which together ask for exactly the same pairs.
+    """One change on its own, and the others; together they ask for exactly the same pairs.
 
     Raises:
         ValueError: For a single pair.
@@ -72,9 +72,9 @@ def first_alone(ops: tuple[Op, ...]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
 
 
 def select(ops: tuple[Op, ...], wanted: Mask) -> tuple[Op, ...]:
-    """The ops without the rows that `wanted` (aligned with the batch's rows) leaves out.
+    """The ops reduced to the rows in `wanted` (aligned with the batch's rows).
 
-    Of a product with several groups an op for each group is left, since it may not be a product any more.
+    A product of several groups becomes one op per group, since what is left of it may not be a product.
     """
     parts = np.split(wanted, np.cumsum([len(op) for op in ops])[:-1])
     return tuple(kept for op, part in zip(ops, parts, strict=True) if part.any() for kept in _selected(op, part))

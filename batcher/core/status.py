@@ -1,4 +1,4 @@
-"""What became of a change, and what that means: whoever asks, asks here, and a new status is one line."""
+"""The statuses of changes and what they mean, all in one place: a new status is one line here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batcher.core.model import Bytes, Mask
 
 
 class Status(IntEnum):
-    """What became of a change. `PENDING` inside a verdict means: this reply does not tell."""
+    """The status of a change. `PENDING` inside a verdict means that the reply does not say."""
 
     PENDING = 0
     APPLIED = 1
@@ -29,13 +29,13 @@ class Status(IntEnum):
 
 
 IN_EFFECT = frozenset({Status.APPLIED, Status.UNCHANGED})
-"""The target has what the change asks for."""
+"""The target is in the state that the change asks for."""
 FAILURES = frozenset({Status.FAILED, Status.UNKNOWN})
 """It was sent and is not known to be in effect; `retry` sends it again."""
 UNCLEAR = frozenset({Status.UNKNOWN, Status.PENDING})
 """It may be in effect or not."""
 PROBLEMS = FAILURES | {Status.REJECTED}
-"""Somebody should look at it; the exit code is 3."""
+"""Somebody should look into it; the exit code is 3."""
 
 
 def are(statuses: Bytes, kinds: frozenset[Status]) -> Mask:

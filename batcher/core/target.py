@@ -1,4 +1,4 @@
-"""What a target is to the rest of the house. It knows its dialect and nothing else; all of it is pure."""
+"""The interface between targets and everything else. A target knows only its own API, and its code is pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from batcher.core.wire import Wire
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the user gave to prove who they are. Never shown."""
+    """The credentials that the user provided. Never shown."""
 
     token: str = field(default="", repr=False)
     client_id: str = field(default="", repr=False)
     client_secret: str = field(default="", repr=False)
     passwords: tuple[str, ...] = field(default=(), repr=False)
-    """Of proxies. They are for the transport; here they are kept from being shown."""
+    """Passwords of proxies. The transport uses them; they are listed here so that they are masked."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ class Credentials:
 
 
 class LoginRefusedError(Exception):
-    """No token was given; the verdict says what that means for the run."""
+    """The login returned no token; the verdict says what that means for the run."""
 
     def __init__(self, verdict: Retry | Stop) -> None:
         super().__init__(verdict.reason)
@@ -42,21 +42,21 @@ Login: TypeAlias = Generator[Request, Response, str]
 
 
 class Target(Protocol):
-    """One dialect. Instances are made with `(url, env)`; the rest are facts and pure functions."""
+    """The API of one target. Instances are created with `(url, env)`; everything else is facts and pure functions."""
 
     name: str
     url: str
     wire: Wire
     limits: Limits
-    """The cautious defaults."""
+    """Cautious default limits."""
     meaningless_limits: frozenset[str]
-    """Fields of `Limits` that this dialect has no use for."""
+    """Fields of `Limits` that do not apply to this target."""
     key_kind: KeyKind
     order: OrderBy
-    """What must keep its order: changes of a pair, or, where a request rewrites a whole group, of a group."""
+    """What must stay in order: the changes of a pair, or of a group if each request rewrites the whole group."""
     default_rate: str
     hints: tuple[str, ...]
-    """What `plan` and `check` warn of."""
+    """Warnings that `plan` and `check` show."""
 
     def encode(self, batch: Batch, token: str) -> Request:
         """The request that asks for the batch."""
@@ -67,11 +67,11 @@ class Target(Protocol):
         ...
 
     def probe(self, token: str) -> Request:
-        """A request that changes nothing, to see whether address and credentials are right."""
+        """A request that changes nothing, to check the address and the credentials."""
         ...
 
     def interpret_probe(self, response: Response, now: float) -> Verdict:
-        """`Settled` of nothing when all is well."""
+        """An empty `Settled` if all is well."""
         ...
 
     def login(self, credentials: Credentials, now: float) -> Login | None:

@@ -1,4 +1,4 @@
-"""What can be said of a whole column of texts by a look at its bytes, many times faster than text by text."""
+"""Checks on a whole column of texts by its bytes, many times faster than text by text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ for _pair in (
     .split()
 ):
     _PAIRS[int(_pair, 16)] = _LEADS[int(_pair[:2], 16)] = True
-"""The first two bytes in UTF-8 of every character beyond ASCII that is a blank, a control or a format (Unicode 15,
-categories Zs, Zl, Zp, Cc and Cf, and Default_Ignorable_Code_Point), and of some that are not."""
+"""The first two UTF-8 bytes of every non-ASCII blank, control or format character (Unicode 15, categories Zs, Zl, Zp,
+Cc and Cf, and Default_Ignorable_Code_Point), and of some other characters."""
 
 
 def bytes_of(texts: pa.StringArray) -> bytes:
-    """All texts, one behind the other."""
+    """The bytes of all texts, concatenated."""
     values = texts.buffers()[2]
     if values is None or not len(texts):
         return b""
@@ -31,12 +31,12 @@ def bytes_of(texts: pa.StringArray) -> bytes:
 
 
 def has_controls(content: bytes) -> bool:
-    """Whether there is a control character of ASCII."""
+    """Whether there is an ASCII control character."""
     return bool(_CONTROLS[np.frombuffer(content, np.uint8)].any())
 
 
 def may_be_unseen(content: bytes) -> bool:
-    """Whether there may be a blank, control or format character beyond ASCII."""
+    """Whether there may be a non-ASCII blank, control or format character."""
     if content.isascii():
         return False
     codes = np.frombuffer(content, np.uint8)

@@ -38,7 +38,7 @@ def parse_rate(text: str) -> Rate | None:
         return None
     match = _RATE.fullmatch(text.strip().lower())
     if match is None or int(match[1]) < 1:
-        raise ConfigurationError(f"{text!r} is no rate; write it as 50/min, 5/s, 1000/h or none")
+        raise ConfigurationError(f"invalid rate {text!r}; expected e.g. 50/min, 5/s, 1000/h, none")
     return Rate(int(match[1]), _SECONDS[match[2]])
 
 
@@ -46,15 +46,15 @@ def parse_duration(text: str) -> float:
     """Seconds of `30s`, `15m`, `2h`, `1.5h`, `1d`.
 
     Raises:
-        ConfigurationError: When it is no duration.
+        ConfigurationError: When it is not a duration.
 
     """
     match = _DURATION.fullmatch(text.strip().lower())
     if match is None:
-        raise ConfigurationError(f"{text!r} is no duration; write it as 30s, 15m, 2h or 1d")
+        raise ConfigurationError(f"invalid duration {text!r}; expected e.g. 30s, 15m, 2h, 1d")
     seconds = float(match[1]) * _SECONDS[match[2]]
     if seconds > LONGEST:
-        raise ConfigurationError(f"{text!r} is too long; a year is the longest that can be waited for")
+        raise ConfigurationError(f"duration {text!r} is too long; the maximum is one year")
     return seconds
 
 
@@ -70,7 +70,7 @@ def parse_failures(text: str) -> tuple[int | None, float | None]:
         return int(text), None
     match = _SHARE.fullmatch(text)
     if match is None or float(match[1]) > 100:  # noqa: PLR2004 — percent
-        raise ConfigurationError(f"{text!r} is no failure budget; write a number (100) or a share (5%)")
+        raise ConfigurationError(f"invalid failure budget {text!r}; expected a number (100) or a share (5%)")
     return None, float(match[1]) / 100
 
 
@@ -78,17 +78,17 @@ def parse_day(text: str) -> date:
     """A day as `2026-11-22`.
 
     Raises:
-        ConfigurationError: When it is none.
+        ConfigurationError: When it is not a date.
 
     """
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ConfigurationError(f"{text!r} is no day; write it as 2026-11-22") from None
+        raise ConfigurationError(f"invalid date {text!r}; expected e.g. 2026-11-22") from None
 
 
 def check_day_format(form: str) -> None:
-    """See that a format of `strptime` tells days from each other.
+    """Check that a `strptime` format identifies a day.
 
     Raises:
         ConfigurationError: When it does not.
@@ -99,7 +99,7 @@ def check_day_format(form: str) -> None:
     except (ValueError, re.error):
         is_good = False
     if not is_good:
-        raise ConfigurationError(f"{form!r} does not tell year, month and day; write it as %d.%m.%Y")
+        raise ConfigurationError(f"date format {form!r} does not identify year, month and day; expected e.g. %d.%m.%Y")
 
 
 def parse_share(text: str) -> float | None:
@@ -113,7 +113,7 @@ def parse_share(text: str) -> float | None:
         return None
     match = _SHARE.fullmatch(text.strip())
     if match is None:
-        raise ConfigurationError(f"{text!r} is no share; write it as 20%, or none")
+        raise ConfigurationError(f"invalid share {text!r}; expected e.g. 20%, none")
     return float(match[1]) / 100
 
 

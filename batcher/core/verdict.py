@@ -1,4 +1,4 @@
-"""What one reply means. One classification feeds retry, limiter, blame and ledger."""
+"""What one reply means. Retries, rate limiting, blame and the ledger all use this one classification."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from batcher.core.status import Status
 
 
 class Cause(Enum):
-    """Why a run stopped before its end; the exit code that says so, and what to do about it."""
+    """Why a run stopped early, with its exit code and what to do about it."""
 
     CREDENTIALS = (4, "renew the credentials")
     PERMISSION = (4, "have the permission granted")
     QUOTA = (6, "settle the account with the vendor")
     ENDPOINT = (6, "correct the URL")
-    UNTRUSTED = (6, "see whether that is the right server; if it is, set its certificate")
+    UNTRUSTED = (6, "check that this is the right server; if it is, configure its certificate")
     OUTAGE = (6, "wait until the target is back")
     SUSPICION = (6, "find out why the target refuses everything")
-    FAILURES = (6, "look at the failures")
-    CANARY = (6, "look at the first failures; to go on sends all the others")
-    DEADLINE = (6, "go on when there is time again")
+    FAILURES = (6, "look into the failures")
+    CANARY = (6, "look into the first failures; resuming sends all the other changes")
+    DEADLINE = (6, "resume when there is time again")
     MAX_WAIT = (6, "wait until the target accepts requests again")
-    INPUT = (6, "repair the input")
-    LEDGER = (6, "see to the ledger's disk and file")
-    EXHAUSTED = (6, "allow more open files (ulimit -n), or fewer requests in flight")
-    FOLLOWER = (6, "mend what follows the outcomes")
-    DIALECT = (6, "repair the target's plug-in")
-    STALLED = (6, "see what holds up the disk or the network")
-    HANGUP = (129, "go on at any time")
-    INTERRUPT = (130, "go on at any time")
-    TERMINATED = (143, "go on at any time")
+    INPUT = (6, "fix the input")
+    LEDGER = (6, "check the ledger's disk and file")
+    EXHAUSTED = (6, "allow more open files (ulimit -n) or fewer requests in flight")
+    FOLLOWER = (6, "fix the code that consumes the outcomes")
+    DIALECT = (6, "fix the target's plug-in")
+    STALLED = (6, "find out what blocks the disk or the network")
+    HANGUP = (129, "resume at any time")
+    INTERRUPT = (130, "resume at any time")
+    TERMINATED = (143, "resume at any time")
 
     def __init__(self, exit_code: int, remedy: str) -> None:
         self.exit_code = exit_code
@@ -48,23 +48,23 @@ class Cause(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Settled:
-    """The target told what became of each change; `PENDING` marks those of which it did not."""
+    """The target reported the outcome of each change; `PENDING` marks changes that it did not report on."""
 
     statuses: Bytes
     details: dict[int, str] = field(default_factory=dict)
 
     @staticmethod
     def all(count: int, status: Status) -> Settled:
-        """The same word for every change."""
+        """The same status for every change."""
         return Settled(np.frombuffer(bytes([status]) * count, np.int8))
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Nothing was settled, the same request may fare better later.
+    """Nothing was settled; the same request may succeed later.
 
-    `after` is the target's own wish in seconds; `lost` says that the request may have taken effect;
-    `counted` that this try uses up an attempt; `back_pressure` that the target asks for less.
+    `after` is how many seconds the target asked us to wait; `lost` says that the request may have taken effect;
+    `counted` that this try counts as an attempt; `back_pressure` that the target asks for less load.
     """
 
     reason: str
@@ -76,9 +76,9 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The target refused the request as a whole; alone, the innocent changes will pass.
+    """The target refused the request as a whole; sent separately, the valid changes will be accepted.
 
-    `is_size` when it said that the request is too large.
+    `is_size` is set when it said that the request is too large.
     """
 
     reason: str
@@ -87,7 +87,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Not these changes are at fault but the run: nothing is booked, the run ends or renews its token."""
+    """The run is at fault, not these changes: nothing is recorded for them, and the run ends or renews its token."""
 
     cause: Cause
     reason: str

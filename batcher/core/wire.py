@@ -1,4 +1,4 @@
-"""How many bytes changes take on the wire, counted without encoding them."""
+"""How many bytes changes take in a request, computed without encoding them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
 class Wire:
     """A dialect's cost model. All figures are bytes and upper bounds.
 
-    For a product an op costs `op` and each of its keys `id_key` or `name_key` more than its JSON text; for
-    pairs the same holds per entry.
+    For a product, an op costs `op`, and each of its keys `id_key` or `name_key` in addition to its JSON text;
+    for pairs the same applies per entry.
     """
 
     shape: Shape
@@ -27,7 +27,7 @@ class Wire:
     name_key: int
 
     def widths(self, keys: Keys) -> Ints:
-        """Bytes of each row's key, its overhead included."""
+        """The bytes of each row's key, including its overhead."""
         if keys.entries is None:
             return digits(keys.codes) + self.id_key
         table = [
@@ -38,7 +38,7 @@ class Wire:
 
 
 def total_digits(ids: Ints) -> int:
-    """The sum of `digits`, several times faster where they differ little."""
+    """The sum of `digits`, several times faster if the ids have similar lengths."""
     if not len(ids):
         return 0
     low, high = int(ids.min()), int(ids.max())
@@ -50,6 +50,6 @@ def total_digits(ids: Ints) -> int:
 
 def digits(ids: Ints) -> Ints:
     """Characters of each integer in decimal, sign included."""
-    # The absolute value of the least 64-bit integer overflows; its width is that of the least but one.
+    # The absolute value of the least 64-bit integer overflows; its width is that of the second least.
     absolute = np.abs(np.maximum(ids, -(2**63) + 1))
     return np.searchsorted(_POWERS, absolute, side="right") + 1 + (ids < 0)

@@ -1,1 +1,1 @@
-"""The durable results file of one run: schema, the one writer, reading back, results."""
+"""The ledger, the durable results file of one run: schema, its only writer, reading it back, results."""

@@ -1,4 +1,4 @@
-"""Reading ahead: the next one is made while this one is used."""
+"""Reading ahead: the next item is produced while the current one is used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items; each is made in another thread, one ahead of who takes them."""
+    """The same items, produced in another thread, one ahead of the consumer."""
     with ThreadPoolExecutor(1) as making:
         coming = making.submit(next, items, None)
         while (item := coming.result()) is not None:

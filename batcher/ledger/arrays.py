@@ -1,4 +1,4 @@
-"""Columns as small blobs: the narrowest integers that hold them, compressed where that is worth it."""
+"""Columns as small blobs: the narrowest integers that can hold them, compressed where that pays off."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from batcher.core.model import Ints, Key, Keys
 
 _CODEC = pa.Codec("zstd", compression_level=1)
 _WORTHWHILE = 512
-"""Bytes. To set up a compressor costs as much as to compress some kilobytes."""
+"""Bytes. Setting up a compressor costs as much as compressing a few kilobytes."""
 _TYPES = ("<i1", "<i2", "<i4", "<i8")
 _HEAD = struct.Struct("<BI")
 _SIZE = struct.Struct("<I")
 
 
 def pack_ints(values: NDArray[np.signedinteger]) -> bytes:
-    """A blob of a column of integers; of one that is the same throughout, as most columns of states are, one value."""
+    """A blob of a column of integers; a constant column, as most status columns are, is stored as one value."""
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
     width = (max(high, -low - 1).bit_length() // 8).bit_length()
     kept = values[:1] if low == high else values
@@ -29,7 +29,7 @@ def pack_ints(values: NDArray[np.signedinteger]) -> bytes:
 
 
 def unpack_ints(blob: bytes) -> Ints:
-    """The column again."""
+    """The inverse of `pack_ints`."""
     width, count = _HEAD.unpack_from(blob)
     kept = np.frombuffer(_unseal(blob[_HEAD.size :]), np.dtype(_TYPES[width])).astype(np.int64)
     return kept if len(kept) == count else np.repeat(kept, count)
@@ -42,17 +42,17 @@ def pack_steps(values: Ints) -> bytes:
 
 
 def unpack_steps(blob: bytes) -> Ints:
-    """The column again."""
+    """The inverse of `pack_steps`."""
     return np.cumsum(unpack_ints(blob) + 1)
 
 
 def pack_json(value: object) -> bytes:
-    """A blob of anything that JSON can say."""
+    """A blob of any value that JSON can represent."""
     return _seal(orjson.dumps(value))
 
 
 def unpack_json(blob: bytes) -> object:
-    """The value again."""
+    """The inverse of `pack_json`."""
     return orjson.loads(_unseal(blob))
 
 
@@ -62,12 +62,12 @@ def pack_entries(entries: Sequence[Key] | None) -> bytes | None:
 
 
 def unpack_keys(codes: bytes, entries: bytes | None) -> Keys:
-    """A column of users or groups again."""
+    """A column of users or groups from its blobs."""
     return Keys(unpack_ints(codes), None if entries is None else tuple(unpack_json(entries)))  # type: ignore[arg-type]
 
 
 def _seal(raw: bytes) -> bytes:
-    """The size of what is compressed, 0 for what is not, and the bytes."""
+    """The uncompressed size (0 if not compressed), followed by the bytes."""
     if len(raw) < _WORTHWHILE:
         return _SIZE.pack(0) + raw
     return _SIZE.pack(len(raw)) + bytes(_CODEC.compress(raw, asbytes=True))

@@ -1,4 +1,4 @@
-"""A ledger that is new: its tables, and that nothing of another one is in its way."""
+"""Creating a ledger: its tables, and checks that no other ledger is in the way."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from batcher.ledger.schema import APPLICATION_ID, TABLES, VERSION
 from batcher.ledger.transaction import connect
 
 _PARTS = ("-wal", "-shm", "-journal")
-"""What SQLite keeps beside a database."""
+"""Suffixes of the files that SQLite keeps beside a database."""
 
 
 def prepared(path: Path, descriptor: int) -> sqlite3.Connection:
-    """A connection to a ledger without a run, which is made if the file is empty.
+    """A connection to a ledger without a run; the ledger is created if the file is empty.
 
     Raises:
-        LedgerError: When the file holds a run already, or is something else.
+        LedgerError: When the file already holds a run, or is not a ledger.
         sqlite3.DatabaseError: When it cannot be written.
 
     """
@@ -37,11 +37,11 @@ def prepared(path: Path, descriptor: int) -> sqlite3.Connection:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.executescript(f"BEGIN; {TABLES} COMMIT;")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that the file itself tells what it is
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that the file itself is recognisable as a ledger
         _refuse_a_run(path, dict(connection.execute("SELECT key, value FROM run")))
     except BaseException:
         connection.close()
-        if is_new and _is_unmade(path, if_damaged=True):  # on a full disk there are parts of one, in the way for ever
+        if is_new and _is_unmade(path, if_damaged=True):  # a full disk leaves parts of one, which would stay in the way
             os.ftruncate(descriptor, 0)
             for suffix in _PARTS:
                 remove(path.with_name(path.name + suffix))
@@ -52,7 +52,7 @@ def prepared(path: Path, descriptor: int) -> sqlite3.Connection:
 def is_begun(path: Path) -> bool:
     """Whether there is something that a new ledger must not overwrite.
 
-    Who is killed while a ledger is made leaves an empty file, one without tables, or one without a run.
+    A process killed while it creates a ledger leaves an empty file, one without tables, or one without a run.
     """
     known = found(path)
     if known is None or not known.st_size:
@@ -68,7 +68,7 @@ def is_begun(path: Path) -> bool:
 
 
 def _is_unmade(path: Path, *, if_damaged: bool) -> bool:
-    """Whether a file has no tables yet, and nobody else's mark."""
+    """Whether a file has no tables yet, and does not belong to another application."""
     try:
         with closing(_look(path)) as connection:
             return is_unmade(connection)
@@ -82,23 +82,23 @@ def _look(path: Path) -> sqlite3.Connection:
 
 def _refuse_a_run(path: Path, facts: Mapping[str, str]) -> None:
     if facts:
-        going_on = "" if "kind" in facts else f", to go on with it: {command('resume', path)}"
+        going_on = "" if "kind" in facts else f", or resume this one: {command('resume', path)}"
         raise LedgerError(
-            f"{path} holds a run already, and a ledger is never overwritten; for a new run name another file{going_on}"
+            f"{path} already holds a run, and a ledger is never overwritten; name another file for a new run{going_on}"
         )
 
 
 def _refuse_remains(path: Path) -> None:
-    """See that nothing of another ledger lies where a new one's parts go: SQLite would take it for its own.
+    """Check that no files of another ledger are in the place of the new one's: SQLite would use them as its own.
 
     Raises:
-        LedgerError: When something does.
+        LedgerError: When there are such files.
 
     """
     for suffix in (*_PARTS, ".spool"):
         part = path.with_name(path.name + suffix)
         if part.exists():
             raise LedgerError(
-                f"{part} is what is left of another ledger of this name, which was moved or removed; move it after"
-                " its ledger, or remove it, or name another ledger"
+                f"{part} is left over from another ledger of this name, which was moved or removed; move it to where"
+                " its ledger is now, remove it, or name another ledger"
             )

@@ -1,4 +1,4 @@
-"""What a ledger tells, as plain values, and whether a file is one."""
+"""The content of a ledger as plain values, and whether a file is a ledger."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batcher.ledger.schema import APPLICATION_ID, UPGRADES, VERSION
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """One input of the run. `ended` is where it ended, once it was read to its end."""
+    """One input of the run. `ended` is its end position, once it was read to its end."""
 
     name: str
     path: str
@@ -28,7 +28,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """One invocation that worked on the ledger; without `ended` it was killed."""
+    """One invocation that worked on the ledger. If `ended` is None, it was killed or still runs."""
 
     kind: str
     started: float
@@ -39,14 +39,14 @@ class SessionFacts:
     requests: dict[str, int]
     waited: dict[str, float]
     took: Durations
-    """Of its replies."""
+    """How long its replies took."""
     ended_mark: Stamp | None = None
-    """`ended`, for other processes."""
+    """`ended` as a stamp that other processes can compare."""
 
 
 @dataclass(frozen=True, slots=True)
 class FigureSample:
-    """The figures of a session so many seconds after it started; requests and waits are sums."""
+    """The figures of a session, `seconds` after it started; requests and waits are cumulative."""
 
     session: int
     seconds: float
@@ -58,9 +58,9 @@ class FigureSample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowState:
-    """A window with what became of each row.
+    """A window and the state of each row.
 
-    `by` is the row's last settlement, `sent_by` the last one that came from a request; -1 for none.
+    `by` is the index of the row's last settlement, `sent_by` that of the last one from a request; -1 for none.
     """
 
     window: Window
@@ -81,28 +81,28 @@ def is_ledger(path: Path) -> bool:
 
 
 def is_unmade(connection: sqlite3.Connection) -> bool:
-    """Whether a database has no tables yet, and nobody else's mark: a ledger whose maker was killed, or ours to be."""
+    """Whether a database is empty and unmarked: a ledger in the making, or one whose process was killed."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return not tables and application in (0, APPLICATION_ID)
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> int:
-    """The version of a ledger; what is none, or one of a format that is not known, is refused.
+    """The format version of a ledger.
 
     Raises:
-        LedgerError: In both cases.
+        LedgerError: When it is not a ledger, or its format is not known.
 
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if is_unmade(connection):
-        raise LedgerError(f"{path} holds no run yet: it was left when it had just been made, and nothing was sent")
+        raise LedgerError(f"{path} holds no run: it was abandoned right after it was created, and nothing was sent")
     if application != APPLICATION_ID:
         raise LedgerError(f"{path} is not a ledger")
     if version != VERSION and version not in UPGRADES:
         age = "a newer" if version > VERSION else "an older"
         raise LedgerError(
-            f"{path} was written by {age} batcher, which can read it (format {version}, this one knows {VERSION})"
+            f"{path} was written by {age} batcher; use that version to read it (format {version}, expected {VERSION})"
         )
     return int(version)

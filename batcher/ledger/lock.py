@@ -1,4 +1,4 @@
-"""One run at a time works on a ledger; a kill releases the lock."""
+"""The lock that lets only one run at a time work on a ledger; it is released even when the process is killed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from batcher import files
 from batcher.core.errors import LedgerHeldError
 
 _OWN: dict[int, tuple[int, int]] = {}
-"""Device and inode by the descriptors with which this process holds ledgers."""
+"""The ledgers that this process holds: descriptor → device and inode."""
 
 
 def lock(path: Path, *, create: bool) -> int:
     """Take the operating system's lock on the file itself; returns the descriptor that holds it.
 
-    A new file is readable by its owner only. Let go of the descriptor last: closing any descriptor of a file
+    A new file is readable by its owner only. Close this descriptor last: closing any descriptor of a file
     releases the other kind of lock that SQLite holds on it.
 
     Raises:
-        LedgerHeldError: When another run has it.
+        LedgerHeldError: When another run holds it.
         OSError: When the file cannot be opened.
 
     """
@@ -34,13 +34,13 @@ def lock(path: Path, *, create: bool) -> int:
 
 
 def release(descriptor: int) -> None:
-    """Let go of a ledger."""
+    """Release a ledger."""
     _OWN.pop(descriptor, None)
     os.close(descriptor)
 
 
 def is_held(path: Path) -> bool:
-    """Whether some run works on a ledger. One of this process is not even opened for that, see `lock`."""
+    """Whether a run is working on a ledger. A ledger held by this process is not opened for that, see `lock`."""
     if _is_own(path):
         return True
     try:
@@ -53,7 +53,7 @@ def is_held(path: Path) -> bool:
 
 
 def held(path: Path) -> LedgerHeldError:
-    """The error for what another run has."""
+    """The error for a file that another run holds."""
     return LedgerHeldError(f"another run holds {path}; wait for it, or stop it first")
 
 

@@ -1,4 +1,4 @@
-"""A ledger whose file somebody moved, removed or replaced while it was being written."""
+"""Finding or rescuing a ledger whose file was moved, removed or replaced while it was being written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_NAMES = 100
 
 
 def moved_to(descriptor: int) -> Path | None:
-    """Where the open file is by now, as far as the system tells; None when it is nowhere."""
+    """Where the open file is now, if the system can tell; None if it has been removed."""
     try:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
     except OSError:
@@ -22,7 +22,7 @@ def moved_to(descriptor: int) -> Path | None:
 
 
 def rescued(path: Path, connection: sqlite3.Connection) -> Path:
-    """A copy of what was removed, under the same name if nobody else has it; gives its name.
+    """Write a copy of a removed ledger, under the same name if it is free; returns its path.
 
     Raises:
         LedgerError: When it cannot be written.
@@ -31,11 +31,11 @@ def rescued(path: Path, connection: sqlite3.Connection) -> Path:
     others = (path.with_name(f"{path.name}.rescued-{number}") for number in range(1, _MOST_NAMES))
     free = next((name for name in (path, *others) if not name.exists()), None)
     if free is None:
-        raise LedgerError(f"{path} was removed while the run worked, and there is no name for a copy")
+        raise LedgerError(f"{path} was removed during the run, and no file name is free for a copy")
     try:
         open_private(free, "xb").close()
         with closing(sqlite3.connect(free)) as copy:
             connection.backup(copy)
     except (OSError, sqlite3.Error) as error:
-        raise LedgerError(f"{path} was removed while the run worked, and {free} cannot be written: {error}") from error
+        raise LedgerError(f"{path} was removed during the run, and {free} cannot be written: {error}") from error
     return free

@@ -1,4 +1,4 @@
-"""Reading a ledger back: needs neither the lock nor write access, also while a run writes it."""
+"""Reading a ledger back: needs neither the lock nor write access, and works while a run writes it."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_
 from batcher.ledger.facts import FigureSample, SessionFacts, SourceFacts, WindowState, check_format
 
 _WITH_MARKS = 4
-"""The first version that has them."""
+"""The first format version with the columns `ended_mark` and `lost_mark`."""
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, IndexError, struct.error)
-"""What unpacking a blob that is not what it was may raise."""
+"""The exceptions that unpacking a damaged blob may raise."""
 
 
 class LedgerReader:
-    """A ledger to look at.
+    """A ledger opened for reading.
 
     Raises:
-        LedgerError: When the file is missing, no ledger, damaged, or of another format.
+        LedgerError: When the file is missing, not a ledger, damaged, or of another format.
 
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection | None = None) -> None:
-        """`connection` is a writer's, who closes it."""
+        """`connection`, if given, belongs to a writer, which closes it."""
         self.path = path
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._is_lent = connection is not None
@@ -76,7 +76,7 @@ class LedgerReader:
         try:
             return self._opened(self.path)
         except sqlite3.OperationalError:
-            # A run that was killed leaves a write-ahead log, which SQLite cannot read where it may not write.
+            # A killed run leaves a write-ahead log, which SQLite cannot read without write access to the folder.
             self._copy = tempfile.TemporaryDirectory(prefix="batcher-")
             folder = Path(self._copy.name)
             for suffix in ("", "-wal"):
@@ -103,9 +103,10 @@ class LedgerReader:
 
     @contextmanager
     def at_one_moment(self) -> Iterator[bool]:
-        """All that is read meanwhile is of the same moment, while a run is at work. Not for long: its log grows.
+        """Everything read inside sees the same moment, even while a run writes. Keep it short: the run's log grows.
 
-        Where none is (then it gives False), nothing is held, or none could begin; `version` tells whether one has.
+        If no run is writing, it yields False and holds nothing, because holding would keep a run from starting;
+        `version` tells if one has started.
         """
         self._connection.execute("SELECT count(*) FROM run").fetchone()
         if self._connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
@@ -113,18 +114,18 @@ class LedgerReader:
             return
         self._connection.execute("BEGIN")
         try:
-            self._connection.execute("SELECT count(*) FROM run").fetchone()  # the moment is that of the first look
+            self._connection.execute("SELECT count(*) FROM run").fetchone()  # the snapshot is taken by the first read
             yield True
         finally:
             self._connection.execute("ROLLBACK")
 
     def version(self) -> int:
-        """Another number whenever somebody else has written since the last one was asked for."""
+        """A number that changes whenever another connection has written since the last call."""
         (number,) = self._connection.execute("PRAGMA data_version").fetchone()
         return int(number)
 
     def facts(self) -> dict[str, str]:
-        """What is known of the run: `run`, `target`, `url`, `env`, `settings`, …."""
+        """The facts about the run: `run`, `target`, `url`, `env`, `settings`, …."""
         return dict(self._connection.execute("SELECT key, value FROM run"))
 
     def sources(self) -> list[SourceFacts]:
@@ -145,28 +146,28 @@ class LedgerReader:
         ]
 
     def samples(self) -> list[FigureSample]:
-        """How the figures of each session grew; `session` is its place among `sessions`."""
+        """How the figures of each session grew; `session` is its index in `sessions`."""
         rows = self._connection.execute(
             'SELECT session - 1, seconds, in_flight, "limit", requests, waited FROM sample ORDER BY session, seconds'
         )
         return [FigureSample(s, sec, f, lim, orjson.loads(q), orjson.loads(w)) for s, sec, f, lim, q, w in rows]
 
     def tally(self) -> dict[Status, int]:
-        """Changes per status; what is read and not settled is pending."""
+        """Changes per status; changes that were read but not settled are pending."""
         counts = {Status(s): n for s, n in self._connection.execute("SELECT status, changes FROM tally")}
         (total,) = self._connection.execute("SELECT coalesce(sum(rows), 0) FROM window").fetchone()
         counts[Status.PENDING] = total - sum(n for s, n in counts.items() if s is not Status.PENDING)
         return {status: counts.get(status, 0) for status in Status}
 
     def forms(self) -> int:
-        """Bits of all windows: 1 user ids, 2 user names, 4 group ids, 8 group names."""
+        """The forms in all windows as bits: 1 user ids, 2 user names, 4 group ids, 8 group names."""
         result = 0
         for (forms,) in self._connection.execute("SELECT DISTINCT forms FROM window"):
             result |= forms
         return result
 
     def next_ids(self) -> tuple[int, int, int]:
-        """The next window, the next row and the next batch number."""
+        """The next free window, row and batch numbers."""
         window, row = self._connection.execute(
             "SELECT coalesce(max(id) + 1, 0), coalesce(max(first_row + rows), 0) FROM window"
         ).fetchone()
@@ -174,14 +175,14 @@ class LedgerReader:
         return window, row, batch
 
     def progress(self) -> int:
-        """Grows whenever a window is opened or something is settled."""
+        """A number that grows whenever a window is added or something is settled."""
         (count,) = self._connection.execute(
             "SELECT (SELECT count(*) FROM window) + (SELECT coalesce(max(id), 0) FROM settlement)"
         ).fetchone()
         return int(count)
 
     def last_position(self) -> Position:
-        """Where reading stood after the last window."""
+        """How far reading had got after the last window."""
         row = self._connection.execute("SELECT position FROM window ORDER BY id DESC LIMIT 1").fetchone()
         return _position(row[0]) if row else Position()
 
@@ -192,7 +193,7 @@ class LedgerReader:
         return [window for (window,) in self._connection.execute(query)]
 
     def windows(self) -> Iterator[WindowState]:
-        """Every window in order, with its state; one at a time is in memory."""
+        """Every window in order, with its state; only one at a time is in memory."""
         for window in self.window_ids():
             yield self.state(window)
 
@@ -227,7 +228,7 @@ class LedgerReader:
         return Window(window, first_row, columns, _position(position))
 
     def settlements(self, window: int) -> list[Settlement]:
-        """The settlements of a window in the order in which they were made.
+        """The settlements of a window in the order in which they were recorded.
 
         Raises:
             LedgerError: When a record is damaged.
@@ -261,7 +262,7 @@ class LedgerReader:
             )
 
     def state(self, window: int) -> WindowState:
-        """A window and what became of its rows."""
+        """A window and the state of its rows."""
         read = self.window(window)
         settlements = tuple(self.settlements(window))
         count = len(read.columns)
@@ -270,7 +271,7 @@ class LedgerReader:
         sent_by = np.full(count, -1, np.int64)
         for index, settlement in enumerate(settlements):
             status[settlement.rows] = settlement.status
-            by[settlement.rows] = np.where(settlement.status == Status.PENDING, -1, index)  # sent again, no word yet
+            by[settlement.rows] = np.where(settlement.status == Status.PENDING, -1, index)  # sent again, no outcome yet
             if settlement.history:
                 sent_by[settlement.rows] = index
         winner = coalesce(read.columns)
@@ -281,11 +282,11 @@ class LedgerReader:
         return WindowState(read, winner, status, by, sent_by, settlements)
 
     def losses(self, age: Callable[[Stamp], float], within: float) -> Iterator[tuple[Settlement, float]]:
-        """Settlements of requests of which one may still arrive late, and how many seconds ago the last was lost.
+        """Settlements with a lost request that may still arrive late, and how many seconds ago the last one was lost.
 
         Args:
             age: How long ago a moment was (`Clock.age`).
-            within: Only those that were lost less than so many seconds ago.
+            within: Only requests lost less than this many seconds ago.
 
         """
         mark = "lost_at" if self._version < _WITH_MARKS else "coalesce(lost_mark, lost_at)"
@@ -299,7 +300,7 @@ class LedgerReader:
             yield from ((found[number], ago) for number, _, ago in lost)
 
     def integrity(self) -> str:
-        """SQLite's own word on the file; `ok` when it is whole."""
+        """The result of SQLite's own integrity check; `ok` if the file is intact."""
         return str(self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
 
 

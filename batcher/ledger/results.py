@@ -23,9 +23,9 @@ FORMATS = ("csv", "jsonl", "parquet")
 _IDS, _NAMES, _BOTH = 1, 2, 3
 _CSV_STRETCH = 1 << 16
 _FREE_TEXTS = ("user_name", "group_name", "detail", "source")
-"""The columns whose words are not ours."""
+"""The columns that may hold texts from outside."""
 _FORMULA = r"^([=+\-@\t\r])"
-"""What makes a spreadsheet take a cell for a formula (OWASP, CSV injection)."""
+"""Beginnings of a cell that a spreadsheet interprets as a formula (OWASP, CSV injection)."""
 
 
 class Sink(Protocol):
@@ -75,7 +75,7 @@ class _Columns:
             self._user = self._group = _BOTH
 
     def schema(self) -> pa.Schema:
-        """As the contract lists them."""
+        """The columns as documented."""
         fields = [("op", pa.string())]
         for part, forms in (("user", self._user), ("group", self._group)):
             if forms == _BOTH:
@@ -122,7 +122,7 @@ def _names(keys: Keys, is_change: Mask) -> pa.Array:
 
 
 def _details(state: WindowState, rows: Ints) -> pa.Array:
-    """Reasons; a superseded change names the line that decides."""
+    """Reasons; for a superseded change, the line that supersedes it."""
     texts: dict[int, str] = {reject.index: reject.reason for reject in state.window.columns.rejects}
     for settlement in state.settlements:
         indices = settlement.rows
@@ -138,7 +138,7 @@ def _details(state: WindowState, rows: Ints) -> pa.Array:
     for position in np.flatnonzero(has_text[rows] | superseded).tolist():
         row = int(rows[position])
         winner = int(state.winner[row])
-        result[position] = f"line {int(line[winner])} decides" if superseded[position] else texts.get(row)
+        result[position] = f"superseded by line {int(line[winner])}" if superseded[position] else texts.get(row)
     return pa.array(result, pa.string())
 
 
@@ -182,7 +182,7 @@ def _sink(kind: str, out: BinaryIO, schema: pa.Schema) -> Sink:
 
 
 class _Csv:
-    """Quotes only where a stretch of records holds anything that asks for it; pyarrow else quotes every text."""
+    """Quotes texts only in stretches of records where that is needed; otherwise pyarrow would quote every text."""
 
     def __init__(self, out: BinaryIO, schema: pa.Schema) -> None:
         self._out = out

@@ -1,16 +1,16 @@
-"""The ledger's file: one SQLite database per run. Everything is readable with the `sqlite3` program but the blobs.
+"""The ledger's file: one SQLite database per run. Everything except the blobs is readable with the `sqlite3` program.
 
-`window` holds the input as it was read, `settlement` the final word on rows of a window (later ones win),
-`unsettled` how much of a window is left to do (apart from it, because SQLite writes a row anew as a whole), `tally` the
-counts of both, updated in the same transactions, so that a summary never needs to read the rest. `sample` tells how a
-session's figures grew: one row per second at first, fewer in a long run. A `mark` is a `Stamp`: a moment that can be
-told from others although the wall clock is set.
+`window` holds the input as it was read, `settlement` the outcomes of rows of a window (later ones win), `unsettled` how
+much of a window is left to do (in a table of its own, because SQLite rewrites whole rows), `tally` the counts of both,
+updated in the same transactions, so that a summary never needs to read the rest. `sample` shows how a session's figures
+grew: one row per second at first, fewer in a long run. A `mark` is a `Stamp`: a moment that stays comparable even if
+the wall clock is set.
 """
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x62746368
-"""`btch`, in SQLite's `application_id`."""
+"""`btch`, stored in SQLite's `application_id`."""
 VERSION = 4
 UPGRADES = {
     3: (
@@ -18,7 +18,7 @@ UPGRADES = {
         "ALTER TABLE session ADD COLUMN ended_mark TEXT",
     ),
 }
-"""What makes a ledger of an earlier version one of the next, when it is gone on with; it can be read as it is."""
+"""Statements that upgrade a ledger of this version to the next, when its run is continued; reading needs no upgrade."""
 
 TABLES = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -1,4 +1,4 @@
-"""The story of one pair: its lines, what they became, the batches and replies."""
+"""The history of one pair: its lines and their outcomes, the batches and replies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batcher.ledger.results import utc_text
 
 
 def story(reader: LedgerReader, user: str, group: str) -> list[dict[str, Any]]:
-    """One record per line that names the pair, in input order. A text that is an integer also finds the id."""
+    """One record per line that names the pair, in input order. A string of digits also matches the id."""
     sources = [source.name for source in reader.sources()]
     return [record for state in reader.windows() for record in _of_window(state, user, group, sources)]
 

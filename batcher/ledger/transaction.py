@@ -1,4 +1,4 @@
-"""All or nothing, and our errors instead of SQLite's."""
+"""Transactions: all or nothing, with our errors instead of SQLite's."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Transaction:
 
 
 def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
-    """To be written: what a transaction has committed is on the disk."""
+    """A connection for writing: once a transaction has committed, its data is on disk."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        # The format is looked at before anything is written to what may be somebody else's database.
+        # The format is checked before anything is written to what may be another application's database.
         version = check_format(connection, path) if check else VERSION
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -52,7 +52,7 @@ def connect(path: Path, *, check: bool = True) -> sqlite3.Connection:
 
 
 def upgrade(connection: sqlite3.Connection, version: int) -> None:
-    """Bring a ledger to the present version, all of it or nothing."""
+    """Upgrade a ledger to the current version, all or nothing."""
     steps = [statement for older in range(version, VERSION) for statement in UPGRADES[older]]
     if steps:
         connection.executescript(f"BEGIN; {'; '.join(steps)}; PRAGMA user_version = {VERSION}; COMMIT;")

@@ -1,4 +1,4 @@
-"""Whether a ledger agrees with itself."""
+"""Whether a ledger is consistent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from batcher.ledger.reader import LedgerReader
 
 
 def differences(reader: LedgerReader) -> list[str]:
-    """What does not hold together; empty when all does.
+    """The inconsistencies in a ledger; empty if there are none.
 
-    Every row has one status, the counts that the summary uses equal those of the rows, only deciding rows were
-    settled, each once (again only by `retry`), and windows follow each other without a gap.
+    In a consistent ledger every row has one status, the counts in the summary equal those of the rows, only rows that
+    decide their pair were settled, each once (again only by `retry`), and windows follow each other without a gap.
     """
     found = []
     word = reader.integrity()
@@ -42,7 +42,7 @@ def _of_rows(reader: LedgerReader) -> list[str]:
         found += _of_window(state)
     for status, recorded in reader.tally().items():
         if counted[status] != recorded:
-            found.append(f"{recorded} changes are counted as {status.label}, {counted[status]} are")
+            found.append(f"the summary counts {recorded} changes as {status.label}, the rows show {counted[status]}")
     return found
 
 
@@ -55,7 +55,7 @@ def _of_window(state: WindowState) -> Iterator[str]:
             yield f"batch {settlement.batch} settles rows that window {window} does not have"
             continue
         if (state.winner[rows] != rows).any():
-            yield f"batch {settlement.batch} settles rows of window {window} that do not decide their pair"
+            yield f"batch {settlement.batch} settles superseded or rejected rows of window {window}"
         if len(np.unique(rows)) != len(rows):
             yield f"batch {settlement.batch} settles a row of window {window} twice"
         if are(last[rows], IN_EFFECT | {Status.SUPERSEDED}).any():

@@ -1,4 +1,4 @@
-"""Writing a ledger. What a method has returned from is on the disk."""
+"""Writing a ledger. When a method returns, its data is on disk."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from batcher.ledger.transaction import Transaction, connect
 
 _SAMPLE_SECONDS = 1.0
 _SAMPLES = 600
-"""From so many seconds on, samples are further apart: by this part of what has passed."""
+"""After this many seconds, samples are further apart: the elapsed time divided by this number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What an invocation has done so far."""
+    """The figures of an invocation so far."""
 
     seconds: float
     requests: Requests
     waited: Waited
     in_flight: int
-    """Requests at this moment."""
+    """Requests in flight at this moment."""
     limit: int
-    """As many may be."""
+    """How many requests may be in flight."""
     took: Mapping[int, int]
     """Replies per bucket of `Durations`."""
 
@@ -59,9 +59,9 @@ class LedgerWriter:
         self._session = 0
         self._boot_id = ""
         self._is_own = False
-        """Whether the file is nothing but what this writer has made of it."""
+        """Whether this writer created the file."""
         self._size = 0
-        """Bytes that the file had when it was last looked at."""
+        """The size of the file in bytes when it was last checked."""
         self._sampled = 0.0
 
     @classmethod
@@ -69,7 +69,7 @@ class LedgerWriter:
         """A new ledger without a run.
 
         Raises:
-            LedgerError: When the file holds a run already, is something else, or cannot be written.
+            LedgerError: When the file already holds a run, is not a ledger, or cannot be written.
             LedgerHeldError: When another process holds it.
 
         """
@@ -94,10 +94,10 @@ class LedgerWriter:
 
     @classmethod
     def open(cls, path: Path) -> LedgerWriter:
-        """A ledger that holds a run, to go on with it.
+        """A ledger that holds a run, to continue it.
 
         Raises:
-            LedgerError: When it is none, is damaged, or cannot be written.
+            LedgerError: When it is not a ledger, is damaged, or cannot be written.
             LedgerHeldError: When another process holds it.
 
         """
@@ -120,18 +120,18 @@ class LedgerWriter:
             return reader.facts().get("run", "")
 
     def begin_run(self, facts: Mapping[str, str], sources: Sequence[SourceFacts]) -> None:
-        """Record what the run is; from here on the ledger belongs to it."""
+        """Record the facts of the run; from now on the ledger belongs to it."""
         with self._transaction():
             self._connection.executemany("INSERT INTO run VALUES (?, ?)", facts.items())
             self._connection.executemany(
                 "INSERT INTO source (id, name, path, format, is_spool, size) VALUES (?, ?, ?, ?, ?, ?)",
                 ((i, s.name, s.path, s.format, s.is_spool, s.size) for i, s in enumerate(sources)),
             )
-        # So that also a copy of the file alone, made while the run works, tells of which run it is.
+        # So that even a copy of the file alone, made during the run, identifies the run.
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def set_fact(self, key: str, value: str) -> None:
-        """Record or change something that is known of the run."""
+        """Record or change a fact of the run."""
         with self._transaction():
             self._connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, value))
 
@@ -172,7 +172,7 @@ class LedgerWriter:
             )
 
     def add_window(self, window: Window, unsettled: int) -> None:
-        """Record a stretch of input before anything of it is sent; `unsettled` counts the rows that will be."""
+        """Record a stretch of input before any of it is sent; `unsettled` is the number of rows to send."""
         columns = window.columns
         is_valid = columns.action != REJECTED_ROW
         with self._transaction():
@@ -199,7 +199,7 @@ class LedgerWriter:
             self._mark_ended(window.ended)
 
     def forget_windows(self, first: int) -> None:
-        """Take back this window and all after it, of which nothing was sent and no line was invalid."""
+        """Delete this window and all later ones; nothing of them was sent, and no line was invalid."""
         with self._transaction():
             for table, key in (("window", "id"), ("unsettled", "window")):
                 self._connection.execute(f"DELETE FROM {table} WHERE {key} >= ?", (first,))  # noqa: S608 — names of our own
@@ -210,7 +210,7 @@ class LedgerWriter:
             self._mark_ended(ended)
 
     def settle(self, settlements: Sequence[Settlement], changed: Mapping[Status, int], figures: Figures) -> None:
-        """Record final words, all in one transaction; `changed` is by how much each status' count grows."""
+        """Record outcomes, all in one transaction; `changed` is by how much the count of each status grows."""
         with self._transaction():
             self._save(figures)
             done: Counter[int] = Counter()
@@ -247,9 +247,9 @@ class LedgerWriter:
         return Stamp(last.at, last.boot, self._boot_id)
 
     def reopen(self, window: int, rows: Ints, changed: Mapping[Status, int], at: float) -> int:
-        """Rows are about to be sent again: they are open, whatever comes. Gives a number to take that back by.
+        """Mark rows that are about to be sent again as open. Returns a number with which `withdraw` can undo that.
 
-        As a settlement whose word is `PENDING`: the later ones of these rows win, as ever.
+        It is recorded as a settlement with the status `PENDING`; later settlements of these rows win, as always.
         """
         with self._transaction():
             cursor = self._connection.execute(
@@ -261,9 +261,9 @@ class LedgerWriter:
             return int(cursor.lastrowid or 0)
 
     def withdraw(self, number: int, window: int, kept: Ints, count: int, changed: Mapping[Status, int]) -> None:
-        """Of what was reopened by this number only the `kept` rows were sent again.
+        """Of the rows reopened under this number, only the `kept` ones were sent again.
 
-        The other ones, so many, have the word that they had before.
+        The other `count` rows get their earlier outcome back.
         """
         with self._transaction():
             if len(kept):
@@ -281,14 +281,14 @@ class LedgerWriter:
             self._count(status, number)
 
     def reader(self) -> LedgerReader:
-        """To read what was written, wherever the file is by now."""
+        """A reader of what was written, wherever the file is now."""
         return LedgerReader(self.path, self._connection)
 
     def place(self) -> Path:
-        """Where the ledger is now: it may have been moved, and one that was removed is written anew.
+        """Where the ledger is now: it may have been moved; if it was removed, it is written again.
 
         Raises:
-            LedgerError: When it cannot be.
+            LedgerError: When it cannot be written.
 
         """
         self._check_whole()
@@ -297,7 +297,7 @@ class LedgerWriter:
         return self.path
 
     def discard(self) -> None:
-        """Instead of `close`, where no run has begun: leave nothing behind, and take nothing away from anybody."""
+        """Use instead of `close` if no run has begun: remove the files, but only if this writer created them."""
         self._connection.close()
         if self._is_own and is_same(self.path, self._descriptor):
             for suffix in ("", "-wal", "-shm"):
@@ -305,12 +305,12 @@ class LedgerWriter:
         release(self._descriptor)
 
     def close(self) -> None:
-        """Fold everything into the one file, and let go of it."""
+        """Merge everything into the one file, and release it."""
         try:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.DatabaseError:
-            # A reader is at it, or the disk is full: the log beside the file keeps what was committed. Or it is cut.
+            # A reader is active, or the disk is full: the log beside it keeps what was committed. Or it is truncated.
             pass
         finally:
             self._connection.close()
@@ -318,16 +318,16 @@ class LedgerWriter:
 
     def _transaction(self) -> Transaction:
         if not is_same(self.path, self._descriptor):
-            raise LedgerError(f"{self.path} was moved, removed or replaced by somebody while the run worked")
+            raise LedgerError(f"{self.path} was moved, removed or replaced during the run")
         self._check_whole()
         return Transaction(self._connection, self.path)
 
     def _check_whole(self) -> None:
         size = os.fstat(self._descriptor).st_size
-        if size < self._size:  # SQLite only lets it grow
+        if size < self._size:  # SQLite never shrinks it
             raise LedgerError(
-                f"{self.path} was cut off by somebody while the run worked, and cannot be relied on; what it has sent"
-                " was sent"
+                f"{self.path} was truncated during the run and can no longer be relied on; what the run has sent"
+                " remains sent"
             )
         self._size = size
 
@@ -351,7 +351,7 @@ def _pending(rows: Ints) -> Bytes:
 
 
 _fields = attrgetter(*(field.name for field in fields(Attempt) if field.name != "boot"))
-"""As `astuple`, which copies deeply and is many times slower; when it was for other processes stands with the loss."""
+"""Like `astuple`, which copies deeply and is many times slower. `boot` is stored with the loss (`lost_mark`)."""
 
 
 def _text(position: Position) -> str:

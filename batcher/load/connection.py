@@ -82,7 +82,7 @@ class Connections:
             if not connection.transport.is_closing():
                 break
             if fresh == _FRESH_TRIES and connection.has_spoken:
-                raise EndpointError(f"{host} speaks before it is asked: that is no HTTP server")
+                raise EndpointError(f"{host} sends data before any request: it is not an HTTP server")
         head = _head(request, host, slash + path)
         try:
             status, fields, body = await connection.ask(head, request.body, self._timeout)
@@ -167,7 +167,7 @@ class _Connection(asyncio.Protocol):
         self._headers, self._body, self._head = [], bytearray(), 0
         self._reply = self._loop.create_future()
         self.beginning = b""
-        late = ReplyLostError(f"no whole reply within {patience:g} s")
+        late = ReplyLostError(f"no complete reply within {patience:g} s")
         watch = self._loop.call_later(patience, self._fail, late)
         try:
             self.transport.writelines([head, body]) if body else self.transport.write(head)
@@ -187,7 +187,7 @@ class _Connection(asyncio.Protocol):
         if exc is None and self._ends_with_the_connection():
             self.is_reusable = False
             self._end()
-        self._fail(exc or ReplyLostError("no whole reply: the server closed the connection"))
+        self._fail(exc or ReplyLostError("no complete reply: the server closed the connection"))
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; it calls the methods below."""
@@ -206,7 +206,7 @@ class _Connection(asyncio.Protocol):
             self.is_reusable = False  # also when the reply was whole: more came than that
             self._fail(error)
         if self._head > LARGEST_HEAD:
-            self._fail(ReplyLostError("no whole reply: its head is larger than 64 KiB"))
+            self._fail(ReplyLostError("no complete reply: its head is larger than 64 KiB"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line."""
@@ -224,7 +224,7 @@ class _Connection(asyncio.Protocol):
             return
         self._body += body
         if len(self._body) > LARGEST_BODY:
-            self._fail(ReplyLostError("no whole reply: the body is larger than 8 MiB"))
+            self._fail(ReplyLostError("no complete reply: the body is larger than 8 MiB"))
 
     def on_message_complete(self) -> None:
         """The reply is whole, unless it only said that another one follows (1xx)."""

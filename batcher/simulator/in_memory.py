@@ -1,4 +1,4 @@
-"""The simulated target as a transport: what a request meets, without a network between."""
+"""The simulated target as a transport, without a network in between."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class InMemory:
         return f"<InMemory {self.world!r}>"
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
-        """As over a network: takes as long as the world says, and is lost where it says so."""
+        """As over a network: takes as long as the world says, and gets lost if it says so."""
         await anyio.lowlevel.checkpoint()
         if self.world.is_away(anyio.current_time()):
             raise NotSentError("connection refused")
@@ -32,10 +32,10 @@ class InMemory:
         return await self.reply(request)
 
     async def reply(self, request: Request) -> Response:
-        """What comes back of a request that has left.
+        """The reply to a request that was sent.
 
         Raises:
-            ReplyLostError: When nothing does in time, or not all of it.
+            ReplyLostError: When no reply comes in time, or not all of it.
 
         """
         path = "/" + request.url.split("/", 3)[3]
@@ -44,7 +44,7 @@ class InMemory:
         reply = self.world.handle(arrival, anyio.current_time())
         if reply.delay > self.timeout:
             await anyio.sleep(self.timeout)
-            raise ReplyLostError("no whole reply in time")
+            raise ReplyLostError("no complete reply in time")
         await anyio.sleep(reply.delay)
         if reply.status is None or reply.is_cut:
             raise ReplyLostError("connection reset")

@@ -1,4 +1,4 @@
-"""The membership of a simulated target, kept in a file: a line of JSON for each change of state."""
+"""A file that keeps the memberships of a simulated target: one line of JSON per change of state."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _BEGINNINGS = (b"[true,[", b"[false,[")
 
 
 class Journal:
-    """A journal that this process holds: what is in it, and what is added to it."""
+    """A journal that this process holds, for reading and appending."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
         self._size = 0
-        """Bytes of whole lines."""
+        """Bytes of complete lines."""
 
     def lines(self) -> Iterator[bytes]:
-        """Every line that was written to its end; half a line, which a kill has left, is cut off.
+        """Every complete line; an incomplete last line, left by a killed process, is removed.
 
         Raises:
-            ConfigurationError: When the file is something else; nothing of it is changed.
+            ConfigurationError: When the file is not a journal; it is not changed then.
 
         """
         with self._path.open("rb") as file:
@@ -37,14 +37,16 @@ class Journal:
                 if not line.endswith(b"\n") and any(line.startswith(b[: len(line)]) for b in _BEGINNINGS):
                     break
                 if not _is_change(line):
-                    raise ConfigurationError(f"{self._path} is no journal of batcher simulate: line {number} is none")
+                    raise ConfigurationError(
+                        f"{self._path} is not a journal of batcher simulate: line {number} is invalid"
+                    )
                 self._size += len(line)
                 yield line
         os.ftruncate(self._descriptor, self._size)
         os.lseek(self._descriptor, self._size, os.SEEK_SET)
 
     def append(self, line: bytes) -> None:
-        """Add a line, or nothing of it.
+        """Add a line completely or not at all.
 
         Raises:
             OSError: When it cannot be written.
@@ -61,10 +63,10 @@ class Journal:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Journal]:
-    """Hold a journal, a new one if there is none, readable by its owner only.
+    """Hold a journal; it is created if there is none, readable by its owner only.
 
     Raises:
-        ConfigurationError: When it is no file, or cannot be written.
+        ConfigurationError: When it is not a regular file, or cannot be written.
         LedgerHeldError: When another server holds it.
 
     """
@@ -76,7 +78,7 @@ def opened(path: Path) -> Iterator[Journal]:
         raise LedgerHeldError(f"another server keeps its membership in {path}; wait for it, or stop it first")
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConfigurationError(f"the journal {path} is no file, but a device or a pipe; choose another name")
+            raise ConfigurationError(f"the journal {path} is a device or a pipe, not a file; choose another name")
         yield Journal(path, descriptor)
     finally:
         os.close(descriptor)

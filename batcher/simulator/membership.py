@@ -1,4 +1,4 @@
-"""Who is in which group, as the target knows it."""
+"""The memberships of the simulated target: who is in which group."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ class MembershipRequest:
 
 
 def _plain(name: Name) -> Name:
-    """As directories compare names (RFC 4518 §2): case, composition and blanks around them do not count."""
+    """A name as directories compare it (RFC 4518 §2), ignoring case, composition and surrounding blanks."""
     return unicodedata.normalize("NFC", name.casefold()).strip() if isinstance(name, str) else name
 
 
 class Membership:
-    """Groups and their members. `journal` is given a line for each change of state, enough to restore it."""
+    """Groups and their members. `journal` is called with a line for each change of state, enough to restore it."""
 
     def __init__(self, behaviour: Behaviour, journal: Callable[[bytes], object] | None = None) -> None:
         self.groups: defaultdict[Name, set[Name]] = defaultdict(set)
         self.applied = 0
-        """Pairs that were applied, repeats included."""
+        """Pairs that were applied, including repeats."""
         self.repeats = 0
         self.behaviour = behaviour
         self._journal = journal
 
     def restore(self, lines: Iterable[bytes]) -> None:
-        """Play a journal; a last line that was not written to its end is ignored."""
+        """Apply the lines of a journal; an incomplete last line is ignored."""
         for line in lines:
             if line.endswith(b"\n"):
                 is_add, users, groups = orjson.loads(line)
                 self._change(MembershipRequest(is_add, tuple(users), tuple(groups)))
 
     def refusal(self, wish: MembershipRequest) -> str | None:
-        """Why this wish (or part of it) cannot be granted."""
+        """Why this wish (or part of it) is refused; None if it is not."""
         behaviour = self.behaviour
         wish = self._taken(wish)
         if bad := behaviour.bad_users.intersection(wish.users):
@@ -65,14 +65,14 @@ class Membership:
         return None
 
     def apply(self, wish: MembershipRequest) -> None:
-        """Grant it, whatever `refusal` says."""
+        """Apply it, whatever `refusal` says."""
         self.applied += len(wish.users) * len(wish.groups)
         self._change(wish)
         if self._journal is not None:
             self._journal(orjson.dumps([wish.is_add, wish.users, wish.groups], option=orjson.OPT_APPEND_NEWLINE))
 
     def apply_until_refused(self, wish: MembershipRequest) -> None:
-        """Grant pair by pair, up to the first that is refused."""
+        """Apply it pair by pair, up to the first that is refused."""
         for user in wish.users:
             for group in wish.groups:
                 pair = MembershipRequest(wish.is_add, (user,), (group,))
@@ -81,7 +81,7 @@ class Membership:
                 self.apply(pair)
 
     def _taken(self, wish: MembershipRequest) -> MembershipRequest:
-        """By the names that this target has for users and groups."""
+        """The wish with the names that this target uses for users and groups."""
         if not self.behaviour.folds_names:
             return wish
         return MembershipRequest(wish.is_add, tuple(map(_plain, wish.users)), tuple(map(_plain, wish.groups)))

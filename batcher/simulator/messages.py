@@ -1,4 +1,4 @@
-"""What arrives at the simulated target, and what it does about it."""
+"""Requests to the simulated target, and its replies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answered after `delay` seconds; without a status the connection is dropped instead."""
+    """A reply after `delay` seconds; if the status is None, the connection is dropped instead."""
 
     status: int | None
     body: bytes = b""

@@ -1,4 +1,4 @@
-"""MinApp's side of the dialect, from the vendor's pages: membership ops, groups, and the token flow."""
+"""The server side of MinApp's API, from the vendor's pages: membership ops, groups, and the token flow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = "/api/oauth2/access_token/"  # noqa: S105 — a path
 
 
 def read_ops(body: bytes) -> list[MembershipRequest] | str:
-    """The array of ops, or why it is none."""
+    """The array of ops, or why it is invalid."""
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -117,7 +117,7 @@ class Login:
 
     def __init__(self, server: MinAppServer, rng: random.Random) -> None:
         self.tokens: dict[str, int] = {}
-        """Tokens that were given out, and how often each was used."""
+        """Tokens that were issued, and how often each was used."""
         self._server = server
         self._rng = rng
         self._steps: dict[str, int] = {}
@@ -135,7 +135,7 @@ class Login:
         return None
 
     def accepts(self, token: str) -> bool:
-        """Whether a token is good for one more request."""
+        """Whether a token is accepted for one more request; counts the use."""
         if token not in self.tokens:
             return False
         self.tokens[token] += 1

@@ -1,7 +1,7 @@
-"""A described target: how it behaves, and how that changes with time.
+"""Scenarios: how a simulated target behaves, and how that changes over time.
 
-A table has the fields of `Behaviour`, rates and faults as texts, and may have a list `then` of tables, each with
-`after_seconds` or `after_requests` and what is different from there on.
+A table has the fields of `Behaviour`, with rates and faults as strings, and may have a list `then` of tables, each with
+`after_seconds` or `after_requests` and the fields that change from then on.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _TYPES = get_type_hints(Behaviour)
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """The first behaviour, and what follows."""
+    """The initial behaviour and the stages that follow."""
 
     first: Behaviour
     stages: tuple[Stage, ...] = ()
 
 
 def scenario_of(table: Mapping[str, Any], base: Behaviour) -> Scenario:
-    """Read a table; what it leaves out is as in `base`.
+    """Read a table; missing fields are taken from `base`.
 
     Raises:
-        ConfigurationError: When it says something that a target cannot do.
+        ConfigurationError: When it has an unknown key or an invalid value.
 
     """
     content = dict(table)
@@ -67,7 +67,7 @@ def read_scenario(path: Path, base: Behaviour) -> Scenario:
         return scenario_of(tomllib.loads(read_text(path)), base)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # no TOML, or an integer that has no end
+    except ValueError as error:  # not TOML, or an integer that is too long
         raise ConfigurationError(f"{path}: {error}") from None
     except RecursionError:
         raise ConfigurationError(f"{path}: a value is nested too deeply") from None
@@ -90,10 +90,10 @@ def _changed(base: Behaviour, table: Mapping[str, Any]) -> Behaviour:
 
 
 def _converted(key: str, value: object, kind: type[T]) -> T:
-    """The value as it must be; numbers are finite and not negative, but for infinity as never.
+    """The value, converted to its type; numbers are not negative, and finite unless infinity was given (for never).
 
     Raises:
-        ConfigurationError: When it is something else.
+        ConfigurationError: When it cannot be converted.
 
     """
     try:
@@ -101,5 +101,5 @@ def _converted(key: str, value: object, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"scenario: {key}: {error}") from None
     if isinstance(converted, int | float) and not (converted >= 0 and (converted < math.inf or value == math.inf)):
-        raise ConfigurationError(f"scenario: {key} = {value}: a number from 0 on")
+        raise ConfigurationError(f"scenario: {key} = {value} must be a number of at least 0")
     return converted

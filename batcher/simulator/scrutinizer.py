@@ -1,4 +1,4 @@
-"""Scrutinizer's side of the dialect, from Plixer's page: a form in, one sentence per entry out."""
+"""The server side of Scrutinizer's API, from Plixer's page: a form in, one sentence per entry out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATH = "/fcgi/scrut_fcgi.fcgi"
 
 
 def read_form(arrival: Arrival) -> dict[str, str]:
-    """The fields of a multipart form; empty when it is none."""
+    """The fields of a multipart form; empty if it is not one."""
     head = f"Content-Type: {arrival.headers.get('content-type', '')}\r\n\r\n".encode()
     message = BytesParser(policy=HTTP).parsebytes(head + arrival.body)
     fields = {}
@@ -29,7 +29,7 @@ def read_form(arrival: Arrival) -> dict[str, str]:
 
 
 def read_wishes(fields: dict[str, str]) -> list[MembershipRequest]:
-    """The entries that are well formed, each as a wish."""
+    """The well-formed entries, each as a wish."""
     try:
         wanted = orjson.loads(fields.get("json", ""))["membership"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -53,7 +53,7 @@ def miscounted(reply: Reply) -> Reply:
 
 
 class Appliance:
-    """See `ServerSide`. Names get ids of their own, because the sentences speak of ids."""
+    """See `ServerSide`. Names are assigned ids, because the sentences name ids."""
 
     def __init__(self, behaviour: Behaviour, rng: random.Random) -> None:
         self.behaviour = behaviour

@@ -27,14 +27,14 @@ async def serve(
     stages: Sequence[Stage] = (),
     applied: Callable[[World], None] = lambda _: None,
 ) -> AsyncIterator[str]:
-    """Serve while the body runs; gives the address.
+    """Serve while the body of the context runs; yields the URL.
 
-    With a `journal` the membership is read from it first, and every change is added to it. `stages` follow the
-    first behaviour. `applied` is called after a request was worked on and before its reply leaves.
+    With a `journal`, the memberships are first read from it, and every change is appended to it. `stages` follow the
+    initial behaviour. `applied` is called after a request was processed and before its reply is sent.
 
     Raises:
-        ConfigurationError: When the port is taken, or the journal is none.
-        LedgerHeldError: When another server has the journal.
+        ConfigurationError: When the port is taken, or the journal is invalid.
+        LedgerHeldError: When another server holds the journal.
 
     """
     with ExitStack() as stack:

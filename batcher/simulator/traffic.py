@@ -1,4 +1,4 @@
-"""How the simulated target bears its load: what it refuses as too much or too large, and how long it takes."""
+"""The load on the simulated target: what it refuses as too much or too large, and how long it takes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _THREE_YEARS = 3 * 365 * 86_400
 
 
 class Traffic:
-    """Counts arrivals and requests at work, as a strict server does. Times are seconds of one clock."""
+    """Counts arrivals and active requests, as a strict server does. Times are seconds of one clock."""
 
     def __init__(self) -> None:
         self.refused = 0
-        """As too much."""
+        """How many requests were refused as too much."""
         self._seen: dict[Rate, deque[float]] = {}
         self._at_work: list[float] = []
         self._slots: list[float] = []
 
     def wait(self, behaviour: Behaviour, now: float) -> float:
-        """Seconds until one more would be allowed; 0.0 takes note of this one."""
+        """Seconds until one more request would be allowed; if 0.0, this request is counted."""
         self._at_work = [end for end in self._at_work if end > now]
         waits = [0.0]
         if behaviour.most_at_once and len(self._at_work) >= behaviour.most_at_once:
@@ -44,7 +44,7 @@ class Traffic:
         return longest
 
     def serve(self, behaviour: Behaviour, now: float, seconds: float) -> float:
-        """Have a request served that needs so many seconds; returns when it is done, queue included, from now."""
+        """Serve a request that needs `seconds`; returns how long it takes from now, including the queue."""
         start = now
         if behaviour.capacity:
             while len(self._slots) < behaviour.capacity:
@@ -71,7 +71,7 @@ def too_much(behaviour: Behaviour, wait: float, utc: float) -> Reply:
 
 
 def too_large(behaviour: Behaviour, changes: int, size: int) -> Reply | None:
-    """The refusal of a request that asks for too much at once, if it does."""
+    """The refusal of a request that is too large; None if it is not."""
     if behaviour.max_changes and changes > behaviour.max_changes:
         return Reply(behaviour.size_status, f"too many changes, {behaviour.max_changes} are allowed".encode())
     if behaviour.max_request_bytes and size > behaviour.max_request_bytes:

@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Exact seconds, no sleeping. A loop on which nothing can happen any more raises instead of hanging."""
+    """An event loop with exact time and no sleeping. It raises instead of hanging if nothing can happen any more."""
 
     def __init__(self, start: float = 0.0) -> None:
         self.now = start
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
-        """Seconds since the loop began, as far as it has jumped."""
+        """The current virtual time in seconds."""
         return self.now
 
 

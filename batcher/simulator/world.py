@@ -18,7 +18,7 @@ STATE = "/_state"
 
 
 class World:
-    """All dialects over one membership. Not for several threads."""
+    """All dialects over one set of memberships. Not thread-safe."""
 
     def __init__(
         self,
@@ -43,22 +43,22 @@ class World:
         return f"<World {sum(self.statuses.values())} requests, {self.membership.applied} pairs applied>"
 
     def restore(self, lines: Iterable[bytes]) -> None:
-        """Go on with the membership that a journal tells."""
+        """Restore the memberships from a journal."""
         self.membership.restore(lines)
 
     def behave(self, behaviour: Behaviour) -> None:
-        """From now on like this; its seed means nothing any more."""
+        """Change the behaviour from now on; its seed is ignored."""
         self._behaviour = self.membership.behaviour = behaviour
         for side in self._sides:
             side.behaviour = behaviour
 
     def is_away(self, now: float) -> bool:
-        """Whether nobody answers the door at `now` (seconds of any clock, always the same)."""
+        """Whether the target is unreachable at `now` (in seconds; always of the same clock)."""
         self._advance(now)
         return self._behaviour.is_away
 
     def handle(self, arrival: Arrival, now: float) -> Reply:
-        """What happens to a request that arrives at `now` (seconds of any clock, always the same)."""
+        """Handle a request that arrives at `now` (in seconds; always of the same clock)."""
         self.catch_up(now)
         path = urlsplit(arrival.path).path
         if path == STATE:
@@ -80,7 +80,7 @@ class World:
         return reply
 
     def catch_up(self, now: float) -> None:
-        """Apply what was to be applied late, up to now."""
+        """Apply the late requests that are due by now."""
         due = [arrival for at, arrival in self._late if at <= now]
         self._late = [(at, arrival) for at, arrival in self._late if at > now]
         for arrival in due:
@@ -89,7 +89,7 @@ class World:
                 side.carry_out(arrival, self.membership)
 
     def state(self) -> dict[str, object]:
-        """What the simulator was asked and what it holds, for `GET /_state`."""
+        """The requests so far and the memberships, for `GET /_state`."""
         return {
             "groups": self.membership.as_dict(),
             "requests": sum(self.statuses.values()),
@@ -101,7 +101,7 @@ class World:
         }
 
     def _advance(self, now: float) -> None:
-        """Enter the next stages, if their time has come."""
+        """Enter the next stages if they are due."""
         if self._first is None:
             self._first = now
         self._latest = now

@@ -1,8 +1,8 @@
-"""What a cell of a table is: a value, nothing, or something that cannot be read. Decided here for every format.
+"""Cells of tables: a value, empty, or unreadable. This is decided here for every format.
 
-Empty is what has no character in it. What cannot be read is never empty: a cell with an error, a formula that nobody
-has computed, a number that a spreadsheet has rounded. A spreadsheet also knows what a value is, and a day is no name.
-Both travel inside the text of the cell, behind a mark which no text of a table may hold.
+A cell is empty if it has no characters. An unreadable cell never counts as empty: one with an error, with a formula
+that was never computed, or with a number that a spreadsheet rounded. A spreadsheet also knows the types of its values,
+and a date is not a name. Such facts are passed on inside the text of the cell, after a mark that no text may contain.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import Enum
 from batcher.source.rules import Invalid
 
 MARK = "\x1a"
-"""The control character SUBSTITUTE: it stands for what could not be represented (ECMA-48 §8.3.148)."""
+"""The control character SUBSTITUTE, which stands for what could not be represented (ECMA-48 §8.3.148)."""
 _ERRORS = (
     r"#[^\sa-z#]* ?[!?]|#(?i:ref!|value!|div/0!|name\?|null!|num!|spill!|calc!)|#\p{L}/\p{L}|#NV|#GETTING_DATA|##+"
     r"|Err:[0-9]{3}|Loading\.\.\."
@@ -21,30 +21,30 @@ _ERRORS = (
 """What a spreadsheet shows instead of a value: `#N/A`, `#REF!`, `#NAME?` (ECMA-376 part 1, 18.17.2.4), in the languages
 of Excel (`#NV`, `#N/D`, `#WERT!`, `#¡VALOR!`), `Err:502` in LibreOffice, `Loading...` in Google Sheets."""
 _SHORT = r"[+-]?[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]+"
-"""How it shows a number that has too many digits for its column."""
+"""How a spreadsheet shows a number that has too many digits for its column."""
 DAMAGE = f"{_ERRORS}|{_SHORT}"
-"""A pattern of texts that a spreadsheet leaves in files of other kinds where a value was."""
+"""A pattern for texts that a spreadsheet leaves in exported files in place of values."""
 _ERROR, _SHORTENED = re.compile(_ERRORS.replace(r"\p{L}", r"[^\W\d_]")), re.compile(_SHORT)
 
 
 class Odd(Enum):
-    """Why a cell is no plain text; the value is its code behind the mark, and what is said of it."""
+    """Why a cell is not plain text: the code after the mark, and the text for the reason."""
 
     ERROR = ("e", "is the error value {}")
-    FORMULA = ("f", "is a formula without a value; open and save the file in a spreadsheet program")
+    FORMULA = ("f", "is a formula without a computed value; open and save the file in a spreadsheet program")
     DIGITS = ("n", "is a number of 16 digits or more, of which a spreadsheet keeps 15; store it as text")
     FRACTION = ("p", "is the number {}; store it as text")
-    PADDED = ("z", "is the number {}, shown with zeros before it")
-    SHOWN = ("s", "is the number {}, which its format shows as something else; store it as text")
-    NO_NUMBER = ("i", "is no number that can be written down")
-    DATE = ("d", "is the date {}; store it as text, if that is what is meant")
-    TIME = ("t", "is the time {}; store it as text, if that is what is meant")
-    DURATION = ("u", "is the duration {}; store it as text, if that is what is meant")
-    TRUTH = ("b", "is the truth value {}; store it as text, if that is what is meant")
-    MERGED = ("m", "is part of a merged cell, whose value stands in another; unmerge the cells and fill each")
+    PADDED = ("z", "is the number {}, shown with leading zeros")
+    SHOWN = ("s", "is the number {}, which its cell format shows as something else; store it as text")
+    NO_NUMBER = ("i", "is not a finite number")
+    DATE = ("d", "is the date {}; if it is meant as text, store it as text")
+    TIME = ("t", "is the time {}; if it is meant as text, store it as text")
+    DURATION = ("u", "is the duration {}; if it is meant as text, store it as text")
+    TRUTH = ("b", "is the boolean {}; if it is meant as text, store it as text")
+    MERGED = ("m", "is part of a merged cell whose value is in another; unmerge the cells and fill each")
     BREAK = ("l", "holds a line break")
     CONTROL = ("c", "holds a control character (U+001A)")
-    UNTOLD = ("w", "is empty or an error, which this kind of spreadsheet does not tell; save it as .xlsx or CSV")
+    UNTOLD = ("w", "is empty or an error (this kind of spreadsheet does not show which); save it as .xlsx or CSV")
 
     def __init__(self, code: str, told: str) -> None:
         self.code = code
@@ -52,20 +52,20 @@ class Odd(Enum):
 
 
 MOST_EXACT = 10**15
-"""From here on a number has 16 digits (IEEE 754 doubles, of which spreadsheets show 15)."""
+"""From here on a number has 16 digits (spreadsheets show only 15 digits of an IEEE 754 double)."""
 _BY_CODE = {odd.code: odd for odd in Odd}
 
 
 def marked(odd: Odd, value: str = "", detail: str = "") -> str:
-    """The text of a cell that is odd; `value` is what it holds, where that can be said, `detail` what to say of it."""
+    """The text for an odd cell; `value` is its content, if known, `detail` the text to show in the reason."""
     return f"{value}{MARK}{odd.code}{detail or value}"
 
 
 def unmarked(text: str, label: str) -> str:
-    """A text from where nothing is marked.
+    """A text from a source without marks.
 
     Raises:
-        Invalid: When it looks as if something was.
+        Invalid: When it contains the mark.
 
     """
     if MARK in text:
@@ -74,9 +74,9 @@ def unmarked(text: str, label: str) -> str:
 
 
 def plain(text: str, label: str, *, is_id: bool = False) -> str:
-    """What names a user, a group or an op: a plain text, and no trace of a spreadsheet's.
+    """The text that names a user, a group or an op: plain text, not damaged by a spreadsheet.
 
-    A number that is shown with zeros before it is a name as it is shown, and an id without them.
+    A number that is shown with leading zeros is a name with them, and an id without them.
 
     Raises:
         Invalid: When it is anything else.
@@ -95,7 +95,7 @@ def plain(text: str, label: str, *, is_id: bool = False) -> str:
 
 
 def compared(text: str, label: str) -> str:
-    """What a condition is asked about: the value, whatever the spreadsheet takes it for.
+    """The value that a condition is applied to, whatever its type in the spreadsheet.
 
     Raises:
         Invalid: When it cannot be read.
@@ -112,10 +112,10 @@ def compared(text: str, label: str) -> str:
 
 
 def day(text: str, label: str) -> tuple[str, bool]:
-    """A day as it is written, and whether that is how a spreadsheet's dates are (ISO 8601).
+    """A date as written, and whether it is a spreadsheet's date (in ISO 8601).
 
     Raises:
-        Invalid: When it cannot be read, or is something else in a spreadsheet.
+        Invalid: When it cannot be read, or is not a date in a spreadsheet.
 
     """
     value, mark, more = text.partition(MARK)
@@ -127,7 +127,7 @@ def day(text: str, label: str) -> tuple[str, bool]:
 
 
 def heading(text: str) -> str:
-    """A column's name, of which nothing but the text counts."""
+    """A column's name, without marks."""
     return text.partition(MARK)[0]
 
 

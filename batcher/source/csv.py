@@ -1,7 +1,7 @@
 """CSV (RFC 4180, UTF-8): clean blocks as columns at once, everything else record by record.
 
 Both ways agree on every block that the first does not decline. Records are counted in physical lines that end
-in LF or CRLF. A quote that is never closed costs only the line on which it opens: reading goes on with the next.
+in LF or CRLF. A quote that is never closed invalidates only the line on which it opens; reading continues after it.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from batcher.source.opening import is_sheet
 from batcher.source.rules import Form, Invalid, action_of, is_integer
 
 _MARKS = ",;\t"
-"""What a header may be delimited by, the likeliest first."""
+"""Possible delimiters of a header, the most likely first."""
 _QUOTED = re.compile('"[^"]*"')
 
 
 class CsvParser:
-    """See `Parser`. `forms` is what neutral headers turned out to hold."""
+    """See `Parser`. `forms` says what columns with neutral headers turned out to hold."""
 
     takes_whole = False
 
     def __init__(self, source: int, item: Input, how: Reading, memory: tuple[str, str] = ("", "")) -> None:
         self.forms = Forms(Form(memory[0]), Form(memory[1]))
         self.records = 0
-        """So many were read."""
+        """The number of records read."""
         self._has_marks = is_sheet(item)
         self._fields = how.fields
         self._delimiter = "," if self._has_marks else how.delimiter or ("\t" if suffix_of(item) == ".tsv" else "")
@@ -70,12 +70,12 @@ class CsvParser:
                 return
 
     def read_header(self, block: bytes) -> int:
-        """Understand the header; returns the bytes up to its end, 0 when the block has nothing but blank lines.
+        """Parse the header; returns the bytes up to its end, or 0 if the block has only blank lines.
 
-        Where no delimiter was given, the header tells which it is.
+        If no delimiter was given, it is inferred from the header.
 
         Raises:
-            InputError: When it is no header of ours.
+            InputError: When it is not a usable header.
 
         """
         lines = lines_of(block)
@@ -129,8 +129,8 @@ def _delimiter_of(header: str) -> str:
 def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter: str, source: int) -> Columns | None:
     """The whole block at once; None when anything in it is out of the ordinary.
 
-    What pyarrow makes of a field may be shorter than the field (`007`, ` 5`, blank lines), never longer, but for
-    hexadecimal. So a block is taken only if its values, written plainly, give back exactly its length.
+    A value parsed by pyarrow may be shorter than its field (`007`, ` 5`, blank lines), but never longer, except for
+    hexadecimal. So a block is accepted only if its values, written plainly, have exactly its length.
     """
     if not layout.is_plain or (layout.has_marks and MARK.encode() in block):
         return None
@@ -181,24 +181,24 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
 
 
 def _looks_clean(block: bytes, has_ids: bool) -> bool:  # noqa: FBT001 — a fact of the layout
-    """Whether a block is worth the attempt: no quotes, no lone returns, nothing that may be a hexadecimal id."""
+    """Whether a block is worth the attempt: no quotes, no lone CR, nothing that may be a hexadecimal id."""
     if not block or b'"' in block or len(block) > LONGEST_RECORD:
         return False
     if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
         return False
-    # A search for one byte is many times faster than one for two.
+    # Searching for one byte is many times faster than searching for two.
     return not (has_ids and ((b"x" in block and b"0x" in block) or (b"X" in block and b"0X" in block)))
 
 
 def _form(column: Column, decided: Form) -> Form:
-    """What a column of one place holds; columns with an id's and a name's place are never clean."""
+    """The form of a column with one place; columns with separate places for id and name are never clean."""
     if len(column.places) > 1:
         return Form.OPEN
     return column.places[0][1] or decided
 
 
 def _plain_length(array: pa.Array) -> int:
-    """Bytes of all values as they would be written plainly."""
+    """The bytes of all values, written plainly."""
     if pa.types.is_int64(array.type):
         return total_digits(array.to_numpy())
     if pa.types.is_dictionary(array.type):
@@ -208,7 +208,7 @@ def _plain_length(array: pa.Array) -> int:
 
 
 def _offsets(texts: pa.StringArray) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-    """Where each text begins and the last one ends, in bytes; Arrow keeps them so."""
+    """The byte offsets where each text begins and the last one ends, as Arrow stores them."""
     return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
 
 

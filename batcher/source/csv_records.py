@@ -1,4 +1,4 @@
-"""CSV record by record, with a reason for each that is no change."""
+"""CSV record by record, with a reason for each record that is not a valid change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batcher.source.records import Rows
 from batcher.source.rules import Form, Invalid, action_of, is_integer, key_of, shown
 
 LONGEST_RECORD = 4 << 20
-"""Bytes. A quote that is not closed by then counts as never closed, wherever the blocks are cut."""
+"""Bytes. A quote that is not closed within this length counts as never closed, wherever blocks are cut."""
 
 _TOO_LONG = "the record is larger than 4 MiB"
 _NEVER_CLOSED = "a quote is opened and never closed (within 4 MiB)"
@@ -27,14 +27,14 @@ csv.field_size_limit(LONGEST_RECORD)  # the module's own default is 128 KiB
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """What the values of the user and group columns are, as far as it is decided."""
+    """The forms of the user and group columns, as far as they are decided."""
 
     user: Form = Form.OPEN
     group: Form = Form.OPEN
 
 
 class Parsed(NamedTuple):
-    """What a block gives: its rows, what columns turned out to hold, the bytes of whole records, and how many."""
+    """The result of a block: its rows, the forms of columns, the bytes of complete records, and their number."""
 
     columns: Columns
     forms: Forms
@@ -52,7 +52,7 @@ def read_carefully(
     *,
     is_last: bool,
 ) -> Parsed:
-    """Record by record, with a reason for each that is no change."""
+    """Parse record by record, with a reason for each record that is not a valid change."""
     lines = lines_of(block)
     texts = [part.decode("utf-8", "surrogateescape") for part in lines]
     ends = [0, *accumulate(map(len, lines))]
@@ -65,8 +65,8 @@ def read_carefully(
             for record in reader:
                 end = first + reader.line_num
                 if ends[end] - ends[start] > LONGEST_RECORD:
-                    raise csv.Error(_TOO_LONG)  # noqa: TRY301 — treated as what the reader itself refuses
-                if any(map(str.strip, record)):  # else nothing but delimiters, as spreadsheets leave them at the end
+                    raise csv.Error(_TOO_LONG)  # noqa: TRY301 — treated like errors of the reader itself
+                if any(map(str.strip, record)):  # else only delimiters, as spreadsheets leave them at the end
                     forms = _row(rows, record, line + start, layout, forms)
                     count += 1
                 start = end
@@ -81,20 +81,20 @@ def read_carefully(
 
 
 def lines_of(block: bytes) -> list[bytes]:
-    """Physical lines, their ends included; only LF ends a line."""
+    """Physical lines, including their line breaks; only LF ends a line."""
     lines = [part + b"\n" for part in block.split(b"\n")]
     lines[-1] = lines[-1][:-1]
     return lines if lines[-1] else lines[:-1]
 
 
 def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Forms) -> Forms:
-    """One record's changes or reject; returns the forms, which it may have decided."""
+    """Add one record's changes or reject; returns the forms, which the record may have decided."""
     refinement = layout.refinement
     try:
         _check_width(record, layout.width)
         if layout.is_header_again(record):
             layout.check_order(record, line)
-            raise Invalid("the header again: a second export within the file?")  # noqa: TRY301 — as any other reason
+            raise Invalid("the header is repeated: a second export within the file?")  # noqa: TRY301 — like any other reason
         if layout.others and not refinement.counts(lambda column: _other(layout, record, column)):
             return forms
         user, user_form = _filled(layout, layout.user, record)
@@ -115,7 +115,7 @@ def _row(rows: Rows, record: Sequence[str], line: int, layout: Layout, forms: Fo
 
 
 def _whose(layout: Layout, record: Sequence[str], forms: Forms) -> Sequence[str]:
-    """Whose a record is that is of no use; none when that cannot be read, or is nobody's name or id."""
+    """The users of an invalid record; empty if they cannot be read, or are not valid names or ids."""
     if not layout.refinement.is_feed or len(record) != layout.width:
         return ()
     try:
@@ -132,7 +132,7 @@ def _check_width(record: Sequence[str], width: int) -> None:
 
 
 def _other(layout: Layout, record: Sequence[str], column: str) -> str:
-    """What the refinement is told; it knows what is marked."""
+    """The cell that the refinement asks for, including its mark if cells have marks."""
     place = layout.others.get(column)
     if place is None:
         return ""
@@ -148,12 +148,12 @@ def _plain(layout: Layout, text: str, label: str, form: Form = Form.OPEN) -> str
 
 
 def _filled(layout: Layout, column: Column, record: Sequence[str]) -> tuple[str, Form]:
-    """What a record holds for a user or a group, and the form that the header gives it."""
+    """The value of a record for a user or a group, and the form that the header specifies."""
     filled = [
         (_plain(layout, record[place], column.label, given), given) for place, given in column.places if record[place]
     ]
     if len(filled) > 1:
-        raise Invalid(f"both an id and a name for the {column.label}; fill one of them")
+        raise Invalid(f"both an id and a name for the {column.label}; fill only one of them")
     if filled:
         return filled[0]
     return "", column.places[0][1] if column.places else Form.OPEN
@@ -192,5 +192,5 @@ def _text(text: str, label: str) -> str:
 
 
 def _is_broken(text: str) -> bool:
-    """Whether the bytes were no UTF-8; those decode to lone surrogates."""
+    """Whether the bytes were not UTF-8; such bytes decode to lone surrogates."""
     return not text.isascii() and any("\udc80" <= c <= "\udcff" for c in text)

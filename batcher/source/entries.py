@@ -1,4 +1,4 @@
-"""What one JSON entry says: a change, an op line, or a part of a target's own document."""
+"""Reading one JSON entry: a change, an op, or a part of a target's own document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An entry, and the action of the membership list that it stands in, if it stands in one."""
+    """An entry, and the action of the membership list that it is in, if any."""
 
     entry: object
     listed: Action | None = None
@@ -28,7 +28,7 @@ def parts_of(content: object) -> Iterable[Part]:
         return [Part(entry) for entry in content]
     if isinstance(content, dict) and "membership" in map(as_key, content):
         if len(content) > 1:
-            return [Part(Invalid("beside membership nothing else may stand"))]
+            return [Part(Invalid("membership must be the only key of its object"))]
         return _membership(next(iter(content.values())))
     return [Part(content)]
 
@@ -46,15 +46,15 @@ def _membership(content: object) -> Iterable[Part]:
 
 
 def _plain(value: object, label: str) -> str:
-    """What a condition is asked about."""
+    """The text that a condition is applied to."""
     return "" if value is None else str(value).lower() if isinstance(value, bool) else unmarked(str(value), label)
 
 
 def _by_key(entry: Mapping[str, object]) -> Mapping[str, object]:
-    """An entry by its keys as they are compared.
+    """An entry with normalised keys.
 
     Raises:
-        Invalid: When two keys are the same then.
+        Invalid: When two keys become the same.
 
     """
     found = {as_key(name): value for name, value in entry.items()}
@@ -69,7 +69,7 @@ def _asked(entry: Mapping[str, object], column: str) -> str:
     names = list(entry)
     found = meant(column, names)
     if len(found) > 1:
-        raise Invalid(f"which has the dates of {column}: {', '.join(names[place] for place in found)}?")
+        raise Invalid(f"more than one key for {column}: {', '.join(names[place] for place in found)}; give only one")
     return _plain(entry[names[found[0]]], column) if found else ""
 
 
@@ -93,7 +93,7 @@ class Entries:
         self._refinement = refinement
 
     def plain_names(self, keys: Iterable[str]) -> tuple[str, Field, Field] | None:
-        """The keys of op, user and group, when each is there under exactly one name."""
+        """The keys of op, user and group, if each occurs under exactly one name."""
         if self._refinement is not PLAIN:
             return None
         keys = list(keys)
@@ -110,10 +110,10 @@ class Entries:
         return ops[0], users[0], groups[0]
 
     def read(self, part: Part, *, in_document: bool) -> tuple[Action, Sequence[Key], Sequence[Key]]:
-        """An entry as an action, users and groups; none of these when it does not count.
+        """An entry as an action, users and groups; no users and groups if it is filtered out.
 
         Raises:
-            Invalid: When it is no change.
+            Invalid: When it is not a valid change.
 
         """
         entry = part.entry
@@ -127,13 +127,13 @@ class Entries:
         action = part.listed if part.listed is not None else self._action(entry)
         if entry.get("path", "/membership") != "/membership":
             raise Invalid(f"path {shown(entry['path'])} is not /membership")
-        in_document = in_document or part.listed is not None  # a membership object is a document also on a line
+        in_document = in_document or part.listed is not None  # a membership object counts as a document even on a line
         users = self._side(entry, self._fields.user, "user", in_document=in_document)
         groups = self._side(entry, self._fields.group, "group", in_document=in_document)
         return action, users, groups
 
     def users_of(self, part: Part) -> Sequence[str]:
-        """Whose an entry is, where that can be read although the entry is invalid."""
+        """The users of an invalid entry, if they can be read."""
         if not self._refinement.is_feed or not isinstance(part.entry, dict):
             return ()
         try:
@@ -179,7 +179,7 @@ class Entries:
 
     def _list(self, values: object, label: str) -> Sequence[Key]:
         if not isinstance(values, list) or not values:
-            raise Invalid(f"{label}s must be a list that is not empty")
+            raise Invalid(f"{label}s must be a non-empty list")
         return [self._key(value, Form.OPEN, label) for value in values]
 
     def _one(self, entry: Mapping[str, object], fields: Sequence[Field], label: str, *, in_document: bool) -> Key:
@@ -201,18 +201,18 @@ class Entries:
             if not value or not (self.takes_odd or value.strip()):
                 raise Invalid(f"{label} is empty")
             if self.kind is KeyKind.INTEGER:
-                raise Invalid(f"{label} {shown(value)} is a text; this target takes integer ids only")
+                raise Invalid(f"{label} {shown(value)} is a string; this target takes integer ids only")
             if form is Form.ID:
-                raise Invalid(f"{label} {shown(value)} is a text under the name of an id; for names use {label}_name")
+                raise Invalid(f"{label} {shown(value)} is a string under a key for ids; for names use {label}_name")
             try:
                 value.encode()
             except UnicodeEncodeError:
                 raise Invalid(f"{label} is not UTF-8: {shown(value)}") from None
             return self._name(value, label)
         if type(value) is not int:
-            raise Invalid(f"{label} {shown(value)} is neither an integer (within 64 bits) nor a text")
+            raise Invalid(f"{label} {shown(value)} is neither an integer (within 64 bits) nor a string")
         if self.kind is KeyKind.TEXT:
-            raise Invalid(f'{label} {value} is a number, and this target takes texts; write it in quotes: "{value}"')
+            raise Invalid(f'{label} {value} is a number, but ids of this target are strings; quote it: "{value}"')
         if form is Form.NAME:
-            raise Invalid(f"{label} {value} is a number under the name of a name; for ids use {label}_id")
+            raise Invalid(f"{label} {value} is a number under a key for names; for ids use {label}_id")
         return id_of(value, label)

@@ -1,4 +1,4 @@
-"""What is not UTF-8 text: other encodings become it on the way in, and what is no text at all is told by its name."""
+"""Inputs that are not UTF-8: other encodings are converted, and other kinds of files are refused by name."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from batcher.core.errors import ConfigurationError, InputError
 from batcher.source.lines import Stream
 
 HEAD = 4096
-"""Bytes at the beginning of an input by which it is recognised."""
+"""How many bytes at the beginning of an input are examined to recognise it."""
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-"""What is read as it is."""
-_PAGE = "a web page, perhaps a login instead of what was to be fetched"
+"""Compressions that are decompressed on the fly."""
+_PAGE = "a web page, perhaps a login page instead of the expected file"
 _FOREIGN = {
-    b"PK\x03\x04": "an archive, or a spreadsheet without the ending .xlsx; give it one, or export it as CSV",
+    b"PK\x03\x04": "an archive, or a spreadsheet without the extension .xlsx; add it, or export the file as CSV",
     b"PK\x05\x06": "an empty archive",
-    b"\xd0\xcf\x11\xe0": "an old spreadsheet without the ending .xls, or one with a password; export it as CSV",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet without the extension .xls, or one with a password; export it as CSV",
     b"PAR1": "a Parquet file; convert it to CSV or JSON Lines",
     b"Obj\x01": "an Avro file; convert it to CSV or JSON Lines",
-    b"SQLite format 3\0": "a database, perhaps a ledger: batcher results writes that as CSV",
-    b"\xfd7zXZ\x00": "compressed with xz; xzcat gives what is in it",
-    b"\x04\x22\x4d\x18": "compressed with lz4; lz4cat gives what is in it",
-    b"\x1f\x9d": "compressed with compress; zcat gives what is in it",
-    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive; take the file out of it",
-    b"Rar!\x1a\x07": "a RAR archive; take the file out of it",
+    b"SQLite format 3\0": "a database, perhaps a ledger; export a ledger as CSV with batcher results",
+    b"\xfd7zXZ\x00": "compressed with xz; decompress it with xzcat",
+    b"\x04\x22\x4d\x18": "compressed with lz4; decompress it with lz4cat",
+    b"\x1f\x9d": "compressed with compress; decompress it with zcat",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive; extract the file from it",
+    b"Rar!\x1a\x07": "a RAR archive; extract the file from it",
     b"%PDF": "a PDF document",
-    b"-----BEGIN PGP": "encrypted; gpg --decrypt gives what is in it",
+    b"-----BEGIN PGP": "encrypted; decrypt it with gpg --decrypt",
     b"<?xml": "XML; convert it to CSV or JSON Lines",
     b"<!": _PAGE,
     b"<html": _PAGE,
     b"<HTML": _PAGE,
-    b"sep=": "a CSV with a line for spreadsheets before its header; --skip-rows 1 passes over it",
+    b"sep=": "a CSV with a line for spreadsheets before its header; skip it with --skip-rows 1",
 }
-_FOREIGN |= {b"BZh%d1AY&SY" % level: "compressed with bzip2; bzcat gives what is in it" for level in range(1, 10)}
+_FOREIGN |= {b"BZh%d1AY&SY" % level: "compressed with bzip2; decompress it with bzcat" for level in range(1, 10)}
 _FOREIGN |= dict.fromkeys(COMPRESSED, "compressed twice; decompress it once")
 _MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does
+    codecs.BOM_UTF32_LE: "utf-32",  # begins like that of UTF-16
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _UNMARKED = {(0, 1, 1, 1): "utf-32-le", (1, 1, 1, 0): "utf-32-be", (0, 1, 0, 1): "utf-16-le", (1, 0, 1, 0): "utf-16-be"}
-"""Which of four bytes are zero, for most of the texts of Europe."""
+"""Which of four bytes are zero, for most texts in European languages."""
 
 
 def check_encoding(name: str) -> None:
-    """See that there is such an encoding of texts.
+    """Check that there is such a text encoding.
 
     Raises:
-        ConfigurationError: When there is none.
+        ConfigurationError: When there is not.
 
     """
     try:
@@ -56,19 +56,19 @@ def check_encoding(name: str) -> None:
     except (LookupError, UnicodeError):
         known = False
     if not known:
-        raise ConfigurationError(f"input.encoding {name!r} is unknown; for example: windows-1252, utf-16")
+        raise ConfigurationError(f"unknown input.encoding {name!r}; expected e.g. windows-1252, utf-16")
 
 
 def marked_encoding(start: bytes) -> str:
-    """What a byte order mark says (Unicode Standard, 2.6); empty for none, and for UTF-8."""
+    """The encoding given by a byte order mark (Unicode Standard, 2.6); empty for none, and for UTF-8."""
     return next((name for mark, name in _MARKS.items() if start.startswith(mark)), "")
 
 
 def refuse(start: bytes, name: str) -> None:
-    """See that an input begins like a text of some line.
+    """Check that an input begins like a text with lines.
 
     Raises:
-        InputError: When it is something else that people have; says what, and what to do about it.
+        InputError: When it is some other common kind of file; says which, and what to do about it.
 
     """
     for magic, what in _FOREIGN.items():
@@ -77,14 +77,16 @@ def refuse(start: bytes, name: str) -> None:
     if b"\0" in start:
         encoding = _guessed(start)
         if encoding:
-            raise InputError(f"{name} looks like {encoding.upper()} without a byte order mark: --encoding {encoding}")
-        raise InputError(f"{name} is no text: it begins with bytes that are zero")
+            raise InputError(
+                f"{name} looks like {encoding.upper()} without a byte order mark; use --encoding {encoding}"
+            )
+        raise InputError(f"{name} is not a text file: it begins with zero bytes")
     if b"\r" in start and b"\n" not in start:
-        raise InputError(f"{name} ends its lines with CR alone; convert it: tr '\\r' '\\n'")
+        raise InputError(f"{name} ends its lines with CR alone; convert them: tr '\\r' '\\n'")
 
 
 def _guessed(start: bytes) -> str:
-    """The encoding in which a text of ASCII characters would have its zeros just there."""
+    """The encoding in which a text of ASCII characters would have zeros in these places; empty if there is none."""
     for pattern, encoding in _UNMARKED.items():
         whole = start[: len(start) // 4 * 4]
         zeros = [whole[place::4].count(0) for place in range(4)]
@@ -96,7 +98,7 @@ def _guessed(start: bytes) -> str:
 
 
 class Transcoded:
-    """A stream in another encoding, as UTF-8."""
+    """Converts a stream in another encoding to UTF-8."""
 
     def __init__(self, stream: Stream, encoding: str, name: str) -> None:
         self._stream = stream
@@ -105,7 +107,7 @@ class Transcoded:
         self._decoder = codecs.getincrementaldecoder(encoding)()
 
     def read(self, size: int) -> bytes:
-        """About so many bytes; empty at the end.
+        """About `size` bytes; empty at the end.
 
         Raises:
             InputError: When the bytes are not in this encoding.
@@ -118,7 +120,7 @@ class Transcoded:
                 if text or not data:
                     return text.encode()
             except UnicodeError as error:
-                raise InputError(f"{self._name} is not in {self._encoding}: {_why(error)}") from None
+                raise InputError(f"{self._name} is not valid {self._encoding}: {_why(error)}") from None
 
     def close(self) -> None:
         """Free the stream."""
@@ -127,7 +129,7 @@ class Transcoded:
 
 def _why(error: UnicodeError) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return f"{error.object[error.start : error.end]!r} means nothing there"
-    if isinstance(error, UnicodeEncodeError):  # decoded to half a character, as UTF-7 and others let pass
-        return f"{error.object[error.start : error.end]!r} is no character"
-    return f"{error}: --encoding utf-16-le or utf-16-be says in which order its bytes are"
+        return f"{error.object[error.start : error.end]!r} cannot be decoded"
+    if isinstance(error, UnicodeEncodeError):  # decoded to half a character, which UTF-7 and others allow
+        return f"{error.object[error.start : error.end]!r} is not a character"
+    return f"{error}; give the byte order: --encoding utf-16-le or utf-16-be"

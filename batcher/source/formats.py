@@ -20,7 +20,7 @@ FALLBACK = "csv"
 
 
 class Parser(Protocol):
-    """AdmissionRules blocks of whole lines into columns: one input's, from its beginning on."""
+    """Turns blocks of whole lines into columns: one input's, from its beginning on."""
 
     takes_whole: bool
     """Whether a block is always all of the input; then it may have 64 MiB."""

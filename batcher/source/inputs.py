@@ -1,4 +1,4 @@
-"""What is read, as it was when it was opened, and how it is to be understood."""
+"""Inputs, with the version of the file that was opened, and how to interpret them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batcher.source.trailer import Trailer
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One file to read. `name` is what people see; a spool grows until `is_whole` says that it does not."""
+    """One file to read. `name` is shown to people; a spool grows until `is_whole` returns true."""
 
     name: str
     path: Path
@@ -23,13 +23,13 @@ class Input:
     is_whole: Callable[[], bool] = field(default=lambda: True, repr=False)
     is_spool: bool = False
     version: tuple[int, ...] = ()
-    """What it was when it was judged, or opened; when it is something else, it is not read. Empty: whatever it is."""
+    """The version that was judged or opened; if the file has another one, it is not read. Empty: any version."""
 
     def present_version(self) -> tuple[int, ...]:
-        """What tells the file from one that was put in its place, or written to: device, inode, size, and when.
+        """The current version, by which a replaced or modified file is detected: device, inode, size, and time.
 
         Raises:
-            InputError: When it is not there.
+            InputError: When the file cannot be found.
 
         """
         try:
@@ -39,52 +39,52 @@ class Input:
         return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
 
     def as_it_is(self) -> Input:
-        """The same, to be read as it is now, or as it was when it was judged."""
+        """The same input, bound to the current version, or to the one that was judged."""
         return self if self.version or self.is_spool else replace(self, version=self.present_version())
 
     def check_version(self) -> None:
-        """See that it is still what was judged, or opened.
+        """Check that the file still has the version that was judged or opened.
 
         Raises:
-            InputError: When it is not; says what has happened to it.
+            InputError: When it does not; says what happened to it.
 
         """
         now = self.present_version() if self.version else self.version
         if now != self.version:
-            raise InputError(f"{self.name} was {what_happened(self.version, now)}, while it was read or judged")
+            raise InputError(f"{self.name} was {what_happened(self.version, now)} while it was being read or checked")
 
 
 def what_happened(before: tuple[int, ...], now: tuple[int, ...]) -> str:
-    """To a file of which these are the versions, for people."""
+    """What happened to a file between these versions, for messages."""
     (*identity, size, _), (*other, new_size, _) = before, now
     if identity != other:
         return "replaced by another file"
     if new_size != size:
-        return f"{'cut' if new_size < size else 'appended to'}: it had {size:,} bytes, and has {new_size:,} now"
-    return "written to"
+        return f"{'truncated' if new_size < size else 'appended to'} (from {size:,} to {new_size:,} bytes)"
+    return "modified"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How inputs are to be understood."""
+    """How inputs are interpreted."""
 
     fields: Fields
     delimiter: str = ""
-    """Empty: the header tells."""
+    """Empty: inferred from the header."""
     encoding: str = ""
     """Empty: UTF-8, or UTF-16 with a byte order mark."""
     sheet: str = ""
-    """Of a spreadsheet; empty is the first that people see."""
+    """The sheet of a spreadsheet; empty: the first visible one."""
     skip_rows: int = 0
-    """Lines before a CSV's header."""
+    """The number of lines before a CSV's header."""
     refinement: Refinement = PLAIN
     names: Names = Names.EXACT
-    """What the target makes of names that look alike."""
+    """How the target treats names that look alike."""
     trailer: Trailer | None = None
-    """The form of a last line that counts the others."""
+    """The form of a last line that states the number of records."""
 
     def is_header(self, row: Sequence[str]) -> bool:
-        """Whether a row has the columns that are needed."""
+        """Whether a row has the required columns."""
         try:
             Layout.of(row, self.fields, "", self.refinement)
         except InputError:

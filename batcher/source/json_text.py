@@ -1,4 +1,4 @@
-"""JSON as it is written: what one key says twice is not decided by chance."""
+"""Parsing JSON while detecting duplicate keys, of which a parser would silently keep one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import orjson
 from batcher.source.rules import Invalid
 
 _KEY = re.compile(rb'"\s*:')
-"""Ends every key, and now and then a quotation mark within a text: there are never fewer of these than of keys."""
+"""The end of a key; it may also match within a string, so there are never fewer matches than keys."""
 
 
 def loads(text: bytes) -> object:
     """A JSON value.
 
     Raises:
-        orjson.JSONDecodeError: When it is none.
-        Invalid: When an object has a key twice, of which RFC 8259 (§4) leaves open what it means.
+        orjson.JSONDecodeError: When it is not valid JSON.
+        Invalid: When an object has a key twice, whose meaning RFC 8259 (§4) leaves open.
 
     """
     content = orjson.loads(text)
@@ -32,7 +32,7 @@ def loads(text: bytes) -> object:
 
 
 def count_keys(text: bytes) -> int:
-    """How many keys there may be in a text."""
+    """The maximum number of keys in a text."""
     return len(_KEY.findall(text))
 
 
@@ -54,5 +54,5 @@ def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Invalid(f"the key {twice!r} stands there twice")
+        raise Invalid(f"the key {twice!r} occurs twice")
     return made

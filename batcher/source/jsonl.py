@@ -30,7 +30,7 @@ from batcher.source.rules import Form, Invalid, shown
 from batcher.source.uniform import read_uniform
 
 _SMALL_OP = 1024
-"""Pairs. Larger ops unfold into stretches of their own."""
+"""Pairs. Larger ops are unfolded into stretches of their own."""
 
 
 class _JsonParser:
@@ -63,7 +63,7 @@ class JsonLinesParser(_JsonParser):
         """See `Parser`; nothing is ever left over.
 
         Raises:
-            InputError: When the input is one document over several lines.
+            InputError: When the input is one document of several lines.
 
         """
         if line == 1:
@@ -108,14 +108,14 @@ def read_document(document: bytes, entries: Entries, source: int, where: str) ->
     """How many entries a whole document has, and its columns; `line` is the entry's ordinal.
 
     Raises:
-        InputError: When it is no JSON, or neither an array, an op, a change nor a membership object.
+        InputError: When it is not JSON, or neither an array, an op, a change nor a membership object.
 
     """
     try:
         content = loads(document)
     except orjson.JSONDecodeError as error:
         raise InputError(
-            f"{where}, line {error.lineno}: not valid JSON: {error.msg}; one change per line goes into a .jsonl file"
+            f"{where}, line {error.lineno}: not valid JSON: {error.msg}; if it holds one change per line, use .jsonl"
         ) from None
     except Invalid as invalid:
         raise InputError(f"{where}: {invalid}") from None
@@ -126,7 +126,7 @@ def read_document(document: bytes, entries: Entries, source: int, where: str) ->
 
 
 def read_clean(block: bytes, line: int, entries: Entries, source: int) -> Columns | None:
-    """A block of nothing but plain changes of one form, at once; None when anything in it is out of the ordinary."""
+    """A block of plain changes with the same keys, at once; None if anything in it is out of the ordinary."""
     names = entries.plain_names(_keys_of_first(block))
     if names is None:
         return None
@@ -142,10 +142,10 @@ def read_clean(block: bytes, line: int, entries: Entries, source: int) -> Column
 def _read_joined(
     block: bytes, line: int, op: str, user: Field, group: Field, source: int, *, takes_odd: bool
 ) -> Columns | None:
-    """By one parse of all lines joined.
+    """Parse all lines at once, joined.
 
-    Each line must begin with the block's only `{` of that line and end with its only `}`; then no value can span
-    lines, and the parse gives exactly one object per line.
+    Each line must begin with its only `{` and end with its only `}`; then no value can span lines, and the result has
+    exactly one object per line.
     """
     if not block.endswith(b"\n"):
         block += b"\n"
@@ -161,7 +161,7 @@ def _read_joined(
     keys = records[0].keys()
     if len(records) != count or any(record.keys() != keys for record in records):
         return None
-    if count_keys(block) != count * len(keys):  # a key may stand there twice
+    if count_keys(block) != count * len(keys):  # a key may occur twice
         return None
     action = np.array([_CODES[record[op]] for record in records], np.int8)
     users, groups = (
@@ -173,7 +173,7 @@ def _read_joined(
 
 
 def _keys_of_first(block: bytes) -> Iterable[str]:
-    """The keys of the block's first line; none when that is no object."""
+    """The keys of the block's first line; empty if that is not an object."""
     try:
         first = orjson.loads(block.partition(b"\n")[0])
     except orjson.JSONDecodeError:
@@ -199,7 +199,7 @@ def _column(values: list[Any], field: Field, *, takes_odd: bool) -> Keys | None:
 
 
 def read_carefully(block: bytes, line: int, entries: Entries, source: int) -> Iterator[Columns]:
-    """Line by line, with a reason for each that is no change."""
+    """Line by line, with a reason for each line that is not a valid change."""
     return _collect(_parsed(block, line), entries, source, in_document=False)
 
 
@@ -219,23 +219,23 @@ def _parsed(block: bytes, line: int) -> Iterator[tuple[int, Part]]:
 
 
 def _refuse_document(block: bytes, where: str) -> None:
-    """Entries of a document may stand on lines of their own, by chance; then some of it would be applied."""
+    """Refuse a document of several lines: lines of it may happen to be entries, and some would be applied."""
     lines = (text for text in lines_of(block) if text.strip())
     first, second = next(lines, b"{}"), next(lines, b"")
     if first.strip()[:1] in {b"{", b"["} and _is_begun(first) and not _is_change(second):
         raise InputError(
-            f"{where}: the first line is the beginning of a document over several lines; give the file the ending"
-            " .json (--format json), or put each change on a line of its own"
+            f"{where}: the first line begins a JSON document of several lines; give the file the extension .json"
+            " (or use --format json), or put each change on a line of its own"
         )
 
 
 def _is_change(text: bytes) -> bool:
-    """Whether a line is an entry by itself, and the line before it one that was cut."""
+    """Whether a line is a complete entry, so that the line before it is just a truncated one."""
     return text.lstrip()[:1] == b"{" and text.rstrip()[-1:] == b"}" and _is_json(text)
 
 
 def _is_begun(text: bytes) -> bool:
-    """Whether nothing is wrong with a JSON text but that it ends too early."""
+    """Whether the only error in a JSON text is that it ends too early."""
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Which column or key holds what: accepted names, `--map`, and ids beside names."""
+"""Which column or key holds what: accepted names, `--map`, and ids next to names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batcher.source.refine import DEFAULT_VALIDITY, OPS, PLAIN, Refinement
 from batcher.source.rules import UNSEEN, Form
 
 MOST_COLUMNS = 10_000
-"""Reading costs memory for each, also for those that are ignored."""
+"""Every column costs memory while reading, even ignored ones."""
 
 _SHOWN = 20
 _UNSEEN = re.compile(UNSEEN)
@@ -37,7 +37,7 @@ _ALIASES: dict[str, tuple[str, Form]] = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One place where a value may stand: the header or key as written, and what the values are."""
+    """One place where a value may be: the header or key as written, and the form of its values."""
 
     name: str
     form: Form
@@ -45,14 +45,14 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The names under which a record's parts are looked for; a feed, which says what is to be, has no `op`."""
+    """The accepted names of a record's parts; a feed, which lists the desired memberships, has no `op`."""
 
     op: tuple[str, ...]
     user: tuple[Field, ...]
     group: tuple[Field, ...]
     kind: KeyKind
     takes_odd: bool = False
-    """Whether names may hold anything, and look like what a spreadsheet leaves."""
+    """Whether names may contain any characters, and look like damage by a spreadsheet."""
 
     @staticmethod
     def of(
@@ -61,12 +61,14 @@ class Fields:
         """The accepted names; what `mapping` names replaces them (`{"user": "EmpID"}`).
 
         Raises:
-            ConfigurationError: When the mapping's left side is no column of ours.
+            ConfigurationError: When a key of the mapping is not one of our columns.
 
         """
         for key in mapping:
             if key not in _ALIASES:
-                raise ConfigurationError(f"--map: {key!r} is none of {', '.join(_ALIASES)}; write user=EmpID")
+                raise ConfigurationError(
+                    f"--map: {key!r} is not one of {', '.join(_ALIASES)}; expected e.g. user=EmpID"
+                )
         mapped = {_ALIASES[key][0] for key in mapping}
         names = {alias: alias for alias, (part, _) in _ALIASES.items() if part not in mapped} | dict(mapping)
 
@@ -90,7 +92,7 @@ def _form_of(form: Form, kind: KeyKind) -> Form:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Where a CSV record holds a user or a group: one index, or an id's and a name's; none for constant groups."""
+    """Where a CSV record holds a user or a group: one index, or two for id and name; none for constant groups."""
 
     label: str
     places: tuple[tuple[int, Form], ...]
@@ -98,48 +100,48 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A CSV header, understood."""
+    """A parsed CSV header."""
 
     width: int
     op: int | None
-    """None where every record means the same: be a member."""
+    """None if every record means the same: to be a member."""
     user: Column
     group: Column
     kind: KeyKind
     refinement: Refinement = PLAIN
     others: Mapping[str, int] = field(default_factory=dict)
-    """Where the columns stand that the refinement asks for."""
+    """The positions of the columns that the refinement needs."""
     words: frozenset[str] = frozenset()
-    """What stands in a header, and in a record of names only when the header comes again."""
+    """Words of the header; a record that has only such words in its columns is a repeated header."""
     has_marks: bool = False
-    """Whether cells tell what they are, as those of spreadsheets do."""
+    """Whether cells are marked with their types, as those of spreadsheets are."""
     dates: tuple[str, ...] = ()
-    """Columns of dates of validity, as the header names them."""
+    """The columns with validity dates, as the header names them."""
     takes_odd: bool = False
     where: str = ""
     names: tuple[str, ...] = ()
-    """The header's, as they are compared."""
+    """The normalised names in the header."""
 
     def check_order(self, header: Sequence[str], line: int) -> None:
-        """See that a header that comes again has its columns where the first one has them.
+        """Check that a repeated header has its columns in the same places as the first one.
 
         Raises:
-            InputError: When it has not: then nobody knows what the lines after it say.
+            InputError: When it has not: then the meaning of the lines after it is not known.
 
         """
         places = [place for column in (self.user, self.group) for place, _ in column.places]
         if any(as_key(header[place]) != self.names[place] for place in places):
             raise InputError(
-                f"{self.where}, line {line}: another header, with other columns; give each export by itself"
+                f"{self.where}, line {line}: another header, with different columns; pass each export as its own file"
             )
 
     @property
     def is_plain(self) -> bool:
-        """Whether records are what their fields say, each a change."""
+        """Whether every record is a change and its fields are used unchanged."""
         return not self.others and not self.refinement.reshapes
 
     def is_header_again(self, record: Sequence[str]) -> bool:
-        """Whether a record of the file's width names columns where it should hold values."""
+        """Whether a record (of the header's width) has column names where it should have values."""
         places = [place for column in (self.user, self.group) for place, _ in column.places]
         places += [] if self.op is None else [self.op]
         filled = [as_key(record[place]) for place in places if record[place]]
@@ -149,16 +151,16 @@ class Layout:
     def of(
         header: Sequence[str], fields: Fields, where: str, refinement: Refinement = PLAIN, *, has_marks: bool = False
     ) -> Layout:
-        """Find the parts in a header; case, blanks around names, and characters that nobody sees do not matter.
+        """Find the parts in a header; case, surrounding blanks and invisible characters do not matter.
 
         Raises:
-            InputError: When a part is missing, or stands there more than once, or there are too many columns.
+            InputError: When a part is missing or occurs more than once, or there are too many columns.
 
         """
         if len(header) > MOST_COLUMNS:
             raise InputError(
-                f"{where}: the header has {len(header)} columns, at most {MOST_COLUMNS} can be read; leave out what is"
-                " not needed"
+                f"{where}: the header has {len(header)} columns, at most {MOST_COLUMNS} can be read; remove those"
+                " that are not needed"
             )
         names = [as_key(heading(name) if has_marks else name) for name in header]
 
@@ -202,12 +204,12 @@ class Layout:
 
 @lru_cache(4096)
 def as_key(name: str) -> str:
-    """A column's name, or a key's, as it is compared."""
+    """The normalised name of a column or a key."""
     return _UNSEEN.sub("", unicodedata.normalize("NFC", name)).strip().lower()
 
 
 def meant(column: str, names: Sequence[str]) -> list[int]:
-    """Where a column of dates stands; those that are looked for by themselves also as `Valid From` or `validFrom`."""
+    """The positions of a date column; the default columns are also found as `Valid From` or `validFrom`."""
     exact = [place for place, name in enumerate(names) if name == as_key(column)]
     if column not in DEFAULT_VALIDITY:
         return exact
@@ -219,20 +221,22 @@ def _squeezed(name: str) -> str:
 
 
 def _others(names: Sequence[str], refinement: Refinement, where: str) -> dict[str, int]:
-    """Where the columns stand of which a record's worth depends; those of validity may be missing, unless named."""
+    """The positions of columns for conditions and validity; the latter may be missing unless they were configured."""
     places: dict[str, int] = {}
     validity = refinement.validity
     for column in [condition.column for condition in refinement.where]:
         if as_key(column) not in names:
             raise InputError(f"{where}: there is no column {column!r} for --where; the header has {_shown(names)}")
         if names.count(as_key(column)) > 1:
-            raise InputError(f"{where}: which column {column!r} is meant by --where? The header has it twice")
+            raise InputError(f"{where}: column {column!r} of --where is ambiguous: the header has it twice")
         places[column] = names.index(as_key(column))
     for column in (validity.starts, validity.ends) if validity else ():
         found = meant(column, names)
         if len(found) > 1:
             several = ", ".join(repr(names[place]) for place in found)
-            raise InputError(f"{where}: which column has the dates of {column}: {several}? feed.{column} names it")
+            raise InputError(
+                f"{where}: more than one column for {column}: {several}; name the right one with feed.{column}"
+            )
         if found:
             places[column] = found[0]
         elif column not in DEFAULT_VALIDITY:

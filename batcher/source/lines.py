@@ -1,4 +1,4 @@
-"""A stream of bytes as blocks of whole lines, with what was consumed so far: bytes, lines, digest."""
+"""A stream of bytes as blocks of whole lines, tracking what was consumed: bytes, lines, digest."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from batcher.core.errors import InputError
 from batcher.source.trailer import NOTHING, Trailer
 
 FIRST_BLOCK = 1 << 16
-"""Bytes. Small, so that the first request leaves early and neutral headers are decided cheaply."""
+"""Bytes. Small, so that the first request is sent early and the form of neutral columns is decided cheaply."""
 BLOCK = 1 << 20
 LARGEST_DOCUMENT = 64 << 20
 LONGEST_LINE = LARGEST_DOCUMENT
-"""A whole document may stand on one line."""
+"""Bytes. A whole document may be on one line."""
 
 
 class Stream(Protocol):
-    """Bytes in order; an empty answer is the end."""
+    """Bytes in order; an empty result means the end."""
 
     def read(self, size: int) -> bytes:
-        """At most so many bytes."""
+        """At most `size` bytes."""
         ...
 
     def close(self) -> None:
-        """Free what is held."""
+        """Free all resources."""
         ...
 
 
 class Waits:
-    """In a stream of columns: nothing more yet, the input still grows."""
+    """An item in a stream of columns that means: nothing more yet, the input still grows."""
 
 
 WAITS = Waits()
 
 
 class TooLong:
-    """A line beyond `LONGEST_LINE` was passed over."""
+    """A line longer than `LONGEST_LINE` was skipped."""
 
 
 class Lines:
-    """See the module. A block is what a parser left of the last one, and whole lines after it.
+    """A stream as blocks. A block is what the parser left over from the last one, followed by whole lines.
 
-    `is_final` says that nothing follows which could close what is open in the block.
+    `is_final` says that nothing follows that could complete an open record in the block.
     """
 
     def __init__(
@@ -56,28 +56,28 @@ class Lines:
         self._is_whole = is_whole
         self._hash = blake2b(digest_size=16)
         self._unread = b""
-        """Whole lines to be given out as they are."""
+        """Whole lines to be returned next, unchanged."""
         self._open = b""
-        """Whole lines of a record that was not closed yet."""
+        """Whole lines of a record that is still incomplete."""
         self._carry = b""
         """The beginning of a line."""
         self._passing_over = False
         self._trailer = trailer
         self._where = where
         self._after = b""
-        """The last line, which is no record, until everything before it is consumed."""
+        """The trailer, kept until everything before it is consumed."""
         self.trailer_rows: int | None = None
-        """What the last line says, once it was found."""
+        """The number of records that the trailer states, once it was found."""
         self._size = FIRST_BLOCK
         self._has_ends = False
         self.has_open_end = False
-        """Whether the last line has no end, although others have one."""
+        """Whether the last line has no line break although others have one."""
 
     def next(self) -> bytes | Waits | TooLong:
-        """The next whole lines; the last may lack its end. Empty at the end of the stream.
+        """The next whole lines; the last may lack its line break. Empty at the end of the stream.
 
         Raises:
-            InputError: When something comes after the line that is the last by its form.
+            InputError: When something follows the trailer.
 
         """
         if self._unread:
@@ -91,7 +91,9 @@ class Lines:
 
     def _before_the_trailer(self, trailer: Trailer, block: bytes) -> bytes | Waits | TooLong:
         if self.trailer_rows is not None and block.strip(NOTHING):
-            raise InputError(f"{self._where}, line {self.line + 1}: more lines come after the last one")
+            raise InputError(
+                f"{self._where}, line {self.line + 1}: more lines follow the trailer, which must be the last line"
+            )
         found = trailer.find(block, self._where, self.line + 1)
         if found is None:
             return block
@@ -115,7 +117,7 @@ class Lines:
             if len(self._carry) + (first if first >= 0 else len(chunk)) > LONGEST_LINE:
                 self._carry, self._passing_over = self._carry + chunk, True
                 if self._open:
-                    self.is_final = True  # the record before the long line cannot be closed by it
+                    self.is_final = True  # the long line cannot complete the record before it
                     return self._take_open(b"")
                 if self._pass_over(b""):
                     return TooLong()
@@ -148,7 +150,7 @@ class Lines:
         return self._take_open(block)
 
     def _pass_over(self, chunk: bytes) -> bool:
-        """Go on through a line that is too long; returns whether its end was reached."""
+        """Skip more of a line that is too long; returns whether its end was reached."""
         line, end, rest = (self._carry + chunk).partition(b"\n")
         self.consume(line + end)
         self._carry = rest
@@ -159,7 +161,7 @@ class Lines:
         return bool(end)
 
     def whole_document(self, name: str) -> bytes | Waits:
-        """Everything that is left, once it is all there."""
+        """All remaining content, once it is complete."""
         parts: list[bytes] = []
         while not isinstance(block := self.next(), Waits) and block:
             if isinstance(block, TooLong) or sum(map(len, parts)) + len(block) > LARGEST_DOCUMENT:
@@ -172,21 +174,21 @@ class Lines:
         return document
 
     def consume(self, data: bytes) -> None:
-        """Count these bytes as done."""
+        """Count these bytes as consumed."""
         self.offset += len(data)
         self.line += data.count(b"\n")
         self._hash.update(data)
 
     def unread(self, block: bytes) -> None:
-        """Give this block back; it comes next, as it is."""
+        """Push a block back; it is returned next, unchanged."""
         self._unread = block
 
     def keep(self, rest: bytes) -> None:
-        """Put an unfinished record before the next block."""
+        """Put an incomplete record before the next block."""
         self._open = rest
 
     def skip_to(self, offset: int) -> None:
-        """Consume everything before this offset, where a line begins."""
+        """Consume everything before this offset, which must be the beginning of a line."""
         while self.offset < offset:
             block = self._unread + self._carry or self._stream.read(BLOCK)
             if not block:
@@ -198,7 +200,7 @@ class Lines:
             self._unread, self._carry = rest[:cut], rest[cut:]
 
     def digest(self) -> str:
-        """Over all consumed bytes."""
+        """The digest of all consumed bytes."""
         return self._hash.hexdigest()
 
     def close(self) -> None:

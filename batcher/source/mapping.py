@@ -1,4 +1,4 @@
-"""Files that translate: an employee number into the target's user, a department into groups."""
+"""Mapping files, which translate an employee number into the target's user, or a department into groups."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _COLUMNS = 2
 
 
 class Table(dict[str, tuple[str, ...]]):
-    """A mapping, and what its header calls the first column."""
+    """A mapping, with the name of its first column."""
 
     header = ""
     path = Path()
 
     def check_header(self, text: str) -> None:
-        """See that what the feed says, and the mapping does not know, is not what was taken for its header.
+        """Check that a value which the mapping lacks is not the one that was read as its header.
 
         Raises:
-            InputError: When it is: then the file has none, and its first line counts.
+            InputError: When it is: then the file has no header, and its first line is a record.
 
         """
         if text and text == self.header:
@@ -34,9 +34,9 @@ class Table(dict[str, tuple[str, ...]]):
 
 
 def read_mapping(path: Path, *, is_single: bool, takes_open_end: bool = True) -> Table:
-    """From a CSV with a header and two columns: what the feed says, what the target calls it.
+    """Read a CSV with a header and two columns: the value in the feed, and its name in the target.
 
-    A value may stand on several lines, unless the mapping `is_single`; with an empty second field it stands for
+    A value may occur on several lines, unless the mapping `is_single`; with an empty second field it is mapped to
     nothing.
 
     Raises:
@@ -50,12 +50,12 @@ def read_mapping(path: Path, *, is_single: bool, takes_open_end: bool = True) ->
     for number, fields in records:
         known, meaning = fields
         if fields == header.fields:
-            raise InputError(f"{path}, line {number}: the header again: a second export within it?")
+            raise InputError(f"{path}, line {number}: the header is repeated: a second export within the file?")
         targets = table.setdefault(known, [])
         if meaning and meaning not in targets:
             targets.append(meaning)
         if is_single and len(targets) > 1:
-            raise InputError(f"{path}, line {number}: {known!r} stands for two users: {targets}")
+            raise InputError(f"{path}, line {number}: {known!r} is mapped to two users: {targets}")
     made = Table({known: tuple(targets) for known, targets in table.items()})
     made.path, made.header = path, header.fields[0] if header.fields else ""
     made.check_header(next((known for known in made if known == made.header), ""))
@@ -68,19 +68,19 @@ class _Record(NamedTuple):
 
 
 def _records(path: Path, *, takes_open_end: bool) -> Iterator[_Record]:
-    """The header, and every record that holds anything, each of two columns but for the header."""
+    """The header, and every non-empty record; each record except the header has two columns."""
     check_file(path)
     try:
         text = decoded(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path}: not a CSV in UTF-8, nor in UTF-16 with a mark; save it as one") from None
+        raise InputError(f"{path}: not a CSV in UTF-8, nor in UTF-16 with a byte order mark; save it as one") from None
     lines = text.splitlines(keepends=True)
     if len(lines) > 1 and lines[-1].strip() and not takes_open_end and not lines[-1].endswith(("\n", "\r")):
         raise InputError(
-            f"{path}, line {len(lines)}: the last line has no end, although the others have one: it may have been cut;"
-            ' end it with a line break (or guard.open_end = "allow")'
+            f"{path}, line {len(lines)}: the last line has no line break although the others have one: it may be cut"
+            ' off; end it with a line break (or guard.open_end = "allow")'
         )
     records = csv.reader(lines, delimiter=_delimiter(lines[0] if lines else ""), strict=True)
     try:
@@ -94,21 +94,21 @@ def _records(path: Path, *, takes_open_end: bool) -> Iterator[_Record]:
 def _checked(path: Path, line: int, record: Sequence[str]) -> _Record:
     if len(record) != _COLUMNS:
         raise InputError(
-            f"{path}, line {line}: {len(record)} fields; a mapping has two columns: what the feed says, and what the"
-            " target calls it"
+            f"{path}, line {line}: {len(record)} fields; a mapping has two columns: the value in the feed, and its"
+            " name in the target"
         )
     try:
         fields = [name_of(plain(field.strip(), "the cell"), "the cell") for field in record]
     except Invalid as invalid:
         raise InputError(f"{path}, line {line}: {invalid}") from None
     if not fields[0]:
-        raise InputError(f"{path}, line {line}: nothing in the first column; it holds what the feed says")
+        raise InputError(f"{path}, line {line}: the first column is empty; it must hold the value in the feed")
     return _Record(line, fields)
 
 
 def _no_header(path: Path, first: str) -> InputError:
     return InputError(
-        f"{path} has no header: its first line, {first!r}, is a record; put a line before it, such as feed,target"
+        f"{path} has no header: its first line, {first!r}, is a record; put a header before it, such as feed,target"
     )
 
 

@@ -1,4 +1,4 @@
-"""Names in columns: whether all of them are ordinary, so that none needs a look of its own."""
+"""Whether all names of a column are ordinary, so that none has to be checked individually."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SIGNS_OF_DAMAGE = (b"#", b"e+", b"E+", b"Err:", b"Loading...")
 
 
 def are_ordinary(names: pa.StringArray, words: Collection[str] = (), *, takes_odd: bool = False) -> bool:
-    """Whether each of these is a name as it stands, and none of them one of the `words` (in lower case).
+    """Whether each of these is a valid name as written, and none is one of the `words` (in lower case).
 
-    What a look at the bytes rules out for all of them is not looked for in each.
+    What the bytes of the whole column rule out is not searched for in each name.
     """
     if not len(names):
         return True

@@ -1,4 +1,4 @@
-"""What a spreadsheet shows of a whole number: its format may pad it with zeros, or show something else.
+"""How a spreadsheet shows a whole number: its format may pad it with zeros, or show something else.
 
 Format codes are those of ECMA-376, part 1, §18.8.30 and §18.8.31.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 
 BUILT_IN = {9: "0%", 10: "0.00%", 11: "0.00E+00", 12: "# ?/?", 13: "# ??/??", 48: "##0.0E+0"}
-"""The codes without a definition in the file that show something else than the digits of a number."""
+"""Built-in codes (not defined in the file) that show something other than the digits of a number."""
 _CONDITION = re.compile(r"\[[<>=][^\]]*\]")
 _NO_PART = re.compile(r"\[[^\]]*\]|_.|\*.")
-"""Colours, conditions and locales; a blank of some width; a filling."""
+"""Colours, conditions and locales; blanks of a given width; fill characters."""
 _SECTION = re.compile(r'((?:"[^"]*"|\\.|[^;])*)(;|$)')
-"""With what ends it; a semicolon may also be quoted."""
+"""A section and its terminator; a semicolon may also be quoted."""
 _LITERAL = re.compile(r'"([^"]*)"|\\(.)')
 _DATE = re.compile("[ymdhs]", re.IGNORECASE)
 _GENERAL = re.compile("General|@", re.IGNORECASE)
@@ -21,19 +21,19 @@ _PLACES = frozenset("0#?,- ()+$€£¥")
 
 
 def is_telling(code: str) -> bool:
-    """Whether a format may show something else than the digits of a number."""
+    """Whether a format may show something other than the digits of a number."""
     return any(shown(code, number) != str(number) for number in (1, 0, -1))
 
 
 def shown(code: str, number: int) -> str | None:
-    """The digits that are shown of a number, with its sign; None when that is something else, or nothing.
+    """The digits shown for a number, with its sign; None if something else or nothing is shown.
 
-    `00000` shows 17 as 00017, and people take that for the name.
+    `00000` shows 17 as 00017, which people take for the name.
     """
     if not code:
         return str(number)
     sections = _sections(code)
-    if any(map(_CONDITION.search, sections)):  # which number is shown how is for a spreadsheet to say
+    if any(map(_CONDITION.search, sections)):  # conditions are not evaluated
         told = {_by_section(section, number, has_sign=False) for section in sections}
         return told.pop() if len(told) == 1 else None
     if number < 0 and len(sections) > 1:
@@ -44,7 +44,7 @@ def shown(code: str, number: int) -> str | None:
 
 
 def _sections(code: str) -> list[str]:
-    """For positive numbers, negative ones, zero, and texts, as many as there are."""
+    """The sections for positive numbers, negative numbers, zero, and texts, as far as present."""
     found = []
     for section, end in _SECTION.findall(code):
         found.append(section)
@@ -54,13 +54,13 @@ def _sections(code: str) -> list[str]:
 
 
 def _by_section(section: str, number: int, *, has_sign: bool) -> str | None:
-    """What one section shows; with `has_sign` it is for negative numbers, and shows their sign itself."""
+    """What one section shows; with `has_sign` it is for negative numbers, and must show their sign itself."""
     part = _NO_PART.sub("", section)
     literals = "".join(first or second for first, second in _LITERAL.findall(part))
     pattern = _LITERAL.sub("", part).strip()
     if any(map(str.isalnum, literals)) or not pattern:
         return None
-    if _GENERAL.fullmatch(pattern) or _DATE.search(pattern):  # dates are told as such
+    if _GENERAL.fullmatch(pattern) or _DATE.search(pattern):  # dates are recognised as such elsewhere
         return str(number)
     whole = pattern.partition(".")[0]
     if not set(whole) <= _PLACES or whole.endswith(",") or set("%E/") & set(pattern.upper()):

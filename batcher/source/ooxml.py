@@ -1,6 +1,6 @@
-"""Cells of an Office Open XML sheet (.xlsx, .xlsm) that hold something else than the reading library says.
+"""Cells of an Office Open XML sheet (.xlsx, .xlsm) that hold something other than the reading library reports.
 
-Errors, and formulas that nobody has computed, are empty for it; of a number it does not say how it is shown.
+It reports errors and formulas that were never computed as empty, and does not say how a number is shown.
 
 Parts, relationships and cells are those of ECMA-376, part 1 (§18.3.1.4 for the cell `c`) and part 2 (§9.3).
 """
@@ -21,7 +21,7 @@ from batcher.source.cells import MOST_EXACT, Odd, marked
 from batcher.source.number_formats import BUILT_IN, is_telling, shown
 
 Row = tuple[int, dict[int, str]]
-"""Its number, from 0, and its odd cells by column, from 0."""
+"""A row's number, from 0, and its odd cells by column, from 0."""
 
 _PIECE = 1 << 20
 _WORTH_A_LOOK = re.compile(rb"""<(?:[\w.-]+:)?f[\s/>]|\bt\s*=\s*["']e["']""")
@@ -33,17 +33,17 @@ _NO_TEXT = re.compile(
     rb"""<(?:[\w.-]+:)?v(?:\s[^>]*)?(?:/>|>(?=[^<]*<)(?![0-9]+<))"""
     rb"""|\bt\s*=\s*["']inlineStr["'][^>]*(?<!/)>\s*<(?=[^<>]*>)(?!/|(?:[\w.-]+:)?is[\s/>])"""
 )
-"""A cell that says it has a text, and does not have it where the library looks: it takes another text, or none."""
+"""A cell that refers to a text but lacks it where the library looks, which then uses another text, or none."""
 _FAR = re.compile(rb"""\br\s*=\s*["']([A-Z]{2,3})([0-9]+)["']""")
 """Cells beyond column Z."""
 _ROW = re.compile(rb"""<(?:[\w.-]+:)?row\s[^>]*?\br\s*=\s*["']([0-9]{1,9})["']""")
 _MOST_CELLS = 100_000_000
-"""What the library takes three gigabytes for."""
+"""For more cells, the library would need over three gigabytes."""
 _BASE = 26
 
 
 def odd_cells(path: Path, sheet: str) -> Iterator[Row]:
-    """The rows with such cells, in their order.
+    """The rows with such cells, in order.
 
     Raises:
         zipfile.BadZipFile, KeyError, ET.ParseError, expat.ExpatError: When the file is damaged.
@@ -56,9 +56,9 @@ def odd_cells(path: Path, sheet: str) -> Iterator[Row]:
 
 
 def check_sheet(path: Path, sheet: str) -> bool:
-    """See that the library can read a sheet: it holds all cells at once, and misses what is written oddly.
+    """Check that the library can read a sheet: it holds all cells at once, and misses unusually written ones.
 
-    Gives whether there may be odd cells, for which each would have to be looked at.
+    Returns whether there may be odd cells, so that every cell has to be examined.
 
     Raises:
         ValueError: When it cannot.
@@ -73,9 +73,9 @@ def check_sheet(path: Path, sheet: str) -> bool:
                 raise ValueError("the sheet is not in UTF-8")
             piece = before + piece
             if _NO_TEXT.search(piece):
-                raise ValueError("a cell refers to a text that is not there")
+                raise ValueError("a cell refers to a text that does not exist")
             if _ODDLY_WRITTEN.search(piece):
-                raise ValueError("its cells hold comments, CDATA or references")
+                raise ValueError("its cells hold XML comments, CDATA or character references")
             is_worth_a_look = is_worth_a_look or _is_worth_a_look(piece, styles)
             for column, row in _FAR.findall(piece):
                 place = _column(column.decode()) + 1
@@ -85,7 +85,7 @@ def check_sheet(path: Path, sheet: str) -> bool:
                 height = max(height, int(row))
             before = piece[-_OVERLAP:]
     if height * width > _MOST_CELLS:
-        raise ValueError(f"it goes to row {height:,}, and to the cell {farthest}, far from all others? Remove it")
+        raise ValueError(f"it extends to row {height:,} and to the cell {farthest}; remove cells far from all others")
     return is_worth_a_look
 
 
@@ -107,7 +107,7 @@ def _workbook_of(package: zipfile.ZipFile) -> str:
 
 
 def _part_of(package: zipfile.ZipFile, sheet: str) -> str:
-    """Where the sheet of this name lies."""
+    """The part that holds the sheet of this name."""
     workbook = _workbook_of(package)
     places = {name: target for _, name, target in _relations(package, workbook)}
     for element in ET.fromstring(package.read(workbook)).iter():  # noqa: S314 — see `_relations`
@@ -118,9 +118,9 @@ def _part_of(package: zipfile.ZipFile, sheet: str) -> str:
 
 
 def _relations(package: zipfile.ZipFile, part: str) -> Iterator[tuple[str, str, str]]:
-    """Type, id and target of what a part is related to; the package itself is the empty part.
+    """Type, id and target of a part's relationships; the package itself is the empty part.
 
-    Expat bounds what entities may grow to since 2.4.1, and fetches nothing (docs.python.org, XML security).
+    Since 2.4.1, Expat limits entity expansion, and it fetches nothing (docs.python.org, XML security).
     """
     folder, name = posixpath.split(part)
     for element in ET.fromstring(package.read(posixpath.join(folder, "_rels", f"{name}.rels"))):  # noqa: S314
@@ -140,7 +140,7 @@ class _Cell:
     column: int = -1
     kind: str = ""
     format: str = ""
-    """Of numbers, where it may show something else."""
+    """The number format, if it may show something other than the digits."""
     has_formula: bool = False
     has_value: bool = False
     text: list[str] = field(default_factory=list)
@@ -150,7 +150,7 @@ class _Cell:
         text = "".join(self.text).strip()
         if self.kind == "e":
             return marked(Odd.ERROR, detail=text or "of a spreadsheet")
-        # A formula may well have an empty text for its value; then it says that it has a text.
+        # The value of a formula may be an empty text; then its type is text.
         is_computed = self.has_value and (text != "" or self.kind == "str")
         if self.has_formula and not is_computed:
             return marked(Odd.FORMULA)
@@ -158,7 +158,7 @@ class _Cell:
 
 
 def _as_shown(text: str, code: str) -> str:
-    """The number that people see; empty when it is just this one, or none that could be a name."""
+    """The number as people see it; empty if it is shown unchanged, or could not be a name."""
     try:
         number = float(text)
     except ValueError:
@@ -172,7 +172,7 @@ def _as_shown(text: str, code: str) -> str:
 
 
 class _Sheet:
-    """Events of the parser, as rows."""
+    """Collects rows from the events of the parser."""
 
     def __init__(self, styles: Mapping[int, str]) -> None:
         self._styles = styles

@@ -1,4 +1,4 @@
-"""Files as bytes of UTF-8: decompressed, transcoded, or a sheet's cells as CSV."""
+"""Opening files as UTF-8 bytes: decompressed, transcoded, or a sheet's cells as CSV."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from batcher.source.lines import Stream
 from batcher.source.sheets import Sheet, chosen_sheet, is_spreadsheet
 
 LEAST = 4
-"""Bytes by which an input is recognised."""
+"""How many bytes are needed to recognise an input."""
 
 
 def sheet_of(item: Input, how: Reading) -> str:
     """The sheet of a spreadsheet that is read; empty for any other file.
 
     Raises:
-        InputError: When the file cannot be read, or does not tell.
+        InputError: When the file cannot be read, or the sheet is ambiguous.
 
     """
     if not is_sheet(item):
@@ -29,7 +29,7 @@ def sheet_of(item: Input, how: Reading) -> str:
 
 
 def is_sheet(item: Input) -> bool:
-    """Whether it is read as a spreadsheet; what comes through a pipe is not."""
+    """Whether it is read as a spreadsheet; input from a pipe is not."""
     return is_spreadsheet(item.path) and not item.is_spool
 
 
@@ -43,19 +43,19 @@ def open_as_utf8(item: Input, how: Reading) -> Stream:
 
 
 def _decompressed(item: Input) -> Stream:
-    """The input's bytes."""
+    """The input's decompressed bytes."""
     with item.path.open("rb") as file:
         magic = file.read(LEAST)
     codec = next((name for start, name in COMPRESSED.items() if magic.startswith(start)), None)
     if codec is None:
         return item.path.open("rb", buffering=0)
-    if item.is_spool:  # also one that is whole by chance: what is refused must not depend on who was faster
+    if item.is_spool:  # even a complete one: the outcome must not depend on timing
         raise InputError(f"{item.name} is compressed; pipe it through zcat or zstdcat first")
     return cast("Stream", pa.input_stream(str(item.path), compression=codec))
 
 
 class _Begun:
-    """A stream of which the first bytes are known."""
+    """A stream whose first bytes have been read ahead."""
 
     def __init__(self, stream: Stream) -> None:
         self.head = b""
@@ -65,7 +65,7 @@ class _Begun:
         self._unread = self.head
 
     def read(self, size: int) -> bytes:
-        """At most so many bytes, or as many as were read already."""
+        """At most `size` bytes, or the bytes read ahead if these are more."""
         head, self._unread = self._unread, b""
         return head + self._stream.read(max(0, size - len(head))) if len(head) < size else head
 

@@ -1,4 +1,4 @@
-"""One input as a stream of columns: recognises it, counts lines, and can start in the middle."""
+"""Reading one input as a stream of columns: recognises the format, counts lines, and can start in the middle."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def read(
 ) -> Generator[tuple[Columns, Position] | Waits]:
     """The rows of one input from `start` on, each stretch with the position after it.
 
-    Everything before `start` is read again and compared with the digest that was taken of it. The last stretch
-    has no rows and a position that says `end`; `found` is filled before it.
+    Everything before `start` is read again and compared with its digest. The last stretch has no rows and a position
+    with `end`; `found` is filled before it.
 
-    A file that changes while it is read is read no further: what has come of it since may be anything.
+    Reading stops at once if the file changes meanwhile, since its further content cannot be trusted.
 
     Raises:
-        InputError: When it cannot be opened or read on, is no input of ours, differs before `start`, or moves.
+        InputError: When it cannot be opened or read, is not a valid input, differs before `start`, or changes.
 
     """
     try:
@@ -46,7 +46,7 @@ def read(
         finally:
             lines.close()
     except OSError as error:
-        # Also what pyarrow says of broken archives: "Truncated compressed stream".
+        # Includes what pyarrow raises for broken archives: "Truncated compressed stream".
         raise InputError(f"{item.name}: cannot be read: {error.strerror or error}") from error
 
 
@@ -94,9 +94,9 @@ def _format_of(item: Input, block: bytes) -> Format:
 def _read_block(
     source: int, lines: Lines, parser: Parser, block: bytes, skip: int
 ) -> Generator[tuple[Columns, Position], None, int]:
-    """The rows of a block but for the first `skip`; returns how many are still to be skipped.
+    """The rows of a block except the first `skip`; returns how many are still to be skipped.
 
-    A block may unfold into several stretches. The position after all but the last of them is within the block.
+    A block may unfold into several stretches; all positions except the last one are within the block.
     """
     chunks, used = parser.parse(block, lines.line + 1, is_last=lines.is_final)
     held: Columns | None = None

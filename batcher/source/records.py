@@ -1,4 +1,4 @@
-"""Rows that are collected one by one, and op lines that unfold into many."""
+"""Rows that are collected one by one, and ops that unfold into many rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Keys, Reject
 
 CHUNK_ROWS = 1 << 17
-"""What one op line unfolds to at a time."""
+"""How many rows one op unfolds into at a time."""
 
 
 class Rows:
@@ -34,7 +34,7 @@ class Rows:
         self._line.append(line)
 
     def reject(self, line: int, reason: str, users: Sequence[str] = ()) -> None:
-        """One line that is none. Its key columns hold the previous row's form, so that ids stay plain numbers."""
+        """One line that is not a valid change. Its key columns get filler values, so that ids stay plain numbers."""
         self._rejects.append(Reject(len(self._action), reason, tuple(users)))
         self._action.append(REJECTED_ROW)
         self._user.append(0)
@@ -42,7 +42,7 @@ class Rows:
         self._line.append(line)
 
     def columns(self) -> Columns:
-        """All of it, and nothing is left."""
+        """All rows as columns; the collection is empty afterwards."""
         columns = Columns(
             np.array(self._action, np.int8),
             _keys(self._user, self._action),
@@ -56,7 +56,7 @@ class Rows:
 
 
 def _keys(values: list[Key], action: list[int]) -> Keys:
-    """A column in which rejected rows hold 0, or the first name when the others are names."""
+    """A column in which rejected rows hold 0, or the first name if the others are names."""
     filler = next((v for v, a in zip(values, action, strict=True) if a != REJECTED_ROW), 0)
     if isinstance(filler, str):
         values = [filler if a == REJECTED_ROW else v for v, a in zip(values, action, strict=True)]

@@ -1,4 +1,4 @@
-"""What a record of an HR export stands for: whether it counts at all, whose it is, and which groups it names."""
+"""How a record of an HR export is interpreted: whether it counts, which users and which groups it means."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from batcher.source.mapping import Table
 from batcher.source.rules import Invalid, shown
 
 OPS = ("op", "action")
-"""Columns of changes, which a feed does not have."""
+"""Columns that files of changes have and feeds do not."""
 DEFAULT_VALIDITY = ("valid_from", "valid_to")
-"""Columns that are honoured where they are there."""
+"""Columns that are used if they exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,36 +31,36 @@ class Condition:
         """`status=active`, `EmpID!=Total*`, `EmpID!=` (not empty).
 
         Raises:
-            ConfigurationError: When it is neither.
+            ConfigurationError: When it is not of this form.
 
         """
         column, equals, pattern = text.partition("=")
         is_wanted = not column.endswith("!")
         column = column.removesuffix("!").strip()
         if not equals or not column:
-            raise ConfigurationError(f"--where {text!r}: write COLUMN=PATTERN or COLUMN!=PATTERN")
+            raise ConfigurationError(f"invalid --where {text!r}; expected COLUMN=PATTERN or COLUMN!=PATTERN")
         return Condition(column, pattern.strip(), is_wanted)
 
     def holds(self, value: str) -> bool:
-        """Blanks around a value do not matter."""
+        """Whether a value meets the condition, ignoring surrounding blanks."""
         return fnmatchcase(value.strip(), self.pattern) is self.is_wanted
 
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """The columns that say from which day to which day (both included) a record counts, and the day in question."""
+    """The columns with the first and the last day on which a record is valid, and the day in question."""
 
     starts: str
     ends: str
     as_of: date
     form: str = ""
-    """As of `strptime`; empty is ISO 8601."""
+    """The date format for `strptime`; empty means ISO 8601."""
 
     def holds(self, starts: str, ends: str) -> bool:
-        """Whether the day lies within; an empty bound is none.
+        """Whether the day is within these bounds; an empty bound means no bound.
 
         Raises:
-            Invalid: When a bound is no date.
+            Invalid: When a bound is not a date.
 
         """
         return not (
@@ -75,49 +75,51 @@ class Validity:
             moment = datetime.strptime(text, form) if form else datetime.fromisoformat(text)  # noqa: DTZ007 — days
         except ValueError:
             wanted = self.form or "2026-11-22"
-            raise Invalid(f"{column} {shown(text)} is no date; it is read as {wanted} (feed.date_format)") from None
+            raise Invalid(f"{column} {shown(text)} is not a date like {wanted} (feed.date_format)") from None
         return moment.date()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refinement:
-    """How records become users and groups. All texts; what is an id is decided later, as for any input."""
+    """How records become users and groups, as strings; which of them are ids is decided later, as for any input."""
 
     where: tuple[Condition, ...] = ()
     validity: Validity | None = None
     separator: str = ""
-    """Between several groups in one field."""
+    """Separates several groups in one field."""
     constants: tuple[str, ...] = ()
-    """Groups of every user."""
+    """Groups that every user gets."""
     users: Mapping[str, Sequence[str]] | None = None
     groups: Mapping[str, Sequence[str]] | None = None
     is_feed: bool = False
-    """Records say who is to be a member; none of them is a removal."""
+    """Whether records list desired memberships; none of them is a removal."""
 
     @property
     def reshapes(self) -> bool:
-        """Whether users or groups are anything but what their fields hold."""
+        """Whether users or groups differ from the content of their fields."""
         return bool(self.separator or self.constants) or self.users is not None or self.groups is not None
 
     def counts(self, value: Callable[[str], str]) -> bool:
-        """Whether a record is one; `value` gives what it holds in a column.
+        """Whether a record counts; `value` returns its content in a column.
 
         Raises:
-            Invalid: When a date of validity cannot be read.
+            Invalid: When a validity date cannot be read, or the op of a feed is remove.
 
         """
         if self.is_feed and any(compared(value(column), column).strip().lower() == "remove" for column in OPS):
-            raise Invalid("the op is remove; a feed says who is to be a member (files of changes: batcher apply)")
+            raise Invalid(
+                "the op is remove, but a feed lists who is to be a member (for files of changes: batcher apply)"
+            )
         if not all(condition.holds(compared(value(condition.column), condition.column)) for condition in self.where):
             return False
         validity = self.validity
         return validity is None or validity.holds(value(validity.starts).strip(), value(validity.ends).strip())
 
     def user(self, texts: Sequence[str]) -> Sequence[str]:
-        """The target's users for what a record says.
+        """The target's users for the users in a record.
 
         Raises:
-            Invalid: When the mapping does not know it.
+            Invalid: When the mapping does not contain one.
 
         """
         if self.users is None:
@@ -125,10 +127,10 @@ class Refinement:
         return [user for text in texts for user in (_mapped(self.users, text.strip(), "user") if text else [text])]
 
     def group(self, texts: Sequence[str]) -> Sequence[str]:
-        """The target's groups for what a record says, the constant ones among them.
+        """The target's groups for the groups in a record, including the constant ones.
 
         Raises:
-            Invalid: When the mapping does not know one.
+            Invalid: When the mapping does not contain one.
 
         """
         parts = list(texts)
@@ -142,7 +144,7 @@ class Refinement:
 
 
 PLAIN = Refinement()
-"""Every record counts and says what it means."""
+"""Every record counts and is used unchanged."""
 
 
 def _mapped(table: Mapping[str, Sequence[str]], text: str, label: str) -> Sequence[str]:

@@ -1,9 +1,8 @@
-"""What a valid op, id and name is. Decided here once, for every format.
+"""Valid ops, ids and names, defined here for every format.
 
-Ids are integers as a computer writes them, within 64 bits: `5`, `-3`. Everything that only looks like one is
-refused rather than guessed at (`007`, `+5`, ` 5`, `1.0`, `1e3`, `0x1F`, `-0`): it may be a personnel number
-whose zeros matter, or a spreadsheet's damage. Names are texts exactly as written, blanks included, in which every
-character can be seen.
+Ids are integers in canonical form, within 64 bits: `5`, `-3`. Everything that only looks like one (`007`, `+5`, ` 5`,
+`1.0`, `1e3`, `0x1F`, `-0`) is refused rather than guessed at: it may be a personnel number whose zeros matter, or the
+damage of a spreadsheet. Names are strings exactly as written, including blanks, without invisible characters.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from enum import StrEnum
 from batcher.core.model import Action, Key
 
 LONGEST_NAME = 1024
-"""Characters. Keeps every single pair well below the smallest `max_bytes`."""
+"""Characters. Ensures that any single pair is well below the smallest `max_bytes`."""
 UNSEEN = (
     "[\x00-\x1f\x7f-\x9f"  # controls
     "\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd\U000e0001\U000e0020-\U000e007f"
     "\u2800\u3164\uffa0]"  # letters and symbols that are blank
 )
-"""A pattern of the characters that nobody sees, and that no name has: controls, formats, blank letters.
+"""A pattern for invisible characters, which no valid name has: controls, formats, blank letters.
 
-Not those that some scripts and emoji need: the joiners U+200C and U+200D, variation selectors, fillers of old Hangul
-(Unicode Standard, 23.2 and 23.4). Names that differ in nothing but these look alike.
+Excluded are those that some scripts and emoji need: the joiners U+200C and U+200D, variation selectors, fillers of old
+Hangul (Unicode Standard, 23.2 and 23.4). Names that differ only in these look alike.
 """
 _UNSEEN = re.compile(UNSEEN)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
@@ -33,7 +32,7 @@ _SHOWN = 60
 
 
 class Form(StrEnum):
-    """What the values of a column are."""
+    """What kind of values a column holds."""
 
     OPEN = ""
     """a neutral header: the first value decides"""
@@ -42,11 +41,11 @@ class Form(StrEnum):
 
 
 class Invalid(Exception):  # noqa: N818 — not an error of the program: a verdict on a line
-    """A line is no valid change; the message is the reason for its reject."""
+    """A line is not a valid change; the message is the reason for rejecting it."""
 
 
 def shown(value: object) -> str:
-    """A foreign value inside a reason: quoted, escaped and short."""
+    """A value of the input for use in a reason: quoted, escaped and shortened."""
     try:
         text = repr(value)
     except RecursionError:
@@ -70,21 +69,21 @@ def action_of(value: object) -> Action:
 
 
 def is_integer(text: str) -> bool:
-    """Whether a text is an id, by its form."""
+    """Whether a text has the form of an id."""
     return _INTEGER.fullmatch(text) is not None
 
 
 def id_of(value: int | str, label: str) -> int:
-    """An id from a JSON number or a text.
+    """An id from a JSON number or a string.
 
     Raises:
-        Invalid: When it is not an integer as written, or beyond 64 bits.
+        Invalid: When it is not an integer in canonical form, or exceeds 64 bits.
 
     """
     if isinstance(value, str) and not is_integer(value):
         if is_integer(value.strip().lstrip("+0") or "x"):
             raise Invalid(f"{label} {shown(value)} is not an integer as written: no blanks, sign or leading zeros")
-        raise Invalid(f"{label} {shown(value)} is not an integer; names go under {label}_name")
+        raise Invalid(f"{label} {shown(value)} is not an integer; for names use {label}_name")
     number = int(value) if len(str(value)) <= len(str(_LEAST)) else _GREATEST + 1
     if not _LEAST <= number <= _GREATEST:
         raise Invalid(f"{label} {shown(value)} is out of the 64-bit range")
@@ -92,23 +91,21 @@ def id_of(value: int | str, label: str) -> int:
 
 
 def name_of(text: str, label: str, *, takes_odd: bool = False) -> str:
-    """A name; `takes_odd` says that it may hold characters that nobody sees.
+    """A name; with `takes_odd` it may contain invisible characters.
 
     Raises:
-        Invalid: When it is longer than `LONGEST_NAME`, or holds a character that nobody sees.
+        Invalid: When it is longer than `LONGEST_NAME`, or contains an invisible character.
 
     """
     if len(text) > LONGEST_NAME:
         raise Invalid(f"{label} is longer than {LONGEST_NAME} characters")
     if not takes_odd and not (text.isascii() and text.isprintable()) and (unseen := _UNSEEN.search(text)):
-        raise Invalid(
-            f"{label} {shown(text)} holds a character that nobody sees, or that was lost (U+{ord(unseen[0]):04X})"
-        )
+        raise Invalid(f"{label} {shown(text)} holds an invisible or a lost character (U+{ord(unseen[0]):04X})")
     return text
 
 
 def key_of(text: str, form: Form, label: str, *, decided: bool, takes_odd: bool = False) -> Key:
-    """A user or a group from a CSV field; `decided` says that the form came from the column's first value.
+    """A user or a group from a CSV field; `decided` says that the form was inferred from the column's first value.
 
     Raises:
         Invalid: When it is empty or not of this form.

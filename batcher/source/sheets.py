@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"})
 _OOXML = frozenset({".xlsx", ".xlsm"})
-"""Of these errors and formulas are found; of the others an empty cell may be anything."""
+"""Formats in which errors and formulas are detected; in the others an empty cell may be anything."""
 _KNOWN_ERRORS = frozenset(
     {"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#DATA!", "#GETTING_DATA"}
 )
-"""To the library."""
+"""Error values that the library knows."""
 
 _Range = tuple[tuple[int, int], tuple[int, int]]
 _OLD = b"\xd0\xcf\x11\xe0"
-"""The compound files of before 2007, in which also what has a password is wrapped (MS-OFFCRYPTO)."""
+"""Compound files, the format before 2007, which also wrap password-protected files (MS-OFFCRYPTO)."""
 IsHeader = Callable[[Sequence[str]], bool]
-"""Whether a row has the columns that are needed."""
+"""Tells whether a row has the required columns."""
 
 
 def is_spreadsheet(path: Path) -> bool:
-    """By its name."""
+    """Whether a file is a spreadsheet, by its extension."""
     return path.suffix.lower() in SPREADSHEETS
 
 
@@ -47,10 +47,10 @@ def _is_ooxml(path: Path) -> bool:
 
 
 def chosen_sheet(path: Path, wanted: str, skip: int, is_header: IsHeader) -> str:
-    """The sheet that is read: the one that is wanted, or else the first that people see.
+    """The sheet that is read: the one in `wanted`, or the first visible one.
 
     Raises:
-        InputError: When there is none, or more than one of those that people see could be meant.
+        InputError: When there is none, or more than one visible sheet could be meant.
 
     """
     with _opened(path) as workbook:
@@ -61,17 +61,17 @@ def chosen_sheet(path: Path, wanted: str, skip: int, is_header: IsHeader) -> str
 class Sheet:
     """One sheet of a spreadsheet as CSV: cells as a person would type them, empty rows as empty lines.
 
-    A number without a fraction is an integer, a day is ISO 8601; what is no plain text is marked (`cells`). The first
-    `skip` rows come as empty lines, so that lines are the sheet's rows.
+    A number without a fraction is an integer, a date is in ISO 8601; what is not plain text is marked (`cells`). The
+    first `skip` rows become empty lines, so that line numbers are row numbers of the sheet.
     """
 
     def __init__(self, path: Path, wanted: str, skip: int, is_header: IsHeader) -> None:
         self.name = ""
-        """Which one it is, once anything was read."""
+        """The name of the sheet, once anything was read."""
         self._lines = self._read(path, wanted, skip, is_header)
 
     def read(self, size: int) -> bytes:
-        """About so many bytes; empty at the end."""
+        """About `size` bytes; empty at the end."""
         parts: list[bytes] = []
         held = 0
         for line in self._lines:
@@ -106,35 +106,35 @@ def _opened(path: Path) -> Iterator[CalamineWorkbook]:
     except (python_calamine.CalamineError, zipfile.BadZipFile, KeyError, ValueError, ParseError, ExpatError) as error:
         told = one_line(str(error))
         raise InputError(
-            f"{path} cannot be read as a spreadsheet: {told}; save it anew in a spreadsheet program"
+            f"{path} cannot be read as a spreadsheet: {told}; save it again in a spreadsheet program"
         ) from None
 
 
 def _refuse_others(path: Path) -> None:
-    """See that a file is what its name says, of what people call so.
+    """Check that the content of a file fits its extension.
 
     Raises:
-        InputError: When it is not.
+        InputError: When it does not.
 
     """
     with path.open("rb") as file:
         head = file.read(512)
     is_old, is_package = head.startswith(_OLD), head.startswith(b"PK")
     if is_old and path.suffix.lower() != ".xls":
-        raise InputError(f"{path} has a password, or is an .xls by another name; save it without one, as .xlsx or CSV")
-    if not is_old and not is_package and head:
-        what = "a web page" if b"<" in head[:8] and b"<ht" in head.lower() else "no spreadsheet"
-        if b"urn:schemas-microsoft-com:office:spreadsheet" in head:
-            what = "a spreadsheet in the XML of 2003"
-        elif b"\0" not in head and what == "no spreadsheet":
-            what = "a text; if it is CSV, give it the ending .csv"
         raise InputError(
-            f"{path} is {what}, whatever its name says; open it in a spreadsheet program, save it as .xlsx"
+            f"{path} has a password, or is an .xls with another extension; save it without one, as .xlsx or CSV"
         )
+    if not is_old and not is_package and head:
+        what = "a web page" if b"<" in head[:8] and b"<ht" in head.lower() else "not a spreadsheet"
+        if b"urn:schemas-microsoft-com:office:spreadsheet" in head:
+            what = "a spreadsheet in the XML format of 2003"
+        elif b"\0" not in head and what == "not a spreadsheet":
+            what = "a text file (if it is CSV, rename it to .csv)"
+        raise InputError(f"{path} is {what}, despite its extension; open it in a spreadsheet program, save it as .xlsx")
 
 
 def _check_sheets(path: Path, workbook: CalamineWorkbook, wanted: str) -> set[str]:
-    """See that the sheets which may be read can be, before the library loads any; gives those with odd cells, maybe."""
+    """Check the candidate sheets before the library loads any; returns those that may have odd cells."""
     known = [sheet for sheet in workbook.sheets_metadata if _is_seen(sheet) or sheet.name == wanted]
     return {sheet.name for sheet in known if check_sheet(path, sheet.name)} if _is_ooxml(path) else set()
 
@@ -147,15 +147,15 @@ def _chosen(path: Path, workbook: CalamineWorkbook, wanted: str, skip: int, is_h
         return wanted
     seen = [known.name for known in workbook.sheets_metadata if _is_seen(known)]
     if not seen:
-        raise InputError(f"{path} has no sheet that can be seen; --sheet says which one is meant: {', '.join(names)}")
+        raise InputError(f"{path} has no visible sheet; choose one with --sheet: {', '.join(names)}")
     fitting = [name for name in seen if _has_header(path, workbook, name, skip, is_header)] if len(seen) > 1 else []
     if len(fitting) > 1:
         raise InputError(
-            f"{path} has {len(fitting)} sheets with these columns: {', '.join(fitting)}; --sheet says which"
+            f"{path} has {len(fitting)} sheets with these columns: {', '.join(fitting)}; choose one with --sheet"
         )
     if fitting and fitting[0] != seen[0]:
         raise InputError(
-            f"{path}: the first sheet, {seen[0]!r}, has not the columns that are needed; if {fitting[0]!r} is meant:"
+            f"{path}: the first sheet, {seen[0]!r}, lacks the required columns; if {fitting[0]!r} is meant:"
             f" --sheet {fitting[0]!r}"
         )
     return seen[0]
@@ -168,7 +168,7 @@ def _is_seen(known: SheetMetadata) -> bool:
 
 
 def _loaded(path: Path, workbook: CalamineWorkbook, name: str) -> CalamineSheet:
-    """A sheet. An error that is newer than the library is told with its cell."""
+    """A sheet. If the library does not know an error value, the message names its cell."""
     import python_calamine  # noqa: PLC0415 — an extra
 
     try:
@@ -179,7 +179,7 @@ def _loaded(path: Path, workbook: CalamineWorkbook, name: str) -> CalamineSheet:
                 error = text.removeprefix(f"{MARK}{Odd.ERROR.code}")
                 if error not in (*_KNOWN_ERRORS, text):
                     place = f"{letters(column)}{row + 1}"
-                    raise ValueError(f"{place} holds the error {error}, which is not known here; clear it") from None
+                    raise ValueError(f"{place} holds the unknown error {error}; clear it") from None
         raise
 
 
@@ -192,10 +192,10 @@ def _has_header(path: Path, workbook: CalamineWorkbook, name: str, skip: int, is
 
 
 def _lines(odd_rows: Iterator[Row], page: CalamineSheet, skip: int, *, is_told: bool) -> Iterator[bytes]:
-    """The rows; `is_told` says that what is empty and not odd is nothing but empty."""
+    """The rows; `is_told` says that a cell that is empty and not odd is really empty."""
     odd = _Odd(odd_rows, page)
     row = -1
-    for row, cells in enumerate(page.iter_rows()):  # all rows, but columns only from the first that holds anything
+    for row, cells in enumerate(page.iter_rows()):  # all rows, but columns only from the first non-empty one
         texts = odd.put_into(row, [_text(cell) for cell in cells])
         if row < skip or not any(texts):
             yield b"\n"
@@ -208,7 +208,7 @@ def _lines(odd_rows: Iterator[Row], page: CalamineSheet, skip: int, *, is_told: 
 
 
 class _Odd:
-    """Puts what a row's cells are instead of values into its texts; rows are asked for in their order."""
+    """Puts marks for odd and merged cells into the texts of rows; rows must be requested in order."""
 
     def __init__(self, rows: Iterator[Row], page: CalamineSheet) -> None:
         self._rows = rows
@@ -216,9 +216,9 @@ class _Odd:
         self._next = next(rows, None)
         self._merged = sorted(page.merged_cell_ranges or [], reverse=True)
         self._around: list[_Range] = []
-        """Those that the row is in."""
+        """The merged ranges that the current row is in."""
         self._filled: set[tuple[int, int]] = set()
-        """First cells of merged ranges that hold something."""
+        """The first cells of merged ranges that are not empty."""
 
     def next_row(self) -> int | None:
         """The number of the next row with such a cell."""
@@ -228,9 +228,9 @@ class _Odd:
         while self._next is not None and self._next[0] <= row:
             number, cells = self._next
             if number < row:
-                raise ValueError("its rows are not in their order")
+                raise ValueError("its rows are out of order")
             for column, text in cells.items():
-                if 0 <= column - self._left < len(texts):  # beside the others there is no header
+                if 0 <= column - self._left < len(texts):  # outside the other columns there is no header
                     texts[column - self._left] = text
             self._next = next(self._rows, None)
         while self._merged and self._merged[-1][0][0] <= row:
@@ -248,7 +248,7 @@ class _Odd:
             if (row, column) == first:
                 if texts[place]:
                     self._filled.add(first)
-            elif first in self._filled or texts[place]:  # also what lies below the one value that people see
+            elif first in self._filled or texts[place]:  # also values hidden below the visible one
                 texts[place] = marked(Odd.MERGED)
 
 
@@ -258,7 +258,7 @@ def _line(texts: list[str]) -> bytes:
     return line.getvalue().encode("utf-8", "surrogatepass")
 
 
-def _text(cell: Any) -> str:  # noqa: ANN401 — what the library gives, each kind in its own way
+def _text(cell: Any) -> str:  # noqa: ANN401 — any type that the library returns
     match cell:
         case bool():
             return marked(Odd.TRUTH, str(cell).lower())
@@ -281,7 +281,7 @@ def _text(cell: Any) -> str:  # noqa: ANN401 — what the library gives, each ki
 
 
 def _one_line(text: str) -> str:
-    """A text of several lines is one cell, and stays in the line that has the number of its row."""
+    """A text on one line, so that a cell with line breaks stays on the line with its row's number."""
     if MARK in text:
         return marked(Odd.CONTROL)
     if "\n" in text or "\r" in text:

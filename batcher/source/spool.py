@@ -1,4 +1,4 @@
-"""What cannot be read twice is written beside the ledger first, readable by its owner only, and read from there."""
+"""Spools: input that cannot be read twice is written to a private file beside the ledger, and read from there."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from batcher.files import write_whole
 _PIECE = 1 << 20
 _FLUSH_ITEMS = 1 << 14
 LINGER_SECONDS = 0.2
-"""What a slow iterable has given goes out after so long."""
+"""Items of a slow iterable are written after at most this time."""
 
 
 _WHOLE = 0o400
-"""The mode of a spool that nothing more will be written to."""
+"""The file mode of a complete spool, to which nothing more is written."""
 
 
 def was_whole(path: Path) -> bool:
-    """Whether a spool that an earlier process left has everything that was to come."""
+    """Whether a spool of an earlier process is complete."""
     return path.stat().st_mode & 0o777 == _WHOLE
 
 
 def cut(path: Path, least: int) -> None:
-    """Drop a last line that was not written to its end: half a line may look like another change.
+    """Remove an incomplete last line: half a line may look like another change.
 
-    `least` is how much of the file is known to be whole.
+    `least` is how many bytes of the file are known to be complete lines.
     """
     with path.open("r+b") as file:
         file.seek(least)
@@ -46,7 +46,7 @@ def cut(path: Path, least: int) -> None:
 
 
 class Spool:
-    """A file that grows while it is already being read. `is_whole` says that nothing more comes."""
+    """A file that grows while it is already being read. `is_whole` says that it is complete."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,11 +60,11 @@ class Spool:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing has come yet."""
+        """Whether nothing was received yet."""
         return self._size == 0
 
     def append(self, data: bytes) -> None:
-        """Write so that it survives a crash, then let the reader know.
+        """Write data so that it survives a crash, then notify the reader.
 
         Raises:
             OSError: When not all of it can be written.
@@ -76,7 +76,7 @@ class Spool:
         self._wake()
 
     def close(self) -> None:
-        """Nothing more comes: the file becomes read-only, which tells so also after a crash.
+        """Mark the spool as complete: the file becomes read-only, which shows this even after a crash.
 
         Raises:
             OSError: When the file does not hold what was received.
@@ -92,7 +92,7 @@ class Spool:
         self._wake()
 
     def release(self) -> None:
-        """Let go of the file, whole or not."""
+        """Close the file, complete or not."""
         self._file.close()
 
     async def grown(self, seen: int) -> None:
@@ -109,7 +109,7 @@ class Spool:
 async def spool_stream(spool: Spool, stream: BufferedIOBase) -> None:
     """Copy a pipe or file to its end; waiting for a pipe can be cancelled."""
     while True:
-        with suppress(OSError, ValueError):  # a regular file is always readable, and cannot be waited for
+        with suppress(OSError, ValueError):  # a regular file is always readable, and cannot be polled
             await anyio.wait_readable(stream)
         piece = await anyio.to_thread.run_sync(os.read, stream.fileno(), _PIECE)
         if not piece:
@@ -119,11 +119,11 @@ async def spool_stream(spool: Spool, stream: BufferedIOBase) -> None:
 
 
 async def spool_changes(spool: Spool, changes: Iterable[object] | AsyncIterable[object]) -> None:
-    """Write `(op, user, group)` items as JSON Lines, at the latest after `LINGER_SECONDS`.
+    """Write `(op, user, group)` items as JSON Lines, after at most `LINGER_SECONDS`.
 
-    What is no such triple, or holds anything but integers and texts, becomes a line that is rejected by itself.
-    An iterable that is not asynchronous is pulled in a thread of its own, where it may block for as long as it likes:
-    when the run ends first, nobody waits for it. What came before an iterable raised is written, and then it is raised.
+    An item that is not such a triple of integers and strings becomes a line that is rejected on its own. A synchronous
+    iterable is consumed in a thread of its own, where it may block for any time: if the run ends first, nobody waits
+    for it. If an iterable raises, the items before that are written, and then the exception is raised.
     """
     if isinstance(changes, AsyncIterable):
         await _spool_async(spool, changes)
@@ -155,7 +155,7 @@ async def _spool_async(spool: Spool, changes: AsyncIterable[object]) -> None:
 
 
 async def _collect(changes: AsyncIterable[object], held: list[bytes], flush: Callable[[], None]) -> Exception | None:
-    """Gives what the iterable raised, so that it leaves as itself and not inside a group."""
+    """Returns what the iterable raised, so that it is not wrapped in an exception group."""
     try:
         async for item in changes:
             held.append(_line(item))
@@ -189,11 +189,11 @@ async def _spool_from(puller: _Puller, spool: Spool) -> None:
 
 
 class _Puller:
-    """Pulls an iterable in a thread of its own, where it may block for ever: neither run nor program waits for it."""
+    """Consumes an iterable in a thread where it may block for ever: neither run nor program waits for it."""
 
     def __init__(self, changes: Iterable[object]) -> None:
         self.has_more, self.has_much = anyio.Event(), anyio.Event()
-        """Something can be taken, or the end is known; as much as is taken at once."""
+        """Set when something can be taken or the end is known; set when a full portion can be taken."""
         self.error: Exception | None = None
         """What was raised after the last item."""
         self._changes = changes
@@ -203,11 +203,11 @@ class _Puller:
         self._changed = threading.Condition()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         threading.Thread(target=self._run, name="batcher input", daemon=True).start()
 
     def take(self) -> tuple[list[bytes], bool]:
-        """What has come, and whether nothing comes after it."""
+        """The lines received so far, and whether these are the last ones."""
         with self._changed:
             lines, self._lines = self._lines, []
             if not self._is_over:
@@ -216,7 +216,7 @@ class _Puller:
             return lines, self._is_over
 
     def abandon(self) -> None:
-        """Take nothing more."""
+        """Stop consuming."""
         with self._changed:
             self._is_abandoned = True
             self._changed.notify()
@@ -226,14 +226,14 @@ class _Puller:
             for item in self._changes:
                 if not self._add(_line(item)):
                     return
-        except BaseException as error:  # noqa: BLE001 — an iterable of the user's may raise anything, also an exit
+        except BaseException as error:  # noqa: BLE001 — a user's iterable may raise anything, even SystemExit
             self.error = _as_exception(error)
         with self._changed:
             self._is_over = True
             self._tell(self.has_more, self.has_much)
 
     def _add(self, line: bytes) -> bool:
-        """Returns whether more is wanted; waits while there is enough."""
+        """Add a line; returns whether more is wanted. Waits while the buffer is full."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._lines) < _FLUSH_ITEMS or self._is_abandoned)
             self._lines.append(line)
@@ -244,19 +244,19 @@ class _Puller:
             return not self._is_abandoned
 
     def _tell(self, *events: anyio.Event) -> None:
-        with suppress(RuntimeError):  # nobody waits any more, and the loop is gone
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
             for event in events:
                 self._loop.call_soon_threadsafe(event.set)
 
 
 def _is_cancelled() -> bool:
-    """Whether somebody cancelled this task, rather than one that the iterable had waited for."""
+    """Whether this task was cancelled, rather than one that the iterable was waiting for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def _as_exception(error: BaseException) -> Exception:
-    """What an iterable raised is an error of the input, whatever it is: it must not end the program, or a task."""
+    """Whatever an iterable raised, as an error of the input: it must not end the program or cancel a task."""
     if isinstance(error, Exception):
         return error
     found = RuntimeError(f"the iterable of changes raised {type(error).__name__}: {error}")
@@ -277,9 +277,9 @@ def _line(item: object) -> bytes:
 
 
 def _odd(item: object) -> bytes:
-    """A line that is rejected, and shows what was given."""
+    """A line that will be rejected, and shows the item."""
     try:
         shown = repr(item)[:200]
         return orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE)
-    except Exception:  # noqa: BLE001 — an item of the user's may raise anything
+    except Exception:  # noqa: BLE001 — a user's item may raise anything
         return orjson.dumps(f"<{type(item).__name__}>", option=orjson.OPT_APPEND_NEWLINE)

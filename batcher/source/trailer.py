@@ -1,4 +1,4 @@
-"""A last line that says how many records there are: it is no record, and nothing may come after it."""
+"""Trailers: a last line that states the number of records. It is not a record, and nothing may follow it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from batcher.core.wholeness import ROWS
 
 _COUNT = rb"([0-9]{1,3}(?:[.,' ][0-9]{3}){1,5}|[0-9]{1,18})"
 NOTHING = b' \t\r\n,;"'
-"""Of what lines are made that say nothing."""
+"""The characters of lines without content."""
 _AROUND = rb"[\"\s;,\t]*"
-"""Quotation marks and delimiters: the line may be that of a table."""
+"""Quotation marks and delimiters, since the trailer may be a row of a table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where in a block it stands, and what it says."""
+    """The position of the trailer in a block, and the number in it."""
 
     start: int
     end: int
@@ -25,7 +25,7 @@ class Found:
 
 
 class Trailer:
-    """`pattern` has `{rows}` in the place of the number, as in `Total: {rows}`; blanks count as any others."""
+    """`pattern` has `{rows}` in place of the number, as in `Total: {rows}`; blanks around its parts do not matter."""
 
     def __init__(self, pattern: str) -> None:
         before, _, after = (re.escape(part.strip().encode()) for part in pattern.partition(ROWS))
@@ -35,7 +35,7 @@ class Trailer:
         """The trailer among whole lines, of which the first has this number.
 
         Raises:
-            InputError: When something comes after it.
+            InputError: When something follows it.
 
         """
         match = self._line.search(block)
@@ -45,6 +45,6 @@ class Trailer:
         end = block.find(b"\n", match.end(1)) + 1 or len(block)
         if block[end:].strip(NOTHING):
             number = line + block.count(b"\n", 0, start)
-            raise InputError(f"{where}, line {number}: the last line by its form, but more lines come after it")
+            raise InputError(f"{where}, line {number}: this is the trailer, but more lines follow it")
         start = block.rfind(b"\n", 0, start) + 1
         return Found(start, len(block), int(re.sub(rb"[^0-9]", b"", match[1])))

@@ -1,8 +1,8 @@
-"""JSON Lines as machines write them: every line alike but for three values. Such a block is read as the CSV that it is.
+"""Machine-written JSON Lines, in which all lines differ only in three values. Such a block is read like CSV.
 
-What stands around the values in the first line is looked for in all of them: each piece becomes a control character,
-which JSON never holds unescaped. When the control characters then follow each other in the same order on every line,
-with nothing before the first and after the last of them, every line is the first line with other values.
+The text around the values of the first line is searched for in all lines: each piece is replaced by a control
+character, which JSON never contains unescaped. If the control characters are then in the same order on every line, with
+nothing before the first and after the last one, every line is the first line with other values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ORDER = np.frombuffer(_MARKS + b"\n", np.uint8)
 _DELIMITER = "\x1f"
 _TO_DELIMITERS = bytes.maketrans(_MARKS[1:3], 2 * _DELIMITER.encode())
 _FIRST_CONTROL = 32
-"""From this byte on there are no control characters."""
+"""Bytes below this one are control characters."""
 
 
 def read_uniform(
@@ -50,7 +50,7 @@ def read_uniform(
     values = [(member[2] or member[3] or b"").decode("utf-8", "replace") for member in members]
     record = orjson.loads(first)
     if values != [str(record[key]) for key in keys]:
-        return None  # what was found is not the line's own, but of something nested
+        return None  # a match was inside a nested value
     forms = {key: Form.ID if member[2] is None else Form.NAME for key, member in zip(keys, members, strict=True)}
     if forms[op] is Form.ID or any(field.form not in (Form.OPEN, forms[field.name]) for field in (user, group)):
         return None
@@ -64,7 +64,7 @@ def read_uniform(
 
 
 def _pieces(first: bytes, members: list[re.Match[bytes]]) -> list[bytes]:
-    """What stands before, between and after the values, quotation marks included."""
+    """The text before, between and after the values, including quotation marks."""
     spans = [member.span(2 if member[3] is None else 3) for member in members]
     starts, ends = [0, *(end for _, end in spans)], [*(start for start, _ in spans), len(first)]
     return [first[start:end] for start, end in zip(starts, ends, strict=True)]

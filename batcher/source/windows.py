@@ -1,4 +1,4 @@
-"""From stretches of rows to windows."""
+"""Combining stretches of rows into windows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from batcher.core.look_alikes import Names, resolved
 from batcher.core.model import Columns, Position, Window
 
 WINDOW_ROWS = 125_000
-"""A window is closed when it has as many; it may exceed this by one stretch. Two are in memory at a time."""
+"""A window is closed at this many rows; it may exceed that by one stretch. Two are in memory at a time."""
 
 
 class Windower:
     """Collects stretches until a window is full. The very first is a single stretch, so that work starts early.
 
-    With a `canary` it has at most so many rows. `in_turn` says that no window holds rows of two sources, `names` what
-    the target makes of names that look alike.
+    With a `canary`, it has at most that many rows. `in_turn` says that no window holds rows of two sources;
+    `names` says how the target treats names that look alike.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Windower:
         names: Names = Names.EXACT,
     ) -> None:
         self.ended: list[Position] = []
-        """Ends of sources that no window has taken along yet."""
+        """Ends of sources that no window has recorded yet."""
         self._window_rows = window_rows
         self._canary = canary
         self._in_turn = in_turn
@@ -44,11 +44,11 @@ class Windower:
         return f"<Windower {self._held} rows held for window {self._id}>"
 
     def feed(self, columns: Columns, position: Position) -> Iterator[Window]:
-        """Add a stretch; gives the window that it fills, if any."""
+        """Add a stretch; yields the window that it fills, if any."""
         if position.end:
             self.ended.append(position)
         if self._id == 0 and 0 < self._canary < len(columns):
-            # The first rows of a source: reading goes on behind them from its beginning.
+            # The first rows of a source; a resumed run re-reads the source from its beginning and skips them.
             canary = resolved(columns.take(0, self._canary), self._names)
             yield Window(0, 0, canary, Position(position.source, skip=self._canary))
             self._id, self._row = 1, self._canary
@@ -61,7 +61,7 @@ class Windower:
             yield from self.flush()
 
     def flush(self) -> Iterator[Window]:
-        """What is held, as a window."""
+        """Yield the remaining rows as a window."""
         if self._held:
             columns = resolved(Columns.concat(self._parts), self._names)
             yield Window(self._id, self._row, columns, self._position, tuple(self.ended))

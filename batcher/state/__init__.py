@@ -1,5 +1,5 @@
-"""What is known of a target from night to night: which pairs are in, out or uncertain, and what the last feed wished.
+"""What is known about a target from one sync to the next: which pairs are in, out or uncertain, and the last feed.
 
-`store` is the file, `difference` compares it with a feed, `folding` brings outcomes of ledgers into it. Sets of pairs
-are DuckDB's business: it joins more than fits into memory.
+`store` is the file, `difference` compares it with a feed, `folding` applies outcomes from ledgers to it. Sets of pairs
+are handled by DuckDB, which can join more than fits into memory.
 """

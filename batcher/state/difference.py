@@ -1,4 +1,4 @@
-"""What is to be sent so that the target becomes what a feed says, and what the guardrails want to know of it."""
+"""The changes that bring the target in line with a feed, and the figures that the guardrails judge."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from batcher.state.spelling import Spelling
 from batcher.state.store import Known, StateStore, Wish
 
 _IN_FORCE = f"((known <> {Known.OUT:d} OR wish = {Wish.IN:d}) AND wish <> {Wish.OUT:d})"
-"""What is in, may be in, or was asked for and is still to come."""
+"""Current memberships: pairs that are in, may be in, or were asked for and are still to be added."""
 _ASKED = f'SELECT "user", "group" FROM {{}} WHERE wish = {Wish.IN:d} AND known <> {Known.IN:d}'
-"""Pairs of a table that an earlier feed has asked for, and that are not known to be in."""
+"""Pairs of a table that an earlier feed asked for and that are not known to be in."""
 _MOST_GROUPS = 100_000
 _FETCHED = 10_000
 _FED, _IS_KNOWN = 16, 32
@@ -26,7 +26,7 @@ _FED, _IS_KNOWN = 16, 32
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Of whose memberships the feed is master: patterns; none is every user, and every group that feeds have named."""
+    """The memberships that the feed governs, as patterns. Default: all users, and all groups that feeds have named."""
 
     groups: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
@@ -34,35 +34,35 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class PairSample:
-    """Some of what is to be sent, for people."""
+    """A sample of the changes to be sent, to show to people."""
 
     groups: list[tuple[Key, int, int]]
-    """Of the groups with the most changes, a hundred thousand: additions, removals."""
+    """The groups with the most changes (at most 100,000), with their additions and removals."""
     adds: list[tuple[Key, Key]]
     removals: list[tuple[Key, Key]]
 
 
 class Difference:
-    """The tables `adds` and `removals`: what is to be sent. It is judged by the table `pair`, or what stands for it."""
+    """The tables `adds` and `removals`: what is to be sent, compared with the table `pair` or its substitute."""
 
     _known = "pair"
     _in_scope = "true"
-    """From whom may be removed."""
+    """Condition: pairs that may be removed."""
     _also = "false"
-    """Who is in force besides, when additions are judged."""
+    """Condition: further pairs that count as current memberships when additions are judged."""
     _pairs = "NULL"
-    """How many pairs a feed names."""
+    """Expression: how many pairs the feed names."""
 
     def __init__(self, store: StateStore) -> None:
         self._connection = store.connection
         self._store = store
 
     def counts(self) -> tuple[int, int]:
-        """Additions and removals."""
+        """The numbers of additions and removals."""
         return self._number("SELECT count(*) FROM adds"), self._number("SELECT count(*) FROM removals")
 
     def figures(self) -> Feed:
-        """What the guardrails judge. What an earlier feed asked for, and is still to come, was judged then."""
+        """The figures for the guardrails, without pending changes of earlier feeds, which were judged then."""
         adds, removals = self.counts()
         asked_out = self._number(f"SELECT count(*) FROM removals WHERE wish = {Wish.OUT:d}")
         asked = self._number(
@@ -87,7 +87,7 @@ class Difference:
         )
 
     def _losses(self) -> list[GroupLoss]:
-        """What each group is to lose, the worst first."""
+        """How many members each group would lose, the greatest loss first."""
         rows = self._connection.execute(
             f"""SELECT "group", lost, members FROM
             (SELECT "group", count(*) AS lost FROM removals WHERE wish <> {Wish.OUT:d} GROUP BY "group") JOIN
@@ -97,13 +97,13 @@ class Difference:
         return [GroupLoss(group, lost, members) for group, lost, members in rows.fetchall()]
 
     def touched(self, label: str) -> Iterator[list[Key]]:
-        """The users or the groups (`label`) that are touched."""
+        """The users or the groups (by `label`) that the changes touch."""
         yield from self._distinct(
             f"""SELECT DISTINCT "{label}" FROM (SELECT "{label}" FROM adds UNION ALL SELECT "{label}" FROM removals)"""
         )
 
     def _distinct(self, query: str) -> Iterator[list[Key]]:
-        """The keys that a query gives, some at a time; whoever takes them may ask something else in between."""
+        """The keys that a query returns, page by page; the caller may run other queries in between."""
         run = self._connection.execute
         run(f"CREATE OR REPLACE TEMP TABLE distinct_key AS {query}")
         for start in range(0, self._number("SELECT count(*) FROM distinct_key"), _FETCHED):
@@ -111,7 +111,7 @@ class Difference:
             yield [key for (key,) in page.fetchall()]
 
     def sample(self, count: int) -> PairSample:
-        """The largest groups and some pairs, always the same ones."""
+        """The groups with the most changes and some pairs; deterministic."""
         run = self._connection.execute
         groups = run(
             """SELECT "group", sum(1 - out)::BIGINT, sum(out)::BIGINT FROM
@@ -123,7 +123,7 @@ class Difference:
         return PairSample(groups, *(run(some.format(table), (count,)).fetchall() for table in ("adds", "removals")))
 
     def write(self, adds: Path, removals: Path) -> None:
-        """As files of changes, readable by their owner only, users together so that they pack well."""
+        """Write files of changes, readable by their owner only, sorted by user so that they pack well."""
         user, group = self._store.facts()["forms"].split(",")
         heads = f'"user" AS user_{user}, "group" AS group_{group}'
         for path, table, op in ((adds, "adds", "add"), (removals, "removals", "remove")):
@@ -134,7 +134,7 @@ class Difference:
                 )
 
     def accept(self, run: str, ledger: Path) -> int:
-        """It passed the guardrails and is about to be sent; gives the run's number."""
+        """The changes passed the guardrails and are about to be sent; returns the run's number."""
         connection = self._connection
         connection.begin()
         number = self._store.begin_run(run, ledger)
@@ -150,7 +150,7 @@ class Difference:
         return number
 
     def _wish(self) -> None:
-        """Remember what is asked for, so that it needs no second judgement where it does not succeed at once."""
+        """Remember what is asked for, so that it is not judged again if it does not succeed at once."""
         self._set_wish("adds", Wish.IN)
         self._set_wish("removals", Wish.OUT)
 
@@ -166,11 +166,12 @@ class Difference:
 
 
 class FeedDifference(Difference):
-    """Between the table `feed` and what is known: the state, or a `snapshot` that was loaded.
+    """The difference between the table `feed` and what is known: the state, or a loaded `snapshot`.
 
-    The table `merged` has each pair of both once: what is known, what was wished, whether it is in the feed (`fed`) and
-    whether anything was known of it. The users `unread`, of whom invalid lines of the feed speak, lose nothing; where
-    nobody knows of whom they speak (`holds_removals`), nobody does. Pairs that look alike are held (`spelling`).
+    The table `merged` has each pair of both once: what is known (`known`), what the last feed asked for (`wish`),
+    whether it is in the feed (`fed`), and whether it is in the state (`is_known`). Users in the table `unread`, whom
+    invalid lines of the feed are about, lose nothing; if it is not known whom such lines are about (`holds_removals`),
+    nobody loses anything. Pairs that look alike are held back (`spelling`).
     """
 
     _known = "merged"
@@ -204,13 +205,13 @@ class FeedDifference(Difference):
             SELECT "user", "group", wish FROM {self._free} WHERE {is_removed}"""
         )
         self.held_removals = self._number("SELECT count(*) FROM removals") if holds_removals else 0
-        """Removals that are left out."""
+        """Removals that are held back."""
         if holds_removals:
             run("DELETE FROM removals")
         self._adds_too = adds
 
     def _merge(self, known: str, wish: str) -> None:
-        """One byte per pair is aggregated, because each further column costs as much as the first."""
+        """Create `merged`. One byte per pair is aggregated, since every further column would cost as much again."""
         run = self._connection.execute
         run(
             f"""CREATE OR REPLACE TEMP TABLE marked AS SELECT "user", "group", bit_or(mark) AS mark FROM
@@ -224,13 +225,13 @@ class FeedDifference(Difference):
         run('CREATE OR REPLACE TEMP TABLE feed_group AS SELECT DISTINCT "group" FROM merged WHERE fed')
 
     def _condition(self, scope: Scope) -> str:
-        """Of whose memberships the feed is master."""
+        """The condition for pairs that the feed governs."""
         self._also = self.spelling.is_named()
         groups = self._also if not scope.groups else self._matching("group", scope.groups)
         return f"({groups} AND {self._matching('user', scope.users)})" if scope.users else groups
 
     def _matching(self, column: str, patterns: Sequence[str]) -> str:
-        """A condition that a user or a group is meant by patterns; what they mean is decided in one place for all."""
+        """The condition that a user or a group matches patterns, which are interpreted in one place (`Patterns`)."""
         meant = Patterns(patterns, folds=self.spelling.folds)
         run = self._connection.execute
         run(f'CREATE OR REPLACE TEMP TABLE meant_{column} AS SELECT "{column}" FROM pair LIMIT 0')
@@ -256,7 +257,7 @@ class FeedDifference(Difference):
 
 
 class GivenDifference(Difference):
-    """What the table `given` says, for a state that changes would otherwise pass by."""
+    """The changes in the table `given`, so that the state takes part in runs of plain changes, too."""
 
     def __init__(self, store: StateStore) -> None:
         super().__init__(store)

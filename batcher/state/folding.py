@@ -1,4 +1,4 @@
-"""What ledgers tell, brought into the state: only settled outcomes make a pair in or out."""
+"""Applying ledgers to the state: only settled outcomes make a pair in or out."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from batcher.state.store import Known, KnownRun, StateStore, Wish
 
 _log = logging.getLogger(__name__)
 _GONE = -2
-"""How much was taken in of a ledger that is not there."""
+"""The value of `settled` for a ledger that is missing."""
 
 
 def fold(store: StateStore, run: KnownRun) -> None:
-    """Take in what the ledger of a run tells.
+    """Apply the outcomes in the ledger of a run to the state.
 
-    A change that is applied or unchanged makes its pair in or out; one that was refused, and never lost on the way,
-    changes nothing. What is unknown, and what was opened for sending and has no outcome, may have taken effect: its
-    pair is uncertain. Where the ledger is gone, or damaged, so is every pair that the run was to change.
+    A change that is applied or unchanged makes its pair in or out; one that was refused, and whose reply was never
+    lost, changes nothing. A change that is unknown, or was opened for sending without an outcome, may have taken
+    effect, so its pair becomes uncertain. If the ledger is missing or damaged, every pair that the run was to change
+    becomes uncertain.
     """
     progress, names = _load_news(store, run)
     if progress is None:
@@ -51,9 +52,9 @@ def fold(store: StateStore, run: KnownRun) -> None:
 
 
 def _load_news(store: StateStore, run: KnownRun) -> tuple[int | None, Names]:
-    """Fill the table `news`; gives how much was taken in then, None when there is nothing new.
+    """Fill the table `news`; returns how much of the ledger is applied then, or None if there is nothing new.
 
-    With it comes what the run took names for that look alike.
+    Also returns how the run treated names that look alike.
     """
     if is_own(run):
         try:
@@ -65,7 +66,7 @@ def _load_news(store: StateStore, run: KnownRun) -> tuple[int | None, Names]:
                 load(store, "news", outcomes(reader))
                 return progress, names
         except LedgerError as error:
-            _log.warning("%s; what its run was to change is uncertain", error)
+            _log.warning("%s; the memberships that its run was to change are now uncertain", error)
     if run.settled == _GONE:
         return None, Names.UNSURE
     store.connection.execute(
@@ -82,7 +83,7 @@ def _names_of(reader: LedgerReader) -> Names:
 
 
 def is_own(run: KnownRun) -> bool:
-    """Whether the ledger is there, can be read, and is still the run's."""
+    """Whether the ledger exists, can be read, and still belongs to the run."""
     if not run.ledger.is_file():
         return False
     try:
@@ -94,7 +95,7 @@ def is_own(run: KnownRun) -> bool:
 
 
 def outcomes(reader: LedgerReader) -> Iterator[Stretch]:
-    """What a ledger tells of each pair; rows that say nothing of it are below 0."""
+    """What a ledger says about each pair; rows that say nothing are below 0."""
     for state in reader.windows():
         columns, status = state.window.columns, state.status
         is_settled = are(status, IN_EFFECT)

@@ -1,4 +1,4 @@
-"""The files of a state: held by one run at a time, copied by who only looks, and what lies beside it in private."""
+"""The files of a state: held by one run at a time, copied for read-only use, with private files beside them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from batcher.files import found, is_file, lock, replaced_privately
 from batcher.ledger.lock import held
 
 _LOOKING_SECONDS = 60.0
-"""So long somebody may take to copy a state."""
+"""How long copying a state may take."""
 _AGAIN = 0.05
 _MAGIC = slice(8, 12)
-"""Where a file of DuckDB says what it is (duckdb.org/docs/stable/internals/storage)."""
+"""Position of the magic bytes in a DuckDB file (duckdb.org/docs/stable/internals/storage)."""
 
 
 def missing(path: Path) -> StateError:
-    """The error for a state that is not there."""
+    """The error for a state that does not exist."""
     return StateError(
-        f"{path}: there is no such state; the first run makes one: --bootstrap --current SNAPSHOT, or"
-        " --bootstrap --from-nothing where the target has no members that matter"
+        f"{path}: there is no such state; create it with the first run: --bootstrap --current SNAPSHOT, or"
+        " --bootstrap --from-nothing if the target has no members that matter"
     )
 
 
 @contextmanager
 def written_privately(path: Path) -> Iterator[str]:
-    """What DuckDB is to write to, as a literal of SQL: it makes its files readable by all, so they are made elsewhere.
+    """A private file for DuckDB to write to, as an SQL literal; DuckDB itself would make its files readable by all.
 
     Raises:
         StateError: When it cannot be written.
@@ -45,10 +45,10 @@ def written_privately(path: Path) -> Iterator[str]:
 
 
 def check_database(path: Path) -> None:
-    """See that a file may be a state, before anything is done with it: DuckDB makes a database of an empty one.
+    """Check that a file may be a state before it is opened: DuckDB would turn an empty file into a database.
 
     Raises:
-        StateError: When it cannot be read, or is something else.
+        StateError: When it cannot be read, or is not a database.
 
     """
     try:
@@ -57,14 +57,14 @@ def check_database(path: Path) -> None:
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}") from None
     if head[_MAGIC] != b"DUCK":
-        raise StateError(f"{path} is no state; give the file that an earlier run made with --bootstrap")
+        raise StateError(f"{path} is not a state; give the file that an earlier run created with --bootstrap")
 
 
 def check_there(path: Path) -> None:
-    """See that there may be such a state, before a file to lock is made beside it.
+    """Check that there may be such a state, before a lock file is created beside it.
 
     Raises:
-        StateError: When there is none, nor anybody who could be about to make it.
+        StateError: When there is none, and no run that might be creating it.
 
     """
     if is_file(path):
@@ -74,13 +74,13 @@ def check_there(path: Path) -> None:
 
 
 def hold(path: Path) -> int:
-    """Keep other runs from this state, also while its file is closed; returns the descriptor that does.
+    """Lock this state against other runs, even while its file is closed; returns the descriptor of the lock.
 
-    Whoever only looks at a state holds it for as long as it takes to copy it, which is waited for.
+    Readers hold a state only for as long as they take to copy it; this waits for them.
 
     Raises:
         StateError: When there cannot be a state of this name.
-        LedgerHeldError: When another run has it.
+        LedgerHeldError: When another run holds it.
 
     """
     ends = time.monotonic() + _LOOKING_SECONDS
@@ -90,18 +90,18 @@ def hold(path: Path) -> int:
             if looking is None or time.monotonic() > ends:
                 raise held(path)
             os.close(looking)
-            time.sleep(_AGAIN)  # noqa: TID251 — before anything has begun that could be held up
+            time.sleep(_AGAIN)  # noqa: TID251 — nothing has begun yet that this could block
     except OSError as error:
         raise StateError(f"{path} cannot be used as a state: {error.strerror}") from None
     return descriptor
 
 
 def copied(path: Path, folder: Path) -> Path:
-    """A copy of a state in the folder, to look at and to try things with; held only for as long as that takes.
+    """Copy a state into the folder, for reading and dry runs; the state is locked only during the copy.
 
     Raises:
         StateError: When there is no such state, or it cannot be read.
-        LedgerHeldError: When a run works with it.
+        LedgerHeldError: When a run is using it.
 
     """
     if not is_file(path):
@@ -109,7 +109,7 @@ def copied(path: Path, folder: Path) -> Path:
     copy = folder / "copy.state"
     with ExitStack() as stack:
         try:
-            with suppress(FileNotFoundError):  # nobody has worked with it on this machine
+            with suppress(FileNotFoundError):  # it was never used on this machine
                 descriptor = lock(lock_file(path), create=False, shared=True)
                 if descriptor is None:
                     raise held(path)
@@ -124,5 +124,5 @@ def copied(path: Path, folder: Path) -> Path:
 
 
 def lock_file(path: Path) -> Path:
-    """What is locked instead of the state's own file, which DuckDB locks while it is open."""
+    """The file that is locked instead of the state's own file, which DuckDB locks while it is open."""
     return path.parent / f"{path.name}.lock"

@@ -1,4 +1,4 @@
-"""What would undo a ledger: the inverse of what it applied, but for pairs that were changed since."""
+"""The changes that undo a ledger: the inverse of what it applied, except for pairs that were changed since."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ _UNCERTAIN, _DOUBTFUL, _LATER, _TWIN, _NOTHING = (
 
 @dataclass(frozen=True, slots=True)
 class Inverse:
-    """How much can be undone, and what is left out: pairs by reason."""
+    """How much can be undone, and how many pairs are left out for which reason."""
 
     applied: int
     adds: int
     removals: int
     left_out: dict[str, int]
     unlike: list[Path]
-    """Later ledgers that name users or groups in another form."""
+    """Later ledgers that identify users or groups in another form (ids or names)."""
 
 
 def invert(
     store: StateStore, ledger: Path, later: Sequence[Path], *, number: int | None, names: Names = Names.EXACT
 ) -> Inverse:
-    """Make the tables `adds`, `removals` and `left_out`.
+    """Create the tables `adds`, `removals` and `left_out`.
 
     Args:
-        store: The state, or one that is forgotten.
-        ledger: Whose run is to be undone.
+        store: The state, or a temporary one.
+        ledger: The ledger whose run is to be undone.
         later: Ledgers of runs that started after it.
-        number: The run's number in the state; None where the state knows nothing.
-        names: What the target makes of names that look alike; what may be the same counts as the same.
+        number: The run's number in the state; None if the state does not know the run.
+        names: How the target treats names that look alike; names that may be the same count as the same.
 
     """
     run = store.connection.execute
@@ -63,7 +63,7 @@ def invert(
         try:
             with LedgerReader(other) as reader, reader.at_one_moment():
                 load(store, "others", outcomes(reader))
-        except InputError:  # by ids here, by names there: nobody can tell whether they are the same
+        except InputError:  # ids here, names there: they cannot be matched
             unlike.append(other)
             continue
         run(
@@ -107,7 +107,7 @@ def _count(store: StateStore, table: str) -> int:
 
 
 def write_left_out(store: StateStore, path: Path) -> None:
-    """As CSV: who, where, and why."""
+    """Write the left-out pairs as CSV: user, group, reason."""
     with written_privately(path) as file:
         store.connection.execute(
             f"""COPY (SELECT * FROM left_out ORDER BY "user", "group") TO {file} (FORMAT csv, HEADER true)"""

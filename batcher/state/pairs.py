@@ -1,4 +1,4 @@
-"""Pairs from files into tables: what a feed or a snapshot says, each pair as often as it is said."""
+"""Loading pairs from inputs into tables: what a feed or a snapshot says, with repeats."""
 
 from __future__ import annotations
 
@@ -23,53 +23,53 @@ _TYPES = {"id": "BIGINT", "name": "VARCHAR"}
 
 @dataclass(slots=True)
 class Loaded:
-    """What was read: lines that say anything, and how many of them are invalid.
+    """What was read: the number of lines that count, and how many of them are invalid.
 
-    `rejects` are the first of these: source, line, reason.
+    `rejects` lists the first invalid ones: source, line, reason.
     """
 
     lines: int = 0
     rejected: int = 0
     rejects: list[tuple[int, int, str]] = field(default_factory=list)
     sources: set[int] = field(default_factory=set)
-    """Those with a valid line."""
+    """The sources with a valid line."""
     has_unread: bool = False
-    """Whether it can be read whose some of the invalid lines are: they stand in the table `unread`."""
+    """Whether invalid lines are about known users, who are then in the table `unread`."""
     anybodys: int = 0
-    """Invalid lines of which it cannot be read whose they are."""
+    """The number of invalid lines whose user cannot be read."""
 
 
 Stretch: TypeAlias = tuple[Columns, Bytes]
-"""Rows, and for each what it says of its pair (`Known`); rows below 0 say nothing."""
+"""Rows, and for each what it says about its pair (`Known`); values below 0 say nothing."""
 
 
 def said_to_be_in(stretches: Iterable[Columns]) -> Iterator[Stretch]:
-    """Of a feed or a snapshot: every valid row is a member."""
+    """For a feed or a snapshot: every valid row is a member."""
     for columns in stretches:
         yield columns, np.where(columns.action == REJECTED_ROW, -1, Known.IN).astype(np.int8)
 
 
 def as_they_say(stretches: Iterable[Columns]) -> Iterator[Stretch]:
-    """Of a file of changes: added is in, removed is out."""
+    """For a file of changes: added means in, removed means out."""
     for columns in stretches:
         says = np.where(columns.action == Action.ADD, Known.IN, Known.OUT)
         yield columns, np.where(columns.action == REJECTED_ROW, -1, says).astype(np.int8)
 
 
 def adopt(store: StateStore, table: str) -> None:
-    """Let the state know what a loaded table says."""
+    """Insert what a loaded table says into the state."""
     store.connection.execute(
         f"""INSERT INTO pair SELECT DISTINCT "user", "group", known, {Wish.NONE:d}, 0 FROM {table}"""
     )
 
 
 def load(store: StateStore, table: str, stretches: Iterable[Stretch], *, is_ordered: bool = False) -> Loaded:
-    """Fill a new temporary table with the pairs of these rows, and what is said of them.
+    """Fill a new temporary table with the pairs of these rows, and what the rows say about them.
 
-    The first rows decide whether users and groups are ids. `is_ordered` adds the number of the stretch.
+    The first rows decide whether users and groups are ids or names. `is_ordered` adds the number of the stretch.
 
     Raises:
-        InputError: When they are both ids and names, or not what the state holds.
+        InputError: When both ids and names occur, or not the form that the state holds.
 
     """
     with tempfile.TemporaryFile() as aside, _Unread(aside) as unread:
@@ -103,10 +103,10 @@ def _load(
 
 
 def prepare(store: StateStore, forms: Sequence[str]) -> None:
-    """Have the table of pairs, for users and groups of these forms; an empty one takes any.
+    """Prepare the table of pairs for users and groups of these forms; an empty table accepts any.
 
     Raises:
-        InputError: When the state holds others.
+        InputError: When the state holds other forms.
 
     """
     known, mine = store.facts()["forms"], ",".join(forms)
@@ -116,9 +116,9 @@ def prepare(store: StateStore, forms: Sequence[str]) -> None:
     if store.is_decided or store.connection.execute("SELECT 1 FROM pair LIMIT 1").fetchone():
         user, group = known.split(",")
         raise InputError(
-            f"the input names users by {forms[0]} and groups by {forms[1]}, what it is compared with names users by"
-            f" {user} and groups by {group}: the same ones cannot be recognised; name the columns (user_{user},"
-            f" group_{group})"
+            f"the input identifies users by {forms[0]} and groups by {forms[1]}, but what it is"
+            f" compared with identifies users by {user} and groups by {group}, so they cannot be matched; name the"
+            f" columns user_{user} and group_{group}"
         )
     user, group = (_TYPES[form] for form in forms)
     connection = store.connection
@@ -134,7 +134,7 @@ def prepare(store: StateStore, forms: Sequence[str]) -> None:
 
 
 class _Unread:
-    """Users of whom invalid lines speak. There may be as many as lines: they are put aside into a file."""
+    """Users that invalid lines are about. There may be as many as lines, so they are kept in a temporary file."""
 
     def __init__(self, aside: IO[bytes]) -> None:
         self.count = 0
@@ -149,14 +149,14 @@ class _Unread:
         self._writer.close()
 
     def add(self, users: Iterable[str]) -> None:
-        """Of one stretch."""
+        """Add the users of one stretch."""
         found = pa.array(users, pa.string())
         if len(found):
             self.count += len(found)
             self._writer.write_batch(pa.RecordBatch.from_arrays([pa.compute.unique(found)], schema=self._schema))
 
     def tell(self, store: StateStore) -> None:
-        """Fill the table `unread` with each of them."""
+        """Fill the table `unread` with each user once."""
         self._writer.close()
         self._aside.seek(0)
         store.connection.register("incoming", pa.ipc.open_stream(self._aside))
@@ -165,7 +165,7 @@ class _Unread:
 
 
 class _Loading:
-    """Errors are kept, because they would not survive the way through the database."""
+    """Produces batches for the database. Errors are kept here, since the database would not pass them on."""
 
     def __init__(self, unread: _Unread) -> None:
         self.loaded = Loaded()
@@ -175,13 +175,13 @@ class _Loading:
         self._stretch = 0
 
     def batches(self, stretches: Iterable[Stretch]) -> Iterator[pa.RecordBatch]:
-        """Until the end, or an error."""
+        """The batches until the end, or until an error."""
         try:
             for columns, known in stretches:
                 batch = self._batch(columns, known)
                 if batch is not None:
                     yield batch
-        except Exception as error:  # noqa: BLE001 — raised again by who asked for the batches
+        except Exception as error:  # noqa: BLE001 — raised again by the caller of `batches`
             self.error = error
 
     def _batch(self, columns: Columns, known: Bytes) -> pa.RecordBatch | None:
@@ -194,8 +194,8 @@ class _Loading:
         for part, was, found in zip(("user", "group"), self.forms, forms, strict=True):
             if was != found:
                 raise InputError(
-                    f"the {part}s are given as ids and as names; the same {part} under both cannot be recognised:"
-                    " give one of them throughout"
+                    f"the {part}s are given both as ids and as names, which cannot be matched with each other;"
+                    " use one of them throughout"
                 )
         self._stretch += 1
         says = known[valid].view(np.uint8)
@@ -227,12 +227,14 @@ def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa
 def _form(keys: Keys) -> str:
     forms = keys.forms
     if forms > _NAMES:
-        raise InputError("a column holds both ids and names; the same one under both cannot be recognised")
+        raise InputError(
+            "a column holds both ids and names, which cannot be matched with each other; use one of them throughout"
+        )
     return "name" if forms == _NAMES else "id"
 
 
 def _array(keys: Keys, valid: Mask) -> Any:  # noqa: ANN401 — untyped library
-    """As text or as 64-bit integers, whatever the dictionary."""
+    """The values as strings or as 64-bit integers, independent of the dictionary."""
     codes = keys.codes[valid]
     if keys.entries is None:
         return pa.array(codes)

@@ -1,7 +1,7 @@
-"""Pairs of a feed and of what is known that look alike: found by their names, and kept from hurting anybody.
+"""Look-alike pairs of a feed and of what is known: found by their names, and kept from doing harm.
 
 What looks alike is decided in `core.look_alikes`, which DuckDB calls for whole columns. Tables: `look_alike_user` and
-`look_alike_group` have each name that is not the only one of its looks, `held` the pairs that are not sent.
+`look_alike_group` have each name that has a look-alike, `held` the pairs that are held back.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SIDES = ("user", "group")
 
 @dataclass(frozen=True, slots=True)
 class LookAlike:
-    """A pair that would be sent, and another one for which the target may take it."""
+    """A pair that would be sent, and another one that the target may treat as the same."""
 
     user: Key
     group: Key
@@ -30,30 +30,30 @@ class LookAlike:
 
     def __str__(self) -> str:
         return (
-            f"{self.user!r} in {self.group!r} looks like {self.other_user!r} in {self.other_group!r}: whether the"
-            " target takes them for the same is not known; target.names says it (folded or exact)"
+            f"{self.user!r} in {self.group!r} looks like {self.other_user!r} in {self.other_group!r}: it is not"
+            " known whether the target treats them as the same; set target.names (folded or exact)"
         )
 
 
 class Spelling:
-    """What is done about names that look alike, between the table `feed` and a table of what is known."""
+    """Handles names that look alike, between the table `feed` and a table of what is known."""
 
     def __init__(self, store: StateStore, known: str, names: Names) -> None:
         self._connection = store.connection
         self._names = names
         self.named = _named_sides(store)
-        """The sides of pairs that are names."""
+        """The sides of pairs (user, group) that hold names."""
         self._has_look_alikes = names is not Names.EXACT and _look_for_twins(store, "feed", known)
         if names is Names.FOLDED and self._has_look_alikes:
             for side in self.named:
                 self._spell_as_known(side, known)
 
     def hold(self) -> bool:
-        """Fill `held`, once `merged` is there: what is not sent although it differs. Gives whether there may be any.
+        """Fill `held`, once `merged` exists, with differing pairs that are not sent. Returns whether there may be any.
 
-        Where nobody knows, that is the addition of somebody who is in under another name, and the removal of somebody
-        whom the feed names otherwise. Where look-alikes are one name, it is also the removal of one for the second
-        time: the outcome is that of all (`spread`).
+        If it is not known how the target treats look-alikes, these are additions of somebody who is in under another
+        spelling, and removals of somebody whom the feed spells differently. If look-alikes are one name, these are also
+        repeated removals of the same one, since the outcome applies to all of them (`spread`).
         """
         if not self._has_look_alikes:
             return False
@@ -74,7 +74,7 @@ class Spelling:
         return True
 
     def found(self, most: int) -> tuple[int, Sequence[LookAlike]]:
-        """How many pairs were to be sent and are held, and some of them; none where look-alikes are one name."""
+        """How many pairs to be sent are held back, and some of them; none if look-alikes are one name."""
         if self._names is not Names.UNSURE or not self._has_look_alikes:
             return 0, []
         pairs = f"""(SELECT h."user", h."group", any_value(o."user") AS other_user, any_value(o."group") AS other_group
@@ -87,7 +87,7 @@ class Spelling:
         return int(count), [LookAlike(*row) for row in rows.fetchall()]
 
     def is_named(self) -> str:
-        """A condition that this feed or an earlier one has spoken of a group."""
+        """The condition that this feed or an earlier one names the group."""
         named = '(SELECT "group" FROM named UNION ALL SELECT "group" FROM feed_group)'
         if self._names is Names.FOLDED and "group" in self.named:
             return f'fold("group") IN (SELECT fold("group") FROM {named})'
@@ -95,17 +95,17 @@ class Spelling:
 
     @property
     def folds(self) -> bool:
-        """Whether look-alikes are one name."""
+        """Whether look-alikes count as one name."""
         return self._names is Names.FOLDED
 
     def unlike(self, table: str) -> str:
-        """A condition that a user looks like none of a table's."""
+        """The condition that a user looks like no user in a table."""
         if "user" in self.named:
             return f'fold("user") NOT IN (SELECT fold("user") FROM {table})'
         return f'"user"::VARCHAR NOT IN (FROM {table})'
 
     def _spell_as_known(self, side: str, known: str) -> None:
-        """Have the feed name everybody as what is known does, best of all somebody who is in."""
+        """Change the feed's spellings to the known ones, preferably to one that is in."""
         self._connection.execute(
             f"""UPDATE feed SET "{side}" = spelled.best FROM (SELECT l.name, best FROM look_alike_{side} AS l JOIN
             (SELECT folded, coalesce(min(l.name) FILTER (k.known = {Known.IN:d}),
@@ -116,10 +116,10 @@ class Spelling:
 
 
 def spread(store: StateStore, names: Names, run: int) -> None:
-    """What the table `news` tells of pairs that look like others in the state, told of those, too.
+    """Apply what the table `news` says about pairs to their look-alikes in the state, too.
 
-    Where look-alikes are one name, the outcome is that of each of them. Where nobody knows, somebody who was removed
-    under one name may not be in any more under another.
+    If look-alikes are one name, the outcome applies to each of them. If that is not known, somebody who was removed
+    under one spelling may no longer be in under another, so that pair becomes uncertain.
     """
     if names is Names.EXACT or not _look_for_twins(store, "news", "pair"):
         return
@@ -150,7 +150,7 @@ def mark_later(store: StateStore) -> None:
 
 
 def mark_twins(store: StateStore) -> None:
-    """Mark the pairs of `mine` whose look-alikes ended otherwise, or would be hurt if they were removed again."""
+    """Mark the pairs of `mine` whose look-alikes ended differently, or would be lost if they were removed again."""
     if not _look_for_twins(store, "mine", "pair"):
         return
     run = store.connection.execute
@@ -174,7 +174,7 @@ def _named_sides(store: StateStore) -> list[str]:
 
 
 def _look_for_twins(store: StateStore, one: str, other: str) -> bool:
-    """Fill `look_alike_user` and `look_alike_group` from two tables of pairs; gives whether there are any."""
+    """Fill `look_alike_user` and `look_alike_group` from two tables of pairs; returns whether there are any."""
     run, named = store.connection.execute, _named_sides(store)
     if not named:
         return False
@@ -189,7 +189,7 @@ def _look_for_twins(store: StateStore, one: str, other: str) -> bool:
 
 
 def _with_looks(table: str, columns: str) -> str:
-    """The pairs of a table that are not the only ones of their looks by their names, with what they look like."""
+    """A query for the pairs of a table whose user or group has a look-alike, with the folded names."""
     return f"""SELECT m."user", m."group", {columns}, coalesce(u.folded, m."user"::VARCHAR) AS of_user,
         coalesce(g.folded, m."group"::VARCHAR) AS of_group FROM {table} AS m
         LEFT JOIN look_alike_user AS u ON m."user"::VARCHAR = u.name
@@ -198,7 +198,7 @@ def _with_looks(table: str, columns: str) -> str:
 
 
 def _teach(store: StateStore) -> None:
-    """Let a store know `fold`; once is enough."""
+    """Register the function `fold` in a store, once."""
     if not store.knows_fold:
         store.connection.create_function("fold", _folded, ["VARCHAR"], "VARCHAR", type=PythonUDFType.ARROW)
         store.knows_fold = True

@@ -1,9 +1,9 @@
 """The state's file: a DuckDB database, bound to one target, held by one run at a time.
 
-`pair` has a row for each pair of which anything is known: `known` (`Known`), `wish` (what the last accepted feed said
-of it: `Wish`), and the number of the run that changed it last. `run` lists the runs; at most the last of them is open,
-which means that its ledger may still tell news. `named` has the groups that feeds have spoken of, `doubt` the pairs
-that were uncertain when a run set out to change them: what they were before it, nobody knows.
+`pair` has a row for each pair about which anything is known: `known` (`Known`), `wish` (what the last accepted feed
+said about it: `Wish`), and the number of the run that changed it last. `run` lists the runs; at most the last is open,
+which means that its ledger may still bring news. `named` has the groups that feeds have named, `doubt` the pairs that
+were uncertain when a run was about to change them: their status before that run is not known.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from batcher.state.holding import check_database, missing
 
 _FORMAT = "1"
 _STORAGE = "v1.4.0"
-"""The storage of new files, which every DuckDB since then reads: a state lives for years."""
+"""The storage version of new files, readable by every later DuckDB: a state lives for years."""
 _MEMORY = "700MB"
 """What DuckDB may use before it spills to the disk."""
 
@@ -41,10 +41,10 @@ class Known(IntEnum):
 
 
 class Wish(IntEnum):
-    """What the last feed that was accepted says of a pair."""
+    """What the last accepted feed says about a pair."""
 
     NONE = 0
-    """nothing that would be sent"""
+    """nothing that needs to be sent"""
     IN = 1
     OUT = 2
     """it was in before, and is to be removed"""
@@ -52,7 +52,7 @@ class Wish(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The target that a state speaks of."""
+    """The target that a state belongs to."""
 
     kind: str
     url: str
@@ -69,7 +69,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """A run that worked on the target with this state. `settled` is how much of its ledger was taken in."""
+    """A run on the target with this state. `settled` is how much of its ledger has been applied to the state."""
 
     number: int
     run: str
@@ -88,13 +88,13 @@ CREATE TABLE run (number INTEGER, run VARCHAR, ledger VARCHAR, settled BIGINT, i
 
 
 class StateStore:
-    """An open state. Not for several threads at a time."""
+    """An open state. Not thread-safe."""
 
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
         self.path = path
         self.connection = connection
         self.is_decided = False
-        """Whether something was loaded since it was opened, so that ids stay ids and names names."""
+        """Whether something was loaded since it was opened, which fixes whether users and groups are ids or names."""
         self.knows_fold = False
         """Whether queries may call `fold`."""
 
@@ -131,21 +131,21 @@ class StateStore:
 
     @staticmethod
     def check_new(path: Path) -> None:
-        """See that no state is overwritten.
+        """Check that no state would be overwritten.
 
         Raises:
             StateError: When the file exists.
 
         """
         if found(path) is not None:
-            raise StateError(f"{path} exists already, and a state is never overwritten; leave out --bootstrap")
+            raise StateError(f"{path} already exists, and a state is never overwritten; leave out --bootstrap")
 
     @classmethod
     def open(cls, path: Path, binding: Binding | None = None) -> StateStore:
-        """A state that exists; `binding` is the target that it must be of.
+        """An existing state; `binding` is the target that it must belong to.
 
         Raises:
-            StateError: When it is missing, no state, or of another target.
+            StateError: When it is missing, not a state, or of another target.
             LedgerHeldError: When another run holds it.
 
         """
@@ -157,24 +157,26 @@ class StateStore:
             store.check(binding)
         except duckdb.Error as error:
             store.close()
-            raise StateError(f"{path} is no state: {error}") from None
+            raise StateError(f"{path} is not a state: {error}") from None
         except BaseException:
             store.close()
             raise
         return store
 
     def check(self, binding: Binding | None) -> None:
-        """See that it is of this format, and of this target (of any when None)."""
+        """Check that it has this format and belongs to this target (to any if None)."""
         facts = self.facts()
         if facts.get("format") != _FORMAT:
-            raise StateError(f"{self.path} was written by another batcher (format {facts.get('format')})")
+            raise StateError(
+                f"{self.path} was written by another batcher; use that version (format {facts.get('format')})"
+            )
         own = Binding(facts["kind"], facts["url"], facts["env"])
         if binding is not None and not own.is_same(binding):
-            raise StateError(f"{self.path} is the state of {own}, not of {binding}; each target has a state of its own")
+            raise StateError(f"{self.path} is the state of {own}, not of {binding}; each target needs its own state")
 
     @classmethod
     def passing(cls, folder: Path) -> StateStore:
-        """One that lives as long as its folder, for a comparison of two snapshots."""
+        """A temporary state that lives as long as its folder, for comparing two snapshots."""
         return cls.create(folder / "passing.state", Binding("", "", ""))
 
     @classmethod
@@ -200,40 +202,40 @@ class StateStore:
         return cls(path, connection)
 
     def close(self) -> None:
-        """Everything is in the one file then."""
+        """Close the state; afterwards everything is in the one file."""
         self.connection.close()
 
     def facts(self) -> dict[str, str]:
-        """What is known of the state itself."""
+        """The facts about the state itself."""
         return dict(self.connection.execute("SELECT key, value FROM meta").fetchall())
 
     def set_fact(self, key: str, value: str) -> None:
-        """Remember it; the key is one of those that a state is made with."""
+        """Change a fact; the key must be one of those that a state is created with."""
         self.connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
     @property
     def name(self) -> str:
-        """Of this state, wherever its file is: a copy has it, too."""
+        """The name of this state, independent of its path; a copy has the same."""
         return self.facts()["state"]
 
     def fingerprint(self) -> str:
-        """Changes whenever the state does; that of one with which no run has begun is empty."""
+        """A text that changes whenever the state does; empty if no run has begun with it yet."""
         facts = self.facts()
         return f"{facts['state']}-{facts['serial']}" if facts["serial"] != "0" else ""
 
     def touched(self) -> None:
-        """The state was changed: no plan that was made before holds any more."""
+        """Record that the state was changed, which invalidates earlier plans."""
         self.set_fact("serial", str(int(self.facts()["serial"]) + 1))
 
     def runs(self) -> Sequence[KnownRun]:
-        """All runs, the first one first."""
+        """All runs, oldest first."""
         rows = self.connection.execute("SELECT number, run, ledger, settled, is_open FROM run ORDER BY number")
         return [
             KnownRun(n, run, Path(ledger), settled, is_open) for n, run, ledger, settled, is_open in rows.fetchall()
         ]
 
     def begin_run(self, run: str, ledger: Path) -> int:
-        """A run is about to start; gives its number. What earlier ledgers may still tell does not count any more."""
+        """A run is about to start; returns its number. Later news from earlier ledgers is ignored from now on."""
         (number,) = self.connection.execute("SELECT coalesce(max(number), 0) + 1 FROM run").fetchone() or (1,)
         self.connection.execute("UPDATE run SET is_open = false")
         self.connection.execute("INSERT INTO run VALUES (?, ?, ?, -1, true)", (number, run, str(ledger.absolute())))

@@ -1,4 +1,4 @@
-"""The dialects. A new one is one file here, one entry point `batcher.targets`, and recorded replies in the tests."""
+"""The targets. A new one needs one file here, one entry point `batcher.targets`, and recorded replies in the tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GROUP = "batcher.targets"
 
 
 def names() -> list[str]:
-    """All kinds that are installed."""
+    """All installed kinds of targets."""
     return sorted(_installed())
 
 
@@ -27,11 +27,11 @@ def create(kind: str, url: str, env: str) -> Target:
     if not kind:
         raise ConfigurationError(f"no target: give --target {' or '.join(names())} (or try --simulate)")
     if kind not in _installed():
-        raise ConfigurationError(f"target {kind!r} is not known; there are {', '.join(names())}")
+        raise ConfigurationError(f"unknown target {kind!r}; available: {', '.join(names())}")
     return cast("Target", _installed()[kind].load()(url, env))
 
 
 @cache
 def _installed() -> dict[str, EntryPoint]:
-    """By kind. Nothing is installed while a program works, and to look takes a while."""
+    """By kind. Cached, since looking takes a while, and nothing gets installed while a program runs."""
     return {point.name: point for point in reversed(list(entry_points(group=GROUP)))}

@@ -1,9 +1,9 @@
 """MinApp (ifanr 知晓云): `PATCH` of an array of ops, each users × groups.
 
 Documented (seed 000 and the vendor's open API pages): path and body, 204 for success, 400 for bad parameters,
-and product-wide 401, 402 (arrears), 403, 404, 405, 500. There is no reply body for success, so a 204 is the
-word for every change of the request. Not documented: limits, order of ops, atomicity, unknown ids, what comes
-back beyond the rate. So every request holds a pair once, and any other reply proves nothing.
+and product-wide 401, 402 (arrears), 403, 404, 405, 500. There is no reply body for success, so a 204 means
+success for every change of the request. Not documented: limits, order of ops, atomicity, unknown ids, replies
+beyond the rate. So every request holds a pair only once, and any other reply proves nothing.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _PATH = "/oserve/v1/miniapp/group/membership/"
 _GROUPS_PATH = "/oserve/v1/user-group/?limit=1"
 _SKELETON = '{"op":"remove","path":"/membership","users":[],"groups":[]},'
 _OP_BYTES = len(_SKELETON) - 2
-"""Each key counts with a comma, which the last of either list does not have."""
+"""Each key is counted with a comma, which the last key of either list does not have."""
 _LONG_LIST = 64
-"""From here on orjson is faster with the array itself than with a list made of it."""
+"""From this length on, orjson is faster with the array itself than with a list made from it."""
 
 
 class MinApp:
-    """The dialect of `cloud.minapp.com`."""
+    """The API of `cloud.minapp.com`."""
 
     name = "minapp"
     wire = Wire(Shape.PRODUCT, request=2, op=_OP_BYTES, id_key=1, name_key=1)
@@ -51,7 +51,7 @@ class MinApp:
         self._env = env
 
     def encode(self, batch: Batch, token: str) -> Request:
-        """One op array."""
+        """A JSON array of ops."""
         body = [
             {
                 "op": op.action.label,
@@ -66,11 +66,11 @@ class MinApp:
         return Request("PATCH", self.url + _PATH, self._headers(token), data)
 
     def interpret(self, batch: Batch, response: Response, now: float) -> Verdict:
-        """204 settles everything; anything else nothing."""
+        """204 settles everything; anything else settles nothing."""
         if response.status == 204:  # the documented success
             return Settled.all(len(batch), Status.APPLIED)
         if 200 <= response.status < 300:
-            return Retry(f"{response.status} is no documented answer: {response.text()}")
+            return Retry(f"undocumented reply {response.status}: {response.text()}")
         return unsuccessful(response, _said(response), now)
 
     def probe(self, token: str) -> Request:
@@ -97,7 +97,7 @@ class MinApp:
 
 
 def _ids(keys: Keys, codes: Ints) -> Ints | list[int]:
-    """The ids themselves. Names never get here; if one did, sending its code would change a stranger's rights."""
+    """The ids themselves. Names never get here; if one did, sending its code would change another user's rights."""
     if keys.entries is not None:
         msg = "MinApp takes integer ids only"
         raise TypeError(msg)
@@ -105,7 +105,7 @@ def _ids(keys: Keys, codes: Ints) -> Ints | list[int]:
 
 
 def _said(response: Response) -> str:
-    """The web API's error text (`error_msg`, else `message`), else the body's beginning."""
+    """The web API's error text (`error_msg`, else `message`), otherwise the beginning of the body."""
     content = parsed(response.body)
     if isinstance(content, dict):
         for name in ("error_msg", "message", "err_msg"):

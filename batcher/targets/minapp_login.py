@@ -1,4 +1,4 @@
-"""MinApp's authorize–code–token flow (the vendor's open API page on authentication), in one place.
+"""MinApp's authorize–code–token flow (the vendor's open API page on authentication).
 
 `authorize/` answers with two redirects whose cookies must be kept; they are followed by hand, as GET without a
 body, to the same host only, over https or loopback, five at most. Renewing runs the whole flow again: the
@@ -26,10 +26,10 @@ _JSON = {"Content-Type": "application/json"}
 
 
 def login(url: str, credentials: Credentials, now: float) -> Login:
-    """Ask for a code, trade it for a token. `now` in UTC seconds.
+    """Request a code and exchange it for a token. `now` in UTC seconds.
 
     Raises:
-        LoginRefusedError: With what the refusal means for the run.
+        LoginRefusedError: When it is refused; says what that means for the run.
 
     """
     known = {"client_id": credentials.client_id, "client_secret": credentials.client_secret}
@@ -67,7 +67,7 @@ def _cookies(header: str) -> dict[str, str]:
 
 
 def _field(response: Response, name: str, now: float) -> str:
-    """A text of the reply, which is JSON whatever its content type says."""
+    """A string field of the reply, which is JSON whatever its content type says."""
     content = parsed(response.body)
     content = content if isinstance(content, dict) else {}
     value = content.get(name)
@@ -77,10 +77,10 @@ def _field(response: Response, name: str, now: float) -> str:
     text = brief(said)
     if content.get("status") == "error" or response.status in {400, 401, 403}:
         raise LoginRefusedError(
-            Stop(Cause.CREDENTIALS, f"client id or secret were refused ({response.status}: {text})")
+            Stop(Cause.CREDENTIALS, f"the client id or secret was refused ({response.status}: {text})")
         )
     if 200 <= response.status < 300:
-        raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login's answer holds no {name}; is the URL right?"))
+        raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login reply contains no {name}; is the URL correct?"))
     verdict = unsuccessful(response, text, now)
     if isinstance(verdict, Stop | Retry):
         raise LoginRefusedError(verdict)

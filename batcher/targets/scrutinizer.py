@@ -5,7 +5,7 @@ a group (id or name); a reply `{"data": {"added": […], "removed": […]}}` of 
 mixed; the text of errors, their order and limits are not documented. Seen in Plixer's own Grafana plugin: an
 invalid token is answered with HTTP 200 and `{"err": …, "details": "invalidToken"}`.
 
-So a change counts as applied only when its sentence fully says so.
+So a change counts as applied only if its sentence says exactly that.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from batcher.targets.scrutinizer_sentences import VERBS, match
 _PATH = "/fcgi/scrut_fcgi.fcgi"
 _MARKS = {Action.ADD: "as expected: added", Action.REMOVE: "as expected: removed"}
 _ANCHOR = 64
-"""Bytes by which a long text is looked for; Python's search prepares for all of what it is given."""
+"""How many bytes of a long text are searched for; the cost of preparing Python's search grows with the length."""
 _LISTS = {Action.ADD: "added", Action.REMOVE: "removed"}
 _BOUNDARY = b"batcher-form-field"
 _ENVELOPE = 1024 + 2048
-"""Bytes. The form around the JSON: its other fields and boundaries, and a token of up to 2 KiB."""
+"""Bytes of the form around the JSON: its other fields and boundaries, and a token of up to 2 KiB."""
 
 
 class Scrutinizer:
-    """The dialect of a Scrutinizer appliance (18 to 19.6; 19.7 where `user_api` is unchanged)."""
+    """The API of a Scrutinizer appliance (18 to 19.6; 19.7 where `user_api` is unchanged)."""
 
     name = "scrutinizer"
     wire = Wire(Shape.PAIRS, request=_ENVELOPE, op=3, id_key=len('"usergroup_id":'), name_key=len('"usergroup_name":'))
@@ -54,11 +54,11 @@ class Scrutinizer:
         if not url:
             raise ConfigurationError("scrutinizer needs the appliance's address: --url https://scrutinizer.example.org")
         if env:
-            raise ConfigurationError("target.env is MinApp's; scrutinizer has no environments")
+            raise ConfigurationError("target.env applies to MinApp only; scrutinizer has no environments")
         self.url = url.rstrip("/")
 
     def encode(self, batch: Batch, token: str) -> Request:
-        """One form; adds and removes in their own lists, in the order of the batch's ops."""
+        """One form, with adds and removes in separate lists, in the order of the batch's ops."""
         lists: dict[Action, list[bytes]] = {action: [] for action in Action}
         for op in batch.ops:
             lists[op.action].append(_entries(batch, op))
@@ -66,7 +66,7 @@ class Scrutinizer:
         return self._form(b'{"membership":{%b}}' % said, token)
 
     def interpret(self, batch: Batch, response: Response, now: float) -> Verdict:
-        """Sentences to entries; what cannot be told stays `PENDING`."""
+        """Match sentences to entries; entries without a clear result stay `PENDING`."""
         if _is_plain_success(batch, response):
             return Settled.all(len(batch), Status.APPLIED)
         data = _data(response, now)
@@ -97,7 +97,7 @@ class Scrutinizer:
         return Settled.all(0, Status.APPLIED) if isinstance(data, dict) else data
 
     def login(self, credentials: Credentials, now: float) -> Login | None:  # noqa: ARG002 — the protocol's signature
-        """Tokens are made in the appliance's own pages."""
+        """None: tokens are created in the appliance's own web interface."""
         return None
 
     def _form(self, content: bytes, token: str) -> Request:
@@ -124,10 +124,10 @@ def _entries(batch: Batch, op: Op) -> bytes:
 
 
 def _is_plain_success(batch: Batch, response: Response) -> bool:
-    """Whether every entry, in its order, has got its success literally: what nearly every reply says.
+    """Whether every entry, in order, has its literal success sentence, as in nearly every reply.
 
-    The texts are compared as JSON without blanks, and a mark put in their place that is nowhere else in the body, nor
-    can be, for want of escapes. So only a few bytes are left to be parsed, and where the marks are then is where the
+    The expected texts are searched for as JSON without blanks and replaced by marks that occur nowhere else in the body
+    (nor can they, since escapes are excluded). So only a few bytes are left to parse, and the marks then show where the
     texts were.
     """
     body = response.body
@@ -150,7 +150,7 @@ def _is_plain_success(batch: Batch, response: Response) -> bool:
 
 
 def _expected(batch: Batch, op: Op) -> bytes:
-    """The op's successes as JSON, without the brackets."""
+    """The expected success sentences of the op as JSON, without the brackets."""
     users, groups = op.pairs()
     verb = VERBS[op.action]
     if _has_ids(batch):
@@ -184,7 +184,7 @@ def _entry(user: Key, group: Key) -> bytes:
 
 
 def _data(response: Response, now: float) -> dict[str, object] | Verdict:
-    """The reply's `data`, or what it means that there is none."""
+    """The reply's `data`, or the verdict if there is none."""
     content = parsed(response.body)
     if isinstance(content, dict) and "err" in content:
         said = brief(content["err"])
@@ -196,8 +196,8 @@ def _data(response: Response, now: float) -> dict[str, object] | Verdict:
         return unsuccessful(response, said, now)
     if response.status != 200:
         if 200 <= response.status < 300:
-            return Retry(f"{response.status} is no documented answer: {response.text()}")
+            return Retry(f"undocumented reply {response.status}: {response.text()}")
         return unsuccessful(response, response.text(), now)
     if isinstance(content, dict) and isinstance(content.get("data"), dict):
         return content["data"]  # type: ignore[no-any-return]  # checked in the line above
-    return Retry(f"the answer is not Scrutinizer's: {response.text()}")
+    return Retry(f"the reply is not Scrutinizer's: {response.text()}")

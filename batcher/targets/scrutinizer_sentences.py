@@ -22,7 +22,7 @@ _REFUSAL = re.compile(
     r"|exceed\w*|limit\w*|may only|too (many|long|large|short))\b",
     re.IGNORECASE,
 )
-"""What errors explain themselves with, as far as anybody can guess: none of them is documented."""
+"""Words that are typical of error texts; this is a guess, since none of them is documented."""
 VERBS = {Action.ADD: "added to", Action.REMOVE: "removed from"}
 
 
@@ -36,11 +36,11 @@ _APPLIED = _Outcome(Status.APPLIED)
 
 
 def match(action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequence[object]) -> list[_Outcome | None]:
-    """One outcome per entry; None where the sentences do not tell.
+    """One outcome per entry; None if the sentences do not show it.
 
-    Neither the order of sentences is documented nor what errors say. So a sentence proves something only where no other
-    entry could claim it: names that differ in case alone, or a name beside the number that its id may be, are proven by
-    successes for all of them, or by none. What is left then, at the places that are left, refused those entries.
+    Neither the order of sentences nor the text of errors is documented. So a sentence proves something only if no other
+    entry could claim it: names that differ only in case, or a name beside a number that may be its id, are proven only
+    by successes for all of them. The remaining sentences, at the remaining places, are refusals of those entries.
     """
     whole = len(entries) == len(sentences)
     if whole and all(_is_success(action, entry, said) for entry, said in zip(entries, sentences, strict=True)):
@@ -69,12 +69,12 @@ def match(action: Action, entries: Sequence[tuple[Key, Key]], sentences: Sequenc
 
 
 def _sentence(action: Action, entry: tuple[Key, Key]) -> str:
-    """The documented success that names the entry as it was sent, for comparison in any case."""
+    """The documented success sentence for the entry as it was sent, case-folded for comparison."""
     return f"User {entry[0]} {VERBS[action]} usergroup {entry[1]}".casefold()
 
 
 def _has_rivals(action: Action, text: str, entries: Sequence[tuple[Key, Key]], places: Sequence[int]) -> bool:
-    """Whether a success may also be that of a name which is called by its id, and we cannot know that id."""
+    """Whether a success may also belong to another entry whose name is reported by its id, which we cannot know."""
     match = re.fullmatch(_SUCCESS[action].pattern.casefold(), text)
     if match is None or not any(named.isdecimal() for named in match.groups()):
         return False
@@ -86,7 +86,7 @@ def _has_rivals(action: Action, text: str, entries: Sequence[tuple[Key, Key]], p
 
 
 def _is_success(action: Action, entry: tuple[Key, Key], said: object) -> bool:
-    """Whether a sentence says that the entry was carried out, names called as they are or by some id."""
+    """Whether a sentence says that the entry was applied, with names given literally or by some id."""
     if not isinstance(said, str):
         return False
     if said.casefold() == _sentence(action, entry):
@@ -96,9 +96,9 @@ def _is_success(action: Action, entry: tuple[Key, Key], said: object) -> bool:
 
 
 def _read(action: Action, entry: tuple[Key, Key], said: object) -> _Outcome | None:
-    """What a sentence says of the entry; None when it speaks of somebody else, or may be any of both.
+    """What a sentence says about the entry; None if it is about another entry, or may be.
 
-    One that can be read neither as a success nor as a refusal, perhaps in another language, proves neither.
+    A sentence that is recognised neither as a success nor as a refusal, perhaps in another language, proves neither.
     """
     if not isinstance(said, str):
         return None
@@ -117,7 +117,7 @@ def _read(action: Action, entry: tuple[Key, Key], said: object) -> _Outcome | No
 
 
 def _agrees(key: Key, named: str) -> bool:
-    """Whether a success may name this key so: ids literally; a name literally or by an id that we cannot know."""
+    """Whether a success may report this key as `named`: ids literally; names literally, or by an id we cannot know."""
     if isinstance(key, int):
         return named == str(key)
     return named.isdecimal() or named.casefold() == key.casefold()

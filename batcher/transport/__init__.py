@@ -1,6 +1,6 @@
-"""One HTTP exchange: the port, how a peer is trusted, the general client, and what went wrong in words of our own.
+"""HTTP exchanges: the interface, TLS trust, the general client, and our own error messages.
 
-The client of load runs, which takes its own times, is in `batcher.load.connection`.
+The client of load runs, which measures times itself, is in `batcher.load.connection`.
 """
 
 from __future__ import annotations

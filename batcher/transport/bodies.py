@@ -1,4 +1,4 @@
-"""What a body says when its sender has compressed it, asked or not."""
+"""Decompressing bodies, which some servers compress even without being asked."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
 def unpacked(body: bytes, encoding: str, most: int) -> bytes:
-    """The body without its content coding (RFC 9110 §8.4.1), where that is known and it is not larger than `most`.
+    """The body without its content coding (RFC 9110 §8.4.1), if that is known and it is not larger than `most`.
 
-    Else the body as it is: what is then made of it will not look like a success.
+    Otherwise the body unchanged, which will not be mistaken for a success.
     """
     if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
         return body

@@ -1,14 +1,14 @@
-"""One HTTP exchange over aiohttp. Foreign errors become ours here and nowhere else.
+"""HTTP exchanges over aiohttp. This is the only place that converts aiohttp's errors into ours.
 
-Nothing is followed, remembered or repeated: no redirects, no cookies, no retries (but for a GET on a kept connection
-that turns out to be closed, which aiohttp sends again on a new one; that waits for its turn like any other). The moment
-at which a request is handed to an open connection is when `turn` returns; pacing happens there, so that connecting,
-however slow, never brings two sends closer together than the rate allows.
+Nothing is followed, remembered or repeated: no redirects, no cookies, no retries (except a GET on a kept connection
+that turns out to be closed, which aiohttp sends again on a new one; that waits for its turn like any other). A request
+is handed to an open connection at the moment when `turn` returns. Pacing happens there, so that connecting, however
+slow, never brings two sends closer together than the rate allows.
 
-In HTTP/1.1 nothing but its place tells which request a reply belongs to (RFC 9112 §9.2). So a connection on which
-anything has come while nobody had asked is not used: neither when it was kept, nor while a request waited for its turn.
-And once that has happened, no connection is used twice, since a surplus reply that comes a little later would be taken
-for the next request's.
+In HTTP/1.1 only the order tells which request a reply belongs to (RFC 9112 §9.2). So a connection on which unrequested
+data has arrived is not used, whether it was idle or a request was waiting for its turn on it. And once that has
+happened, no connection is used twice, since a surplus reply that comes a little later would be mistaken for the next
+request's.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from batcher.transport.proxies import Proxy
 
 _log = logging.getLogger(__name__)
 LARGEST_BODY = 8 << 20
-"""Bytes; far above any reply of a target. A larger one is an unusable one."""
+"""Bytes; far above any reply of a target. A larger reply is treated as unusable."""
 LARGEST_HEAD = 64 << 10
 _MOST_HEADERS = 10_000
 CONNECT_SECONDS = 30.0
 _FRESH_TRIES = 2
 _CODE, _NO_CONTENT = slice(8, 12), b" 204"
-"""Where a status line has its code (RFC 9112 §4), and a 204's."""
+"""Where a status line has its code (RFC 9112 §4), and what is there for a 204."""
 SURPLUS = (
-    "the target sends more than it was asked for, so a reply could be taken for another request's: from now on each"
-    " request has a connection of its own; replies from before that may have been about other changes"
+    "the target sent a reply that nobody had requested, so replies could be attributed to the wrong requests: from now"
+    " on each request uses its own connection; earlier replies may have been about other changes"
 )
 _STATUS_LINE = b"HTTP/"
 _END = b"\r\n\r\n"
@@ -60,12 +60,12 @@ class _Sending:
     limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
     sent: bool = False
     interrupted: BaseException | None = None
-    """What `turn` has raised."""
+    """What `turn` raised."""
     protocol: _Connection | None = None
 
     @property
     def peer(self) -> str:
-        """Who answers, as an address."""
+        """The address of the peer."""
         transport = self.protocol.transport if self.protocol is not None else None
         name = transport.get_extra_info("peername") if transport is not None else None
         return f"[{name[0]}]:{name[1]}" if name and ":" in name[0] else f"{name[0]}:{name[1]}" if name else ""
@@ -125,7 +125,7 @@ class HttpTransport:
             if error is flight.interrupted or isinstance(error, EndpointError | ReplyLostError):
                 raise
             if flight.limit.expired():
-                raise ReplyLostError(f"no whole reply within {self._timeout:g} s") from None
+                raise ReplyLostError(f"no complete reply within {self._timeout:g} s") from None
             beginning = flight.protocol.beginning if flight.protocol is not None else b""
             host = host_of(request.url)
             raise fault(error, host, has_left=flight.sent, beginning=beginning, proxy=self._proxy) from None
@@ -151,7 +151,7 @@ class HttpTransport:
             async for part in reply.content.iter_any():
                 body += part
                 if len(body) > LARGEST_BODY:
-                    raise ReplyLostError("no whole reply: the body is larger than 8 MiB")
+                    raise ReplyLostError("no complete reply: the body is larger than 8 MiB")
             headers = {name.lower(): value for name, value in reply.headers.items()}
             cookies = tuple(reply.headers.getall("Set-Cookie", ()))
             whole = unpacked(bytes(body), headers.get("content-encoding", ""), LARGEST_BODY)
@@ -159,7 +159,7 @@ class HttpTransport:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Gives out a connection when it is the request's turn, and nothing has come on it that nobody asked for."""
+    """Returns a connection when it is the request's turn, provided that no unrequested data has come on it."""
 
     def __init__(self, trust: Trust, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
         super().__init__(**options)
@@ -192,15 +192,15 @@ class _Connector(aiohttp.TCPConnector):
             if fresh == _FRESH_TRIES and isinstance(handler.lost_by, ssl.SSLError):
                 raise handler.lost_by  # an alert, such as that a client certificate is asked for
             if fresh == _FRESH_TRIES:
-                raise EndpointError(f"{host_of(str(req.url))} speaks before it is asked: that is no HTTP server")
+                raise EndpointError(f"{host_of(str(req.url))} sends data before any request: it is not an HTTP server")
 
     @functools.cached_property
     def _context(self) -> ssl.SSLContext:
-        """Made when it is needed: all authorities of a system take a while."""
+        """Created on demand: loading all certificate authorities of a system takes a while."""
         return self._trust.context()
 
     def _get_ssl_context(self, req: Any) -> ssl.SSLContext | None:  # noqa: ANN401 — aiohttp's signature
-        """Ours also where a fingerprint is looked at, for which aiohttp would take one without our certificate."""
+        """Our context even with a fingerprint, for which aiohttp would use one without our client certificate."""
         return self._context if req.is_ssl() else None
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:  # noqa: ANN401 — aiohttp's signature
@@ -216,7 +216,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Connection(ResponseHandler):
-    """A connection that knows how much has come on it, and a 204 that has a body all the same (RFC 9110 §6.4.1)."""
+    """A connection that tracks how much has come on it, and handles a 204 with a body (RFC 9110 §6.4.1)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, has_surplus: Callable[[], None]) -> None:
         super().__init__(loop)
@@ -225,12 +225,12 @@ class _Connection(ResponseHandler):
         self.beginning = b""
         """The first bytes of the reply that is awaited."""
         self.lost_by: BaseException | None = None
-        """What has ended the connection."""
+        """The error that ended the connection."""
         self._received = 0
         self._known = 0
-        """Of these, so many had come when the last reply was whole."""
+        """The value of `_received` when the last reply was complete."""
         self._head: bytes | None = None
-        """What has come of a head that may be a 204's."""
+        """The incomplete head of a reply that may be a 204."""
 
     @property
     def is_quiet(self) -> bool:
@@ -238,37 +238,37 @@ class _Connection(ResponseHandler):
         return self.is_connected() and not self.should_close and self._received == self._known
 
     def judge(self) -> None:
-        """Tell when what has come is something else than the end of the connection."""
+        """Report when unrequested data has come, not just the end of the connection."""
         if self.replies and self._received != self._known:
             self._has_surplus()
 
     def judge_rest(self) -> None:
-        """Tell when another reply came together with the one that was read."""
+        """Report when another reply came together with the one that was read."""
         if self._buffer:
             self._has_surplus()
 
     def expects(self) -> None:
-        """A request leaves."""
+        """A request is about to be sent."""
         self.beginning, self._head = b"", b""
 
     def has_replied(self) -> None:
-        """The reply is whole, or nobody waits for it any more."""
+        """The reply is complete, or nobody waits for it any more."""
         self.replies += 1
         self._known, self._head = self._received, None
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Remember why."""
+        """Remember the reason."""
         self.lost_by = exc
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, but not with what follows a 204."""
+        """Feed the parser, except with what follows a 204."""
         self._received += len(data)
         self.beginning = self.beginning or data[:16]
         if self._head is not None:
             self._head += data
             if _may_be_without_content(self._head):
-                return  # until it is whole
+                return  # until it is complete
             data, self._head = self._head, None
             if data[_CODE] == _NO_CONTENT and (end := data.find(_END)) > 0:
                 head = data[: end + len(_END)]
@@ -281,7 +281,7 @@ class _Connection(ResponseHandler):
 
 
 def _may_be_without_content(head: bytes) -> bool:
-    """Whether a head that is not whole yet may be a 204's; one whose lines end otherwise is left to the parser."""
+    """Whether an incomplete head may be that of a 204; one with other line endings is left to the parser."""
     if len(head) < _CODE.stop:
         return head.startswith(b"HTTP/"[: len(head)])
     is_whole = _END in head or b"\n\n" in head or len(head) > LARGEST_HEAD
@@ -293,7 +293,7 @@ def _announces_a_body(head: bytes) -> bool:
 
 
 def _without_framing(head: bytes) -> bytes:
-    """The head of a 204 without what it must not hold, which parsers disagree about (RFC 9110 §8.6, RFC 9112 §6.1)."""
+    """The head of a 204 without forbidden framing fields, which parsers interpret differently (RFC 9110 §8.6)."""
     if not _announces_a_body(head):
         return head
     status, _, _ = head.partition(b"\r\n")
@@ -307,5 +307,5 @@ def _fields(head: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def host_of(url: str) -> str:
-    """Host and port as they were written, for people."""
+    """Host and port as written, for messages."""
     return url.partition("://")[2].partition("/")[0]

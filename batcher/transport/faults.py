@@ -1,8 +1,8 @@
-"""What went wrong, in words of our own.
+"""Our own errors for those of libraries.
 
-An error of a library may quote what the server sent, and a server may send anything, such as the credentials that it
-was given. So nothing of an error's text is ever passed on: only its kind, the operating system's words for its
-number, and the TLS library's names for alerts.
+A library's error may quote what the server sent, and a server may send anything, such as the credentials that it was
+given. So the text of an error is never passed on: only its kind, the operating system's message for its number, and the
+TLS library's names for alerts.
 """
 
 from __future__ import annotations
@@ -39,29 +39,29 @@ _PASSING = {
     "DECRYPTION_FAILED_OR_BAD_RECORD_MAC",
     "SSLV3_ALERT_BAD_RECORD_MAC",
 }
-"""What a TLS library calls what a second try may not meet again (RFC 8446 §6); all else is a matter of settings."""
+"""TLS errors that another try may not meet again (RFC 8446 §6); all others are a matter of configuration."""
 _TLS_RECORD = (b"\x15\x03", b"\x16\x03")
 """How alerts and handshakes begin (RFC 8446 §5.1)."""
 _MEANINGS = {
-    "WRONG_VERSION_NUMBER": "it does not speak TLS there; is it http, or another port?",
-    "RECORD_LAYER_FAILURE": "it does not speak TLS there; is it http, or another port?",
-    "HTTP_REQUEST": "it does not speak TLS there; is it http, or another port?",
-    "UNSUPPORTED_PROTOCOL": "it speaks only versions of TLS that are no longer safe",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks no version of TLS that this machine does",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS on this port; is it plain http, or another port?",
+    "RECORD_LAYER_FAILURE": "it does not speak TLS on this port; is it plain http, or another port?",
+    "HTTP_REQUEST": "it does not speak TLS on this port; is it plain http, or another port?",
+    "UNSUPPORTED_PROTOCOL": "it supports only TLS versions that are no longer secure",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it supports no TLS version that this machine supports",
 }
 _UNKNOWN_CLIENT = {
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it asks for a client certificate: target.client_cert, target.client_key",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate: target.client_cert, target.client_key",
     "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept our client certificate",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it does not accept our client certificate",
     "SSLV3_ALERT_CERTIFICATE_REVOKED": "our client certificate is revoked",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our client certificate is out of date",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our client certificate has expired",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not accept our client certificate",
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the authority of our client certificate",
-    "TLSV1_ALERT_ACCESS_DENIED": "it does not let our client certificate in",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the authority that issued our client certificate",
+    "TLSV1_ALERT_ACCESS_DENIED": "it denies access to our client certificate",
     "TLSV1_ALERT_DECRYPT_ERROR": "it does not accept our client certificate",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refuses; perhaps it asks for a client certificate (target.client_cert)",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refused; perhaps it requires a client certificate (target.client_cert)",
 }
-"""Alerts by which a server says that it does not take us for whom it expects (RFC 8446 §6.2)."""
+"""Alerts by which a server says that it does not accept our identity (RFC 8446 §6.2)."""
 _PROXY_WANTS_TO_KNOW = 407
 _LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
@@ -69,14 +69,14 @@ _LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_
 def fault(
     error: BaseException, host: str, *, has_left: bool, beginning: bytes = b"", proxy: Proxy | None = None
 ) -> TransportError:
-    """The error of ours for one of a library's.
+    """Our error for an error of a library.
 
     Args:
         error: What was raised.
-        host: Whom we wanted to reach, for people.
+        host: The host that we wanted to reach, for messages.
         has_left: Whether the request was handed to an open connection.
-        beginning: The first bytes that came.
-        proxy: Through whom we went.
+        beginning: The first bytes that were received.
+        proxy: The proxy that was used.
 
     """
     refusal = untrusted(error)
@@ -93,27 +93,27 @@ def fault(
     if tls is not None and (name := getattr(tls, "reason", None) or "") not in _PASSING:
         return EndpointError(f"no TLS with {host}: {_MEANINGS.get(name, name.replace('_', ' ').lower())}")
     if beginning.startswith(_TLS_RECORD):
-        return EndpointError(f"{host} speaks TLS there; write https://")
+        return EndpointError(f"{host} speaks TLS on this port; write https://")
     if not has_left and (isinstance(error, aiohttp.InvalidURL) or _of_kind(error, UnicodeError)):
-        return EndpointError(f"{host} is no name that a host can have")
+        return EndpointError(f"{host} is not a valid host name")
     system = _of_kind(error, OSError)
     if system is not None and system.errno in _EXHAUSTED and not isinstance(system, socket.gaierror):
         return ExhaustedError(f"no connection: {os.strerror(system.errno)}")
     if has_left:
-        return ReplyLostError(f"no whole reply: {_kind(error)}")
+        return ReplyLostError(f"no complete reply: {_kind(error)}")
     return NotSentError(f"no connection: {host}: {_kind(error)}")
 
 
 def _of_proxy(status: int, host: str, proxy: Proxy | None) -> TransportError:
-    """What a proxy says instead of opening the way: nothing of the request has left then (RFC 9110 §9.3.6)."""
+    """A proxy refused to connect: then nothing of the request has been sent (RFC 9110 §9.3.6)."""
     if status == _PROXY_WANTS_TO_KNOW:
-        return UnknownClientError(f"the proxy {proxy} does not accept our credentials, or asks for some (407)")
+        return UnknownClientError(f"the proxy {proxy} requires credentials, or does not accept ours (407)")
     told = f"the proxy {proxy} does not let us through to {host} ({status})"
     return NotSentError(told) if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _LATER else EndpointError(told)
 
 
 def untrusted(error: BaseException) -> UntrustedError | None:
-    """The error of ours when it is the peer's certificate that is wrong."""
+    """Our error if the peer's certificate is the problem."""
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         return not_expected(error.got)
     found = _of_kind(error, ssl.SSLCertVerificationError)
@@ -122,7 +122,7 @@ def untrusted(error: BaseException) -> UntrustedError | None:
 
 def not_expected(fingerprint: bytes) -> UntrustedError:
     """The error for a certificate with this fingerprint, when another one is expected."""
-    return _not_trusted(f"it is not that of target.tls_fingerprint, but {fingerprint.hex(':').upper()}")
+    return _not_trusted(f"it does not match target.tls_fingerprint; its fingerprint is {fingerprint.hex(':').upper()}")
 
 
 def _not_trusted(why: str) -> UntrustedError:
@@ -133,7 +133,7 @@ def _not_trusted(why: str) -> UntrustedError:
 
 
 def _of_kind(error: BaseException, kind: type[E]) -> E | None:
-    """The error itself, or the one that a library has wrapped."""
+    """The error itself, or the error that a library wrapped in it, if it is of this kind."""
     wrapped = (getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__, error)
     return next((found for found in wrapped if isinstance(found, kind)), None)
 
@@ -142,9 +142,9 @@ def _kind(error: BaseException) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection"
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "it broke off, or is not as long as it says"
+        return "it broke off, or its length is not the announced one"
     if isinstance(error, aiohttp.ClientResponseError):
-        return "what came is no reply of HTTP"
+        return "it is not valid HTTP"
     tls = _of_kind(error, ssl.SSLError)
     if tls is not None:
         return f"TLS: {(getattr(tls, 'reason', None) or 'broken off').replace('_', ' ').lower()}"
@@ -154,5 +154,5 @@ def _kind(error: BaseException) -> str:
     if system is not None and system.errno:
         return os.strerror(system.errno)
     if isinstance(error, TimeoutError):
-        return "it took too long"
-    return f"it failed ({type(error).__name__})"
+        return "timed out"
+    return f"failed ({type(error).__name__})"

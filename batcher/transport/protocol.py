@@ -1,4 +1,4 @@
-"""The narrow port to the network, and how the peer of a TLS connection is verified."""
+"""The interface to the network, and how the peer of a TLS connection is verified."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _BUNDLES = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-"""Where Debian, Red Hat, and Alpine and BSD keep the authorities that they trust."""
+"""Where Debian, Red Hat, and Alpine and BSD keep the certificate authorities that they trust."""
 
 
 class Transport(Protocol):
-    """The narrow port to the network; tests put the simulator behind it."""
+    """The interface to the network; tests put the simulator behind it."""
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
-        """Send the request when `turn` has returned, and give the whole reply, as it came.
+        """Send the request once `turn` has returned, and return the complete reply, unchanged.
 
-        Whatever `turn` raises is raised.
+        Exceptions of `turn` are passed on.
 
         Raises:
-            NotSentError: When it never left.
-            ReplyLostError: When it left and no whole reply came back in time.
+            NotSentError: When it was never sent.
+            ReplyLostError: When it was sent, and no complete reply came back in time.
 
         """
         ...
@@ -41,22 +41,22 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How both ends of a TLS connection prove who they are. A fingerprint is looked at also with `insecure`."""
+    """How both ends of a TLS connection prove their identity. A fingerprint is checked even with `insecure`."""
 
     ca_file: str = ""
-    """Empty: the authorities of the system, as OpenSSL finds them (SSL_CERT_FILE, SSL_CERT_DIR)."""
+    """Empty: the system's certificate authorities, as OpenSSL finds them (SSL_CERT_FILE, SSL_CERT_DIR)."""
     fingerprint: str = ""
     insecure: bool = False
     client_cert: str = ""
-    """What we show to a target that asks: a PEM file with the certificate, and those between it and the authority."""
+    """The client certificate for a target that asks for one: a PEM file that includes intermediate certificates."""
     client_key: str = ""
-    """Its key, where that is not in the same file."""
+    """The file of its key, if that is not in the same file."""
 
     def expected(self) -> aiohttp.Fingerprint | None:
-        """What the peer's certificate must be.
+        """The fingerprint that the peer's certificate must have.
 
         Raises:
-            ConfigurationError: When that is no fingerprint.
+            ConfigurationError: When the setting is not a fingerprint.
 
         """
         if not self.fingerprint:
@@ -66,12 +66,12 @@ class Trust:
             return aiohttp.Fingerprint(bytes.fromhex(digits))
         except ValueError:
             raise ConfigurationError(
-                f"target.tls_fingerprint must be the SHA-256 of a certificate, 64 hexadecimal digits; {len(digits)} are"
-                " given (openssl x509 -noout -fingerprint -sha256 -in FILE)"
+                f"target.tls_fingerprint must be the SHA-256 of a certificate, 64 hexadecimal digits, not {len(digits)}"
+                " (openssl x509 -noout -fingerprint -sha256 -in FILE)"
             ) from None
 
     def context(self) -> ssl.SSLContext:
-        """How TLS is spoken.
+        """The context for TLS connections.
 
         Raises:
             ConfigurationError: When a file or the fingerprint cannot be used.
@@ -85,17 +85,17 @@ class Trust:
         if self.client_cert:
             _show(context, self.client_cert, self.client_key)
         elif self.client_key:
-            raise ConfigurationError("target.client_key is the key of a certificate: name it, too (target.client_cert)")
+            raise ConfigurationError("target.client_key is set without its certificate; set target.client_cert, too")
         return context
 
 
 def system_authorities() -> str:
-    """Where the authorities are that this system trusts (SSL_CERT_FILE and SSL_CERT_DIR of OpenSSL are heeded)."""
+    """Where this system's trusted certificate authorities are (honours SSL_CERT_FILE and SSL_CERT_DIR)."""
     known = ssl.get_default_verify_paths()
-    # A Python that was built on another system looks where there is nothing, and says so, whatever its types say.
+    # A Python built for another system may look where there is nothing; then these are None, despite their types.
     places: list[str | None] = [known.cafile, known.capath]
     bundles = (place for place in _BUNDLES if Path(place).is_file())
-    return next(filter(None, [*places, *bundles]), "nobody: this system has none")
+    return next(filter(None, [*places, *bundles]), "no CA bundle (this system has none)")
 
 
 def _authorities(ca_file: str) -> ssl.SSLContext:
@@ -114,29 +114,29 @@ def _authorities(ca_file: str) -> ssl.SSLContext:
 
 
 def check_authorities() -> None:
-    """See that what OpenSSL is told about authorities is there: it would pass over it, and trust nobody.
+    """Check that the files in OpenSSL's variables exist: OpenSSL would ignore missing ones, and trust nobody.
 
     Raises:
-        ConfigurationError: When it is not.
+        ConfigurationError: When they do not.
 
     """
     known = ssl.get_default_verify_paths()
     for name, is_there in ((known.openssl_cafile_env, Path.is_file), (known.openssl_capath_env, Path.is_dir)):
         places = [place for place in os.environ.get(name, "").split(os.pathsep) if place]
         if places and not any(is_there(Path(place)) for place in places):
-            raise ConfigurationError(f"{name} names {os.environ[name]}, which is not there; correct it, or unset it")
+            raise ConfigurationError(f"{name} names {os.environ[name]}, which does not exist; correct or unset it")
 
 
 def _check_readable(name: str, file: Path) -> None:
-    """See that there is a file."""
+    """Check that the file exists."""
     if file.is_dir():
-        raise ConfigurationError(f"{name} {file} is a folder; name the file in it that is meant")
+        raise ConfigurationError(f"{name} {file} is a directory; name a file in it")
     if not file.exists():
         raise ConfigurationError(f"{name} {file} cannot be used: there is no such file")
 
 
 def _show(context: ssl.SSLContext, cert: str, key: str) -> None:
-    """Have a certificate to show."""
+    """Load the client certificate."""
     files = {"target.client_cert": expanded(cert, "target.client_cert")}
     if key:
         files["target.client_key"] = expanded(key, "target.client_key")
@@ -145,8 +145,8 @@ def _show(context: ssl.SSLContext, cert: str, key: str) -> None:
 
     def ask() -> str:
         raise ConfigurationError(
-            "the key of target.client_cert is encrypted, and nobody is there at night to type its password: take the"
-            " password off it (openssl pkey), and let nobody else read the file"
+            "the key of target.client_cert is encrypted, and an unattended run cannot enter its password: remove the"
+            " password (openssl pkey), and let nobody else read the file"
         )
 
     try:
@@ -155,5 +155,5 @@ def _show(context: ssl.SSLContext, cert: str, key: str) -> None:
         why = getattr(error, "reason", None) or error.strerror or str(error)
         given = " with ".join(f"{name} {file}" for name, file in files.items())
         raise ConfigurationError(
-            f"{given} cannot be used: {why}; both are PEM, and the key is that of the certificate"
+            f"{given} cannot be used: {why}; both must be PEM, and the key must belong to the certificate"
         ) from None

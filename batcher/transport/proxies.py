@@ -1,8 +1,7 @@
-"""Which proxy stands between this machine and a target, as the environment or the settings say.
+"""Which proxy is used for a target, according to the settings or the environment.
 
-The environment's variables are those that curl, and nearly every program since, reads: HTTP_PROXY, HTTPS_PROXY,
-ALL_PROXY and NO_PROXY, in lower case first. A machine's own addresses are never reached through a proxy of the
-environment.
+The environment variables are those that curl and most other programs read: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and
+NO_PROXY; lower case takes precedence. Loopback addresses are never reached through a proxy from the environment.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy. `url` is without credentials, `origin` says who named it."""
+    """An HTTP proxy. `url` is without credentials, `origin` is the setting or variable that named it."""
 
     url: str
     origin: str
@@ -32,16 +31,16 @@ class Proxy:
 
 
 def proxy_for(url: str, given: str, credentials: str, environment: Mapping[str, str]) -> Proxy | None:
-    """The proxy for a target's URL; None for the direct way.
+    """The proxy for a target's URL; None for a direct connection.
 
     Args:
         url: The target's.
-        given: `target.proxy`: an address, `none` for the direct way, or empty for what the environment says.
-        credentials: `user:password` for the proxy that is given.
+        given: `target.proxy`: an address, `none` for a direct connection, or empty to use the environment.
+        credentials: `user:password` for the proxy in `given`.
         environment: Variables, such as HTTPS_PROXY.
 
     Raises:
-        ConfigurationError: When it is no proxy that can be used.
+        ConfigurationError: When the proxy cannot be used.
 
     """
     if given.lower() == "none":
@@ -50,7 +49,7 @@ def proxy_for(url: str, given: str, credentials: str, environment: Mapping[str, 
         proxy = _parsed(given, "target.proxy")
         if proxy.user or proxy.password:
             raise ConfigurationError(
-                "target.proxy holds credentials, which belong into a file of their own (auth.proxy_file) or"
+                "target.proxy must not contain credentials; put them into a file (auth.proxy_file) or"
                 " BATCHER_PROXY_CREDENTIALS"
             )
         user, _, password = credentials.partition(":")
@@ -68,7 +67,7 @@ def proxy_for(url: str, given: str, credentials: str, environment: Mapping[str, 
 
 def _named(scheme: str, environment: Mapping[str, str]) -> tuple[str, str]:
     for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
-        # A web server gives its programs the header `Proxy` as HTTP_PROXY, which anybody may send (CVE-2016-5385).
+        # Under CGI, HTTP_PROXY is the request header `Proxy`, which anybody may send (CVE-2016-5385).
         if environment.get(name) and not (name == "HTTP_PROXY" and "REQUEST_METHOD" in environment):
             return name, environment[name]
     return "", ""
@@ -79,12 +78,14 @@ def _parsed(text: str, origin: str) -> Proxy:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ConfigurationError(f"{origin} is no address of a proxy; write http://proxy.example:3128") from None
+        raise ConfigurationError(
+            f"{origin} is not a valid proxy address; expected e.g. http://proxy.example:3128"
+        ) from None
     if not host or port == 0:
-        raise ConfigurationError(f"{origin} is no address of a proxy; write http://proxy.example:3128")
+        raise ConfigurationError(f"{origin} is not a valid proxy address; expected e.g. http://proxy.example:3128")
     if parts.scheme != "http":
         raise ConfigurationError(
-            f"{origin} names a proxy that is spoken to by {parts.scheme}, which is not supported; give an http:// one,"
+            f"{origin} names a proxy with the scheme {parts.scheme}, which is not supported; use an http:// proxy,"
             " or name the target in NO_PROXY"
         )
     where = f"[{host}]" if ":" in host else host
@@ -92,7 +93,7 @@ def _parsed(text: str, origin: str) -> Proxy:
 
 
 def _goes_directly(host: str, port: int, environment: Mapping[str, str]) -> bool:
-    """Whether NO_PROXY means a host, or it is this machine."""
+    """Whether NO_PROXY covers the host, or it is this machine."""
     address = _address(host)
     if host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback):
         return True
@@ -102,7 +103,7 @@ def _goes_directly(host: str, port: int, environment: Mapping[str, str]) -> bool
 
 
 def _means(entry: str, host: str, port: int, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
-    """`*`, a host or a domain with everything in it (with or without a dot before it), a network; each with a port."""
+    """Whether an entry covers a host: `*`, a host, a domain with subdomains, or a network; optionally with a port."""
     if entry == "*":
         return True
     if address is not None:

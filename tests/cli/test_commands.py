@@ -120,8 +120,8 @@ def test_plan_sends_nothing_and_says_what_would_happen(shell):
     [
         (("apply", "c.csv"), 2, "--target minapp or scrutinizer"),
         (("apply", "none.csv", "--simulate"), 2, "there is no such file"),
-        (("apply", "c.csv", "--target", "nope"), 2, "there are minapp, scrutinizer"),
-        (("apply", "c.csv", "--simulate", "--rate", "fast"), 2, "is no rate"),
+        (("apply", "c.csv", "--target", "nope"), 2, "available: minapp, scrutinizer"),
+        (("apply", "c.csv", "--simulate", "--rate", "fast"), 2, "invalid rate"),
         (("apply", "c.csv", "--simulate", "--map", "user"), 2, "--map 'user'"),
         (
             ("apply", "c.csv", "--simulate", "--max-in-flight", "0"),

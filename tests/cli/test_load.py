@@ -93,12 +93,12 @@ def test_somebody_elses_target_is_not_loaded(shell):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--arrivals", "nonsense"], "no stage of arrivals"),
+        (["--arrivals", "nonsense"], "invalid arrival stage"),
         (["--arrivals", "@none"], "none"),
         (["--arrivals", "5/s", "--closed"], "--closed"),
         (["--remove-share", "200%"], "--remove-share"),
         (["--skew", "nan"], "--skew"),
-        (["--expect", "p98<1ms"], "no expectation"),
+        (["--expect", "p98<1ms"], "invalid expectation"),
         (["c.csv", "--users", "5"], "--users"),
         (["c.csv", "--processes", "2"], "--processes"),
         (["-"], "standard input"),

@@ -85,7 +85,7 @@ def test_credentials_of_proxies_are_secrets():
     assert (found.user, found.password) == ("joe", "pa@ss-word")
     assert "pa@ss" not in repr(found) + str(found)
     assert {"pa@ss-word", "pa%40ss-word", "other:one"} <= set(credentials(AuthSettings(), environment).secrets)
-    with pytest.raises(ConfigurationError, match="file of their own") as caught:
+    with pytest.raises(ConfigurationError, match="must not contain credentials") as caught:
         proxy_for(HTTPS, "http://joe:hidden@proxy.corp", "", {})
     assert "hidden" not in str(caught.value)
 
@@ -281,7 +281,7 @@ def test_a_tunnel_with_credentials(shell, tmp_path):
         assert "Bearer" not in proxy.seen[0][1]
         refused = _apply(shell, config, "r", BATCHER_PROXY_CREDENTIALS="joe:tr0ub4dor-wrong")
         assert refused.returncode == 4
-        assert b"does not accept our credentials" in refused.stderr
+        assert b"requires credentials, or does not accept ours" in refused.stderr
         for file in shell.folder.iterdir():
             if file.is_file():
                 assert b"tr0ub4dor" not in file.read_bytes(), file
@@ -383,10 +383,10 @@ def test_a_target_that_asks_who_we_are(shell, tmp_path):
         config = _config(shell, url=address, **ca)
         refused = _apply(shell, config, "r")
         assert refused.returncode == 4
-        assert b"it asks for a client certificate: target.client_cert" in refused.stderr
+        assert b"it requires a client certificate: target.client_cert" in refused.stderr
         checked = shell.run("check", "-c", config, BATCHER_TOKEN="t")
         assert checked.returncode == 4, checked.stderr
-        assert b"it asks for a client certificate" in checked.stderr
+        assert b"it requires a client certificate" in checked.stderr
         both = _config(shell, url=address, **ca, client_cert=files["both"])
         assert shell.run("resume", "r", "-c", both, BATCHER_TOKEN="t").returncode == 0
         told = json.loads(shell.run("check", "-c", both, "--json", BATCHER_TOKEN="t").stdout)["way"]
@@ -415,10 +415,10 @@ def test_certificates_that_cannot_be_shown(tmp_path):
     one.cert_chain_pems[0].write_to_path(str(cert))
     other.private_key_pem.write_to_path(str(key))
     for files, told in (
-        ({"client_cert": str(cert), "client_key": str(key)}, "the key is that of the certificate"),
+        ({"client_cert": str(cert), "client_key": str(key)}, "the key must belong to the certificate"),
         ({"client_cert": str(cert)}, "cannot be used"),
         ({"client_cert": str(tmp_path / "none")}, "no such file"),
-        ({"client_key": str(key)}, "name it, too"),
+        ({"client_key": str(key)}, "without its certificate; set target.client_cert"),
     ):
         with pytest.raises(ConfigurationError, match=told):
             Trust(**files).context()

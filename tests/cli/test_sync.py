@@ -34,7 +34,7 @@ def journal(shell):
 def test_the_first_night_must_be_asked_for(shell):
     shell.write("feed.csv", FEED)
     for arguments, said in (
-        (("--state", "s"), b"there is no such state; the first run makes one: --bootstrap"),
+        (("--state", "s"), b"there is no such state; create it with the first run: --bootstrap"),
         (("--state", "s", "--bootstrap"), b"--current SNAPSHOT, or --from-nothing"),
         (("--state", "s", "--from-nothing"), b"belongs to --bootstrap"),
         ((), b"nothing to compare"),
@@ -96,7 +96,7 @@ def test_a_plan_binds(synced):
     assert told == json.loads((synced.folder / "plan.json").read_bytes())
     text = synced.run("plan", "feed.csv", "--state", "s", "--simulate").stdout.decode()
     assert "+ 99 in 10" in text
-    assert "passes: shrink: the feed names 61 pairs, the last good one named 60" in text
+    assert "passes: shrink: the feed names 61 pairs, the last accepted one named 60" in text
 
     def bound(*arguments):
         return synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--plan", "plan.json", *arguments)
@@ -161,7 +161,7 @@ def test_undo(synced):
         "user,group,reason\n99,10,it was changed since\n"
     )
     refused = synced.run("undo", "n1.ledger", "--simulate")
-    assert b"would be refused: removal-share: 60 pairs of 60 in force would be removed" in refused.stdout
+    assert b"would be refused: removal-share: 60 of 60 current memberships would be removed" in refused.stdout
     assert synced.run("apply", "--plan", "n1.ledger.undo.json", "--simulate").returncode == 5
     # The feed has not changed: the next night asks for it again.
     assert synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--ledger", "n4.ledger").returncode == 0

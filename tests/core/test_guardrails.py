@@ -96,7 +96,7 @@ def test_the_bounds_of_changes(count, refuses):
 def test_protected_ones_are_named():
     (ruling,) = judge_changes(Changes(1, 0, {f"user u{n}" for n in range(7)}), Bounds())
     assert ruling.refuses
-    assert ruling.figures == "it would change user u0, user u1, user u2, user u3, user u4 and 2 more"
+    assert ruling.figures == "it would change the protected user u0, user u1, user u2, user u3, user u4 and 2 more"
 
 
 def test_an_override_lets_pass_what_it_names():

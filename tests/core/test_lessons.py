@@ -213,7 +213,7 @@ def test_what_need_not_be_asked_about(kind, after):
     assert len(pairs_of(kept, batch)) + len(pairs_of(rest, batch)) == len(batch)
     assert {group for _, group, _ in pairs_of(rest, batch)} <= {53}
     assert set(reasons) <= {
-        f"not asked: group 53 was refused in 4 changes and accepted in none (after_refusals = {after})"
+        f"not sent: group 53 was refused in 4 changes and accepted in none (after_refusals = {after})"
     }
     lessons.was_accepted(batch_of([(99, 53)], kind))
     assert not lessons.hopeless(batch)[1]

@@ -518,7 +518,7 @@ def test_outcomes_can_be_followed(tmp_path):
     assert len(seen) == report.total == 102
     by_line = {outcome.line: outcome for outcome in seen}
     assert by_line[1].status is Status.SUPERSEDED
-    assert by_line[1].detail == "line 5 decides"
+    assert by_line[1].detail == "superseded by line 5"
     assert (by_line[7].status, by_line[7].user) == (Status.FAILED, 5)
     assert by_line[102].op is None
 

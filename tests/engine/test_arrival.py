@@ -55,9 +55,9 @@ def remove(path):
 
 MOVES = [
     (append, "appended to"),
-    (cut, "cut"),
+    (cut, "truncated"),
     (replace, "replaced"),
-    (touch, "written to"),
+    (touch, "modified"),
     (remove, "cannot be read"),
 ]
 

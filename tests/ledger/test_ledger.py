@@ -110,7 +110,7 @@ def test_results_in_input_order(played):
         ("remove", "6", "53", "applied"),
         ("add", "7", "54", "failed"),
     ]
-    assert lines[1]["detail"] == "line 3 decides"
+    assert lines[1]["detail"] == "superseded by line 3"
     assert lines[1]["attempts"] == "0"
     assert lines[3]["detail"] == "400: user 7 does not exist"
     assert lines[3]["http_status"] == "400"
@@ -181,7 +181,7 @@ def test_a_ledger_agrees_with_itself_until_somebody_meddles(played):
     with LedgerReader(play.ledger) as reader:
         assert differences(reader) == []
     for meddling, said in [
-        ("UPDATE tally SET changes = changes + 1 WHERE status = 1", "are counted as applied"),
+        ("UPDATE tally SET changes = changes + 1 WHERE status = 1", "changes as applied"),
         ("UPDATE window SET first_row = 9", "starts at row 9, not 0"),
         (
             "INSERT INTO settlement SELECT 99, window, batch, at, lost_at, rows, status, details, history, lost_mark"
@@ -222,7 +222,7 @@ def test_a_ledger_of_another_format(played, change, age):
     with sqlite3.connect(play.ledger) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + change}")
     connection.close()
-    with pytest.raises(LedgerError, match=f"{age} batcher, which can read it"):
+    with pytest.raises(LedgerError, match=f"{age} batcher; use that version"):
         LedgerReader(play.ledger)
 
 
@@ -328,14 +328,14 @@ def test_whoever_is_killed_while_a_ledger_is_made_leaves_nothing_in_the_way(tmp_
     assert len({tuple(copy.parent.iterdir()) for copy in copies}) > 2
     for copy in copies:
         check_new(copy)
-        with pytest.raises(LedgerError, match=r"no run yet|no such ledger"):
+        with pytest.raises(LedgerError, match=r"holds no run|no such ledger"):
             settings_of(copy)
         ledger = LedgerWriter.create(copy)
         ledger.begin_run({"run": "r"}, [])
         ledger.close()
         with pytest.raises(LedgerError, match="exists already"):
             check_new(copy)
-        with pytest.raises(LedgerError, match="holds a run already"):
+        with pytest.raises(LedgerError, match="already holds a run"):
             LedgerWriter.create(copy)
 
 

@@ -45,7 +45,7 @@ class Server:
         await anyio.sleep(self.takes(now))
         status = self.status(number)
         if status is None:
-            raise ReplyLostError("no whole reply: connection reset")
+            raise ReplyLostError("no complete reply: connection reset")
         return Response(status, self.headers if status >= 400 else {}, b"" if status == 204 else b"no")
 
 

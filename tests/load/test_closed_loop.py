@@ -151,4 +151,4 @@ def test_a_load_ledger_is_not_gone_on_with(tmp_path):
         ledger.close()
     with pytest.raises(ExceptionGroup) as error:
         play(tmp_path, Server(), arrivals="10/s for 1s")
-    assert "holds a run already" in str(error.value.exceptions[0])
+    assert "already holds a run" in str(error.value.exceptions[0])

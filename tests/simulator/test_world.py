@@ -264,7 +264,7 @@ def test_a_scenario_changes_with_time_and_with_requests():
     [
         ({"latency": 1}, "unknown key latency; did you mean"),
         ({"latency_seconds": "slow"}, "latency_seconds"),
-        ({"faults": ["nonsense"]}, "write a status"),
+        ({"faults": ["nonsense"]}, "expected a status"),
         ({"limits": [5]}, "limits"),
         ({"then": [{"faults": []}]}, "after_seconds or after_requests"),
     ],

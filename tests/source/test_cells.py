@@ -38,7 +38,7 @@ def test_what_cannot_be_read_is_not_empty(tmp_path, write, broken, place):
     rows = rows_of(path, refinement=SPLIT)
     assert rows[0] == (2, "add", "bob", "staff")
     assert [row[0] for row in rows] == [2, 3]
-    assert ("formula without a value" if broken == Broken() else broken.error) in rows[1][1]
+    assert ("formula without a computed value" if broken == Broken() else broken.error) in rows[1][1]
 
 
 @writers
@@ -95,9 +95,9 @@ def test_numbers_that_a_spreadsheet_may_have_rounded(tmp_path, write, number, is
         (datetime(2026, 2, 1, 3, 4), "the date 2026-02-01 03:04:00"),  # noqa: DTZ001 — as spreadsheets keep them
         (time(3, 4), "the time 03:04:00"),
         (timedelta(hours=30), "the duration 1 day, 6:00:00"),
-        (True, "the truth value true"),
+        (True, "the boolean true"),
         ("a\nb", "line break"),
-        ("a\x0bb", "nobody sees"),
+        ("a\x0bb", "invisible"),
         ("#N/A", "error value #N/A"),
         ("8.65E+17", "shortened"),
     ],
@@ -177,7 +177,7 @@ def test_cells_that_are_written_oddly(tmp_path, written):
     """The library would read nothing, or a part."""
     path = by_hand(tmp_path / "f.xlsx", [["user_name", "group_name"], ["bob", 12]])
     _replace(path, b"<v>12</v>", b"<v>" + written + b"</v>")
-    with pytest.raises(InputError, match="save it anew"):
+    with pytest.raises(InputError, match="save it again"):
         rows_of(path, refinement=SPLIT)
 
 
@@ -239,16 +239,16 @@ def test_the_sheet_that_people_see(tmp_path):
     other.insert_rows(1)
     other["A1"], other["B1"] = "group_name", "user_name"
     book.save(path)
-    with pytest.raises(InputError, match=r"2 sheets with these columns: Data, Notes; --sheet"):
+    with pytest.raises(InputError, match=r"2 sheets with these columns: Data, Notes; choose one with --sheet"):
         pairs_of(path)
     data.delete_rows(1, 2)
     book.save(path)
-    with pytest.raises(InputError, match=r"the first sheet, 'Data', has not the columns .* --sheet 'Notes'"):
+    with pytest.raises(InputError, match=r"the first sheet, 'Data', lacks the required columns.* --sheet 'Notes'"):
         pairs_of(path)
     book.create_sheet("Seen")
     book.save(path)
     _replace(path, b'state="visible"', b'state="hidden"')  # which the library refuses to write
-    with pytest.raises(InputError, match="no sheet that can be seen"):
+    with pytest.raises(InputError, match="no visible sheet"):
         pairs_of(path)
 
 
@@ -386,13 +386,13 @@ def test_a_cell_is_what_its_text_says_or_the_file_is_refused(tmp_path, cell, nam
     if name is not None:
         assert rows_of(path) == [(2, "add", name, "staff")]
         return
-    with pytest.raises(InputError, match=r"cannot be read as a spreadsheet: .*; save it anew"):
+    with pytest.raises(InputError, match=r"cannot be read as a spreadsheet: .*; save it again"):
         rows_of(path)
 
 
 def test_an_error_newer_than_the_library_is_told_with_its_cell(tmp_path):
     path = _hand_made(tmp_path / "f.xlsx", '<c r="A2" t="e"><v>#SPILL!</v></c>')
-    with pytest.raises(InputError, match="A2 holds the error #SPILL!, which is not known here; clear it"):
+    with pytest.raises(InputError, match="A2 holds the unknown error #SPILL!; clear it"):
         rows_of(path)
     assert [letters(number) for number in (0, 25, 26, 27, 701, 702)] == ["A", "Z", "AA", "AB", "ZZ", "AAA"]
 
@@ -400,7 +400,7 @@ def test_an_error_newer_than_the_library_is_told_with_its_cell(tmp_path):
 @pytest.mark.parametrize("place", ["./worksheets/sheet1.xml", "worksheets/sheet%31.xml", "../xl/worksheets/sheet1.xml"])
 def test_a_workbook_that_the_library_cannot_follow_is_refused_with_advice(tmp_path, place):
     path = _hand_made(tmp_path / "f.xlsx", '<c r="A2"><v>1</v></c>', sheet=place)
-    with pytest.raises(InputError, match="save it anew in a spreadsheet program"):
+    with pytest.raises(InputError, match="save it again in a spreadsheet program"):
         rows_of(path)
 
 
@@ -462,7 +462,7 @@ def test_a_number_is_what_people_see(tmp_path, code, number, told):
     first, second = rows_of(path)
     assert second == (3, "add", "5", "staff")
     if told is None:
-        assert f"is the number {number}, which its format shows as something else" in first[1]
+        assert f"is the number {number}, which its cell format shows as something else" in first[1]
     else:
         assert first == (2, "add", told, "staff")
 
@@ -491,13 +491,13 @@ def test_what_lies_below_a_merged_cell_is_seen_by_nobody(tmp_path, first):
         ("f.xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "has a password"),
         ("f.xls", b"<html><body><table>", "a web page"),
         ("f.xls", b"<!DOCTYPE HTML><HTML>", "a web page"),
-        ("f.xls", b"user_id\tgroup_id\n1\t2\n", "a text; if it is CSV"),
+        ("f.xls", b"user_id\tgroup_id\n1\t2\n", "a text file .if it is CSV"),
         (
             "f.xls",
             b'<?xml version="1.0"?><Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet">',
-            "XML of 2003",
+            "XML format of 2003",
         ),
-        ("f.ods", b"\0\1\2", "no spreadsheet"),
+        ("f.ods", b"\0\1\2", "not a spreadsheet"),
         ("f.xlsx", b"", "cannot be read as a spreadsheet"),
     ],
 )

@@ -137,7 +137,7 @@ def test_clean_blocks_go_the_fast_way(block, crlf, open_end):
         ("1e3", "is not an integer"),
         ("0x1F", "is not an integer"),
         ("-0", "is not an integer"),
-        ("bob", "is not an integer; names go under user_name"),
+        ("bob", "is not an integer; for names use user_name"),
         ("", "user is empty"),
         ("9223372036854775808", "out of the 64-bit range"),
         ("-9223372036854775809", "out of the 64-bit range"),
@@ -196,7 +196,7 @@ def test_the_first_value_decides_a_neutral_column():
     found = listed(columns)
     assert found[0] == (2, "add", "bob", 3)
     assert "is an integer in a column of names; name the column user_id or user_name" in found[1][1]
-    assert "'x' is not an integer; names go under group_name" in found[2][1]
+    assert "'x' is not an integer; for names use group_name" in found[2][1]
     assert forms == Forms(Form.NAME, Form.ID)
 
 
@@ -206,7 +206,7 @@ def test_id_and_name_columns_side_by_side():
     columns, _, _, _ = carefully(b"add,5,,1\nadd,,bob,1\nadd,5,bob,1\nadd,,,1\nadd,x,,1\n", header=header)
     found = listed(columns)
     assert found[:2] == [(2, "add", 5, 1), (3, "add", "bob", 1)]
-    assert found[2][1] == "both an id and a name for the user; fill one of them"
+    assert found[2][1] == "both an id and a name for the user; fill only one of them"
     assert found[3][1] == "user is empty"
     assert "is not an integer" in found[4][1]
 

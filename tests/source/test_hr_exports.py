@@ -51,9 +51,9 @@ def test_an_encoding_is_decoded_alike_wherever_the_blocks_are_cut(size):
 def test_what_is_not_in_the_encoding_is_said(tmp_path):
     odd = tmp_path / "odd.csv"
     odd.write_bytes("user,group\na,b\n".encode("utf-16") + b"\x00")
-    with pytest.raises(InputError, match="is not in utf-16"):
+    with pytest.raises(InputError, match="is not valid utf-16"):
         rows_of(odd, encoding="utf-16")
-    with pytest.raises(InputError, match=r"is not in utf-16: .*BOM"):
+    with pytest.raises(InputError, match=r"is not valid utf-16: .*BOM"):
         rows_of(write(tmp_path, TEXT), encoding="utf-16")
     with pytest.raises(ConfigurationError, match="windows-1252"):
         check_encoding("klingon")
@@ -121,7 +121,7 @@ def test_dates_of_another_form_and_no_dates(tmp_path):
     rows = rows_of(write(tmp_path, text), refinement=Refinement(validity=validity))
     assert rows[0] == (2, "add", 7, 5)
     assert len(rows) == 2
-    assert "Eintritt '2020-02-01' is no date" in rows[1][1]
+    assert "Eintritt '2020-02-01' is not a date" in rows[1][1]
 
 
 def test_several_groups_in_a_field_constant_ones_and_mappings(tmp_path):

@@ -116,10 +116,11 @@ def test_forms_are_kept_apart(store):
     load(store, "feed", fed([("eve", "staff")]))
     adopt(store, "feed")
     with pytest.raises(
-        InputError, match="names users by id and groups by name, what it is compared with names users by name"
+        InputError,
+        match="identifies users by id and groups by name, but what it is compared with identifies users by name",
     ):
         load(store, "feed", fed([(5, "staff")]))
-    with pytest.raises(InputError, match="users are given as ids and as names"):
+    with pytest.raises(InputError, match="users are given both as ids and as names"):
         load(store, "feed", said_to_be_in([columns_of([("add", "a", "b")]), columns_of([("add", 1, "b")])]))
     with pytest.raises(InputError, match="holds both"):
         load(store, "feed", said_to_be_in([columns_of([("add", "a", "b"), ("add", 1, "b")])]))
@@ -144,19 +145,19 @@ def test_what_is_no_state(tmp_path):
     with pytest.raises(StateError, match="--bootstrap --current SNAPSHOT"):
         StateStore.open(tmp_path / "none")
     (tmp_path / "text").write_text("user,group\n", encoding="utf-8")
-    with pytest.raises(StateError, match="text is no state"):
+    with pytest.raises(StateError, match="text is not a state"):
         StateStore.open(tmp_path / "text")
     (tmp_path / "empty").touch()
-    with pytest.raises(StateError, match="empty is no state"):
+    with pytest.raises(StateError, match="empty is not a state"):
         StateStore.open(tmp_path / "empty")
     assert not (tmp_path / "empty").stat().st_size
     (tmp_path / "broken").write_bytes(b"12345678DUCK and no more")
     with pytest.raises(StateError, match="cannot be opened"):
         StateStore.open(tmp_path / "broken")
     duckdb.connect(str(tmp_path / "other")).close()
-    with pytest.raises(StateError, match="is no state"):
+    with pytest.raises(StateError, match="is not a state"):
         StateStore.open(tmp_path / "other")
-    with pytest.raises(StateError, match="exists already"):
+    with pytest.raises(StateError, match="already exists"):
         StateStore.create(tmp_path / "text", BINDING)
 
 

@@ -55,5 +55,5 @@ def of_settlement(window: OpenWindow, settlement: Settlement) -> Iterator[Outcom
 
     for index, row in enumerate(settlement.rows.tolist()):
         for earlier in superseded.get(row, ()):
-            yield outcome(earlier, Status.SUPERSEDED, f"line {int(columns.line[row])} decides")
+            yield outcome(earlier, Status.SUPERSEDED, f"superseded by line {int(columns.line[row])}")
         yield outcome(row, Status(int(settlement.status[index])), settlement.details.get(index, ""))
