@@ -20,8 +20,8 @@ import aiohttp
 import pyarrow.csv
 import uvloop
 
-from batcher.core.lanes import OrderBy
 from batcher.core.model import Position
+from batcher.core.ordering import OrderBy
 from batcher.engine.run.intake import Packing, take_in
 from batcher.engine.run.window_reader import WorkItem
 from batcher.source.inputs import Input, Reading

@@ -23,8 +23,8 @@ import orjson
 
 from batcher.core.clock import Stamp
 from batcher.core.http import Response
-from batcher.core.lanes import OrderBy
 from batcher.core.model import Batch, Position, Settlement
+from batcher.core.ordering import OrderBy
 from batcher.core.report import Requests, Waited
 from batcher.core.status import Status
 from batcher.core.verdict import Settled

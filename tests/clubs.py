@@ -7,8 +7,8 @@ from urllib.parse import quote
 import orjson
 
 from batcher.core.http import Request, Response
-from batcher.core.lanes import OrderBy
 from batcher.core.model import Batch, KeyKind, Limits, Shape
+from batcher.core.ordering import OrderBy
 from batcher.core.replies import unsuccessful
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Login

@@ -30,8 +30,8 @@ from harness import Change, Target, final_state, settings_for, write_changes
 
 from batcher.core.errors import BatcherError, LedgerError
 from batcher.core.http import Request, Response
-from batcher.core.limit import Rate
 from batcher.core.model import Settlement
+from batcher.core.rate import Rate
 from batcher.core.report import Report
 from batcher.core.status import Status
 from batcher.core.target import Credentials

@@ -18,8 +18,8 @@ import pytest
 from harness import Play, Target, settings_for
 
 from batcher.core.http import Response
-from batcher.core.lanes import OrderBy
 from batcher.core.model import Action, Position
+from batcher.core.ordering import OrderBy
 from batcher.engine.run.intake import Packing, take_in
 from batcher.engine.run.window_reader import WorkItem
 from batcher.source.inputs import Input, Reading

@@ -34,7 +34,22 @@ LAWS = (
 )
 ROOMS = {
     "core": (
-        ("coalesce", "cover", "pack", "split", "order", "lanes", "schedule", "blame", "late", "limit", "guardrails"),
+        (
+            "blame",
+            "coalesce",
+            "cover",
+            "guardrails",
+            "in_doubt",
+            "lessons",
+            "ordering",
+            "pack",
+            "quarantine",
+            "rate",
+            "schedule",
+            "size_learner",
+            "sorting",
+            "split",
+        ),  # fmt: skip
         ("tests/core", *LAWS, "tests/delivery"),
     ),
     "delivery": (
@@ -52,8 +67,8 @@ ROOMS = {
 """The modules of each room, and the tests that know it, those first that are most likely to find something."""
 KNOWN = {
     "core/cover.py: mixed <= product.sum(): LtE for Lt": "of two covers with as many requests either will do",
-    "core/late.py: losses.until > latest: Gt for GtE": "of two equal moments either is the latest",
-    "core/limit.py: 1000: one more": "in how many buckets a window is counted is a matter of exactness, not of right",
+    "core/in_doubt.py: losses.until > latest: Gt for GtE": "of two equal moments either is the latest",
+    "core/rate.py: 1000: one more": "in how many buckets a window is counted is a matter of exactness, not of right",
     "engine/run/committer.py: 0: one more": "the number of a retry is set before anybody looks at it",
 }
 """Faults, as they are listed but for their line, that nobody can notice, and why."""

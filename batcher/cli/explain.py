@@ -27,8 +27,8 @@ def explain(ledger: Path, user: str, group: str, *, json: bool) -> None:
 
     def work() -> int:
         from batcher.core.errors import InputError
+        from batcher.ledger.history import story
         from batcher.ledger.reader import LedgerReader
-        from batcher.ledger.story import story
 
         with LedgerReader(ledger) as reader, reader.at_one_moment():
             records = story(reader, user, group)

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from batcher.core.durations import Durations
 from batcher.core.errors import ConfigurationError
-from batcher.core.limit import Waiting
+from batcher.core.rate import Waiting
 from batcher.core.report import SUMMARY_ORDER
 from batcher.engine.run.observers import Observer, RunningParts
 

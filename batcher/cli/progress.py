@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from batcher.cli.console import say, standard_error
-from batcher.core.limit import Waiting
+from batcher.core.rate import Waiting
 from batcher.core.status import PROBLEMS, Status, count_of
 from batcher.core.units import spoken
 from batcher.engine.run.committer import OpenWindow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from batcher.core.model import REJECTED_ROW, Columns, Ints
-from batcher.core.order import order_of, run_starts
+from batcher.core.sorting import run_starts, sorted_order
 
 
 def coalesce(columns: Columns) -> Ints:
@@ -16,7 +16,7 @@ def coalesce(columns: Columns) -> Ints:
     winner = np.full(len(columns), -1, np.int64)
     rows = np.flatnonzero(columns.action != REJECTED_ROW)
     user, group = columns.user.codes[rows], columns.group.codes[rows]
-    order = order_of(user, group)
+    order = sorted_order(user, group)
     starts = run_starts(user[order], group[order])
     lengths = np.diff(starts, append=len(order))
     ordered = rows[order]

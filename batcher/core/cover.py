@@ -11,7 +11,7 @@ import numpy as np
 
 from batcher.core.identity import mix
 from batcher.core.model import Columns, Ints, Keys, Mask
-from batcher.core.order import order_of, run_starts
+from batcher.core.sorting import run_starts, sorted_order
 from batcher.core.wire import Wire
 
 _TABLE = 1 << 16
@@ -38,7 +38,7 @@ class Pairs:
     @staticmethod
     def of(columns: Columns, rows: Ints, wire: Wire) -> Pairs:
         """The pairs of these rows of a window."""
-        rows = rows[order_of(columns.user.codes[rows], columns.group.codes[rows])]
+        rows = rows[sorted_order(columns.user.codes[rows], columns.group.codes[rows])]
         user = columns.user.codes[rows]
         first = run_starts(user)
         size = np.diff(first, append=len(rows))

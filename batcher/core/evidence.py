@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from batcher.core.blame import Blame
 from batcher.core.health import Health
-from batcher.core.lanes import OrderBy
-from batcher.core.late import LateRequests
+from batcher.core.in_doubt import InDoubtRequests
+from batcher.core.ordering import OrderBy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,6 +15,6 @@ class Evidence:
     """Shared by what sends and by what decides what is sent next."""
 
     order_by: OrderBy
-    late: LateRequests
+    in_doubt: InDoubtRequests
     health: Health = field(default_factory=Health)
     blame: Blame = field(default_factory=Blame)

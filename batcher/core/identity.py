@@ -22,7 +22,7 @@ def fingerprints(user: Keys, group: Keys, *, folds: bool = False) -> Hashes:
     return mix(users * _ODD[1] + mix(groups + np.array(_ODD, np.uint64)))
 
 
-def lane_words(user: Keys | None, group: Keys) -> Hashes:
+def ordering_words(user: Keys | None, group: Keys) -> Hashes:
     """One 64-bit word per pair (or per group); the same for look-alikes, which the target may treat as one."""
     words = _words(group, 1, folds=True)
     if user is not None:

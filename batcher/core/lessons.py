@@ -1,228 +1,32 @@
-"""What refusals teach about later requests: how much they may hold, and who is sent in requests of their own.
-
-- A refused batch that is accepted in halves was too large. If the target said so itself, one such batch is enough;
-  otherwise it takes two, because a single one may have met a hiccup.
-- A user or a group that was refused on its own in three pairs, and accepted in none meanwhile, is sent in separate
-  requests from then on, so that one dead account does not cost a bisection per batch. Being accepted once clears it.
-- What is sent separately for that reason is sent change by change: where all changes are guilty, halving cannot succeed
-  and would cost twice as many requests. One change at a time is cut off, so that when one of them is accepted after
-  all, no more have been sent on their own than are in flight.
-- If the user allows it (`after_refusals`), a user or a group with that many refused changes is not sent any more.
-"""
+"""What refusals teach about later requests: how much they may hold, and who is sent separately."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeAlias
-
-import numpy as np
-
-from batcher.core.model import Batch, Ints, Key, Keys, Mask, Op, Shape
-from batcher.core.split import first_alone, halves
-
-_LONE_REFUSALS = 3
-_MOST_KNOWN = 10_000
-"""Users (and groups) whose refusals are remembered; the oldest are forgotten first."""
-_WITNESSES = 2
-_Among: TypeAlias = Callable[[Keys, Ints], Mask]
-
-
-@dataclass(slots=True, eq=False)
-class _Family:
-    """The pieces of one refused batch that have not been answered yet."""
-
-    larger: int
-    """Changes of its larger piece."""
-    left: int
-    is_certain: bool
+from batcher.core.model import Batch, Op
+from batcher.core.quarantine import Quarantine
+from batcher.core.size_learner import SizeLearner
 
 
 class Lessons:
     """Shared by all workers of a run; not kept beyond it."""
 
     def __init__(self, after_refusals: int = 0) -> None:
-        """`after_refusals`: after this many refused changes the others are not sent any more; 0 for never."""
-        self._after_refusals = after_refusals
-        self.most: int | None = None
-        """How many changes a request may hold, as far as was learned."""
-        self._users = _Suspects()
-        self._groups = _Suspects()
-        self._families: dict[int, _Family] = {}
-        self._witnesses = 0
-        self._smallest = 0
-        """The number of changes in the smallest piece that served as evidence."""
+        """`after_refusals` is as for `Quarantine`."""
+        self.sizes = SizeLearner()
+        self.quarantine = Quarantine(after_refusals)
 
     def __repr__(self) -> str:
-        return f"<Lessons most={self.most} apart={len(self._users.apart)}+{len(self._groups.apart)}>"
-
-    def was_split(self, batch: Batch, pieces: Iterable[Batch], *, is_certain: bool) -> None:
-        """A batch was refused as a whole and is sent in pieces; `is_certain` if the target said "too large"."""
-        self._families.pop(batch.id, None)
-        parts = list(pieces)
-        family = _Family(max(map(len, parts)), len(parts), is_certain)
-        self._families.update((piece.id, family) for piece in parts)
+        return f"<Lessons {self.sizes!r} {self.quarantine!r}>"
 
     def was_accepted(self, batch: Batch) -> bool:
-        """The target accepted the whole batch; returns whether that has reduced `most`."""
-        self._users.clear(batch.user, [op.users for op in batch.ops])
-        self._groups.clear(batch.group, [op.groups for op in batch.ops])
-        family = self._families.pop(batch.id, None)
-        if family is None:
-            self._doubt(len(batch))
-            return False
-        family.left -= 1
-        if family.left or (self.most is not None and family.larger >= self.most):
-            return False
-        self._smallest = family.larger if not self._witnesses else min(self._smallest, family.larger)
-        self._witnesses += 1
-        if not family.is_certain and self._witnesses < _WITNESSES:
-            return False
-        self.most, self._witnesses = family.larger, 0
-        return True
-
-    def _doubt(self, size: int) -> None:
-        """A batch larger than those that seemed too large was accepted, so their size was not the reason."""
-        if self._witnesses and size > self._smallest:
-            self._witnesses = 0
-
-    def was_refused(self, batch: Batch) -> None:
-        """The target did not accept the whole batch, so nothing is learned from its size."""
-        self._families.pop(batch.id, None)
-
-    def was_refused_alone(self, batch: Batch) -> list[str]:
-        """A single change was refused; returns, in words, who is sent separately from now on."""
-        _, (user,), (group,) = batch.pairs()
-        who, where = batch.user.value(user), batch.group.value(group)
-        told = []
-        if self._users.refused(who, where):
-            told.append(f"user {who}")
-        if self._groups.refused(where, who):
-            told.append(f"group {where}")
-        return told
+        """The target accepted all of it; returns whether requests must be smaller from now on."""
+        self.quarantine.was_accepted(batch)
+        return self.sizes.was_accepted(batch)
 
     def cut(self, batch: Batch) -> list[tuple[Op, ...]]:
         """The ops of the requests to send instead; empty when the batch can be sent as it is."""
-        parts = [batch.ops]
-        if self._users.apart or self._groups.apart:
-            kept, apart = _divided(batch, self._users.among, self._groups.among)
-            parts = [kept, apart] if kept and apart else [batch.ops]
-            if apart and not kept and len(batch) > 1:
-                parts = list(first_alone(batch.ops))
-        if self.most is not None:
-            parts = [piece for part in parts for piece in _at_most(part, self.most)]
+        parts = [piece for part in self.quarantine.cut(batch) for piece in self.sizes.cut(part)]
         if len(parts) == 1:
             return []
-        self._families.pop(batch.id, None)
+        self.sizes.was_refused(batch)  # what becomes of it tells nothing of its size any more
         return parts
-
-    def hopeless(self, batch: Batch) -> tuple[tuple[Op, ...], tuple[Op, ...], list[str]]:
-        """What of a batch need not be sent. Returns the other ops, those ops, and a reason for each change in them."""
-        if not self._after_refusals or not (self._users.apart or self._groups.apart):
-            return batch.ops, (), []
-        least = self._after_refusals
-        users, groups = partial(self._users.among, least=least), partial(self._groups.among, least=least)
-        kept, rest = _divided(batch, users, groups)
-        reasons = [
-            f"not sent: {who} was refused in {count} changes and accepted in none (after_refusals = {least})"
-            for op in rest
-            for who, count in self._guilty(batch, op, least)
-        ]
-        return kept, rest, reasons
-
-    def _guilty(self, batch: Batch, op: Op, least: int) -> Iterator[tuple[str, int]]:
-        users, groups = op.pairs()
-        for user, group in zip(batch.user.values(users), batch.group.values(groups), strict=True):
-            count = self._users.apart.get(user, 0)
-            if count >= least:
-                yield f"user {user}", count
-            else:
-                yield f"group {group}", self._groups.apart[group]
-
-
-def _divided(batch: Batch, users_among: _Among, groups_among: _Among) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
-    """The ops of a batch without the changes of these users and groups, and the ops with only those changes."""
-    kept: list[Op] = []
-    apart: list[Op] = []
-    for op in batch.ops:
-        users, groups = users_among(batch.user, op.users), groups_among(batch.group, op.groups)
-        if op.shape is Shape.PAIRS:
-            parts = [_part(op, ~(users | groups)), _part(op, users | groups)]
-        elif len(op.groups) == 1:  # what one request to a group was stays one
-            parts = [_block(op, ~(users | groups), ~groups | True), _block(op, users | groups, groups | True)]
-        else:
-            parts = [_block(op, ~users, ~groups), _block(op, users, groups | True), _block(op, ~users, groups)]
-        kept += [part for part in parts[:1] if len(part)]
-        apart += [part for part in parts[1:] if len(part)]
-    return tuple(kept), tuple(apart)
-
-
-class _Suspects:
-    """Users, or groups, that were refused on their own."""
-
-    def __init__(self) -> None:
-        self.apart: dict[Key, int] = {}
-        """Those that are sent separately, and in how many changes each was refused."""
-        self._refusals: dict[Key, set[Key]] = {}
-
-    def refused(self, key: Key, partner: Key) -> bool:
-        """Returns whether the key is sent separately from now on, and was not before."""
-        if key in self.apart:
-            self.apart[key] += 1
-            return False
-        partners = self._refusals.setdefault(key, set())
-        partners.add(partner)
-        if len(partners) < _LONE_REFUSALS:
-            _bound(self._refusals)
-            return False
-        del self._refusals[key]
-        self.apart[key] = len(partners)
-        _bound(self.apart)
-        return True
-
-    def clear(self, keys: Keys, accepted: Sequence[Ints]) -> None:
-        """These were accepted: their earlier refusals were not their fault."""
-        known: MutableMapping[Key, Any]
-        for known in (self.apart, self._refusals):
-            if known:
-                for codes in accepted:
-                    for key in keys.values(codes[_among(known, keys, codes)]):
-                        known.pop(key, None)
-
-    def among(self, keys: Keys, codes: Ints, least: int = 0) -> Mask:
-        """Which of the codes are sent separately, and were refused in at least `least` changes."""
-        known = {key: count for key, count in self.apart.items() if count >= least} if least else self.apart
-        return _among(known, keys, codes)
-
-
-def _among(known: Mapping[Key, object], keys: Keys, codes: Ints) -> Mask:
-    if not known:
-        return np.zeros(len(codes), bool)
-    if keys.entries is None:
-        wanted = [key for key in known if isinstance(key, int)]
-    else:
-        wanted = [code for code in np.unique(codes).tolist() if keys.entries[code] in known]
-    return np.isin(codes, np.array(wanted, np.int64))
-
-
-def _bound(known: MutableMapping[Key, Any]) -> None:
-    while len(known) > _MOST_KNOWN:
-        del known[next(iter(known))]
-
-
-def _part(op: Op, mask: Mask) -> Op:
-    return Op(op.action, op.users[mask], op.groups[mask], op.rows[mask], op.shape)
-
-
-def _block(op: Op, users: Mask, groups: Mask) -> Op:
-    rows = op.rows.reshape(len(op.users), len(op.groups))[np.ix_(users, groups)].ravel()
-    return Op(op.action, op.users[users], op.groups[groups], rows, op.shape)
-
-
-def _at_most(ops: tuple[Op, ...], most: int) -> Iterator[tuple[Op, ...]]:
-    if sum(map(len, ops)) <= most:
-        yield ops
-    else:
-        for half in halves(ops):
-            yield from _at_most(half, most)

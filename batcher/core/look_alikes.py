@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from batcher.core.coalesce import coalesce
 from batcher.core.model import REJECTED_ROW, Columns, Ints, Key, Keys, Mask, Reject
-from batcher.core.order import order_of, run_starts
+from batcher.core.sorting import run_starts, sorted_order
 from batcher.core.text_bytes import bytes_of, has_controls, may_be_unseen
 
 _BLANKS = r"[\s\p{Z}]+"
@@ -130,7 +130,7 @@ def _without_contradictions(columns: Columns, user: Ints | None, group: Ints | N
     of_group = columns.group.codes if group is None else group[columns.group.codes]
     winner = coalesce(columns)
     last = np.flatnonzero(winner == np.arange(len(columns)))
-    order = last[order_of(of_user[last], of_group[last])]
+    order = last[sorted_order(of_user[last], of_group[last])]
     starts = run_starts(of_user[order], of_group[order])
     wishes = columns.action[order]
     contradict = np.maximum.reduceat(wishes, starts) != np.minimum.reduceat(wishes, starts)

@@ -22,7 +22,7 @@ import numpy as np
 
 from batcher.core.cover import Buckets, Pairs
 from batcher.core.model import Action, Columns, Ints, Keys, Limits, Mask, Op, Shape
-from batcher.core.order import run_starts
+from batcher.core.sorting import run_starts
 from batcher.core.split import cut
 from batcher.core.wire import Wire
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from batcher.core.http import brief
-from batcher.core.limit import LONGEST_QUIET
+from batcher.core.rate import LONGEST_QUIET
 
 _A_MOMENT, _IN_MILLISECONDS = 1e9, 1e11
 """A larger number is not a duration but a moment after 2001: in seconds, or (beyond the second) in milliseconds."""

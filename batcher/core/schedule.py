@@ -11,11 +11,11 @@ from itertools import islice
 import numpy as np
 
 from batcher.core.blame import Blame
-from batcher.core.lanes import OrderBy, distinct, lane_keys, shared
-from batcher.core.late import LateRequests
+from batcher.core.in_doubt import InDoubtRequests
 from batcher.core.model import Batch, Hashes, Keys
+from batcher.core.ordering import OrderBy, distinct, ordering_keys, shared
 
-_NO_LANES: Hashes = np.empty(0, np.uint64)
+_NO_KEYS: Hashes = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,9 +37,9 @@ class Schedule:
     flight together.
     """
 
-    def __init__(self, order_by: OrderBy, late: LateRequests, blame: Blame) -> None:
+    def __init__(self, order_by: OrderBy, in_doubt: InDoubtRequests, blame: Blame) -> None:
         self._order_by = order_by
-        self._late = late
+        self._in_doubt = in_doubt
         self._blame = blame
         self._waiting: deque[Batch] = deque()
         self._in_flight: dict[int, Hashes] = {}
@@ -86,8 +86,8 @@ class Schedule:
         for index, batch in enumerate(self._candidates()):
             if suspect and not self._blame.is_fair_trial(batch):
                 continue
-            ready = self._ready_at(batch) if self._late.any(batch.window, now) else -math.inf
-            if ready <= now and self._lane_is_free(batch):
+            ready = self._ready_at(batch) if self._in_doubt.any(batch.window, now) else -math.inf
+            if ready <= now and self._is_free(batch):
                 del self._waiting[index]
                 self._fly(batch)
                 if suspect:
@@ -107,24 +107,24 @@ class Schedule:
     def _fly(self, batch: Batch) -> None:
         self._held_until.pop(batch.id, None)
         is_free = self._order_by is OrderBy.PAIR
-        self._in_flight[batch.id] = _NO_LANES if is_free else distinct(keys_of(batch, self._order_by))
+        self._in_flight[batch.id] = _NO_KEYS if is_free else distinct(keys_of(batch, self._order_by))
 
-    def _lane_is_free(self, batch: Batch) -> bool:
+    def _is_free(self, batch: Batch) -> bool:
         # The pairs of one window are all different, and those of the next window wait until theirs are settled.
         if self._order_by is OrderBy.PAIR:
             return True
         keys = keys_of(batch, self._order_by)
-        return not any(shared(keys, lanes).any() for lanes in self._in_flight.values())
+        return not any(shared(keys, ordering_keys).any() for ordering_keys in self._in_flight.values())
 
     def _ready_at(self, batch: Batch) -> float:
         known = self._held_until.get(batch.id)
-        if known is None or known[0] != self._late.version:
-            until = self._late.until(batch.window, keys_of(batch, self._order_by), batch.pairs()[0])
-            known = self._held_until[batch.id] = (self._late.version, until)
+        if known is None or known[0] != self._in_doubt.version:
+            until = self._in_doubt.until(batch.window, keys_of(batch, self._order_by), batch.pairs()[0])
+            known = self._held_until[batch.id] = (self._in_doubt.version, until)
         return known[1]
 
 
 def keys_of(batch: Batch, order_by: OrderBy) -> Hashes:
     """The batch's lane keys, aligned with its rows."""
     _, user, group = batch.pairs()
-    return lane_keys(Keys(user, batch.user.entries), Keys(group, batch.group.entries), order_by)
+    return ordering_keys(Keys(user, batch.user.entries), Keys(group, batch.group.entries), order_by)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from batcher.core.http import Request, Response
-from batcher.core.lanes import OrderBy
 from batcher.core.model import Batch, KeyKind, Limits
+from batcher.core.ordering import OrderBy
 from batcher.core.verdict import Retry, Stop, Verdict
 from batcher.core.wire import Wire
 

@@ -6,7 +6,7 @@ import re
 from datetime import date, datetime
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.limit import Rate
+from batcher.core.rate import Rate
 
 _SECONDS = {
     "s": 1,

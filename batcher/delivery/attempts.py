@@ -83,7 +83,7 @@ class Attempts:
         delivery.remember(Attempt(utc, batch.id, len(batch), status, reason, lost, boot=boot))
         if lost:
             keys = keys_of(batch, self._evidence.order_by)
-            self._evidence.late.lost(batch.window, keys, batch.pairs()[0], now)
+            self._evidence.in_doubt.lost(batch.window, keys, batch.pairs()[0], now)
 
     def _failed(self, delivery: Delivery, verdict: Retry, made: AttemptMade, now: float) -> None:
         self._gate.heed(verdict)

@@ -18,8 +18,8 @@ from batcher.core.errors import (
 )
 from batcher.core.evidence import Evidence
 from batcher.core.http import Response
-from batcher.core.limit import Waiting
 from batcher.core.model import Batch
+from batcher.core.rate import Waiting
 from batcher.core.report import Requests
 from batcher.core.retry import RetryPolicy
 from batcher.core.status import Status

@@ -11,7 +11,7 @@ import anyio
 from batcher.core.clock import Clock
 from batcher.core.concurrency import ConcurrencyLimit
 from batcher.core.http import Request, Response
-from batcher.core.limit import Pacer, Turn, Waiting
+from batcher.core.rate import Pacer, Turn, Waiting
 from batcher.core.report import Waited
 from batcher.core.retry import wish_of
 from batcher.core.units import spoken

@@ -23,7 +23,7 @@ import orjson
 
 from batcher.core.address import place_of
 from batcher.core.clock import Clock
-from batcher.core.limit import Meter, Pacer, PaceState, Turn, Waiting
+from batcher.core.rate import Meter, Pacer, PaceState, Turn, Waiting
 from batcher.core.target import Target
 from batcher.core.units import parse_rate
 from batcher.files import NoLocksError, is_same, try_flock

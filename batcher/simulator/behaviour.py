@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.limit import Rate
+from batcher.core.rate import Rate
 
 KINDS = ("drop-before", "drop-after", "late", "html", "cut", "truncated", "miscounted")
 """Faults that are not a status: the connection is dropped before or after the changes are applied; they are applied

@@ -6,7 +6,7 @@ import heapq
 from collections import deque
 from email.utils import formatdate
 
-from batcher.core.limit import Rate
+from batcher.core.rate import Rate
 from batcher.simulator.behaviour import Behaviour, Insists
 from batcher.simulator.messages import Reply
 

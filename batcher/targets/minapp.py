@@ -11,8 +11,8 @@ from __future__ import annotations
 import orjson
 
 from batcher.core.http import Request, Response, brief
-from batcher.core.lanes import OrderBy
 from batcher.core.model import Batch, Ints, KeyKind, Keys, Limits, Shape
+from batcher.core.ordering import OrderBy
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Login

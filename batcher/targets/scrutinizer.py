@@ -17,8 +17,8 @@ import orjson
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response, brief
-from batcher.core.lanes import OrderBy
 from batcher.core.model import Action, Batch, Ints, Key, KeyKind, Limits, Op, Shape
+from batcher.core.ordering import OrderBy
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Login

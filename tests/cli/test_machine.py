@@ -13,7 +13,7 @@ from shell import PROGRAM
 
 from batcher.core.clock import Clock
 from batcher.core.errors import LedgerError, StateError
-from batcher.core.limit import Meter
+from batcher.core.rate import Meter
 from batcher.core.units import Rate
 from batcher.files import NoLocksError, lock, shortened
 from batcher.host.shared_rate import SharedPacer

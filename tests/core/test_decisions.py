@@ -15,10 +15,10 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.health import Health
 from batcher.core.http import Request, Response, printable
 from batcher.core.identity import fingerprints
-from batcher.core.lanes import OrderBy, lane_keys, shared
-from batcher.core.late import LateRequests
-from batcher.core.limit import Rate
+from batcher.core.in_doubt import InDoubtRequests
 from batcher.core.model import Action, Keys, Settlement
+from batcher.core.ordering import OrderBy, ordering_keys, shared
+from batcher.core.rate import Rate
 from batcher.core.replies import unsuccessful
 from batcher.core.report import exit_code
 from batcher.core.retry import RetryPolicy, wish_of
@@ -222,9 +222,9 @@ def test_fingerprints_are_the_same_in_any_window():
 
 def test_lanes():
     user, group = Keys.of([1, 2, 1]), Keys.of([9, 9, 8])
-    assert len(set(lane_keys(user, group, OrderBy.PAIR).tolist())) == 3
-    assert len(set(lane_keys(user, group, OrderBy.GROUP).tolist())) == 2
-    assert len(set(lane_keys(user, group, OrderBy.INPUT).tolist())) == 1
+    assert len(set(ordering_keys(user, group, OrderBy.PAIR).tolist())) == 3
+    assert len(set(ordering_keys(user, group, OrderBy.GROUP).tolist())) == 2
+    assert len(set(ordering_keys(user, group, OrderBy.INPUT).tolist())) == 1
     assert shared(np.array([3, 5], np.uint64), np.array([1, 5, 9], np.uint64)).tolist() == [False, True]
     assert shared(np.array([3], np.uint64), np.empty(0, np.uint64)).tolist() == [False]
 
@@ -235,7 +235,7 @@ def _keys(values):
 
 def test_only_opposite_changes_wait_for_late_requests_and_only_for_the_grace():
     """Law 2, late requests."""
-    late = LateRequests(30.0, own_too=False)
+    late = InDoubtRequests(30.0, own_too=False)
     adds, removes = np.array([Action.ADD], np.int8), np.array([Action.REMOVE], np.int8)
     late.lost(1, _keys([1, 2]), np.array([Action.ADD, Action.REMOVE], np.int8), at=100.0)
     assert late.any(2, 129.9)
@@ -249,7 +249,7 @@ def test_only_opposite_changes_wait_for_late_requests_and_only_for_the_grace():
 @pytest.mark.parametrize("own_too", [True, False])
 def test_within_a_window_only_wider_lanes_wait_for_their_own_late_requests(own_too):
     """A pair has one wish per window."""
-    late = LateRequests(30.0, own_too=own_too)
+    late = InDoubtRequests(30.0, own_too=own_too)
     late.lost(1, _keys([1]), np.array([Action.ADD], np.int8), at=100.0)
     assert late.any(1, 101.0) is own_too
     assert late.until(1, _keys([1]), np.array([Action.REMOVE], np.int8)) == (130.0 if own_too else -math.inf)
@@ -257,7 +257,7 @@ def test_within_a_window_only_wider_lanes_wait_for_their_own_late_requests(own_t
 
 
 def test_the_same_loss_a_thousand_times_takes_no_more_memory():
-    late = LateRequests(30.0, own_too=False)
+    late = InDoubtRequests(30.0, own_too=False)
     for number in range(1000):
         late.lost(1, _keys(range(100)), np.zeros(100, np.int8), at=float(number))
     losses = late._windows[1]
@@ -316,7 +316,7 @@ def test_health():
 def test_a_suspect_run_sends_nothing_but_a_trial():
     """Of users and groups that have nothing to do with the refused ones."""
     blame = Blame()
-    schedule = Schedule(OrderBy.PAIR, LateRequests(30, own_too=False), blame)
+    schedule = Schedule(OrderBy.PAIR, InDoubtRequests(30, own_too=False), blame)
     same, other = batch_of([("add", 1, 7)], 1), batch_of([("add", 500, 8)], 2)
     schedule.add([same, other])
     for user in range(SUSPICIOUS):
@@ -331,11 +331,11 @@ def test_a_suspect_run_sends_nothing_but_a_trial():
 
 
 def test_pieces_go_first_and_held_batches_let_others_pass():
-    late = LateRequests(30, own_too=False)
+    late = InDoubtRequests(30, own_too=False)
     schedule = Schedule(OrderBy.PAIR, late, Blame())
     opposite, other = batch_of([("remove", 1, 7)], 1), batch_of([("add", 2, 7)], 2)
     columns = columns_of([("add", 1, 7)])
-    late.lost(9, lane_keys(columns.user, columns.group, OrderBy.PAIR), columns.action, 0.0)
+    late.lost(9, ordering_keys(columns.user, columns.group, OrderBy.PAIR), columns.action, 0.0)
     schedule.add([opposite, other])
     assert schedule.take(0.0).batch is other
     assert schedule.take(0.0).at == 30.0
@@ -349,14 +349,14 @@ def test_pieces_go_first_and_held_batches_let_others_pass():
 
 
 def test_in_input_order_one_flies_and_none_overtakes():
-    late = LateRequests(30, own_too=True)
+    late = InDoubtRequests(30, own_too=True)
     schedule = Schedule(OrderBy.INPUT, late, Blame())
     first, second = batch_of([("add", 1, 7)], 1), batch_of([("remove", 2, 8)], 2)
     schedule.add([first, second])
     assert schedule.take(0.0).batch is first
     assert schedule.take(0.0).batch is None
     columns = columns_of([("add", 1, 7)])
-    late.lost(9, lane_keys(columns.user, columns.group, OrderBy.INPUT), columns.action, 0.0)
+    late.lost(9, ordering_keys(columns.user, columns.group, OrderBy.INPUT), columns.action, 0.0)
     schedule.done(first)
     assert schedule.take(1.0).at == 30.0
 
@@ -364,7 +364,7 @@ def test_in_input_order_one_flies_and_none_overtakes():
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=60))
 def test_by_group_no_two_batches_of_a_group_fly_together(steps):
     """And nothing is lost: against a plain model."""
-    schedule = Schedule(OrderBy.GROUP, LateRequests(30, own_too=True), Blame())
+    schedule = Schedule(OrderBy.GROUP, InDoubtRequests(30, own_too=True), Blame())
     flying, added, taken = {}, 0, 0
     for number, (is_take, group) in enumerate(steps):
         if not is_take:

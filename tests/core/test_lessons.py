@@ -27,7 +27,7 @@ def batch_of(pairs, kind="minapp"):
 
 def split(lessons, batch, *, is_certain=False):
     pieces = [Batch(next(IDS), 0, ops, batch.user, batch.group) for ops in halves(batch.ops)]
-    lessons.was_split(batch, pieces, is_certain=is_certain)
+    lessons.sizes.was_split(batch, pieces, is_certain=is_certain)
     return pieces
 
 
@@ -49,7 +49,7 @@ def test_a_refused_batch_that_is_fine_in_halves_was_too_large():
     one, other = split(lessons, large(), is_certain=True)
     assert not lessons.was_accepted(one)
     assert lessons.was_accepted(other)
-    assert lessons.most == 50
+    assert lessons.sizes.most == 50
     assert [sum(map(len, ops)) for ops in lessons.cut(large(120))] == [30, 30, 30, 30]
     assert lessons.cut(large(50)) == []
     assert "most=50" in repr(lessons)
@@ -60,7 +60,7 @@ def test_without_being_told_it_takes_two():
     for expected in (None, 50):
         for piece in split(lessons, large()):
             lessons.was_accepted(piece)
-        assert lessons.most == expected
+        assert lessons.sizes.most == expected
 
 
 def test_a_large_batch_that_goes_well_meanwhile_takes_the_suspicion_back():
@@ -69,7 +69,7 @@ def test_a_large_batch_that_goes_well_meanwhile_takes_the_suspicion_back():
         for piece in split(lessons, large()):
             lessons.was_accepted(piece)
         lessons.was_accepted(large())
-    assert lessons.most is None
+    assert lessons.sizes.most is None
 
 
 def test_halves_of_which_one_is_refused_teach_nothing_of_sizes():
@@ -77,8 +77,8 @@ def test_halves_of_which_one_is_refused_teach_nothing_of_sizes():
     for _ in range(3):
         one, other = split(lessons, large(), is_certain=True)
         lessons.was_accepted(one)
-        lessons.was_refused(other)
-    assert lessons.most is None
+        lessons.sizes.was_refused(other)
+    assert lessons.sizes.most is None
 
 
 def test_a_smaller_size_replaces_a_larger_never_the_other_way_round():
@@ -86,20 +86,20 @@ def test_a_smaller_size_replaces_a_larger_never_the_other_way_round():
     for count, most in ((100, 50), (20, 10), (60, 10)):
         for piece in split(lessons, large(count), is_certain=True):
             lessons.was_accepted(piece)
-        assert lessons.most == most
+        assert lessons.sizes.most == most
 
 
 @pytest.mark.parametrize(("refusals", "told"), [(2, []), (3, ["user 7"])])
 def test_who_is_refused_alone_in_three_pairs_travels_apart(refusals, told):
     lessons = Lessons()
-    said = [who for group in range(refusals) for who in lessons.was_refused_alone(batch_of([(7, group)]))]
+    said = [who for group in range(refusals) for who in lessons.quarantine.was_refused_alone(batch_of([(7, group)]))]
     assert said == told
     batch = batch_of([(user, group) for user in range(5, 10) for group in (50, 51)])
     parts = [{(user, group) for user, group, _ in pairs_of(ops, batch)} for ops in lessons.cut(batch)]
     if told:
         assert parts[1] == {(7, 50), (7, 51)}
         assert parts[0] == {(user, group) for user in (5, 6, 8, 9) for group in (50, 51)}
-        assert lessons.was_refused_alone(batch_of([(7, 9)])) == []
+        assert lessons.quarantine.was_refused_alone(batch_of([(7, 9)])) == []
     else:
         assert parts == []
 
@@ -107,11 +107,11 @@ def test_who_is_refused_alone_in_three_pairs_travels_apart(refusals, told):
 def test_to_be_accepted_clears_a_user_also_before_it_is_apart():
     lessons = Lessons()
     for group in range(2):
-        lessons.was_refused_alone(batch_of([(7, group)]))
+        lessons.quarantine.was_refused_alone(batch_of([(7, group)]))
     lessons.was_accepted(batch_of([(7, 8)]))
-    assert lessons.was_refused_alone(batch_of([(7, 3)])) == []
+    assert lessons.quarantine.was_refused_alone(batch_of([(7, 3)])) == []
     for group in (4, 5):
-        lessons.was_refused_alone(batch_of([(7, group)]))
+        lessons.quarantine.was_refused_alone(batch_of([(7, group)]))
     assert lessons.cut(batch_of([(7, 8), (8, 8)]))
     lessons.was_accepted(batch_of([(7, 8)]))
     assert lessons.cut(batch_of([(7, 8), (8, 8)])) == []
@@ -131,17 +131,17 @@ def test_what_is_cut_asks_for_exactly_the_same(kind, data):
     users, groups = data.draw(st.frozensets(keys, max_size=2)), data.draw(st.frozensets(keys, max_size=2))
     for user in users:
         for group in range(100, 103):
-            lessons.was_refused_alone(batch_of([(user, group)], kind))
+            lessons.quarantine.was_refused_alone(batch_of([(user, group)], kind))
     for group in groups:
         for user in range(100, 103):
-            lessons.was_refused_alone(batch_of([(user, group)], kind))
-    lessons.most = data.draw(st.one_of(st.none(), st.integers(1, 8)))
+            lessons.quarantine.was_refused_alone(batch_of([(user, group)], kind))
+    lessons.sizes.most = data.draw(st.one_of(st.none(), st.integers(1, 8)))
     parts = lessons.cut(batch) or [batch.ops]
     found = [pair for ops in parts for pair in pairs_of(ops, batch)]
     assert sorted(found, key=repr) == sorted(pairs_of(batch.ops, batch), key=repr)
     for ops in parts:
         told = pairs_of(ops, batch)
-        assert lessons.most is None or len(told) <= lessons.most
+        assert lessons.sizes.most is None or len(told) <= lessons.sizes.most
         assert len({user in users or group in groups for user, group, _ in told}) == 1
 
 
@@ -162,8 +162,8 @@ def ask_until_done(lessons, batch, accepts, in_flight=1):
             if all(accepts(user, group) for user, group, _ in pairs_of(current.ops, current)):
                 lessons.was_accepted(current)
             elif len(current) == 1:
-                lessons.was_refused(current)
-                lessons.was_refused_alone(current)
+                lessons.sizes.was_refused(current)
+                lessons.quarantine.was_refused_alone(current)
             else:
                 waiting[:0] = split(lessons, current)
     return requests
@@ -207,8 +207,8 @@ def test_what_need_not_be_asked_about(kind, after):
     lessons = Lessons(after)
     batch = batch_of([(user, group) for user in range(10, 20) for group in (1, 53)], kind)
     for user in range(4):
-        lessons.was_refused_alone(batch_of([(user, 53)], kind))
-    kept, rest, reasons = lessons.hopeless(batch)
+        lessons.quarantine.was_refused_alone(batch_of([(user, 53)], kind))
+    kept, rest, reasons = lessons.quarantine.hopeless(batch)
     assert bool(rest) is (after <= 4)
     assert len(pairs_of(kept, batch)) + len(pairs_of(rest, batch)) == len(batch)
     assert {group for _, group, _ in pairs_of(rest, batch)} <= {53}
@@ -216,16 +216,16 @@ def test_what_need_not_be_asked_about(kind, after):
         f"not sent: group 53 was refused in 4 changes and accepted in none (after_refusals = {after})"
     }
     lessons.was_accepted(batch_of([(99, 53)], kind))
-    assert not lessons.hopeless(batch)[1]
-    assert not Lessons().hopeless(batch)[1]
+    assert not lessons.quarantine.hopeless(batch)[1]
+    assert not Lessons().quarantine.hopeless(batch)[1]
 
 
 def test_a_request_to_one_group_never_becomes_one_of_several_ops():
     """Whoever is apart, user or group: each request that goes out instead has one op."""
     lessons = Lessons()
     for group in (1, 2, 3):
-        lessons.was_refused_alone(batch_of([(7, group)]))
-        lessons.was_refused_alone(batch_of([(group + 100, 50)]))
+        lessons.quarantine.was_refused_alone(batch_of([(7, group)]))
+        lessons.quarantine.was_refused_alone(batch_of([(group + 100, 50)]))
     for batch in (batch_of([(user, 1) for user in (5, 6, 7, 8)]), batch_of([(user, 50) for user in (5, 7, 101)])):
         parts = lessons.cut(batch) or [batch.ops]
         assert all(len(ops) == 1 for ops in parts)

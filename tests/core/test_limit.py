@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.core.limit import Meter, Pacer, Rate, Turn, Waiting
+from batcher.core.rate import Meter, Pacer, Rate, Turn, Waiting
 
 _RATES = st.builds(Rate, st.integers(1, 30), st.sampled_from([1, 60, 3600]))
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.core.coalesce import coalesce
-from batcher.core.identity import fingerprints, lane_words
+from batcher.core.identity import fingerprints, ordering_words
 from batcher.core.look_alikes import Names, fold, folded, resolved, twins
 from batcher.core.model import Keys
 from batcher.core.patterns import Patterns
@@ -100,7 +100,7 @@ def test_look_alikes_are_one_lane(one, other):
     first, second = Keys.of([one or "x"]), Keys.of([other or "x"])
     group = Keys.of([1])
     alike = look(one or "x") == look(other or "x")
-    assert (lane_words(first, group) == lane_words(second, group)).all() == alike
+    assert (ordering_words(first, group) == ordering_words(second, group)).all() == alike
     assert (fingerprints(first, group, folds=True) == fingerprints(second, group, folds=True)).all() == alike
     assert (fingerprints(first, group) == fingerprints(second, group)).all() == ((one or "x") == (other or "x"))
 

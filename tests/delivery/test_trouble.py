@@ -13,7 +13,7 @@ from harness import Play, Target, settings_for
 from batcher.api import _Following
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError, LedgerError
 from batcher.core.http import Response
-from batcher.core.limit import Rate
+from batcher.core.rate import Rate
 from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause

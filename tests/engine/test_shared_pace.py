@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.core.clock import Clock
-from batcher.core.limit import Meter, Rate, Waiting
+from batcher.core.rate import Meter, Rate, Waiting
 from batcher.host.shared_rate import SharedPacer
 
 RATE = Rate(10, 1)

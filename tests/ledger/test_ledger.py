@@ -27,10 +27,10 @@ from batcher.core.http import Response
 from batcher.core.status import Status
 from batcher.engine.jobs.job import check_new, settings_of
 from batcher.ledger import arrays
+from batcher.ledger.history import story
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.results import write_results
 from batcher.ledger.schema import VERSION
-from batcher.ledger.story import story
 from batcher.ledger.verify import differences
 from batcher.ledger.writer import LedgerWriter
 from batcher.simulator.behaviour import Behaviour, Fault

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.limit import Rate
+from batcher.core.rate import Rate
 from batcher.simulator.behaviour import Behaviour, Fault, Insists
 from batcher.simulator.messages import Arrival
 from batcher.simulator.scenario import scenario_of

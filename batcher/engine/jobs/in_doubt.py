@@ -46,7 +46,7 @@ def note_interruption(ledger: LedgerWriter, reader: LedgerReader, clock: Clock) 
 
 def remember_losses(session: Session, reader: LedgerReader, *, is_foreign: bool = False) -> None:
     """Requests that were lost within the last grace may still arrive, settled or not."""
-    grace, clock = session.late.grace, session.runtime.clock
+    grace, clock = session.in_doubt.grace, session.runtime.clock
     for settlement, age in reader.losses(clock.age, grace):
         session.remember_lost(reader.window(settlement.window), settlement, age, is_foreign=is_foreign)
     for number, age in _interrupted_windows(reader, clock, grace):
@@ -87,7 +87,7 @@ def remember_others(
     Others are those that this host knows of, those that were known of when the run began (`facts`), and those whose
     ledgers are told (`earlier`, the last first). Gives a fact for who goes on with the run.
     """
-    grace, clock = session.late.grace, session.runtime.clock
+    grace, clock = session.in_doubt.grace, session.runtime.clock
     known = [other for register in registers_of(session, facts) for other in register.unquiet(run, grace, clock)]
     paths = dict.fromkeys([*(other.ledger for other in known), *map(Path, orjson.loads(facts.get(_EARLIER, "[]")))])
     recent = [str(path.absolute()) for path in paths if path.is_file() and _remember(session, path, run)]
@@ -124,7 +124,7 @@ def _remember(session: Session, ledger: Path, run: str) -> bool:
         with LedgerReader(ledger) as reader:
             if reader.facts().get("run") in {None, run}:
                 return False
-            clock, grace = session.runtime.clock, session.late.grace
+            clock, grace = session.runtime.clock, session.in_doubt.grace
             if clock.age(_last_end(reader, clock)) >= grace:
                 return False
             remember_losses(session, reader, is_foreign=True)

@@ -13,8 +13,8 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from batcher.core.errors import InputError, LedgerError
-from batcher.core.lanes import OrderBy
 from batcher.core.model import Ints
+from batcher.core.ordering import OrderBy
 from batcher.core.status import FAILURES, count_of
 from batcher.core.verdict import Cause
 from batcher.engine.run.committer import OpenWindow
@@ -162,7 +162,9 @@ class Admission:
         self._at_work += 1
         try:
             with anyio.CancelScope(shield=True):
-                before = [other.lanes for other in self._committer.open.values()] if self._dispatch.in_order else []
+                before = (
+                    [other.ordering_keys for other in self._committer.open.values()] if self._dispatch.in_order else []
+                )
                 rows = await self._executor(lambda: intake.hold_back(before))
                 await self._committer.open_window(window, is_new=intake.is_new)
             self._opened(window)

@@ -10,8 +10,8 @@ import numpy as np
 
 from batcher.core.clock import Clock
 from batcher.core.health import Health
-from batcher.core.limit import Pacer
 from batcher.core.model import Bytes
+from batcher.core.rate import Pacer
 from batcher.core.status import FAILURES, are
 from batcher.core.units import parse_duration, parse_failures, spoken
 from batcher.core.verdict import Cause

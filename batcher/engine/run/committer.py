@@ -31,7 +31,7 @@ class OpenWindow:
     status: Bytes
     """As the ledger has it; `PENDING` where nothing is settled."""
     unsettled: int
-    lanes: Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
+    ordering_keys: Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
     """Lane keys of what it sends, sorted, each once."""
     held_back: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     """Rows that wait until the window before is closed."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from batcher.core.coalesce import coalesce
-from batcher.core.lanes import OrderBy, common, distinct, lane_keys, shared
 from batcher.core.model import Batch, Hashes, Ints, Limits
+from batcher.core.ordering import OrderBy, common, distinct, ordering_keys, shared
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.status import Status
 from batcher.core.wire import Wire
@@ -34,8 +34,8 @@ class Intake:
 
         """
         waits = np.zeros(len(self.rows), bool)
-        for lanes in before:
-            waits |= shared(self.keys, common(self.window.lanes, lanes))
+        for theirs in before:
+            waits |= shared(self.keys, common(self.window.ordering_keys, theirs))
         self.window.held_back = self.rows[waits]
         return self.rows[~waits]
 
@@ -50,7 +50,7 @@ def take_in(work: WorkItem, order_by: OrderBy) -> Intake:
     status = np.zeros(count, np.int8) if work.status is None else work.status
     wanted = is_winner & (status == Status.PENDING) if work.wanted is None else work.wanted
     rows = np.flatnonzero(wanted)
-    keys = lane_keys(columns.user.take(rows), columns.group.take(rows), order_by)
+    keys = ordering_keys(columns.user.take(rows), columns.group.take(rows), order_by)
     again = None
     if work.wanted is not None:
         again = Again(rows, status.copy(), np.zeros(count, bool))

@@ -38,7 +38,7 @@ class OutcomeHandler:
 
     def cut(self, batch: Batch) -> bool:
         """Whether a batch that is about to leave goes out in parts instead, or not at all, for what was learned."""
-        kept, rest, reasons = self._lessons.hopeless(batch)
+        kept, rest, reasons = self._lessons.quarantine.hopeless(batch)
         if rest:
             self._put_back(batch, Delivered(history=batch.history), [kept] if kept else [])
             self._condemn(self._piece(batch, rest, batch.history), reasons)
@@ -92,15 +92,15 @@ class OutcomeHandler:
 
     def _learn(self, batch: Batch, delivered: Delivered, pieces: list[Batch]) -> None:
         if pieces and delivered.was_refused and not delivered.refused:
-            self._lessons.was_split(batch, pieces, is_certain=delivered.was_too_large)
+            self._lessons.sizes.was_split(batch, pieces, is_certain=delivered.was_too_large)
         elif delivered.accepted and not pieces:
             if self._lessons.was_accepted(batch):
                 said = "the target refuses large requests: from now on they hold at most %d changes"
-                self._log_once.say(said, self._lessons.most, subject=str(self._lessons.most))
+                self._log_once.say(said, self._lessons.sizes.most, subject=str(self._lessons.sizes.most))
         else:
-            self._lessons.was_refused(batch)
+            self._lessons.sizes.was_refused(batch)
             if delivered.refused and delivered.was_refused and len(batch) == 1:
-                for who in self._lessons.was_refused_alone(batch):
+                for who in self._lessons.quarantine.was_refused_alone(batch):
                     said = "%s was refused alone in several pairs and travels apart from now on"
                     self._log_once.say(said, who, subject=who)
 

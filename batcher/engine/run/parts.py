@@ -65,7 +65,7 @@ async def parts_of(
     async with session.runtime.transport(settings) as transport:
         pacer = make_pacer(settings, session.target, session.runtime)
         gate = RequestGate(transport, pacer, session.limit_in_flight(), clock, shutdown)
-        evidence = Evidence(session.order_by, session.late)
+        evidence = Evidence(session.order_by, session.in_doubt)
         committer = Committer(ledger, tally, session.runtime.executor, clock.utc)
         secrets, retry = Secrets(), settings.retry
         deliverer = Deliverer(
@@ -77,7 +77,7 @@ async def parts_of(
             _Departures(session.registration, committer),
             exchanged,
         )
-        schedule = Schedule(evidence.order_by, evidence.late, evidence.blame)
+        schedule = Schedule(evidence.order_by, evidence.in_doubt, evidence.blame)
         parts = Parts(session, evidence, schedule, gate, deliverer, committer, count(next_batch).__next__, started)
         try:
             yield parts
@@ -87,7 +87,7 @@ async def parts_of(
                 committer.withdraw()
                 ledger.end_session(parts.figures(), clock.stamp(), shutdown.cause, shutdown.reason)
             if deliverer.requests.sent:
-                is_clear = not committer.tally[Status.PENDING] and session.late.is_empty
+                is_clear = not committer.tally[Status.PENDING] and session.in_doubt.is_empty
                 session.registration.ended(LONG_AGO if is_clear else clock.stamp())
 
 

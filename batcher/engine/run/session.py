@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from batcher.core.clock import Stamp
 from batcher.core.concurrency import AdaptiveLimit, ConcurrencyLimit, FixedLimit
 from batcher.core.errors import ConfigurationError
-from batcher.core.lanes import OrderBy, lane_keys
-from batcher.core.late import LateRequests
+from batcher.core.in_doubt import InDoubtRequests
 from batcher.core.model import Limits, Settlement, Window
+from batcher.core.ordering import OrderBy, ordering_keys
 from batcher.core.target import Credentials, Target
 from batcher.delivery.shutdown import Shutdown
 from batcher.host.run_registry import RegisteredRun, RunRegistry
@@ -57,7 +57,7 @@ class Session:
     ledger: LedgerWriter
     runtime: Runtime
     shutdown: Shutdown
-    late: LateRequests = field(init=False)
+    in_doubt: InDoubtRequests = field(init=False)
     registration: Registration = field(default_factory=Registration)
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class Session:
 
     def expect_late(self, grace: float) -> None:
         """Lost requests may still arrive within so many seconds; what is known of any is forgotten."""
-        self.late = LateRequests(grace, own_too=self.order_by is not OrderBy.PAIR)
+        self.in_doubt = InDoubtRequests(grace, own_too=self.order_by is not OrderBy.PAIR)
 
     def register(self) -> RunRegistry | None:
         """Where runs on this target know of each other."""
@@ -108,11 +108,11 @@ class Session:
         user, group = columns.user.take(index).take(valid), columns.group.take(index).take(valid)
         moment = self.runtime.clock.now() - age
         number = -1 - window.id if is_foreign else window.id
-        self.late.lost(number, lane_keys(user, group, self.order_by), columns.action[index][valid], moment)
+        self.in_doubt.lost(number, ordering_keys(user, group, self.order_by), columns.action[index][valid], moment)
 
     def remember_unknown(self, age: float) -> None:
         """Requests of another run that nobody knows were lost `age` seconds ago."""
-        self.late.lost_anything(self.runtime.clock.now() - age)
+        self.in_doubt.lost_anything(self.runtime.clock.now() - age)
 
     def limit_in_flight(self) -> ConcurrencyLimit:
         """How many requests may be in flight at once."""

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.core.lanes import common, distinct, shared
+from batcher.core.ordering import common, distinct, shared
 
 _KEYS = st.lists(st.one_of(st.integers(0, 20), st.sampled_from([2**64 - 1, 2**63])), max_size=30).map(
     lambda values: np.array(values, np.uint64)

@@ -9,7 +9,7 @@ from batcher.core.model import Ints
 _WORD_BITS = 63
 
 
-def order_of(first: Ints, second: Ints) -> Ints:
+def sorted_order(first: Ints, second: Ints) -> Ints:
     """The stable order of rows by (`first`, `second`).
 
     One sort of plain integers is several times faster than any sort by two keys, so (first, second, row) are

@@ -6,7 +6,7 @@ from enum import Enum
 
 import numpy as np
 
-from batcher.core.identity import lane_words
+from batcher.core.identity import ordering_words
 from batcher.core.model import Hashes, Keys, Mask
 
 
@@ -19,13 +19,13 @@ class OrderBy(Enum):
     """Everything is one lane: `--ordered`."""
 
 
-def lane_keys(user: Keys, group: Keys, order_by: OrderBy) -> Hashes:
+def ordering_keys(user: Keys, group: Keys, order_by: OrderBy) -> Hashes:
     """A 64-bit key per row. Different lanes share a key only by chance; that costs a wait, never the order."""
     if order_by is OrderBy.INPUT:
         return np.zeros(len(group), np.uint64)
     if order_by is OrderBy.GROUP:
-        return lane_words(None, group)
-    return lane_words(user, group)
+        return ordering_words(None, group)
+    return ordering_words(user, group)
 
 
 def shared(keys: Hashes, others: Hashes) -> Mask:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from batcher.core.lanes import distinct, shared
 from batcher.core.model import Action, Bytes, Hashes
+from batcher.core.ordering import distinct, shared
 
 _MERGED_AT = 64
 """Arrays kept unmerged; a target that loses the same pairs for hours must not fill the memory."""
@@ -37,7 +37,7 @@ class _Losses:
         return self.keys[action]
 
 
-class LateRequests:
+class InDoubtRequests:
     """The losses of the last `grace` seconds.
 
     Within a window each pair has one wanted action, so what a window loses does not affect its own other requests,
@@ -53,7 +53,7 @@ class LateRequests:
         self._windows: dict[int, _Losses] = {}
 
     def __repr__(self) -> str:
-        return f"<LateRequests of {len(self._windows)} windows within {self.grace:g} s>"
+        return f"<InDoubtRequests of {len(self._windows)} windows within {self.grace:g} s>"
 
     @property
     def is_empty(self) -> bool:
