@@ -1,28 +1,30 @@
-"""Brings very many user-group membership changes to an API that takes them in bounded batches.
+"""Sends large numbers of user-group membership changes to an API that takes them in bounded batches.
 
-The tour. Data goes one way, from file to ledger:
+A tour of the code. Data flows one way, from file to ledger:
 
     files, stdin ── source ──▶ windows of columns ── core.coalesce ──▶ one wish per pair ── core.pack ──▶ batches
                                                                                                             │
     ledger ◀── committer ◀── outcomes ◀── targets.interpret ◀── reply ◀── transport ◀── delivery ◀── core.schedule
 
-- `core` decides: pure functions and small state machines, no await, clock, dice or files. What each outcome of a change
-  means is said in `core.status`.
-- `source` reads CSV, JSON Lines, documents and sheets as columns; what a cell or a name may be is decided in
-  `source.cells` and `source.rules`, and said in docs/input.md; `targets` know the dialects; `ledger` keeps the results;
-  `transport` is one HTTP exchange; `settings` is TOML, environment and flags as one value; `files` writes whole and in
-  private, and locks; `small_files`, `streams` and `machine` are what people and machines do to the rest.
-- `delivery` brings one batch to a final word: its turn, attempts, retries, splitting, blame of the run or of rows. What
-  a target's plug-in says passes `delivery.dialect`, which takes secrets out and nonsense for what it is.
-- `state` knows a target from night to night: what is in, out or uncertain, and how that differs from a feed
-  (`difference`), whatever the spelling of names (`spelling`, `core.look_alikes`).
-- `engine` wires the stages into one task group, and holds the jobs: `apply`, `resume`, `retry`, and `sync` and `undo`,
-  whose changes come from a state (`drafting`) and pass the guardrails (`arrival`, `guarding`) before they are applied
-  as any. A job is told once what it needs to know (`context.RunContext`); who looks on sees frozen `RunningParts`
-  (`observing`). Runs of one host know of each other (`register`) and share a rate (`shared_pace`).
-- `load` is a run with arrivals by the clock and a stop-watch on every request; `report` shows runs and load runs.
+- `core` makes the decisions: pure functions and small state machines without await, clock, randomness or files. What
+  each outcome of a change means is documented in `core.status`.
+- `source` reads CSV, JSON Lines, documents and sheets as columns; which cells and names are valid is decided in
+  `source.cells` and `source.rules`, and documented in docs/input.md; `targets` know the APIs' dialects; `ledger` keeps
+  the results; `transport` is one HTTP exchange; `settings` is TOML, environment and flags as one value; `files` writes
+  completely and privately, and locks; `small_files`, `streams` and `machine` deal with the environment: files that
+  people write, standard streams, and the limits of the machine.
+- `delivery` brings one batch to its final outcome: its turn, attempts, retries, splitting, and whether the run or
+  single rows are to blame. What a target's plug-in returns passes `delivery.dialect`, which masks secrets and rejects
+  nonsense.
+- `state` remembers a target between runs: which pairs are in, out or uncertain, and how that differs from a feed
+  (`difference`), allowing for different spellings of names (`spelling`, `core.look_alikes`).
+- `engine` wires the stages into one task group, and contains the jobs: `apply`, `resume`, `retry`, and `sync` and
+  `undo`, whose changes come from a state (`drafting`) and pass the guardrails (`arrival`, `guarding`) before they are
+  applied like any others. A job gets everything it needs in a `context.RunContext`; observers see frozen
+  `RunningParts` (`observing`). Runs on one host know of each other (`register`) and share a rate (`shared_pace`).
+- `load` is a run with scheduled arrivals in which every request is timed; `report` shows runs and load runs.
 - `cli` turns arguments into settings, and reports into text and exit codes.
-- `simulator` is the other side, for trying, testing, and predicting a run on virtual time (`engine.jobs.prediction`).
+- `simulator` imitates the targets: to try out, to test, and to predict a run in virtual time (`engine.jobs.prediction`).
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Public names are imported when they are first asked for (PEP 562): `batcher --help` needs none of them."""
+    """Import public names when they are first used (PEP 562): `batcher --help` needs none of them."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

@@ -1,4 +1,4 @@
-"""What a library user calls."""
+"""The functions for library users."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from batcher.host.runtime import real_runtime
 from batcher.settings import Settings
 
 _BEHIND = 100
-"""Bytes of a ledger's name behind the input's, and of the longest name that is made of the ledger's in turn."""
+"""Bytes that may follow the input's name in a ledger's name, and in the longest name derived from that."""
 Changes: TypeAlias = str | Path | Iterable[object] | AsyncIterable[object]
 Follower: TypeAlias = Callable[[Outcome], None]
 
@@ -47,10 +47,10 @@ async def apply(
     Args:
         changes: A path, several paths, or any (async) iterable of `(op, user, group)`, where op is `add` or
             `remove`, an integer is an id and a text is a name.
-        settings: Where and how; credentials come from `BATCHER_TOKEN` and its kin, or from the files named there.
-        ledger: A file or a folder; default: beside the input.
+        settings: Where and how; credentials come from `BATCHER_TOKEN` and the like, or from the files named there.
+        ledger: A file or a folder; default: next to the input.
         on_outcome: Called for each change once its outcome is on disk; must not block. If it raises, it is not called
-            again, the run ends in good order and can be resumed, and then what it raised is raised.
+            again, the run shuts down cleanly and can be resumed, and then the same exception is raised.
 
     Returns:
         The summary; `report.exit_code` is 0 when everything is applied, and a stopped run is no exception.
@@ -72,7 +72,7 @@ async def apply(
 
 
 async def resume(ledger: str | Path, *, on_outcome: Follower | None = None) -> Report:
-    """Go on with an interrupted run; see `apply`."""
+    """Continue an interrupted run; see `apply`."""
     ledger, following = Path(ledger), _Following(on_outcome)
     report = await resume_run(
         ledger,
@@ -85,7 +85,7 @@ async def resume(ledger: str | Path, *, on_outcome: Follower | None = None) -> R
 
 
 async def retry(ledger: str | Path, *, on_outcome: Follower | None = None) -> Report:
-    """Send again what is failed or unknown; see `apply`."""
+    """Send failed and unknown changes again; see `apply`."""
     ledger, following = Path(ledger), _Following(on_outcome)
     report = await retry_run(
         ledger,
@@ -108,10 +108,10 @@ def inputs_of(changes: Changes) -> Sequence[Path | Pipe]:
 
 @contextmanager
 def named_ledger(inputs: Sequence[Path | Pipe], wish: Path | None, now: float) -> Iterator[Path]:
-    """Where the ledger goes: the wish when it is a file, else `<name>.<UTC time>.ledger` there or beside the input.
+    """Where the ledger goes: the wish if it is a file, else `<name>.<UTC time>.ledger` there or next to the input.
 
-    A second one within the same second gets a number: a name that is made up is taken by an empty file at once, which
-    is removed in the end if nothing else has come into it.
+    A second one within the same second gets a number: a generated name is claimed by an empty file at once, which is
+    removed in the end if it is still empty.
 
     Raises:
         LedgerError: When nothing can be written there.
@@ -139,14 +139,14 @@ def _claimed(folder: Path, stem: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            hint = "--ledger FOLDER/ says where else it may go"
+            hint = "use --ledger FOLDER/ to put it elsewhere"
             raise LedgerError(f"the ledger {path} cannot be written: {error.strerror}; {hint}") from None
         return path
-    raise LedgerError("there is no end of numbers")  # pragma: no cover
+    raise LedgerError("no free ledger name was found")  # pragma: no cover
 
 
 class _Following:
-    """Tells a follower of outcomes. One that raises is told no more; its error is raised when the run has ended."""
+    """Passes outcomes to a follower until it raises; its exception is raised again when the run has ended."""
 
     def __init__(self, follower: Follower | None) -> None:
         if iscoroutinefunction(follower) or iscoroutinefunction(getattr(follower, "__call__", None)):  # noqa: B004
@@ -156,7 +156,7 @@ class _Following:
         self._error: Exception | None = None
 
     def observer(self) -> Observer:
-        """To be told what happens."""
+        """An observer that follows the run."""
         if self._follower is None:
             return Observer()
         return Observer(
@@ -165,7 +165,7 @@ class _Following:
         )
 
     def ended(self, report: Report) -> Report:
-        """The report, unless the follower has raised: then that is raised, as it was."""
+        """The report; or raises what the follower raised, unchanged."""
         if self._error is not None:
             raise self._error
         return report

@@ -19,10 +19,10 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 
 def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentials:
-    """What the user gave.
+    """The user's credentials.
 
     Raises:
-        ConfigurationError: When a file cannot be read.
+        ConfigurationError: When a file cannot be read, or holds something else.
 
     """
     token = environment.get("BATCHER_TOKEN") or _secret(auth.token_file, "auth.token_file")
@@ -34,14 +34,14 @@ def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentia
         odd = next((char for char in value if not (char.isascii() and char.isprintable())), None)
         if odd is not None:
             raise ConfigurationError(
-                f"the {name} holds {_named(odd)}, which no {name} has, after {value.index(odd)} characters; its file"
-                " holds it and nothing else"
+                f"the {name} contains {_named(odd)} after {value.index(odd)} characters, which is invalid; its file"
+                f" must hold the {name} and nothing else"
             )
     return given
 
 
 def proxy_credentials(auth: AuthSettings, environment: Mapping[str, str]) -> str:
-    """What the proxy that is configured wants to know, as `user:password`; empty for nothing.
+    """The credentials for the configured proxy, as `user:password`; empty for none.
 
     Raises:
         ConfigurationError: When the file cannot be read, or holds something else.
@@ -49,7 +49,7 @@ def proxy_credentials(auth: AuthSettings, environment: Mapping[str, str]) -> str
     """
     given = _stripped(environment.get("BATCHER_PROXY_CREDENTIALS") or _secret(auth.proxy_file, "auth.proxy_file"))
     if given and (":" not in given or not given.isprintable()):
-        raise ConfigurationError("the credentials for the proxy are written user:password, on one line")
+        raise ConfigurationError("the credentials for the proxy must be written as user:password, on one line")
     return given
 
 
@@ -59,7 +59,7 @@ def password_of(user_and_password: str) -> str:
 
 
 def _passwords(environment: Mapping[str, str]) -> Iterator[str]:
-    """Those that the addresses of proxies hold."""
+    """The passwords in the addresses of proxies."""
     for name, value in environment.items():
         if name.lower() in _PROXIES and "@" in value:
             password = password_of(value.partition("://")[2].rpartition("@")[0] or value.rpartition("@")[0])
@@ -67,7 +67,7 @@ def _passwords(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _stripped(text: str) -> str:
-    """Without what editors and shells put around a text: blanks, line breaks, and marks that nobody sees."""
+    """Strip what editors and shells add around a text: blanks, line breaks, and invisible marks."""
     return text.strip().strip(_AROUND).strip()
 
 

@@ -1,4 +1,4 @@
-"""Files as this program needs them: written whole, private from the first byte on, and locked."""
+"""File operations: writing completely, privately from the first byte on, and locking."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from batcher.core.errors import ConfigurationError, InputError
 
 _PRIVATE = 0o600
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-"""What flock(2) says where the file system, or the server behind it, has none."""
+"""Errors of flock(2) if the file system, or the server behind it, does not support locks."""
 _LONGEST = 255
 """Bytes of a file's name, on nearly every file system (NAME_MAX of limits.h)."""
 
 
 class NoLocksError(OSError):
-    """A file cannot be locked where it lies."""
+    """A file is on a file system without locks."""
 
 
 def shortened(name: str, room: int) -> str:
-    """A file's name, or the beginning of it, that leaves `room` bytes for what is put behind it."""
+    """A file name, cut so that `room` bytes can be appended to it."""
     return os.fsencode(name)[: _LONGEST - room].decode("utf-8", "ignore")
 
 
@@ -35,21 +35,21 @@ def write_whole(write: Callable[[bytes], int | None], data: bytes) -> None:
     """Write all of it with an unbuffered `write`, which may take less than it is given (write(2)).
 
     Raises:
-        OSError: When the rest cannot be written; a part of the data may be in the file then.
+        OSError: When the rest cannot be written; the file may contain a part of the data then.
 
     """
     rest = memoryview(data)
     while rest:
         taken = write(bytes(rest) if len(rest) < len(data) else data)
         if taken is None:
-            raise BlockingIOError("the file takes nothing more at the moment")
+            raise BlockingIOError("the file does not accept more data at the moment")
         rest = rest[taken:]
 
 
 def open_private(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
     """Open a file to be written; a new one is readable by its owner only, one that exists keeps its mode.
 
-    `mode` is `wb`, `xb` or `ab`, and `buffering` 0 for none, as of `open`.
+    `mode` is `wb`, `xb` or `ab`; `buffering` is as for `open`, 0 for none.
 
     Raises:
         OSError: When it cannot be opened.
@@ -61,12 +61,12 @@ def open_private(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
 
 @contextmanager
 def replaced_privately(path: Path) -> Iterator[Path]:
-    """A path beside this one for a library that makes its files itself, readable by all; moved to `path` at the end.
+    """A path next to this one, moved to `path` at the end, for a library that creates its files readable by all.
 
-    Nobody else ever sees more than a folder that only the owner can enter.
+    Meanwhile it is inside a folder that only the owner can enter.
 
     Raises:
-        OSError: When there is no place for it.
+        OSError: When it cannot be created.
 
     """
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", dir=path.parent))  # mode 0700
@@ -81,10 +81,10 @@ def replaced_privately(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
-    """A file to be written, which has its name only once it is whole; what was there before stays until then.
+    """A file to be written that replaces the one at `path` only once it is complete.
 
-    A new one is readable by its owner only, one that exists keeps its mode. A device or a pipe is written to as it is,
-    and so is a file in a folder where nothing can be made.
+    A new file is readable by its owner only, an existing one keeps its mode. A device or a pipe is written to directly,
+    and so is a file in a folder where no file can be created.
 
     Raises:
         OSError: When it cannot be written.
@@ -104,10 +104,10 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
 
 
 def found(path: Path) -> os.stat_result | None:
-    """What the system knows of a path; None where there is nothing.
+    """The status of a path; None if nothing exists there.
 
     Raises:
-        ConfigurationError: When there can be nothing of this name, or it cannot be looked at.
+        ConfigurationError: When nothing can have this name, or it cannot be accessed.
 
     """
     try:
@@ -121,49 +121,49 @@ def found(path: Path) -> os.stat_result | None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file, and no folder or device; raises as `found` does."""
+    """Whether it is a regular file, not a folder or device; raises as `found` does."""
     known = found(path)
     return known is not None and stat.S_ISREG(known.st_mode)
 
 
 def check_file(path: Path) -> None:
-    """See that there is a file to be read.
+    """Check that there is a regular file.
 
     Raises:
         InputError: When there is none, or a folder, or something else.
 
     """
     if is_folder(path):
-        raise InputError(f"{path} is a folder; give the files in it that are meant")
+        raise InputError(f"{path} is a folder; name the files in it")
     if not is_file(path):
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: no such file")
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder; raises as `found` does."""
+    """Whether it is a folder; raises as `found` does."""
     known = found(path)
     return known is not None and stat.S_ISDIR(known.st_mode)
 
 
 def check_replaceable(path: Path) -> None:
-    """See that a path can be that of a file which is made, or replaced as a whole.
+    """Check that a file can be created, or replaced as a whole, at this path.
 
     Raises:
-        ConfigurationError: When it names no file, or what is there is none: a folder, a device.
+        ConfigurationError: When it is not the name of a file, or there is something else: a folder, a device.
 
     """
     if not is_unicode(str(path)):
-        raise ConfigurationError(f"{str(path)!r} cannot be written: the name is not UTF-8; choose another one")
+        raise ConfigurationError(f"{str(path)!r} cannot be written: the name is not UTF-8; choose another name")
     if path.name in {"", ".."} or (found(path) is not None and not is_file(path)):
-        raise ConfigurationError(f"{path} cannot be written: it is no file; choose another name")
+        raise ConfigurationError(f"{path} cannot be written: it is not a regular file; choose another name")
 
 
 @contextmanager
 def made_together(paths: Sequence[Path]) -> Iterator[None]:
-    """Files that the body makes or replaces, all or none: when it fails, those are removed that were not there before.
+    """Files that the body creates or replaces, all or none: if it fails, those that did not exist before are removed.
 
     Raises:
-        ConfigurationError: When one of them cannot be a file.
+        ConfigurationError: When one of them cannot be written as a file.
 
     """
     for path in paths:
@@ -178,13 +178,13 @@ def made_together(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file; it is well where there is none, nor can be."""
+    """Remove a file, if there is one."""
     with suppress(FileNotFoundError, NotADirectoryError):
         path.unlink()
 
 
 def is_unicode(text: str) -> bool:
-    """Whether it can be written down: a file name that is no UTF-8 cannot."""
+    """Whether a text can be encoded; a file name that is not UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -193,22 +193,22 @@ def is_unicode(text: str) -> bool:
 
 
 def expanded(text: str, key: str) -> Path:
-    """A path that somebody wrote, its `~` replaced by the home folder.
+    """A path as written by the user, with `~` replaced by the home folder.
 
     Args:
         text: As written.
         key: Where it was written, for the error.
 
     Raises:
-        ConfigurationError: When it can be no path.
+        ConfigurationError: When it is not a valid path.
 
     """
     if "\0" in text:
-        raise ConfigurationError(f"{key} holds a NUL character, which no path can")
+        raise ConfigurationError(f"{key} contains a NUL character, which is invalid in a path")
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise ConfigurationError(f"{key}: {text} begins with a user who has no home folder here") from None
+        raise ConfigurationError(f"{key}: {text} begins with a user who has no home folder on this machine") from None
 
 
 def is_same(path: Path, descriptor: int) -> bool:
@@ -222,10 +222,10 @@ def is_same(path: Path, descriptor: int) -> bool:
 
 
 def try_flock(descriptor: int, *, shared: bool = False) -> bool:
-    """Take the operating system's lock on an open file, unless others have it; gives whether it was taken.
+    """Try to take the operating system's lock on an open file; returns whether it was taken.
 
     Raises:
-        NoLocksError: When the file system knows no such locks: then nobody has any.
+        NoLocksError: When the file system does not support locks; then nobody holds one.
         OSError: When it cannot be taken for another reason.
 
     """
@@ -236,17 +236,17 @@ def try_flock(descriptor: int, *, shared: bool = False) -> bool:
     except OSError as error:
         if error.errno in _NO_LOCKS:
             raise NoLocksError(
-                error.errno, f"its file system knows no locks ({error.strerror}); use a local disk"
+                error.errno, f"its file system does not support locks ({error.strerror}); use a local disk"
             ) from None
         raise
     return True
 
 
 def lock(path: Path, *, create: bool, shared: bool = False) -> int | None:
-    """Take the operating system's lock on a file; gives the descriptor that holds it, None when others have it.
+    """Take the operating system's lock on a file; returns the descriptor that holds it, None if others have it.
 
-    A new file is readable by its owner only. What was removed or replaced between being opened and being locked is
-    not what others lock: then the file is opened anew. So whoever holds the lock may remove the file.
+    A new file is readable by its owner only. A file that was removed or replaced between opening and locking is not
+    the one that others lock; it is opened again. So whoever holds the lock may remove the file.
 
     Raises:
         OSError: When the file cannot be opened.

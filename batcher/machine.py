@@ -1,4 +1,4 @@
-"""What this machine allows the process: open files, threads, memory. Libraries abort where they get too little."""
+"""What this machine allows the process: open files, threads, memory. Libraries abort if they get too little."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ import threading
 from batcher.core.errors import ConfigurationError
 
 _FILES_WANTED, _FILES = 1024, 64
-"""What Linux gives a process by itself, and what libraries, ledger and a few connections need."""
+"""The default of Linux, and the least that libraries, the ledger and a few connections need."""
 _THREADS = 32
-"""Those of pyarrow, DuckDB and the ledger on four cores, found by lowering `ulimit -u`: 18 on two."""
+"""Threads of pyarrow, DuckDB and the ledger on four cores, found by lowering `ulimit -u`; 18 on two cores."""
 _STACK = 1 << 17
 SPACE = 1 << 29
-"""Bytes of addresses that the libraries need, found by lowering `ulimit -v`: 420 MB."""
+"""Bytes of address space for the libraries, which need 420 MB, found by lowering `ulimit -v`."""
 SPACE_WITH_STATE = 1 << 30
-"""The same with a state open: 800 MB."""
+"""The same with an open state, which needs 800 MB."""
 _MB = 1_000_000
 
 
 def check_machine() -> None:
-    """See that this process may do what every command needs; raises the limit of open files as far as it may.
+    """Check that this process gets what every command needs; raises the limit of open files as far as allowed.
+
+    Raises:
+        ConfigurationError: When it does not.
+
+    """
+    if not _are_files_enough():
+        raise ConfigurationError("this process may not open enough files; raise the limit (ulimit -n 1024)")
+    check_space(SPACE)
+    # Threads take address space that they do not give back (the arenas of glibc): none are started if it is limited.
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY and not _are_threads_enough():
+        raise ConfigurationError(
+            f"this process may not start enough threads; raise the limit by {_THREADS} (ulimit -u, or the process"
+            " limit of the container)"
+        )
+
+
+def check_space(needed: int) -> None:
+    """Check that the process may use this many bytes of address space.
 
     Raises:
         ConfigurationError: When it may not.
 
     """
-    if not _are_files_enough():
-        raise ConfigurationError("this process may not open enough files; allow it more of them (ulimit -n 1024)")
-    check_space(SPACE)
-    # A thread that has been started has taken addresses that it does not give back (the arenas of glibc).
-    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY and not _are_threads_enough():
-        raise ConfigurationError(
-            f"this process may not start enough threads; allow it {_THREADS} more (ulimit -u, or the limit of the"
-            " container's processes)"
-        )
-
-
-def check_space(needed: int) -> None:
-    """See that as many bytes of addresses are allowed.
-
-    Raises:
-        ConfigurationError: When they are not.
-
-    """
     allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
     if resource.RLIM_INFINITY != allowed < needed:
         raise ConfigurationError(
-            f"this process may have {allowed // _MB:,} MB of memory, and needs {needed // _MB:,} for this; allow it"
-            f" more (ulimit -v {needed >> 10})"
+            f"this process is limited to {allowed // _MB:,} MB of memory, but this needs {needed // _MB:,} MB; raise"
+            f" the limit (ulimit -v {needed >> 10})"
         )
 
 
@@ -61,7 +61,7 @@ def _are_files_enough() -> bool:
 
 
 def _are_threads_enough() -> bool:
-    """Found by starting them: limits of the user and of the container count others' threads, too."""
+    """Tried by starting them: the limits of the user and of the container also count threads of others."""
     done = threading.Event()
     started = []
     before = threading.stack_size(_STACK)

@@ -36,7 +36,7 @@ class TargetSettings(Section, frozen=True):
 
 
 class AuthSettings(Section, frozen=True):
-    """Where the credentials are; the secrets themselves never stand here."""
+    """Where the credentials are; the secrets themselves are never in the configuration."""
 
     token_file: str = ""
     client_id: str = ""
@@ -45,7 +45,7 @@ class AuthSettings(Section, frozen=True):
 
 
 class InputSettings(Section, frozen=True):
-    """How files are understood, and in which order changes are sent."""
+    """How files are read, and in which order changes are sent."""
 
     format: str = ""
     delimiter: str = ""
@@ -73,7 +73,7 @@ class FeedSettings(Section, frozen=True):
 
 
 class SyncSettings(Section, frozen=True):
-    """How a target is brought to what a feed says."""
+    """How a target is made to match a feed."""
 
     state: str = ""
     master_groups: list[str] = []
@@ -83,7 +83,7 @@ class SyncSettings(Section, frozen=True):
 
 
 class LimitSettings(Section, frozen=True):
-    """Bounds of one request; what is not given is the target's cautious default."""
+    """Bounds of one request; by default the target's own, which are cautious."""
 
     max_users: int | None = None
     max_groups: int | None = None
@@ -94,7 +94,7 @@ class LimitSettings(Section, frozen=True):
 
 
 class RateSettings(Section, frozen=True):
-    """How fast; an empty `requests` is the target's cautious default."""
+    """How fast to send; an empty `requests` means the target's cautious default."""
 
     requests: str = ""
     changes: str = "none"
@@ -104,7 +104,7 @@ class RateSettings(Section, frozen=True):
 
 
 class RetrySettings(Section, frozen=True):
-    """How long to insist."""
+    """How often and how long to retry."""
 
     max_attempts: int = 8
     base_seconds: float = 0.5
@@ -144,17 +144,19 @@ class GuardSettings(Section, frozen=True):
     open_end: Literal["refuse", "allow"] = "refuse"
 
     def demands(self, *, is_feed: bool) -> Demands:
-        """What is asked of input files. Only a feed may remove somebody by a line that was cut.
+        """What input files must fulfil; stricter for a feed, where a truncated line may remove somebody.
 
         Raises:
-            ConfigurationError: When a value is of no use.
+            ConfigurationError: When a value is invalid.
 
         """
         if self.trailer and self.trailer.count(ROWS) != 1:
-            raise ConfigurationError(f"guard.trailer {self.trailer!r}: write {ROWS} where the number of records stands")
+            raise ConfigurationError(
+                f"guard.trailer {self.trailer!r} must contain {ROWS} once, for the number of records"
+            )
         if re.search("[{}]", self.done_file.replace(NAME, "")):
             raise ConfigurationError(
-                f"guard.done_file {self.done_file!r}: write {NAME} where the name of the file stands"
+                f"guard.done_file {self.done_file!r} may contain no braces but {NAME}, for the file's name"
             )
         return Demands(
             min_age=parse_duration(self.min_age) if self.min_age else 0.0,
@@ -170,7 +172,7 @@ class GuardSettings(Section, frozen=True):
         """What the guardrails allow.
 
         Raises:
-            ConfigurationError: When a share is none.
+            ConfigurationError: When a share is invalid.
 
         """
         return Bounds(
@@ -196,7 +198,7 @@ class LedgerSettings(Section, frozen=True):
 
 
 class JobSettings(Section, frozen=True):
-    """What belongs to a job that nobody watches."""
+    """For unattended jobs."""
 
     log_file: str = ""
     metrics_file: str = ""

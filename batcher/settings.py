@@ -1,4 +1,4 @@
-"""TOML, environment and flags as one frozen value; the defaults stand in `sections`."""
+"""TOML, environment and flags as one frozen value; the defaults are in `sections`."""
 
 from __future__ import annotations
 
@@ -36,18 +36,17 @@ from batcher.sections import (
 from batcher.small_files import read_text
 
 _LEAST_BYTES = 16 * 1024
-"""A single pair of the longest names always fits."""
+"""Enough for any single pair, even of the longest names."""
 _GREATEST = 2**53
 _MOST_CHANGES, _MOST_BYTES = 1_000_000, 1 << 30
-"""Far above what any target takes in one request, and what a run can bear."""
+"""Far more than any target accepts in one request, or a run could handle."""
 MOST_IN_FLIGHT = 10_000
 """Requests; each has a task, a connection and a descriptor."""
 _LAST_PORT = 65_535
-"""Hosts that are this machine."""
 
 
 class Settings(Section, frozen=True):
-    """Everything that a run can be told."""
+    """Everything that can be configured for a run."""
 
     target: TargetSettings = TargetSettings()
     auth: AuthSettings = AuthSettings()
@@ -66,7 +65,7 @@ class Settings(Section, frozen=True):
         """The file's settings, with `overrides` such as `{"rate.requests": "5/s"}` on top.
 
         Raises:
-            ConfigurationError: When the file cannot be read, a key is unknown, or a value is of no use.
+            ConfigurationError: When the file cannot be read, a key is unknown, or a value is invalid.
 
         """
         content: dict[str, Any] = {}
@@ -75,14 +74,17 @@ class Settings(Section, frozen=True):
                 content = msgspec.toml.decode(read_text(file))
             except OSError as error:
                 raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
-            except (msgspec.DecodeError, ValueError) as error:  # Python's own, of an integer that has no end
+            except (
+                msgspec.DecodeError,
+                ValueError,
+            ) as error:  # ValueError: Python's own, about an integer with too many digits
                 raise ConfigurationError(f"{file}: {error}") from None
             except RecursionError:
                 raise ConfigurationError(f"{file}: a value is nested too deeply") from None
         for key, value in (overrides or {}).items():
             section, _, name = key.partition(".")
             if not name or not isinstance(content.setdefault(section, {}), dict):
-                raise ConfigurationError(f"{key!r} is no setting; write section.key")
+                raise ConfigurationError(f"invalid setting {key!r}; expected section.key")
             content[section][name] = value
         where = str(file) if file is not None else "settings"
         settings = cls._of(content, where)
@@ -96,7 +98,7 @@ class Settings(Section, frozen=True):
     @classmethod
     def _of(cls, content: Mapping[str, Any], where: str) -> Settings:
         for section, keys in content.items():
-            _check_plain(section, keys)  # before it is converted, which raises whatever it likes of what is no text
+            _check_plain(section, keys)  # before the conversion, which may raise any error about invalid text
         try:
             settings = msgspec.convert(content, cls)
         except msgspec.ValidationError as error:
@@ -110,14 +112,14 @@ class Settings(Section, frozen=True):
         return msgspec.json.decode(text, type=cls)
 
     def to_json(self) -> str:
-        """For the ledger; there are no secrets in it."""
+        """For the ledger; it contains no secrets."""
         return msgspec.json.encode(self).decode()
 
     def replace(self, **sections: Mapping[str, Any]) -> Settings:
         """The same settings with some keys changed: `replace(target={"url": …})`.
 
         Raises:
-            ConfigurationError: When a key is unknown, or a value is of no use.
+            ConfigurationError: When a key is unknown, or a value is invalid.
 
         """
         content = msgspec.to_builtins(self)
@@ -126,17 +128,17 @@ class Settings(Section, frozen=True):
         return self._of(content, "settings")
 
     def for_simulation(self, url: str = "http://localhost") -> Settings:
-        """The same for the embedded server: MinApp's dialect and no rate, unless something else was set."""
+        """The same settings for the embedded server: MinApp's dialect and no rate, unless something else was set."""
         kind, rate = self.target.kind or "minapp", self.rate.requests or "none"
         plain = {"ca_file": "", "tls_fingerprint": "", "insecure": False, "client_cert": "", "client_key": ""}
         plain |= {"proxy": "none"}
         return self.replace(target={"kind": kind, "url": url, **plain}, rate={"requests": rate})
 
     def check(self) -> None:
-        """See that every value can be used.
+        """Check that every value is valid.
 
         Raises:
-            ConfigurationError: When one cannot.
+            ConfigurationError: When one is not.
 
         """
         most = self.rate.max_in_flight
@@ -167,10 +169,10 @@ class Settings(Section, frozen=True):
             "target.timeout_seconds": (self.target.timeout_seconds, 0.001, LONGEST),
         }
         for key, (value, least, greatest) in bounds.items():
-            if value is not None and not least <= value <= greatest:  # not a number is neither
-                raise ConfigurationError(f"{key} = {value} is out of range; it goes from {least:,} to {greatest:,}")
+            if value is not None and not least <= value <= greatest:  # NaN fails both comparisons
+                raise ConfigurationError(f"{key} = {value} is out of range; expected {least:,} to {greatest:,}")
         if self.rate.margin >= 1:
-            raise ConfigurationError("rate.margin is a share, such as 0.03")
+            raise ConfigurationError("rate.margin must be a share below 1, such as 0.03")
         parse_duration(self.retry.max_wait)
         parse_rate(self.rate.changes)
         if self.rate.requests:
@@ -195,35 +197,37 @@ class Settings(Section, frozen=True):
             _check_plain(section, msgspec.structs.asdict(getattr(self, section)))
         for key, path in (("sync.state", self.sync.state), ("ledger.path", self.ledger.path)):
             if path and not expanded(path, key).name and key == "sync.state":
-                raise ConfigurationError(f"{key} = {path!r} names a folder; name a file")
+                raise ConfigurationError(f"{key} = {path!r} is a folder; expected a file")
         delimiter = self.input.delimiter
         if len(delimiter) > 1 or not delimiter.isascii() or delimiter in set('"\r\n\0') - {""}:
-            raise ConfigurationError("input.delimiter must be a single plain character, such as ; or a tab")
+            raise ConfigurationError(
+                "input.delimiter must be a single ASCII character, not a quote or line break, such as ; or a tab"
+            )
         if not (self.target.env.isascii() and self.target.env.isprintable()):
-            raise ConfigurationError("target.env holds characters that no environment id has")
+            raise ConfigurationError("target.env may contain only printable ASCII characters")
         fingerprint = self.target.tls_fingerprint.replace(":", "")
         if fingerprint and re.fullmatch("[0-9a-fA-F]{64}", fingerprint) is None:
             raise ConfigurationError(
-                f"target.tls_fingerprint must be a SHA-256: 64 hexadecimal digits, and these are {len(fingerprint)}"
-                " characters (openssl x509 -noout -fingerprint -sha256 -in FILE)"
+                f"target.tls_fingerprint must be a SHA-256 of 64 hexadecimal digits, but these are {len(fingerprint)}"
+                " characters (to print it: openssl x509 -noout -fingerprint -sha256 -in FILE)"
             )
 
     def _check_url(self) -> None:
         if not self.target.url:
             return
         if "@" in self.target.url:
-            raise ConfigurationError("target.url must not hold credentials; use BATCHER_TOKEN or auth.token_file")
+            raise ConfigurationError("target.url must not contain credentials; use BATCHER_TOKEN or auth.token_file")
         if re.fullmatch(r"https?://[!-~]+", self.target.url) is None or set("?#") & set(self.target.url):
-            shown = re.sub(r"(?s)(?<=[?#]).+", "***", self.target.url)  # a query may hold a token
-            raise ConfigurationError(f"target.url {shown!r} is no address; write https://host")
+            shown = re.sub(r"(?s)(?<=[?#]).+", "***", self.target.url)  # a query may contain a token
+            raise ConfigurationError(f"invalid target.url {shown!r}; expected https://host")
         try:
             url = urlsplit(self.target.url)
             has_host = bool(url.hostname) and (url.port is None or url.port > 0)
-            (url.hostname or "").encode("idna")  # as it is done to resolve it: no label is empty or too long
+            (url.hostname or "").encode("idna")  # as for resolving it; fails if a label is empty or too long
         except ValueError as error:
-            raise ConfigurationError(f"target.url {self.target.url!r} is no address: {error}") from None
+            raise ConfigurationError(f"invalid target.url {self.target.url!r}: {error}") from None
         if not has_host:
-            raise ConfigurationError(f"target.url {self.target.url!r} names no host; write https://host")
+            raise ConfigurationError(f"target.url {self.target.url!r} has no host; expected https://host")
         if url.scheme == "http" and not is_loopback(url.hostname or "") and not self.target.insecure:
             raise ConfigurationError(
                 f"target.url {self.target.url} would send the credentials unencrypted; use https"
@@ -234,12 +238,12 @@ class Settings(Section, frozen=True):
         """The bounds of one request to this target.
 
         Raises:
-            ConfigurationError: When one is set that means nothing there.
+            ConfigurationError: When one is set that has no meaning for this target.
 
         """
         given = {key: value for key, value in msgspec.structs.asdict(self.limits).items() if value is not None}
         for key in given.keys() & target.meaningless_limits:
-            raise ConfigurationError(f"limits.{key} means nothing for {target.name}; leave it out")
+            raise ConfigurationError(f"limits.{key} does not apply to {target.name}; remove it")
         limits = Limits(**{name: given.get(name, getattr(target.limits, name)) for name in Limits.__dataclass_fields__})
         changes = parse_rate(self.rate.changes)
         if changes is not None and changes.count < limits.max_changes:
@@ -248,23 +252,23 @@ class Settings(Section, frozen=True):
         return limits
 
     def requests_rate(self, target: Target) -> Rate | None:
-        """Requests per unit; None for no bound."""
+        """The maximum request rate; None for no bound."""
         return parse_rate(self.rate.requests or target.default_rate)
 
 
 def _absolute(settings: Settings, section: str, *names: str) -> dict[str, str]:
-    """Files of a section as `resume` will find them from any folder."""
+    """Files of a section as absolute paths, so that `resume` finds them from any folder."""
     files = {name: getattr(getattr(settings, section), name) for name in names}
     return {name: str(expanded(file, f"{section}.{name}").absolute()) if file else "" for name, file in files.items()}
 
 
 def _check_plain(section: str, keys: object) -> None:
-    """See that every text in a section can be written down."""
+    """Check that every text in a section is valid Unicode without NUL."""
     for key, value in keys.items() if isinstance(keys, dict) else [("", keys)]:
         if any("\0" in text or not is_unicode(text) for text in (section, key, *_texts(value))):
             name = f"{section}.{key}".rstrip(".")
             shown = name if is_unicode(name) else ascii(name)
-            raise ConfigurationError(f"{shown} holds a NUL, or what is no text; write it as UTF-8")
+            raise ConfigurationError(f"{shown} contains a NUL or invalid text; write it as UTF-8")
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -280,7 +284,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _explain(message: str) -> str:
-    """Msgspec's words with the nearest known key."""
+    """Msgspec's message, with the most similar known key."""
     match = re.search(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?", message)
     if match is None:
         return message.replace("$.", "")
@@ -288,5 +292,5 @@ def _explain(message: str) -> str:
     owner = type(getattr(Settings(), section)) if section else Settings
     known = list(owner.__struct_fields__)
     near = difflib.get_close_matches(key, known, 1, 0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
     return f"unknown key {section + '.' if section else ''}{key}; {hint}"

@@ -1,4 +1,4 @@
-"""Small files that people write: settings, secrets, plans. Read within bounds, and as the texts that editors write."""
+"""Small files that people write (settings, secrets, plans), read within bounds and in the usual encodings."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from batcher.core.errors import ConfigurationError
 
 _MOST = 4 << 20
-"""Bytes. No file of settings, secrets or plans of ours comes near it."""
+"""Bytes; far more than any file of settings, secrets or plans needs."""
 _PATIENCE = 10.0
-"""Seconds, for who is to write into a named pipe."""
+"""Seconds to wait for a writer of a named pipe."""
 
 
 def read_small(path: Path, most: int = _MOST) -> bytes:
-    """All of a file that is small, whatever it is: a device that never ends is refused, and a pipe that says nothing.
+    """The whole content of a small file of any kind; refuses a device that never ends, and a pipe without a writer.
 
     Raises:
         OSError: When it cannot be read.
-        ConfigurationError: When there is more in it, or nobody writes into it.
+        ConfigurationError: When it is too large, or nobody writes into it.
 
     """
     content = bytearray()
@@ -29,15 +29,15 @@ def read_small(path: Path, most: int = _MOST) -> bytes:
         while piece := file.read(most + 1 - len(content)):
             content += piece
             if len(content) > most:
-                raise ConfigurationError(f"{path} holds more than {most // 1024:,} KiB; is it the right file?")
+                raise ConfigurationError(f"{path} is larger than {most // 1024:,} KiB; check that it is the right file")
     return bytes(content)
 
 
 def read_text(path: Path, most: int = _MOST) -> str:
-    """The same as a text.
+    """The same as text.
 
     Raises:
-        OSError, ConfigurationError: As `read_small`, and when it is no text; says in which line.
+        OSError, ConfigurationError: As `read_small`, and when it is not valid text; names the line.
 
     """
     content = read_small(path, most)
@@ -45,11 +45,11 @@ def read_text(path: Path, most: int = _MOST) -> str:
         return decoded(content)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(f"{path}, line {line}: no text in UTF-8; save the file in this encoding") from None
+        raise ConfigurationError(f"{path}, line {line}: invalid UTF-8; save the file in this encoding") from None
 
 
 def decoded(content: bytes) -> str:
-    """A small text as editors and shells write it: UTF-8, with a mark at its beginning or not, or UTF-16 with one.
+    """A text as editors and shells write it: UTF-8 with or without a byte order mark, or UTF-16 with one.
 
     Raises:
         UnicodeDecodeError: When it is none of these.
@@ -60,7 +60,7 @@ def decoded(content: bytes) -> str:
 
 
 def _opened(path: str, flags: int) -> int:
-    """Of a named pipe the other end may never be opened; it is waited for within bounds."""
+    """Open a file; if it is a named pipe, wait for its writer, but not forever."""
     if not stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 — as it was given
         return os.open(path, flags)
     descriptor = os.open(path, flags | os.O_NONBLOCK)
@@ -68,6 +68,6 @@ def _opened(path: str, flags: int) -> int:
     poll.register(descriptor, select.POLLIN)
     if not poll.poll(_PATIENCE * 1000):
         os.close(descriptor)
-        raise ConfigurationError(f"{path} is a pipe, and nobody has written into it for {_PATIENCE:.0f} s")
+        raise ConfigurationError(f"{path} is a pipe, but nothing was written to it within {_PATIENCE:.0f} s")
     os.set_blocking(descriptor, True)
     return descriptor

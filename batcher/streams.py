@@ -1,9 +1,9 @@
 """The three standard streams, whatever the program was started with: closed, full, or with nobody at the other end.
 
-A descriptor that is closed would be taken by the next file that is opened, a socket or the ledger; it is opened on the
-null device instead, before anything else is. What cannot be written to standard error is lost, since nobody could be
-told; a reader that is merely behind is not waited for, or it would hold up the run. What cannot be written to standard
-output is told once, as `Unwritable`, and lost from then on.
+A closed descriptor would be reused by the next file that is opened, such as a socket or the ledger; so it is opened on
+the null device first. What cannot be written to standard error is lost, since there is nowhere else to report it; a
+reader that is merely slow is not waited for, or it would hold up the run. If standard output cannot be written, that is
+reported once, as `Unwritable`, and everything after it is lost.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import TextIO
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 _PATIENCE = 1.0
-"""Seconds, at the end, for a reader of standard error that is behind."""
+"""Seconds to wait at the end for a slow reader of standard error."""
 _KEPT = 1 << 16
-"""Bytes for that reader; of more, the oldest are lost."""
+"""Bytes kept for that reader; beyond that the oldest are lost."""
 
 was_closed: set[int] = set()
-"""The descriptors with nothing behind them when the program was started."""
+"""The descriptors that were closed when the program was started."""
 
 
-class Unwritable(Exception):  # noqa: N818 — of a stream, not of the program
-    """Standard output takes nothing more. Not an `OSError`, which libraries take for theirs.
+class Unwritable(Exception):  # noqa: N818 — a state of the stream, not an error of the program
+    """Standard output cannot be written. Not an `OSError`, which libraries would take for their own.
 
-    `is_left` says that whoever read it has gone, as `head` does; nobody misses the rest then.
+    `is_left` says that its reader has gone away, as `head` does; nobody misses the rest then.
     """
 
     def __init__(self, error: OSError) -> None:
@@ -38,7 +38,7 @@ class Unwritable(Exception):  # noqa: N818 — of a stream, not of the program
 
 
 def open_all() -> None:
-    """Have all three, and streams on them that fail as the module says. To be called before anything is opened."""
+    """Open all three, with streams that fail as the module describes. Call it before anything else is opened."""
     for descriptor in (STDIN, STDOUT, STDERR):
         try:
             os.fstat(descriptor)
@@ -54,7 +54,7 @@ def open_all() -> None:
 
 
 def _open_on(descriptor: int) -> None:
-    opened = os.open(os.devnull, os.O_RDWR)  # mostly gets this very number, the lowest that is free
+    opened = os.open(os.devnull, os.O_RDWR)  # usually gets this very number, the lowest free one
     if opened != descriptor:
         os.dup2(opened, descriptor)
         os.close(opened)
@@ -62,7 +62,7 @@ def _open_on(descriptor: int) -> None:
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:
-    """As Python makes them, but that a character which the locale lacks is written as an escape."""
+    """A text stream as Python makes it, except that characters missing in the locale are written as escapes."""
     encoding = before.encoding if before is not None else "utf-8"
     buffered = io.BufferedWriter(raw)
     is_errors = isinstance(raw, _Errors)
@@ -70,13 +70,13 @@ def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:
 
 
 class _Descriptor(io.FileIO):
-    """A descriptor to be written to, which is never closed."""
+    """A descriptor for writing that is never closed."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "wb", closefd=False)
 
     def _write(self, data: bytes | memoryview) -> int:
-        """Some of it. A descriptor that others have made non-blocking is waited for."""
+        """Write some of it; waits for a descriptor that others have made non-blocking."""
         while True:
             try:
                 return os.write(self.fileno(), data)
@@ -85,7 +85,7 @@ class _Descriptor(io.FileIO):
 
 
 class _Errors(_Descriptor):
-    """Never blocks. `PIPE_BUF` bytes at once fit where anything does (POSIX, `write`)."""
+    """Never blocks: if a descriptor is writable at all, it takes `PIPE_BUF` bytes at once (POSIX, `write`)."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor)
@@ -102,14 +102,14 @@ class _Errors(_Descriptor):
         return len(data)
 
     def finish(self) -> None:
-        """What was kept for a reader that was behind, if it takes it soon."""
+        """Write what was kept for a slow reader, if it takes it soon."""
         self._catch_up(_PATIENCE)
 
     def _catch_up(self, patience: float) -> None:
         try:
             while self._behind and select.select((), (STDERR,), (), patience)[1]:
                 if self._is_cut:
-                    self._behind[:0] = b"... (lines were lost here, since nobody read them)\n"
+                    self._behind[:0] = b"... (lines lost here: nobody was reading)\n"
                     self._is_cut = False
                 written = self._write(memoryview(bytes(self._behind[: select.PIPE_BUF])))
                 del self._behind[:written]

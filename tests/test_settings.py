@@ -22,39 +22,39 @@ from batcher.targets import create
     [
         ({"rate.margn": 1}, "unknown key rate.margn; did you mean 'margin'"),
         ({"rat.margin": 1}, "unknown key rat; did you mean 'rate'"),
-        ({"zzzzz.y": 1}, "unknown key zzzzz; there are target, auth"),
-        ({"rate": 1}, "'rate' is no setting; write section.key"),
+        ({"zzzzz.y": 1}, "unknown key zzzzz; known keys: target, auth"),
+        ({"rate": 1}, "invalid setting 'rate'; expected section.key"),
         ({"rate.burst": "x"}, "Expected `int`, got `str`"),
-        ({"rate.burst": 0}, "rate.burst = 0 is out of range; it goes from 1 to 1,000,000"),
+        ({"rate.burst": 0}, "rate.burst = 0 is out of range; expected 1 to 1,000,000"),
         ({"rate.margin": float("nan")}, "rate.margin = nan is out of range"),
-        ({"rate.margin": 1.0}, "rate.margin is a share"),
+        ({"rate.margin": 1.0}, "rate.margin must be a share"),
         ({"rate.margin": float("inf")}, "out of range"),
-        ({"rate.max_in_flight": 0}, "from 1 to 10,000"),
-        ({"rate.max_in_flight": 10_001}, "from 1 to 10,000"),
+        ({"rate.max_in_flight": 0}, "expected 1 to 10,000"),
+        ({"rate.max_in_flight": 10_001}, "expected 1 to 10,000"),
         ({"rate.requests": "fast"}, "invalid rate"),
         ({"rate.changes": "fast"}, "invalid rate"),
-        ({"limits.max_bytes": 16383}, "from 16,384"),
+        ({"limits.max_bytes": 16383}, "expected 16,384"),
         ({"limits.max_changes": 10**20}, ""),
         ({"retry.max_wait": "x"}, "invalid duration"),
         ({"guard.deadline": "x"}, "invalid duration"),
         ({"guard.max_failures": "x"}, "invalid failure budget"),
-        ({"input.delimiter": ";;"}, "single plain character"),
-        ({"input.delimiter": "§"}, "single plain character"),
-        ({"input.delimiter": '"'}, "single plain character"),
-        ({"guard.done_file": "{nam}.done"}, "write {name} where the name of the file stands"),
-        ({"guard.done_file": "{name}.{"}, "write {name}"),
-        ({"guard.trailer": "END"}, "write {rows}"),
+        ({"input.delimiter": ";;"}, "single ASCII character"),
+        ({"input.delimiter": "§"}, "single ASCII character"),
+        ({"input.delimiter": '"'}, "single ASCII character"),
+        ({"guard.done_file": "{nam}.done"}, "may contain no braces but {name}"),
+        ({"guard.done_file": "{name}.{"}, "may contain no braces but {name}"),
+        ({"guard.trailer": "END"}, "must contain {rows} once"),
         ({"feed.date_format": "%Q"}, "does not identify year, month and day"),
         ({"feed.date_format": "%d.%m."}, "does not identify year, month and day"),
         ({"feed.date_format": "day"}, "does not identify year, month and day"),
-        ({"target.env": "a\r\nb"}, "characters that no environment id has"),
+        ({"target.env": "a\r\nb"}, "only printable ASCII characters"),
         ({"target.tls_fingerprint": "zz"}, "64 hexadecimal digits"),
-        ({"target.url": "example.org"}, "is no address; write https://host"),
-        ({"target.url": "https://["}, "is no address"),
-        ({"target.url": "https://h:99999"}, "is no address"),
-        ({"target.url": "https://:80"}, "names no host"),
-        ({"target.url": "https://h/?x=1"}, "is no address"),
-        ({"target.url": "https://h o"}, "is no address"),
+        ({"target.url": "example.org"}, "expected https://host"),
+        ({"target.url": "https://["}, "invalid target.url"),
+        ({"target.url": "https://h:99999"}, "invalid target.url"),
+        ({"target.url": "https://:80"}, "has no host"),
+        ({"target.url": "https://h/?x=1"}, "invalid target.url"),
+        ({"target.url": "https://h o"}, "invalid target.url"),
         ({"target.url": "http://example.org"}, "unencrypted"),
     ],
 )
@@ -104,7 +104,7 @@ def test_limits_of_a_target():
     """What is not given is its default; what means nothing there is refused; the rate of changes bounds a request."""
     scrutinizer = create("scrutinizer", "https://x", "")
     assert Settings.load(None, {"limits.max_changes": 7}).limits_for(scrutinizer).max_changes == 7
-    with pytest.raises(ConfigurationError, match=r"limits\.max_users means nothing for scrutinizer"):
+    with pytest.raises(ConfigurationError, match=r"limits\.max_users does not apply to scrutinizer"):
         Settings.load(None, {"limits.max_users": 7}).limits_for(scrutinizer)
     limited = Settings.load(None, {"rate.changes": "50/min"}).limits_for(create("minapp", "", ""))
     assert limited == Limits(1000, 100, 50, 50, 256 * 1024)
@@ -122,7 +122,7 @@ def test_credentials(tmp_path):
     given = credentials(auth, {"BATCHER_TOKEN": "env\n", "BATCHER_CLIENT_ID": "you"})
     assert (given.token, given.client_id, given.client_secret) == ("env", "you", "secret-file")
     assert given.secrets == ("env", "secret-file")
-    with pytest.raises(ConfigurationError, match="the token holds a line break"):
+    with pytest.raises(ConfigurationError, match="the token contains a line break"):
         credentials(auth, {"BATCHER_TOKEN": "a\nb"})
     token.unlink()
     with pytest.raises(ConfigurationError, match=r"auth\.token_file"):
@@ -150,7 +150,7 @@ def test_what_is_not_this_machine(host):
 def test_the_line_of_a_file_that_is_no_text(tmp_path):
     path = tmp_path / "c.toml"
     path.write_bytes(b'[target]\nkind = "minapp"\nurl = "\xff"\n')
-    with pytest.raises(ConfigurationError, match=r"c\.toml, line 3: no text in UTF-8"):
+    with pytest.raises(ConfigurationError, match=r"c\.toml, line 3: invalid UTF-8"):
         Settings.load(path)
 
 
@@ -164,7 +164,7 @@ def test_a_pipe_that_somebody_writes_into_is_read(tmp_path):
 def test_a_pipe_that_nobody_writes_into_is_no_wait_without_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr(small_files, "_PATIENCE", 0.05)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigurationError, match="nobody has written into it"):
+    with pytest.raises(ConfigurationError, match="nothing was written to it"):
         read_text(tmp_path / "pipe")
 
 

@@ -30,18 +30,18 @@ from batcher.machine import check_machine
 from batcher.streams import Unwritable
 
 _COLLECT_AFTER = 100_000
-"""Objects. Python's own 700 cost a tenth of the start, which makes many and drops none."""
+"""Objects. With Python's default of 700, collections take a tenth of the start-up, which frees nothing."""
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Try it without any account: batcher apply examples/changes.csv --simulate",
+    epilog="Try it without an account: batcher apply examples/changes.csv --simulate",
 )
 @click.version_option(package_name="batcher", message="batcher %(version)s", help="Show the version and exit.")
 def app() -> None:
-    """Bring user-group membership changes to an API that takes them in bounded batches.
+    """Send user-group membership changes from files to an API, in bounded batches.
 
-    From files, politely, and with a result for every single change.
+    Requests are paced, and every single change gets a result.
     """
 
 
@@ -68,9 +68,9 @@ for command in (
 
 
 def prepare() -> None:
-    """Make the process fit for any command; exits when this machine does not allow it."""
+    """Prepare the process for any command; exits if this machine does not provide what it needs."""
     gc.set_threshold(_COLLECT_AFTER)
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads for an algebra that we do not use
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads for linear algebra, unused here
     try:
         check_machine()
     except ConfigurationError as error:
@@ -79,8 +79,8 @@ def prepare() -> None:
 
 
 def main() -> None:
-    """The command that the arguments name."""
+    """Run the command that the arguments name."""
     try:
         app()
-    except Unwritable as unwritten:  # what click itself writes: help, version
+    except Unwritable as unwritten:  # output of click itself: help, version
         sys.exit(code_of(unwritten))

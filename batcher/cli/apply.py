@@ -40,8 +40,8 @@ def apply(
 ) -> None:
     """Send the changes, write the ledger, print a summary.
 
-    Each FILE is CSV, JSON Lines or .json, a spreadsheet, also .gz and .zst; - is standard input. With --plan it may be
-    left out.
+    Each FILE is CSV, JSON Lines, .json or a spreadsheet, optionally compressed (.gz, .zst); - is standard input. With
+    --plan, FILE may be omitted.
     """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 

@@ -27,9 +27,9 @@ def check(
     no_color: bool,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
-    """See that configuration, credentials and target are fine.
+    """Check the configuration, the credentials and the target.
 
-    No change is sent.
+    Sends no changes.
     """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
@@ -70,7 +70,7 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
         else:
             say(f"batcher: {destination.name} at {destination.url}: {reason}; {stop.cause.remedy}")
             if way["proxy"]:
-                say(f"batcher: the way goes through the proxy {way['proxy']}")
+                say(f"batcher: the connection goes through the proxy {way['proxy']}")
         if not quiet:
             for hint in destination.hints:
                 say(f"note: {hint}")

@@ -21,15 +21,20 @@ _WORSE = 8
 @click.command()
 @click.argument("before", type=opt.FILE, metavar="BEFORE")
 @click.argument("after", type=opt.FILE, metavar="AFTER")
-@click.option("--threshold", default="5%", metavar="N%", help="Exit 8 when a figure is surely worse by more.")
-@click.option("--actual", is_flag=True, help="Latencies from the actual start instead of the intended one.")
+@click.option(
+    "--threshold",
+    default="5%",
+    metavar="N%",
+    help="Exit with 8 if a figure is significantly worse by more; default 5%.",
+)
+@click.option("--actual", is_flag=True, help="Compare latencies from the actual start, not the intended one.")
 @opt.json
 @opt.quiet
 def compare(before: Path, after: Path, threshold: str, *, actual: bool, json: bool, quiet: bool) -> None:
-    """Compare two load runs, as batcher load -o wrote them.
+    """Compare two load runs, from the files that batcher load -o wrote.
 
-    Tells how each figure changed and between which bounds that is 95 % sure. Judged are p50, p90 and p99, the
-    throughput, and the share of errors.
+    Prints how each figure changed, with a 95 % confidence interval. Judged are p50, p90 and p99, the throughput, and
+    the share of errors.
     """
     set_up(quiet=quiet)
 
@@ -41,7 +46,7 @@ def compare(before: Path, after: Path, threshold: str, *, actual: bool, json: bo
 
         share = parse_share(threshold)
         if share is None:
-            raise ConfigurationError("--threshold is a share: 5%")
+            raise ConfigurationError("--threshold must be a share, such as 5%")
         kind = "actual" if actual else "intended"
         found = compared(read_measurement(before), read_measurement(after), share, kind)
         code = _WORSE if found.is_worse else 0
@@ -53,7 +58,7 @@ def compare(before: Path, after: Path, threshold: str, *, actual: bool, json: bo
             for note in found.notes:
                 say(f"note: {note}")
             worse = ", ".join(line.name for line in found.lines if line.is_worse)
-            say(f"batcher: surely worse: {worse}" if worse else "nothing is surely worse")
+            say(f"batcher: significantly worse: {worse}" if worse else "nothing is significantly worse")
         return code
 
     guarded(work)

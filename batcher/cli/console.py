@@ -30,9 +30,9 @@ _WORTH_SAYING = 0.1
 """Seconds."""
 _INTERRUPTED = 130
 UNUSABLE = 2
-"""The exit code for what the user or the machine must mend first."""
+"""The exit code for what must first be fixed by the user or on the machine."""
 _ABOUT_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES}
-"""What the system says of a name with which it can do nothing."""
+"""Errors of the system about a file name that it cannot use."""
 _WIDTH = 80
 _TOO_MANY_OPEN = {errno.EMFILE, errno.ENFILE}
 E = TypeVar("E", bound=BaseException)
@@ -47,7 +47,7 @@ class _LogHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print it; the lines of a traceback are marked, so that nothing in them looks like ours."""
+        """Print it; the lines of a traceback are marked, so that none of them can be mistaken for a message of ours."""
         first, *more = self.format(record).split("\n")
         if record.exc_info is None:
             say(" ".join([first, *more]))
@@ -58,10 +58,10 @@ class _LogHandler(logging.Handler):
 
 @cache
 def standard_error() -> Console:
-    """The one console that everything for people goes to; a progress line on it stays below what is printed."""
+    """The one console for all messages to people; a progress line on it stays below what is printed."""
     from rich.console import Console
 
-    is_no_width = not (os.environ.get("COLUMNS") or "1").strip("0 ")  # with which nothing would ever be printed
+    is_no_width = not (os.environ.get("COLUMNS") or "1").strip("0 ")  # with a width of 0 nothing would be printed
     return Console(
         stderr=True,
         no_color=True if _NO_COLOR else None,
@@ -76,7 +76,7 @@ _NO_COLOR: set[bool] = set()
 
 
 def set_up(*, quiet: bool, verbose: bool = False, no_color: bool = False) -> None:
-    """Where and how the command speaks: logs of our own go to standard error."""
+    """Set up where and how the command reports: its log goes to standard error."""
     if no_color:
         _NO_COLOR.add(True)
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
@@ -86,17 +86,17 @@ def set_up(*, quiet: bool, verbose: bool = False, no_color: bool = False) -> Non
 
 
 def say(text: str, style: str | None = None) -> None:
-    """A line for people, on standard error; whatever is in it, it is one line, and no terminal obeys it."""
+    """A line for people on standard error: always a single line, with control characters made harmless."""
     standard_error().print(one_line(text), style=style)
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Lines for people, on standard output, as safe as those on standard error."""
+    """Lines for people on standard output, made as harmless as those on standard error."""
     sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
 
 
 def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
-    """Do it and exit with its code; errors become one sentence and their code.
+    """Do the work and exit with its code; an error becomes one sentence and its own exit code.
 
     Raises:
         click.exceptions.Exit: Always.
@@ -104,7 +104,9 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
     """
     try:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # until now an interrupt ended the process
+            signal.signal(
+                signal.SIGINT, signal.default_int_handler
+            )  # before this, an interrupt ended the process at once
         code = work()
         sys.stdout.flush()
     except click.exceptions.Exit:
@@ -129,7 +131,7 @@ def guarded(work: Callable[[], int], *, verbose: bool = False) -> None:
 
 
 def code_of(unwritten: Unwritable) -> int:
-    """The exit code of a command that is there for what it writes; says why, unless the reader has gone."""
+    """The exit code of a command whose output cannot be written; says why, unless the reader has gone away."""
     if unwritten.is_left:
         return 0
     say(f"batcher: {unwritten}", "red")
@@ -138,7 +140,7 @@ def code_of(unwritten: Unwritable) -> int:
 
 @contextmanager
 def worth_less_than_the_run() -> Iterator[None]:
-    """For a summary on standard output: where it cannot be written that is said, and the run's own code stays."""
+    """For a summary on standard output: if it cannot be written, that is reported, and the run keeps its exit code."""
     try:
         yield
         sys.stdout.flush()
@@ -147,7 +149,7 @@ def worth_less_than_the_run() -> Iterator[None]:
 
 
 def known_of(error: BaseException) -> BatcherError | None:
-    """An error of ours; that a file cannot be used by its name is one, wherever it is met."""
+    """The error as one of ours, also where the system reports a file name, or a limit, that it cannot deal with."""
     from batcher.core.errors import BatcherError, ConfigurationError
 
     known = first_of(error, BatcherError)
@@ -156,38 +158,36 @@ def known_of(error: BaseException) -> BatcherError | None:
         if refused is not None and refused.errno in _ABOUT_NAMES and refused.filename is not None:
             return ConfigurationError(f"{os.fsdecode(refused.filename)} cannot be used: {refused.strerror}")
         if refused is None and machine_failure(error) is not None:
-            return ConfigurationError(
-                "this machine gives the process no more memory or threads; allow it more (ulimit)"
-            )
+            return ConfigurationError("this process cannot get more memory or threads; raise its limits (ulimit)")
         if refused is not None and refused.errno in _TOO_MANY_OPEN:
-            return ConfigurationError(f"{refused.strerror}: allow this process more of them (ulimit -n 1024)")
+            return ConfigurationError(f"{refused.strerror}: raise the limit of this process (ulimit -n 1024)")
         if isinstance(refused, FileNotFoundError) and refused.filename is None:
             return _without_a_folder(refused)
     return known
 
 
 def machine_failure(error: BaseException) -> BaseException | None:
-    """What the machine refuses: a file, memory, or a thread, for which Python has no error of its own."""
+    """The error by which the machine refused a file, memory, or a thread (for which Python has no own class)."""
     other = first_of(error, RuntimeError)
     thread = other if other is not None and "new thread" in str(other) else None
     return first_of(error, OSError) or first_of(error, MemoryError) or thread
 
 
 def _without_a_folder(refused: FileNotFoundError) -> BatcherError | None:
-    """What Python says, without a name, of a working folder that was removed and of a machine without a `/tmp`."""
+    """For the error without a file name that Python raises if the working folder was removed, or `/tmp` is missing."""
     from batcher.core.errors import ConfigurationError
 
     try:
         os.getcwd()  # noqa: PTH109 — asks the system
     except FileNotFoundError:
-        return ConfigurationError("the working folder is not there any more; change to another one")
+        return ConfigurationError("the working folder no longer exists; change to another one")
     if "temporary" in str(refused):
-        return ConfigurationError(f"{refused.strerror}; set TMPDIR to a folder that can be written to")
+        return ConfigurationError(f"{refused.strerror}; set TMPDIR to a writable folder")
     return None
 
 
 def as_json(content: object) -> bytes:
-    """One JSON value; a file's name that is no UTF-8 keeps its bytes, as escapes."""
+    """One JSON value; a file name that is not UTF-8 keeps its bytes, as escapes."""
     import orjson
 
     try:
@@ -227,16 +227,16 @@ def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str, is_s
     if report.stopped is not None:
         say(f"batcher: stopped: {report.reason}", "red")
     elif not report.input_complete and report.next is None:
-        say("batcher: the input ended early; what was not read must be applied anew")
+        say("batcher: the input ended early; apply what was not read in a new run")
     if report.next is not None:
-        say(f"batcher: go on {when}:")
+        say(f"batcher: continue {when}:")
         say(report.next)
     elif not quiet and not as_json:
         say(command("results", Path(report.ledger)))
 
 
 def describe(report: Report, *, in_one_line: bool = False) -> list[str]:
-    """The summary as lines; as one, as a job that nobody watches leaves it in a mail."""
+    """The summary as lines; or as a single line, as it suits the mail of an unattended job."""
     changes = " · ".join(
         f"{number:,} {status.label}" for status, number in _ordered(report) if number or status.label == "applied"
     )

@@ -17,11 +17,11 @@ from batcher.cli.console import guarded, set_up, write_json, write_lines
 @click.argument("group", metavar="GROUP")
 @opt.json
 def explain(ledger: Path, user: str, group: str, *, json: bool) -> None:
-    """Tell the story of one pair.
+    """Show the history of one pair.
 
-    Its lines, batches, attempts and replies.
+    Prints its input lines, batches, attempts and replies.
 
-    USER and GROUP are ids or names, as in the input of the run whose LEDGER it is.
+    LEDGER is the ledger of a run; USER and GROUP are ids or names, as in the input of that run.
     """
     set_up(quiet=False)
 
@@ -47,7 +47,7 @@ def explain(ledger: Path, user: str, group: str, *, json: bool) -> None:
 def _told(record: dict[str, Any]) -> list[str]:
     head = f"{record['source']}, line {record['line']}: {record['op']}: {record['status']}"
     if "decided_by_line" in record:
-        return [f"{head} (line {record['decided_by_line']} decides)"]
+        return [f"{head} (decided by line {record['decided_by_line']})"]
     lines = [head]
     for word in record["settled"]:
         for attempt in word["attempts"]:

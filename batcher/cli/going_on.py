@@ -26,7 +26,7 @@ def go_on(name: str, ledger: Path, anew: Anew, output: Output) -> int:
     """Run `resume` or `retry`; returns the exit code."""
     be_frugal()
     settings = settings_of(ledger).replace(**anew.reach)
-    settings.replace(**anew.overrides)  # refused before anything is begun
+    settings.replace(**anew.overrides)  # so that invalid ones are refused before anything begins
     job = Job(settings.job, name)
     with LedgerReader(ledger) as reader:
         facts, sources = reader.facts(), reader.sources()

@@ -16,35 +16,66 @@ from batcher.cli.console import guarded, set_up
 @opt.target
 @opt.simulate
 @opt.ledger_path
-@click.option("--arrivals", metavar="SCHEDULE", help="200/s; 50..500/s for 1m, 500/s for 30s; @FILE. Default 10/s.")
-@click.option("--closed", is_flag=True, help="No schedule: send as soon as a place is free (--max-in-flight).")
-@click.option("--duration", default="30s", metavar="TIME", help="Of a closed loop, or a stage that does not say.")
 @click.option(
-    "--requests", type=click.IntRange(1, 1_000_000_000), metavar="N", help="End after so many, warm-up not counted."
+    "--arrivals", metavar="SCHEDULE", help="Schedule: 200/s; 50..500/s for 1m, 500/s for 30s; @FILE. Default 10/s."
 )
-@click.option("--warm-up", default="0s", metavar="TIME", help="At first, not counted.")
-@click.option("--users", type=click.IntRange(min=1), metavar="N", help="Synthetic users; default 10,000.")
-@click.option("--groups", type=click.IntRange(min=1), metavar="N", help="Synthetic groups; default 100.")
-@click.option("--first-user", type=click.IntRange(min=0), metavar="ID", help="Their first id; default 1.")
-@click.option("--first-group", type=click.IntRange(min=0), metavar="ID", help="The same of groups; default 1.")
-@click.option("--skew", type=float, metavar="S", help="Of the groups, Zipf's exponent; default 0, all alike.")
-@click.option("--remove-share", metavar="N%", help="Removals among the changes; default 10%.")
-@click.option("--bad-share", metavar="N%", help="Changes of one of the 100 users after the last; default 0%.")
-@click.option("--profiles", is_flag=True, help="Users come with all groups of a profile, as in an onboarding.")
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the changes; default 0.")
+@click.option("--closed", is_flag=True, help="No schedule: keep --max-in-flight requests in flight.")
 @click.option(
-    "--changes-per-request", type=click.IntRange(1, 1_000_000), metavar="N", help="At most; limits.max_changes."
+    "--duration",
+    default="30s",
+    metavar="TIME",
+    help="Duration of a closed loop, or of a stage without its own; default 30s.",
+)
+@click.option(
+    "--requests",
+    type=click.IntRange(1, 1_000_000_000),
+    metavar="N",
+    help="End after N requests, not counting the warm-up.",
+)
+@click.option("--warm-up", default="0s", metavar="TIME", help="Time at the start that is not measured; default 0s.")
+@click.option("--users", type=click.IntRange(min=1), metavar="N", help="Number of synthetic users; default 10,000.")
+@click.option("--groups", type=click.IntRange(min=1), metavar="N", help="Number of synthetic groups; default 100.")
+@click.option(
+    "--first-user", type=click.IntRange(min=0), metavar="ID", help="First id of the synthetic users; default 1."
+)
+@click.option(
+    "--first-group", type=click.IntRange(min=0), metavar="ID", help="First id of the synthetic groups; default 1."
+)
+@click.option(
+    "--skew", type=float, metavar="S", help="Zipf exponent of how often groups occur; default 0, all equally."
+)
+@click.option("--remove-share", metavar="N%", help="Share of removals among the changes; default 10%.")
+@click.option(
+    "--bad-share", metavar="N%", help="Share of changes that use one of the 100 ids after the last user; default 0%."
+)
+@click.option("--profiles", is_flag=True, help="Change each user with all groups of a profile, as in an onboarding.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Random seed of the changes; default 0.")
+@click.option(
+    "--changes-per-request",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Maximum changes per request (limits.max_changes).",
 )
 @opt.rate
 @opt.max_in_flight
 @opt.reading
-@click.option("--expect", multiple=True, metavar="FIGURE", help="Exit 8 unless p99<500ms, errors<=0.1%, ….")
-@click.option("--find-limit", is_flag=True, help="Raise the load until what is expected breaks.")
-@click.option("--processes", type=click.IntRange(1, 64), default=1, metavar="N", help="Generators side by side.")
-@click.option("--clean-up", is_flag=True, help="Remove at the end what was added.")
-@click.option("--i-own-this-target", is_flag=True, help="Needed for any target but this machine.")
-@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="Write what was found, as JSON.")
-@click.option("--hdr-log", type=opt.FILE, metavar="FILE", help="Write the histograms, for HdrHistogram's tools.")
+@click.option(
+    "--expect", multiple=True, metavar="FIGURE", help="Exit with 8 unless this holds: p99<500ms, errors<=0.1%, …."
+)
+@click.option("--find-limit", is_flag=True, help="Raise the load until an expectation no longer holds.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    metavar="N",
+    help="Number of processes that generate load; default 1.",
+)
+@click.option("--clean-up", is_flag=True, help="At the end, remove what was added.")
+@click.option("--i-own-this-target", is_flag=True, help="Required for any target that is not on this machine.")
+@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="Write the measurement to this file, as JSON.")
+@click.option(
+    "--hdr-log", type=opt.FILE, metavar="FILE", help="Write the histograms as a log for HdrHistogram's tools."
+)
 @opt.speaking
 def load(
     files: tuple[str, ...],
@@ -59,12 +90,14 @@ def load(
     no_color: bool,
     **flags: Any,  # noqa: ANN401 — the load's and the settings' own flags
 ) -> None:
-    """Measure what a target bears: synthetic changes, or those of each FILE, by the clock.
+    """Measure how much load a target can take.
 
-    With --clean-up, FILEs that are ledgers of load runs are cleaned up after, however those have ended.
+    Sends synthetic changes, or those of each FILE, on a schedule. If every FILE is the ledger of a load run, --clean-up
+    removes what these runs added, however they ended.
 
-    Latencies are told from the intended start (what a schedule's users would have seen) and from the actual one. All
-    that is sent stands in a ledger, as in any run. Choose ids of users and groups that nobody needs.
+    Latencies are measured from the intended start (what users who arrive on schedule would have seen) and from the
+    actual one. Everything that is sent is recorded in a ledger, as in any run. Use ids of users and groups that nobody
+    needs.
     """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 

@@ -1,4 +1,4 @@
-"""`batcher load --clean-up LEDGER…`: what load runs have left is removed, however they ended; their ledgers suffice."""
+"""`batcher load --clean-up LEDGER…`: removes what load runs left behind, however they ended, from their ledgers."""
 
 from __future__ import annotations
 
@@ -29,26 +29,28 @@ async def clean_up_ledgers(ledgers: Sequence[Path], reach: Reach, output: Output
     """Remove what the load runs of these ledgers have added, or may have; returns the exit code.
 
     Raises:
-        LedgerError: When one is not of a load run, is of another target, or was cleaned up already.
+        LedgerError: When one is not that of a load run, belongs to another target, or was cleaned up already.
         LedgerHeldError: When a load run still works on one.
 
     """
     settings, is_simulated = _common(ledgers)
     removals, cleaning = cleaning_files(ledgers[0])
     if is_simulated:
-        say("batcher: the simulated target has gone, and all that was in it: there is nothing to remove")
+        say("batcher: the simulated target no longer exists, nor does anything in it: there is nothing to remove")
         return 0
     if cleaning.exists() and cleaning.stat().st_size:
         if report(cleaning).exit_code == 0:
-            say(f"batcher: that was done already; its ledger is {cleaning}")
+            say(f"batcher: these load runs were cleaned up already; see the ledger {cleaning}")
             return 0
-        raise LedgerError(f"{cleaning} is of an earlier clean-up; to go on with that: {command('resume', cleaning)}")
+        raise LedgerError(
+            f"{cleaning} is the ledger of an earlier clean-up; to continue that: {command('resume', cleaning)}"
+        )
     settings = patient(settings.replace(**reach))
     given = given_credentials(settings, simulated=False)
     removals.unlink(missing_ok=True)  # of an attempt that was killed before it began
     if not write_removals(ledgers, removals):
         removals.unlink()
-        say("batcher: these load runs have added nothing")
+        say("batcher: these load runs added nothing")
         return 0
     shutdown = Shutdown()
     result = None
@@ -72,16 +74,18 @@ async def clean_up_ledgers(ledgers: Sequence[Path], reach: Reach, output: Output
 
 
 def _common(ledgers: Sequence[Path]) -> tuple[Settings, bool]:
-    """The settings of the first run, all of them being of one target and none at work; and whether it is simulated."""
+    """The settings of the first run, and whether it is simulated; all must have the same target and have ended."""
     found = []
     for ledger in ledgers:
         with LedgerReader(ledger) as reader:
             facts = reader.facts()
         if facts.get("kind") != LOAD:
-            raise LedgerError(f"{ledger} is not of a load run; {command('undo', ledger)} reverses any other")
+            raise LedgerError(
+                f"{ledger} is not the ledger of a load run; to reverse any other run: {command('undo', ledger)}"
+            )
         if is_held(ledger):
             raise held(ledger)
         found.append(facts)
     if len({(facts["target"], facts["url"], facts["env"]) for facts in found}) > 1:
-        raise LedgerError("these ledgers are of several targets; clean up one target at a time")
+        raise LedgerError("these ledgers belong to different targets; clean up one target at a time")
     return Settings.from_json(found[0]["settings"]), "simulated" in found[0]

@@ -1,4 +1,4 @@
-"""What the flags of `batcher load` say, apart from those of the settings."""
+"""The flags of `batcher load`, apart from those that are settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batcher.small_files import read_text
 
 _SYNTHETIC = tuple(field.name for field in fields(Synthetic))
 _LIMIT = ("p99<=500ms", "errors<=0.1%")
-"""What a limit is, unless something else is expected."""
+"""What a search for the limit expects unless the user says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +74,19 @@ class LoadFlags:
 
     def _check(self) -> None:
         if self.arrivals is not None and self.is_closed:
-            raise ConfigurationError("--closed has no schedule; leave out --arrivals, or --closed")
+            raise ConfigurationError("--closed has no schedule; omit --arrivals or --closed")
         if self.files and self.processes > 1:
-            raise ConfigurationError("--processes shares synthetic changes out, not files")
+            raise ConfigurationError("--processes can only distribute synthetic changes, not files; omit it")
         if "-" in self.files:
-            raise InputError("a load run takes files, not standard input")
+            raise InputError("a load run reads files, not standard input")
         if not self.is_closed:
             schedule = parse_arrivals(self.schedule, self.seconds)
             if self.is_search and len(schedule.stages) > 1:
-                raise ConfigurationError("--find-limit makes its own steps; give --arrivals one rate to start with")
+                raise ConfigurationError(
+                    "--find-limit chooses its own steps; give --arrivals a single rate to start with"
+                )
         elif self.is_search:
-            raise ConfigurationError("--find-limit raises a schedule; leave out --closed")
+            raise ConfigurationError("--find-limit raises the rate of a schedule; omit --closed")
 
     @property
     def schedule(self) -> str:

@@ -1,4 +1,4 @@
-"""What a load run looks like while it works, and what it says in the end."""
+"""What a load run shows while it runs, and what it reports at the end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Live:
         self._wish, self._began = spec, time.monotonic()
 
     def clean_up(self) -> None:
-        """It is over, and what it added is removed."""
+        """The run is over, and what it added is being removed."""
         self._cleans = True
 
     async def show(self) -> None:
@@ -89,7 +89,7 @@ def tell(measurement: Measurement, output: Output) -> None:
 
 
 def describe(measurement: Measurement) -> list[str]:
-    """What was found, for people."""
+    """The measurement, for people."""
     lines = [*_head(measurement), *_steps(measurement), *_latencies(measurement)]
     if measurement.errors:
         shown = list(measurement.errors.items())[:_SHOWN_ERRORS]
@@ -102,16 +102,18 @@ def describe(measurement: Measurement) -> list[str]:
     )
     waits = [f"{name.replace('_', '-')} {value:.1f} s" for name, value in measurement.waited.items()]
     waits = [text for text, value in zip(waits, measurement.waited.values(), strict=True) if value >= _WORTH_SAYING]
-    lines.append(f"waited for {', '.join(waits) or 'nothing'}; the server worked {measurement.server_seconds:.1f} s")
+    lines.append(f"waited for {', '.join(waits) or 'nothing'}; server time {measurement.server_seconds:.1f} s")
     generator = measurement.generator
-    lines.append(f"the generator: {generator.cpu_share:.0%} of a core, 99 % ready within {generator.lag_ms:g} ms")
+    lines.append(
+        f"generator: {generator.cpu_share:.0%} of a core, 99 % of requests ready within {generator.lag_ms:g} ms"
+    )
     if measurement.cleaned_up:
         changes = measurement.cleaned_up["changes"]
         lines.append(f"cleaned up: {changes['applied']:,} of {changes['total']:,} removals applied")
     if measurement.limit is not None:
         good = measurement.limit["last_good"]
-        told = "not even the first step went well" if good is None else f"{good:,.1f} requests/s went well"
-        lines.append(f"the limit: {told}; then: {measurement.limit['why']}")
+        told = "the first step already failed" if good is None else f"{good:,.1f} requests/s were fine"
+        lines.append(f"limit: {told}; then: {measurement.limit['why']}")
     lines += [
         f"{item['text']}: {'yes' if item['holds'] else 'no'}, {item['found']:g}" for item in measurement.expectations
     ]

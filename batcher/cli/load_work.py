@@ -31,7 +31,7 @@ from batcher.load.worker_processes import START_SECONDS, measure_together
 from batcher.settings import Settings
 
 PLACES = 256
-"""In an open loop, unless the user says; a target that is slower than the schedule must be able to get behind."""
+"""Requests in flight in an open loop by default: a target slower than the schedule must be able to fall behind."""
 _LOOK_SECONDS = 0.1
 
 
@@ -66,17 +66,17 @@ class LoadWork:
         """See that nothing is in the way.
 
         Raises:
-            LedgerError: When a file is that the command would make.
+            LedgerError: When a file already exists that the command would create.
 
         """
         for path in (self._removals, self._cleaning) if self.flags.cleans_up else ():
             if path.exists():
                 raise LedgerError(
-                    f"{path} exists already, from an earlier clean-up; move it away, or name another ledger"
+                    f"{path} already exists, from an earlier clean-up; move it away, or choose another ledger"
                 )
 
     async def run(self) -> None:
-        """All of it; what fails is kept, so that what was found before is not lost."""
+        """Do all of it; an error is kept for later, so that what was measured before it is not lost."""
         try:
             whole = self.find_limit() if self.flags.is_search else self.measure(self.ledger, self.flags.schedule)
             self.found = await whole
@@ -89,7 +89,7 @@ class LoadWork:
             self.failure = self.failure or error
 
     def result(self) -> Measurement | None:
-        """What was found, judged; None when nothing was."""
+        """The measurement, judged by the expectations; None if there is none."""
         found = self.found
         if found is None:
             return None
@@ -138,14 +138,14 @@ class LoadWork:
         return await measure_together(specs, self.credentials, ["-m", "batcher.cli.load_worker"], self.shutdown)
 
     def _begins(self, ledgers: list[Path]) -> None:
-        """Say how to clean up, before anything is added: who is killed cannot say it any more."""
+        """Say how to clean up before anything is added: a process that was killed cannot."""
         self._ledgers += ledgers
         if self.flags.cleans_up and not self.is_simulated and not self.is_quiet:
             names = " ".join(quoted(str(ledger)) for ledger in self._ledgers)
-            say(f"batcher: if this is killed, what it has added is removed by: batcher load --clean-up {names}")
+            say(f"batcher: if this process is killed, remove what it added with: batcher load --clean-up {names}")
 
     async def find_limit(self) -> Measurement:
-        """Steps, each with a ledger of its own; what the last one found, with all of them in it."""
+        """Run the steps, each with its own ledger; returns the last one's measurement, with all steps listed in it."""
         stage = parse_arrivals(self.flags.schedule, self.flags.seconds).stages[0]
 
         async def step(number: int, rate: float) -> Measurement:
@@ -161,7 +161,7 @@ class LoadWork:
         )
 
     async def clean_up(self) -> None:
-        """Remove what was added, unless a signal wants an end."""
+        """Remove what was added, unless a signal has asked for the end."""
         self._write_removals()
         if not self._removals.exists() or self._is_to_end():
             return
@@ -186,7 +186,7 @@ class LoadWork:
                 self._removals.unlink()
 
     def left_to_remove(self) -> str | None:
-        """The command that removes what is still there, if anything is; a simulator has gone with all of it."""
+        """The command that removes what is still there, if anything; of a simulator, nothing is left."""
         try:
             if self.flags.cleans_up:
                 self._write_removals()
@@ -212,8 +212,8 @@ class LoadWork:
         return self.shutdown.cause is not None and self.shutdown.cause.is_signal
 
     async def _pass_signals_on(self, shutdown: Shutdown) -> None:
-        """What ended the measurement does not end the clean-up, but for a signal."""
-        while not self._is_to_end():  # noqa: ASYNC110 — a signal may come after another cause, which set the event
+        """Of all that can end the measurement, only a signal ends the clean-up, too."""
+        while not self._is_to_end():  # noqa: ASYNC110 — a signal may follow another cause, which set the event
             await anyio.sleep(_LOOK_SECONDS)
         shutdown.stop(self.shutdown.cause or Cause.INTERRUPT, self.shutdown.reason)
 

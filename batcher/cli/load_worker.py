@@ -1,4 +1,4 @@
-"""One of several generators: told what to do on standard input, tells what it found on standard output.
+"""One of several generators: reads its order from standard input, writes its measurement to standard output.
 
 It works as long as its standard input is open.
 """
@@ -34,7 +34,7 @@ async def _main(order: WorkerOrder) -> int:
             found = await measure(order.spec, given, runtime, spinning.watch(), shutdown, Looking())
         group.cancel_scope.cancel()
         sys.stdout.buffer.write(msgspec.json.encode(found))
-        sys.stdout.buffer.flush()  # nobody may be there any more to read it; the ledger has it
+        sys.stdout.buffer.flush()  # whoever reads it may be gone; the ledger has it
     return 0
 
 
@@ -50,7 +50,7 @@ async def _end_with_the_input(shutdown: Shutdown) -> None:
 if __name__ == "__main__":
     streams.open_all()
     set_up(quiet=True)
-    with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: its end is waited for later
+    with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered, as its end is awaited later
         told = stdin.readline()
     try:
         guarded(lambda: run_async(lambda: _main(msgspec.json.decode(told, type=WorkerOrder))))

@@ -34,13 +34,13 @@ _DIFFERENT = 8
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where what was found goes, besides standard output."""
+    """Where the measurement goes, besides standard output."""
 
     json: Path | None
     hdr_log: Path | None
 
     def check(self, taken: Sequence[Path]) -> None:
-        """See that it can be written, and that nothing is overwritten that is needed.
+        """See that the files can be written, and that nothing is overwritten that is needed.
 
         Raises:
             ConfigurationError: When it cannot.
@@ -48,7 +48,7 @@ class Outputs:
         """
         wanted = [path for path in (self.json, self.hdr_log) if path is not None]
         if len(wanted) > 1 and wanted[0].absolute() == wanted[1].absolute():
-            raise ConfigurationError(f"{wanted[0]} cannot be both the JSON and the log")
+            raise ConfigurationError(f"{wanted[0]} cannot be both --output and --hdr-log; choose two files")
         for path in wanted:
             if is_ledger(path) or path.absolute() in {other.absolute() for other in taken}:
                 raise ConfigurationError(f"{path} is a ledger or an input of this run; choose another file")
@@ -61,7 +61,7 @@ class Outputs:
                 path.unlink()
 
     def write(self, measurement: Measurement) -> None:
-        """Where it is wanted.
+        """Write the measurement where it is wanted.
 
         Raises:
             ConfigurationError: When it cannot be written after all.
@@ -77,7 +77,7 @@ def settings_for_load(settings: Settings, flags: LoadFlags, *, is_simulated: boo
     """The run's settings: the schedule is the rate unless another one is asked for.
 
     Raises:
-        GuardrailError: When the target is not this machine and nobody said that it may be loaded.
+        GuardrailError: When the target is not on this machine and the user has not confirmed to own it.
 
     """
     if is_simulated:
@@ -85,20 +85,22 @@ def settings_for_load(settings: Settings, flags: LoadFlags, *, is_simulated: boo
     host = urlsplit(settings.target.url).hostname
     if not is_simulated and not is_loopback(host or "") and not flags.owns_target:
         raise GuardrailError(
-            f"{settings.target.url or 'the target'} is not this machine, and a load run is no way to treat somebody"
-            " else's; nothing was sent. If it is yours: --i-own-this-target"
+            f"{settings.target.url or 'the target'} is not on this machine, and load runs are only for a target of"
+            " your own; nothing was sent. If it is yours: --i-own-this-target"
         )
     proxy = proxy_of(settings)
     if proxy is not None:
         raise ConfigurationError(
-            f"a load run goes directly, or it would measure the proxy {proxy}; name the target in NO_PROXY, or set"
-            ' target.proxy = "none"'
+            f"a load run must not go through the proxy {proxy}: it would measure that; add the target to NO_PROXY, or"
+            ' set target.proxy = "none"'
         )
     most = settings.rate.max_in_flight
     if most != "auto" and most < flags.processes:
-        raise ConfigurationError(f"--max-in-flight {most} cannot be shared out among {flags.processes} processes")
+        raise ConfigurationError(
+            f"--max-in-flight {most} cannot be divided among {flags.processes} processes; raise it"
+        )
     if settings.input.ordered:
-        raise ConfigurationError("--ordered has one request in flight, in the order of the input: nothing to measure")
+        raise ConfigurationError("--ordered sends one request at a time, which measures no load; omit it")
     rate: dict[str, Any] = {} if settings.rate.requests else {"requests": "none"}
     if settings.rate.max_in_flight == "auto" and not flags.is_closed:
         rate["max_in_flight"] = PLACES
@@ -107,10 +109,10 @@ def settings_for_load(settings: Settings, flags: LoadFlags, *, is_simulated: boo
 
 
 async def load(flags: LoadFlags, settings: Settings, config: Path | None, outputs: Outputs, output: Output) -> int:
-    """Make the run and tell what it found; returns the exit code."""
+    """Make the run and report its measurement; returns the exit code."""
     if settings.target.insecure and not output.is_simulated:
         url = settings.target.url
-        say(f"batcher: target.insecure: nobody verifies who answers at {url}, and whoever does gets the token")
+        say(f"batcher: target.insecure: the server at {url} is not verified, and whoever answers there gets the token")
     shutdown, live = Shutdown(), Live()
     async with AsyncExitStack() as stack:
         ledger = stack.enter_context(new_ledger([Path(file) for file in flags.files] or [Path("load")], settings))
@@ -132,7 +134,7 @@ async def load(flags: LoadFlags, settings: Settings, config: Path | None, output
         outputs.write(measurement)
         tell(measurement, output)
     if left is not None:
-        say("batcher: what it has added is still there; this removes it:")
+        say("batcher: what the load run added is still there; to remove it:")
         say(left)
     if work.failure is not None:
         raise work.failure
@@ -140,7 +142,7 @@ async def load(flags: LoadFlags, settings: Settings, config: Path | None, output
 
 
 def _exit_code(measurement: Measurement | None, shutdown: Shutdown, flags: LoadFlags) -> int:
-    """A stop beats an expectation, that beats what was not applied; who expects something has judged that."""
+    """A stop beats an expectation, and that beats changes that were not applied, which expectations replace."""
     if shutdown.cause is not None:
         return shutdown.cause.exit_code
     if measurement is None:

@@ -1,4 +1,4 @@
-"""What a run does, while it does it, for a Prometheus on this machine to fetch."""
+"""The figures of a run while it runs, for a Prometheus on this machine to scrape."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Exporter(Collector):
-    """Looks at the running parts whenever it is asked, from the server's thread."""
+    """Collects figures from the running parts at each scrape, in the server's thread."""
 
     def __init__(self) -> None:
         self._parts: RunningParts | None = None
@@ -31,7 +31,7 @@ class Exporter(Collector):
         return f"<Exporter of {self._parts!r}>"
 
     def observer(self) -> Observer:
-        """To be told when a run starts."""
+        """An observer that notices when a run starts."""
         return Observer(started=self._started)
 
     @contextmanager
@@ -78,29 +78,29 @@ class Exporter(Collector):
         yield GaugeMetricFamily("batcher_in_flight_limit", "Requests that may be in flight.", gate.limit.limit)
         yield from _waiting(parts)
         yield _reply_seconds(parts.deliverer.took.copy())
-        yield GaugeMetricFamily("batcher_seconds", "Since this invocation started to work.", figures.seconds)
+        yield GaugeMetricFamily("batcher_seconds", "Seconds since this invocation started.", figures.seconds)
 
     def _started(self, parts: RunningParts) -> None:
         self._parts = parts
 
 
 def _waiting(parts: RunningParts) -> Iterator[Metric]:
-    """For what nobody sends at the moment, and until when."""
+    """Why no request is sent at the moment, and until when."""
     wait = parts.gate.waiting
-    waiting = GaugeMetricFamily("batcher_waiting", "1 while sends wait for this.", labels=["reason"])
+    waiting = GaugeMetricFamily("batcher_waiting", "1 while sends wait for this reason.", labels=["reason"])
     for reason in (Waiting.RATE, Waiting.RETRY_AFTER, Waiting.BACKOFF):
         waiting.add_metric([reason.value], float(wait is not None and wait.because is reason))
     yield waiting
     if wait is not None:
         clock = parts.clock
         until = clock.utc() + wait.until - clock.now()
-        yield GaugeMetricFamily("batcher_waiting_until_timestamp_seconds", "When the next send may leave.", until)
+        yield GaugeMetricFamily("batcher_waiting_until_timestamp_seconds", "When the next request may be sent.", until)
 
 
 def _reply_seconds(took: Durations) -> Metric:
     bounds = took.bounds()
     buckets = [(str(most), float(sum(n for bound, n in bounds.items() if bound <= most))) for most in _BUCKETS]
     total = sum(bound * count for bound, count in bounds.items())
-    family = HistogramMetricFamily("batcher_reply_seconds", "From departure to reply, at most a tenth too long.")
+    family = HistogramMetricFamily("batcher_reply_seconds", "Time from sending to reply; at most a tenth too long.")
     family.add_metric([], [*buckets, ("+Inf", float(took.total()))], total)
     return family

@@ -1,4 +1,4 @@
-"""What every job that makes a ledger has in common on the command line."""
+"""What all commands that create a ledger have in common."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Working = Callable[[RunContext], Awaitable[Report]]
 def new_run(
     working: Working, ledger: Path, keeper: Path, settings: Settings, sizes: list[int], output: Output, job: Job
 ) -> int:
-    """Run something that makes a ledger; `keeper` is beside what the embedded server keeps its membership."""
+    """Run something that creates a ledger; the embedded server keeps its membership in a file next to `keeper`."""
 
     async def main() -> int:
         runtime = real_runtime(None if output.is_simulated else state_folder(os.environ))
@@ -63,7 +63,7 @@ def new_ledger(inputs: Sequence[Path | Pipe], settings: Settings) -> AbstractCon
 
 
 def _wish(path: str) -> Path | None:
-    """Where the user wants the ledger; what ends in a slash is a folder, and made if need be."""
+    """Where the user wants the ledger; a path that ends in a slash is a folder, created if necessary."""
     if not path:
         return None
     wish = expanded(path, "ledger.path")
@@ -71,17 +71,17 @@ def _wish(path: str) -> Path | None:
         try:
             wish.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerError(f"the folder {wish} cannot be made: {error.strerror}") from None
+            raise LedgerError(f"the folder {wish} cannot be created: {error.strerror}") from None
     return wish
 
 
 def as_planned(settings: Settings, output: Output) -> Settings:
-    """As `plan` saw them; the embedded server has another address each time."""
+    """The settings as `plan` saw them; the embedded server has a new address each time."""
     return settings.for_simulation() if output.is_simulated else settings
 
 
 def sizes_of(inputs: Sequence[Path | Pipe]) -> list[int]:
-    """Bytes of plain files; a compressed one says nothing of what is in it."""
+    """Sizes of plain files, in bytes; the size of a compressed file does not tell how much is in it."""
     plain = [
         item for item in inputs if isinstance(item, Path) and item.is_file() and item.suffix not in {".gz", ".zst"}
     ]

@@ -18,11 +18,11 @@ _SHOWN = 60
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
 NAME = click.Path()
-"""A file's name as it was given: `-` is one, too."""
+"""A file name exactly as given; it may be `-`."""
 
 
 class Text(click.types.StringParamType):
-    """Text, and no bytes that are none: those come from a shell as halves of characters (PEP 383)."""
+    """Valid Unicode text; bytes that are not UTF-8 arrive from the shell as lone surrogates (PEP 383)."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401 — as of click
         """The same text."""
@@ -30,12 +30,12 @@ class Text(click.types.StringParamType):
         try:
             text.encode()
         except UnicodeEncodeError:
-            self.fail(f"{text[:_SHOWN]!r} is no text; write it as UTF-8", param, ctx)
+            self.fail(f"{text[:_SHOWN]!r} is not valid text; write it as UTF-8", param, ctx)
         return text
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, in the order in which the help shows them."""
+    """Combine several options into one decorator, in the order in which the help shows them."""
 
     def add(function: F) -> F:
         for option in reversed(options):
@@ -51,26 +51,37 @@ ledger = click.argument("ledger", type=FILE, metavar="LEDGER")
 
 target = together(
     click.option("--config", "-c", type=FILE, envvar="BATCHER_CONFIG", help="Configuration file (TOML)."),
-    click.option("--target", envvar="BATCHER_TARGET", metavar="KIND", help="minapp or scrutinizer."),
-    click.option("--url", envvar="BATCHER_URL", metavar="URL", help="The target's address."),
+    click.option("--target", envvar="BATCHER_TARGET", metavar="KIND", help="Target API: minapp or scrutinizer."),
+    click.option("--url", envvar="BATCHER_URL", metavar="URL", help="Address of the target."),
 )
 reaching = together(
-    click.option("--config", "-c", type=FILE, envvar="BATCHER_CONFIG", help="For certificates and credentials (TOML)."),
-    click.option("--url", metavar="URL", help="The same target's address, where it has another one by now."),
+    click.option(
+        "--config",
+        "-c",
+        type=FILE,
+        envvar="BATCHER_CONFIG",
+        help="Configuration file for certificates and credentials (TOML).",
+    ),
+    click.option("--url", metavar="URL", help="New address of the same target, if it has changed."),
 )
 simulate = click.option(
-    "--simulate", is_flag=True, help="Start the embedded server for this run and use it; needs no account."
+    "--simulate", is_flag=True, help="Send to an embedded server that is started for this run; needs no account."
 )
 ledger_path = click.option(
     "--ledger",
     envvar="BATCHER_LEDGER",
     metavar="PATH",
-    help="File or folder (with a / at its end) for the ledger; default: beside the input.",
+    help="Ledger file, or a folder for it (ending in /); default: next to the input.",
 )
 rate = click.option(
-    "--rate", envvar="BATCHER_RATE", metavar="RATE", help="Requests per unit: 50/min, 5/s, 1000/h, none."
+    "--rate", envvar="BATCHER_RATE", metavar="RATE", help="Maximum request rate: 50/min, 5/s, 1000/h, or none."
 )
-max_in_flight = click.option("--max-in-flight", envvar="BATCHER_MAX_IN_FLIGHT", metavar="N", help="A number, or auto.")
+max_in_flight = click.option(
+    "--max-in-flight",
+    envvar="BATCHER_MAX_IN_FLIGHT",
+    metavar="N",
+    help="Maximum number of requests in flight, or auto.",
+)
 sending = together(
     rate,
     max_in_flight,
@@ -78,118 +89,206 @@ sending = together(
         "--max-failures",
         envvar="BATCHER_MAX_FAILURES",
         metavar="N|N%",
-        help="Stop beyond so many failures: 100, or 5% (of what is settled, from 1,000 on).",
+        help="Stop after more than this many failures: 100, or 5% (of settled changes, checked from 1,000 on).",
     ),
     click.option(
         "--after-refusals",
         type=click.IntRange(min=0),
         metavar="N",
-        help="Once N changes of a user or group were refused, and none accepted, do not ask about its others.",
+        help="Once N changes of a user or group were refused and none accepted, fail its others without sending them.",
     ),
-    click.option("--deadline", envvar="BATCHER_DEADLINE", metavar="TIME", help="Stop after so long: 2h, 30m."),
+    click.option(
+        "--deadline", envvar="BATCHER_DEADLINE", metavar="TIME", help="Stop the run after this long: 2h, 30m."
+    ),
     click.option(
         "--max-wait",
         envvar="BATCHER_MAX_WAIT",
         metavar="TIME",
-        help="Stop when no request was accepted for so long; default 15m.",
+        help="Stop when no request has been accepted for this long; default 15m.",
     ),
 )
 reading = together(
-    click.option("--map", "map_", metavar="NAME=COLUMN,…", help="Other column names: user=EmpID,group=Dept,op=Action."),
+    click.option("--map", "map_", metavar="NAME=COLUMN,…", help="Columns to read: user=EmpID,group=Dept,op=Action."),
     click.option(
-        "--format", "format_", metavar="KIND", help="csv, jsonl or json, where the file's name does not tell."
+        "--format",
+        "format_",
+        metavar="KIND",
+        help="Input format, if the file name does not show it: csv, jsonl or json.",
     ),
-    click.option("--delimiter", metavar="CHAR", help="Of CSV; default: the header tells (comma, semicolon, tab)."),
-    click.option("--encoding", metavar="NAME", help="Default UTF-8, or UTF-16 with its mark; windows-1252, …."),
-    click.option("--sheet", metavar="NAME", help="Of a spreadsheet; default the first that can be seen."),
     click.option(
-        "--names", metavar="WORD", help="Names that look alike are one for the target (folded), or several (exact)."
+        "--delimiter", metavar="CHAR", help="CSV delimiter; default: comma, semicolon or tab, as found in the header."
     ),
-    click.option("--odd-names", type=click.Choice(["reject", "allow"]), help="With what nobody sees; default reject."),
-    click.option("--skip-rows", type=click.IntRange(min=0), metavar="N", help="Lines before the header of a CSV."),
+    click.option(
+        "--encoding",
+        metavar="NAME",
+        help="Text encoding, e.g. windows-1252; default: UTF-8, or UTF-16 with a byte order mark.",
+    ),
+    click.option("--sheet", metavar="NAME", help="Sheet to read from a spreadsheet; default: the first visible one."),
+    click.option(
+        "--names",
+        metavar="WORD",
+        help="Whether look-alike names are the same for the target (folded) or different (exact); default: unsure.",
+    ),
+    click.option(
+        "--odd-names",
+        type=click.Choice(["reject", "allow"]),
+        help="What to do with names that contain invisible or lost characters; default: reject.",
+    ),
+    click.option(
+        "--skip-rows", type=click.IntRange(min=0), metavar="N", help="Lines to skip before the header of a CSV file."
+    ),
     click.option(
         "--where",
         multiple=True,
         metavar="COLUMN=PATTERN",
-        help="Only records whose column matches (* and ?), or does not: EmpID!=Total*. All of several must hold.",
+        help="Only read records whose column matches (* and ?), or does not: EmpID!=Total*. Repeatable; all must hold.",
     ),
-    click.option("--strict", is_flag=True, help="Read everything first; send nothing if one line is invalid."),
+    click.option("--strict", is_flag=True, help="Read all input first; send nothing if any line is invalid."),
     click.option("--ordered", is_flag=True, help="Send strictly in input order, one request in flight."),
 )
 _count = click.IntRange(min=0)
 guarding = together(
-    click.option("--max-removals", type=_count, metavar="N", help="Send nothing if more would be removed."),
-    click.option("--max-additions", type=_count, metavar="N", help="Send nothing if more would be added."),
-    click.option("--protect-user", multiple=True, metavar="PATTERN", help="Send nothing if such a user is touched."),
-    click.option("--protect-group", multiple=True, metavar="PATTERN", help="Send nothing if such a group is touched."),
-    click.option("--override", multiple=True, metavar="NAME,…", help="Guardrails that do not stop this one run."),
-    click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the ledger."),
+    click.option(
+        "--max-removals", type=_count, metavar="N", help="Send nothing if more than N pairs would be removed."
+    ),
+    click.option("--max-additions", type=_count, metavar="N", help="Send nothing if more than N pairs would be added."),
+    click.option(
+        "--protect-user", multiple=True, metavar="PATTERN", help="Send nothing if a change affects a matching user."
+    ),
+    click.option(
+        "--protect-group", multiple=True, metavar="PATTERN", help="Send nothing if a change affects a matching group."
+    ),
+    click.option(
+        "--override", multiple=True, metavar="NAME,…", help="Guardrails to override for this one run; needs --reason."
+    ),
+    click.option("--reason", default="", metavar="TEXT", help="Reason for --override; recorded in the ledger."),
 )
 arriving = together(
-    click.option("--settle", metavar="TIME", help="Look twice, so far apart: 10s; a file that moves is not taken."),
-    click.option("--min-age", metavar="TIME", help="Files that were written later than so long ago are not taken."),
-    click.option("--max-age", metavar="TIME", help="Nor those that are older: 26h for a nightly one."),
-    click.option("--done-file", metavar="NAME", help="Must be beside each, and not older: {name}.done."),
-    click.option("--trailer", metavar="TEXT", help="How the last line counts the records: 'Total: {rows}'."),
-    click.option("--expect-rows", metavar="N..M", help="So many records: 1200, 1000..1500, 1000.., ..1500."),
-)
-canary = click.option("--canary", type=_count, metavar="N", help="Send N changes first; go on if all are applied.")
-feed_guarding = together(
-    click.option("--max-removal-share", metavar="N%", help="Of what is in force, from 21 pairs on; default 10%."),
-    click.option("--max-group-share", metavar="N%", help="Of a group of 20 or more to be removed; default 50%."),
-    click.option("--max-addition-share", metavar="N%", help="On top of what is in force; default 50%."),
-    click.option("--max-look-alikes", metavar="N%", help="Pairs held because others look like them; default 5%."),
-    click.option("--unread-lines", metavar="WORD", help="Lines that may be of anybody: hold removals, or allow."),
-    click.option("--max-shrink", metavar="N%", help="Shorter than the last good feed; default 20%."),
-    click.option("--max-rejected-share", metavar="N%", help="Of the feed's lines that are invalid; default 1%."),
+    click.option("--settle", metavar="TIME", help="Refuse a file that changes between two checks this far apart: 10s."),
+    click.option("--min-age", metavar="TIME", help="Refuse a file that was written less than this long ago: 5m."),
     click.option(
-        "--open-end", type=click.Choice(["refuse", "allow"]), help="A last line without an end; default refuse."
+        "--max-age", metavar="TIME", help="Refuse a file that was written longer ago than this: 26h for a nightly one."
     ),
-    click.option("--empty-feed", type=click.Choice(["refuse", "allow"]), help="Default refuse."),
+    click.option(
+        "--done-file",
+        metavar="NAME",
+        help="Require a marker file next to each input, and not older than it: {name}.done.",
+    ),
+    click.option(
+        "--trailer", metavar="TEXT", help="Require a last line that states the number of records: 'Total: {rows}'."
+    ),
+    click.option(
+        "--expect-rows", metavar="N..M", help="Require this number of records: 1200, 1000..1500, 1000.., ..1500."
+    ),
+)
+canary = click.option(
+    "--canary", type=_count, metavar="N", help="Send N changes first; continue only if all of them are applied."
+)
+feed_guarding = together(
+    click.option(
+        "--max-removal-share",
+        metavar="N%",
+        help="Maximum share of current memberships to remove (checked above 20 removals); default 10%.",
+    ),
+    click.option(
+        "--max-group-share",
+        metavar="N%",
+        help="Maximum share of members to remove from any group of 20 or more; default 50%.",
+    ),
+    click.option(
+        "--max-addition-share",
+        metavar="N%",
+        help="Maximum number of additions, as a share of current memberships; default 50%.",
+    ),
+    click.option(
+        "--max-look-alikes",
+        metavar="N%",
+        help="Maximum share of pairs held back because of look-alike names; default 5%.",
+    ),
+    click.option(
+        "--unread-lines",
+        metavar="WORD",
+        help="If an invalid line does not show whose it is: hold all removals (default), or allow them.",
+    ),
+    click.option("--max-shrink", metavar="N%", help="Maximum decrease in pairs since the last good feed; default 20%."),
+    click.option("--max-rejected-share", metavar="N%", help="Maximum share of invalid lines in the feed; default 1%."),
+    click.option(
+        "--open-end",
+        type=click.Choice(["refuse", "allow"]),
+        help="A feed whose last line is unterminated; default: refuse.",
+    ),
+    click.option(
+        "--empty-feed",
+        type=click.Choice(["refuse", "allow"]),
+        help="An empty feed, or an empty file of it; default: refuse.",
+    ),
 )
 comparing = together(
-    click.option("--state", metavar="FILE", help="What is known of the target, from night to night."),
-    click.option("--current", type=FILE, multiple=True, metavar="FILE", help="A snapshot of the target's pairs."),
-    click.option("--bootstrap", is_flag=True, help="Make the state, from --current or --from-nothing."),
-    click.option("--from-nothing", is_flag=True, help="The target has no members yet that the feed is master of."),
+    click.option("--state", metavar="FILE", help="State file: what is known of the target between runs."),
+    click.option("--current", type=FILE, multiple=True, metavar="FILE", help="Snapshot of the target's current pairs."),
+    click.option("--bootstrap", is_flag=True, help="Create the state, from --current or --from-nothing."),
+    click.option(
+        "--from-nothing", is_flag=True, help="Assume that the target has no members yet that the feed manages."
+    ),
 )
 meaning = together(
-    click.option("--group-for-all", multiple=True, metavar="GROUP", help="A group of every user of the feed."),
-    click.option("--group-separator", metavar="TEXT", help="Between several groups in one field."),
-    click.option("--user-map", metavar="FILE", help="CSV: what the feed calls a user, what the target does."),
-    click.option("--group-map", metavar="FILE", help="The same for groups; several lines, several groups."),
-    click.option("--valid-from", metavar="COLUMN", help="The first day of a record; default valid_from."),
-    click.option("--valid-to", metavar="COLUMN", help="The last day of a record; default valid_to."),
-    click.option("--date-format", metavar="FORMAT", help="As of strptime: %d.%m.%Y; default ISO 8601."),
-    click.option("--as-of", metavar="DAY", help="Instead of today: 2026-11-22."),
+    click.option(
+        "--group-for-all", multiple=True, metavar="GROUP", help="A group that every user of the feed belongs to."
+    ),
+    click.option("--group-separator", metavar="TEXT", help="Separator between several groups in one field."),
+    click.option("--user-map", metavar="FILE", help="CSV that maps the feed's users to the target's."),
+    click.option("--group-map", metavar="FILE", help="The same for groups; a group on several lines maps to several."),
+    click.option("--valid-from", metavar="COLUMN", help="Column with a record's first valid day; default: valid_from."),
+    click.option("--valid-to", metavar="COLUMN", help="Column with a record's last valid day; default: valid_to."),
+    click.option(
+        "--date-format", metavar="FORMAT", help="Format of these days, as for strptime: %d.%m.%Y; default: ISO 8601."
+    ),
+    click.option("--as-of", metavar="DAY", help="Day to use instead of today: 2026-11-22."),
 )
 scope = together(
-    click.option("--master-group", multiple=True, metavar="PATTERN", help="Remove from these groups only."),
-    click.option("--master-user", multiple=True, metavar="PATTERN", help="Remove these users only."),
-    click.option("--add-only", is_flag=True, help="Remove nobody."),
-    click.option("--remove-only", is_flag=True, help="Add nobody."),
-    click.option("--order", type=click.Choice(["adds-first", "removals-first"]), help="Default adds-first."),
+    click.option("--master-group", multiple=True, metavar="PATTERN", help="Remove only from matching groups."),
+    click.option("--master-user", multiple=True, metavar="PATTERN", help="Remove only matching users."),
+    click.option("--add-only", is_flag=True, help="Only add; remove nobody."),
+    click.option("--remove-only", is_flag=True, help="Only remove; add nobody."),
+    click.option(
+        "--order",
+        type=click.Choice(["adds-first", "removals-first"]),
+        help="Which changes to send first; default: adds-first.",
+    ),
 )
 despite_later_runs = click.option(
-    "--despite-later-runs", is_flag=True, help="Go on although a newer run worked on the same target."
+    "--despite-later-runs", is_flag=True, help="Continue even though a newer run worked on the same target."
 )
 unattended = together(
-    click.option("--log-file", metavar="FILE", help="JSON lines of what happened, batch by batch; is added to."),
-    click.option("--metrics-file", metavar="FILE", help="For Prometheus' textfile collector: a name ending in .prom."),
+    click.option("--log-file", metavar="FILE", help="Append a log of the run, batch by batch, as JSON Lines."),
     click.option(
-        "--metrics-port", type=click.IntRange(1, 65535), metavar="N", help="Serve them meanwhile, on 127.0.0.1."
+        "--metrics-file",
+        metavar="FILE",
+        help="Write metrics for Prometheus' textfile collector: a name ending in .prom.",
     ),
-    click.option("--traces", is_flag=True, help="Spans for OpenTelemetry, to where OTEL_EXPORTER_OTLP_ENDPOINT says."),
-    click.option("--run-after", metavar="COMMAND", help="Run at the end, with the summary on its standard input."),
+    click.option(
+        "--metrics-port",
+        type=click.IntRange(1, 65535),
+        metavar="N",
+        help="Serve metrics on this port of 127.0.0.1 during the run.",
+    ),
+    click.option("--traces", is_flag=True, help="Send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT."),
+    click.option(
+        "--run-after",
+        metavar="COMMAND",
+        help="Shell command to run at the end, with the summary (JSON) on its standard input.",
+    ),
 )
-plan_file = click.option("--plan", type=FILE, metavar="FILE", help="Refuse if anything has changed since this plan.")
-json = click.option("--json", is_flag=True, help="One JSON object on standard output, nothing else.")
-quiet = click.option("--quiet", "-q", is_flag=True, help="Only errors and the summary.")
+plan_file = click.option(
+    "--plan", type=FILE, metavar="FILE", help="Refuse to run if anything has changed since this plan was made."
+)
+json = click.option("--json", is_flag=True, help="Print one JSON object on standard output, and nothing else.")
+quiet = click.option("--quiet", "-q", is_flag=True, help="Print only errors and the summary.")
 speaking = together(
     json,
     quiet,
-    click.option("--verbose", "-v", is_flag=True, help="Say more about what happens."),
-    click.option("--no-color", is_flag=True, help="No colours; NO_COLOR in the environment does the same."),
+    click.option("--verbose", "-v", is_flag=True, help="Log more details."),
+    click.option("--no-color", is_flag=True, help="Print without colours, as with NO_COLOR in the environment."),
 )
 
 _KEYS = {
@@ -253,11 +352,11 @@ _KEYS = {
     "ordered": "input.ordered",
     "ledger": "ledger.path",
 }
-"""Which setting a flag changes."""
+"""The setting that each flag changes."""
 
 
 def is_of_environment(name: str) -> bool:
-    """Whether the present command's option was not given, but found in the environment."""
+    """Whether this option of the current command came from the environment and not from the command line."""
     source = click.get_current_context().get_parameter_source(name)
     return source is click.core.ParameterSource.ENVIRONMENT
 
@@ -268,7 +367,7 @@ def goal_of(
     """What a sync is to bring about.
 
     Raises:
-        ConfigurationError: When it is not said what the state is made from.
+        ConfigurationError: When the flags do not state what the state is created from.
 
     """
     from batcher.core.errors import ConfigurationError
@@ -276,18 +375,20 @@ def goal_of(
     from batcher.files import expanded
 
     if bootstrap and bool(current) is from_nothing:
-        raise ConfigurationError("--bootstrap makes the state from something: --current SNAPSHOT, or --from-nothing")
+        raise ConfigurationError(
+            "--bootstrap needs exactly one of --current SNAPSHOT and --from-nothing to create the state from"
+        )
     if from_nothing and not bootstrap:
-        raise ConfigurationError("--from-nothing belongs to --bootstrap, which makes the state")
+        raise ConfigurationError("--from-nothing needs --bootstrap, which creates the state")
     state = expanded(settings.sync.state, "sync.state") if settings.sync.state else None
     return Goal(feed, state, current, bootstrap)
 
 
 def override_of(names: Sequence[str], reason: str) -> Override:
-    """Which guardrails do not stop this run.
+    """The guardrails that do not stop this run.
 
     Raises:
-        ConfigurationError: When there is no such guardrail, or no reason.
+        ConfigurationError: When a guardrail is unknown, or the reason is missing.
 
     """
     from batcher.engine.preview.guardrails import Override
@@ -296,7 +397,7 @@ def override_of(names: Sequence[str], reason: str) -> Override:
 
 
 def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
-    """The configuration with the flags on top; None and False are no flags.
+    """The configuration with the flags on top; None and False mean that a flag was not given.
 
     Raises:
         ConfigurationError: When they cannot be used.
@@ -311,18 +412,18 @@ def overrides(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Flags that were given as settings: `{"rate.requests": "5/s"}`.
 
     Raises:
-        ConfigurationError: When one cannot be understood.
+        ConfigurationError: When one is invalid.
 
     """
     given = {name: value for name, value in flags.items() if value is not None and value is not False and value != ()}
     given |= {name: list(value) for name, value in given.items() if isinstance(value, tuple)}
-    with suppress(ValueError):  # `auto`, or what is refused as a setting
+    with suppress(ValueError):  # `auto`, or a value that is refused later, as a setting
         given["max_in_flight"] = int(given.get("max_in_flight", ""))
     only = [name.removesuffix("_only") for name in ("add_only", "remove_only") if given.pop(name, False)]
     if len(only) > 1:
         from batcher.core.errors import ConfigurationError
 
-        raise ConfigurationError("--add-only and --remove-only together leave nothing to do; give one of them")
+        raise ConfigurationError("--add-only and --remove-only together leave nothing to do; use only one of them")
     if only:
         given["changes"] = only[0]
     if "map_" in given:
@@ -337,5 +438,5 @@ def _mapping(text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",")]
     for name, equals, column in pairs:
         if not (name and equals and column):
-            raise ConfigurationError(f"--map {text!r}: write user=EmpID,group=Dept,op=Action")
+            raise ConfigurationError(f"--map {text!r}: expected a form like user=EmpID,group=Dept,op=Action")
     return {name.strip(): column.strip() for name, _, column in pairs}

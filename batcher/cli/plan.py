@@ -36,14 +36,20 @@ _SHOWN_REJECTS = 10
 @opt.meaning
 @opt.feed_guarding
 @opt.scope
-@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="Write a plan that apply or sync can be bound to.")
+@click.option(
+    "--output",
+    "-o",
+    type=opt.FILE,
+    metavar="FILE",
+    help="Write the plan to this file, for apply --plan or sync --plan.",
+)
 @click.option(
     "--simulate-target",
     type=opt.FILE,
     metavar="FILE",
-    help="Play the run on virtual time against the server that this scenario describes.",
+    help="Simulate the run, in virtual time, against the server that this scenario describes.",
 )
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 8 when there is anything to send.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 8 if there is anything to send.")
 @opt.speaking
 def plan(
     files: tuple[str, ...],
@@ -64,12 +70,12 @@ def plan(
     no_color: bool,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
-    """Read everything, send nothing, tell what would be done.
+    """Show what a run would do; send nothing.
 
-    Counts, requests, duration, largest groups, rejects, guardrails. With --state or --current each FILE is a feed, and
-    the plan is of a sync.
+    Reads everything and prints counts, requests, duration, largest groups, rejected lines and guardrails. With --state
+    or --current each FILE is a feed, and the plan is for batcher sync.
 
-    Each FILE is CSV, JSON Lines or .json, a spreadsheet, also .gz and .zst; - is standard input.
+    Each FILE is CSV, JSON Lines, .json or a spreadsheet, optionally compressed (.gz, .zst); - is standard input.
     """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
@@ -79,14 +85,14 @@ def plan(
 
         given = opt.override_of(override, reason)
         if output is not None and "-" in files:
-            raise InputError("a plan cannot be bound to standard input; give a file")
+            raise InputError("a plan file (-o) cannot be made from standard input; give a FILE")
         settings = opt.load_settings(config, flags)
         if simulate:
             settings = settings.for_simulation()
         check_streams([file for file in files if file == "-"], settings.guard)
         is_sync = bool(flags["state"] or current or bootstrap)
         if simulate_target is not None and (is_sync or "-" in files):
-            raise InputError("--simulate-target plays files of changes; not a feed, and not standard input")
+            raise InputError("--simulate-target needs files of changes, not a feed or standard input")
         if is_sync:
             with as_files(files) as paths:
                 goal = opt.goal_of(paths, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
@@ -209,7 +215,7 @@ def _exit_code(content: dict[str, Any], settings: Settings, *, detailed: bool) -
 
 
 def write_plan(output: Path, content: dict[str, Any]) -> None:
-    """As a file that `apply` and `sync` can be bound to."""
+    """Write it as a file for the `--plan` of `apply` and `sync`."""
     import orjson
 
     from batcher.core.errors import ConfigurationError
@@ -218,7 +224,7 @@ def write_plan(output: Path, content: dict[str, Any]) -> None:
     try:
         data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     except TypeError:
-        raise ConfigurationError(f"{output} cannot be written: a file that it names is not named in UTF-8") from None
+        raise ConfigurationError(f"{output} cannot be written: the plan names a file whose name is not UTF-8") from None
     try:
         with replaced(output) as file:
             file.write(data)
@@ -259,7 +265,7 @@ def _told(content: dict[str, Any]) -> list[str]:
 
 
 def _told_inputs(content: dict[str, Any]) -> list[str]:
-    """What was found in the files, where that is not plain from their names."""
+    """What was found in the files that their names do not show."""
     lines = []
     for file in content["inputs_read"]:
         found = [f"sheet {file['sheet']!r}"] if file["sheet"] else []
@@ -268,7 +274,7 @@ def _told_inputs(content: dict[str, Any]) -> list[str]:
     held = content.get("held", {})
     lines += [f"held: {what}" for what in held.get("sample", ())]
     if held.get("removals"):
-        lines.append(f"held: {held['removals']:,} removals, because invalid lines may be of anybody")
+        lines.append(f"held: {held['removals']:,} removals, because invalid lines do not show whose they are")
     return lines
 
 
@@ -282,13 +288,13 @@ def _told_prediction(found: dict[str, Any]) -> list[str]:
         f"against {found['scenario']}: {found['requests']:,} requests ({statuses}) in {spoken(found['seconds'])},"
         f" exit {found['exit_code']}",
         f"  {changes}; at most {found['highest_in_flight']} in flight; waited for {waited or 'nothing'}",
-        *([f"  it would stop: {found['stopped']}"] if found["stopped"] else []),
+        *([f"  the run would stop: {found['stopped']}"] if found["stopped"] else []),
     ]
 
 
 def _told_difference(content: dict[str, Any]) -> list[str]:
     feed = content["feed"]
-    before = f", the last good one {feed['last_pairs']:,}" if feed["last_pairs"] else ""
+    before = f" (last good feed: {feed['last_pairs']:,})" if feed["last_pairs"] else ""
     lines = [f"the feed: {feed['lines']:,} lines, {feed['rejected']:,} rejected, {feed['pairs']:,} pairs{before}"]
     width = max((len(str(item["group"])) for item in content["groups"][:_SHOWN_GROUPS]), default=0)
     shown = content["groups"][:_SHOWN_GROUPS]

@@ -1,4 +1,4 @@
-"""What a run looks like while it works: two lines that are redrawn on a terminal, a line now and then elsewhere."""
+"""The progress of a run: two lines that are redrawn on a terminal, or else a line from time to time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 _REDRAW_SECONDS = 0.2
 _FIRST_LINE_SECONDS, _LAST_LINE_SECONDS = 10.0, 600.0
 _LINES = 20
-"""Lines in a row that are equally far apart, roughly."""
+"""Roughly how many lines are printed at the same interval before it grows."""
 _SMOOTH = 0.05
 _LONGEST_SECONDS = 30 * 86_400.0
-"""A longer estimate says nothing."""
+"""A longer estimate would mean nothing."""
 _WORTH_SAYING = 1.0
 """Seconds."""
 _REASONS = {
-    Waiting.RATE: "the rate",
+    Waiting.RATE: "the rate limit",
     Waiting.RETRY_AFTER: "Retry-After",
     Waiting.BACKOFF: "the target to come back",
 }
@@ -37,12 +37,12 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What there is to say at one moment."""
+    """The state of a run at one moment."""
 
     phase: str
     settled: int = 0
     total: int = 0
-    """An estimate; 0 when nothing can be said."""
+    """An estimate; 0 if there is none."""
     pending: int = 0
     rate: float = 0.0
     """Changes per second."""
@@ -53,11 +53,11 @@ class View:
 
     @property
     def share(self) -> float | None:
-        """Of what is to be done."""
+        """Share of the work that is done."""
         return min(1.0, self.settled / self.total) if self.total else None
 
     def parts(self) -> list[str]:
-        """All of it but phase and share, the most important first."""
+        """Everything but phase and share, the most important first."""
         if not self.limit:
             return []
         left = (self.total - self.settled) / self.rate if self.rate else math.inf
@@ -79,7 +79,7 @@ class Progress:
     _last: tuple[float, int] = field(default=(0.0, 0))
 
     def observer(self) -> Observer:
-        """To be told what happens."""
+        """An observer that follows the run."""
         return Observer(started=self._started, opened=self._opened)
 
     async def show(self) -> None:
@@ -140,7 +140,7 @@ class Progress:
         self._last = (now, settled)
 
     def _total(self, rows: int, *, all_read: bool) -> int:
-        """All rows, estimated from the bytes read so far; 0 when nothing can be said."""
+        """All rows, estimated from the bytes read so far; 0 if there is no estimate."""
         if all_read:
             return rows
         size = sum(self.sizes)
@@ -158,7 +158,7 @@ class Progress:
 
 
 def drawn(view: View) -> RenderableType:
-    """For a terminal of any width: a bar that takes what room there is, and what is cut off at last is the least."""
+    """For a terminal of any width: the bar takes the room that is left, and the least important is cut off first."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -180,7 +180,7 @@ def _phase(parts: RunningParts) -> str:
         return f"stopping: {parts.shutdown.reason}"
     run = parts.run
     if run.all_read and not run.is_sending:
-        return "writing down"
+        return "recording results"
     return "sending" if run.all_read else "reading and sending"
 
 
@@ -196,7 +196,7 @@ def _waiting(parts: RunningParts, now: float) -> str:
     if run.held_until is not None and run.held_until - now >= _WORTH_SAYING:
         return f"requests that may still arrive late, {_until(parts, run.held_until - now)}"
     if parts.deliverer.is_backing_off and not gate.in_flight:
-        return "its next try"
+        return "the next attempt"
     if not gate.in_flight and not run.is_sending:
         return "" if run.all_read else "the input"
     return ""

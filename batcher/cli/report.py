@@ -14,13 +14,19 @@ _SUFFIX = ".html"
 
 @click.command()
 @click.argument("source", type=opt.FILE, metavar="LEDGER|LOAD.json")
-@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="Default: beside it, with .html at its end.")
+@click.option(
+    "--output",
+    "-o",
+    type=opt.FILE,
+    metavar="FILE",
+    help="File to write; default: next to the source, with .html appended.",
+)
 @opt.quiet
 def report(source: Path, output: Path | None, *, quiet: bool) -> None:
     """Show a run, or a load run, as one HTML page.
 
-    The page needs nothing else, and nobody: it can be mailed, kept, printed and read offline. It holds users, groups
-    and reasons of what was not applied, and no secrets.
+    The page is self-contained: it can be mailed, archived, printed and read offline. It names users and groups, and
+    the reasons why changes were not applied, but contains no secrets.
     """
     set_up(quiet=quiet)
 
@@ -33,10 +39,10 @@ def report(source: Path, output: Path | None, *, quiet: bool) -> None:
         from batcher.report.page import render
 
         if not is_file(source):
-            raise ConfigurationError(f"{source}: there is no such file")
+            raise ConfigurationError(f"{source}: no such file")
         file = output or source.with_name(shortened(source.name, len(_SUFFIX)) + _SUFFIX)
         if found(file) is not None and (file.samefile(source) or is_ledger(file)):
-            raise ConfigurationError(f"{file} is what the report is of, or a ledger; choose another file")
+            raise ConfigurationError(f"{file} is the source of the report, or a ledger; choose another file")
         now = datetime.now(UTC).timestamp()
         if is_ledger(source):
             from batcher.report.of_ledger import of_ledger

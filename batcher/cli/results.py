@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @opt.ledger
-@click.option("--status", metavar="STATUS,…", help="Only these: failed,unknown,…")
-@click.option("--format", "format_", metavar="KIND", help="csv, jsonl or parquet.")
-@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="File; default standard output.")
-@click.option("--for-spreadsheet", is_flag=True, help="Neutralise cells that a spreadsheet takes for formulas.")
+@click.option("--status", metavar="STATUS,…", help="Only changes with these statuses: failed,unknown,…")
+@click.option(
+    "--format", "format_", metavar="KIND", help="csv, jsonl or parquet; default: as the output file is named, or csv."
+)
+@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="File to write; default: standard output.")
+@click.option("--for-spreadsheet", is_flag=True, help="Neutralise cells that a spreadsheet would take for formulas.")
 @opt.quiet
 def results(
     ledger: Path, status: str | None, format_: str | None, output: Path | None, *, for_spreadsheet: bool, quiet: bool
 ) -> None:
     """Write one record per change, in input order.
 
-    LEDGER is the run's.
+    LEDGER is the ledger of the run.
     """
     set_up(quiet=quiet)
 
@@ -42,11 +44,11 @@ def results(
         wanted = [text.strip() for text in status.split(",")] if status else []
         unknown = [text for text in wanted if text not in known]
         if unknown:
-            raise ConfigurationError(f"--status {unknown[0]!r} is none of {', '.join(known)}")
+            raise ConfigurationError(f"unknown --status {unknown[0]!r}; expected one of {', '.join(known)}")
         suffix = output.suffix.lstrip(".") if output else ""
         kind = format_ or (suffix if suffix in FORMATS else "csv")
         if kind not in FORMATS:
-            raise ConfigurationError(f"--format {kind!r} is none of {', '.join(FORMATS)}")
+            raise ConfigurationError(f"unknown --format {kind!r}; expected one of {', '.join(FORMATS)}")
         if kind == "parquet" and output is None:
             raise ConfigurationError("Parquet needs a file: -o results.parquet")
         with LedgerReader(ledger) as reader, reader.at_one_moment():
@@ -69,7 +71,7 @@ def results(
 
 
 def _refuse_to_overwrite(output: Path, reader: LedgerReader) -> None:
-    """Neither a ledger nor an input of the run, without which it could not be resumed."""
+    """Refuse a ledger, and an input of the run, without which it could not be resumed."""
     from batcher.core.errors import ConfigurationError
     from batcher.files import found
     from batcher.ledger.facts import is_ledger

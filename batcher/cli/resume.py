@@ -19,10 +19,10 @@ _going_on = opt.together(opt.ledger, opt.reaching, opt.sending, opt.despite_late
 @click.command()
 @_going_on
 def resume(ledger: Path, **options: Any) -> None:  # noqa: ANN401 — see `_go_on`
-    """Go on with an interrupted run.
+    """Continue an interrupted run.
 
-    With its own settings and the same input. LEDGER is the run's. How the target is reached and proven, and where the
-    credentials are, is taken from --config, if that is given.
+    LEDGER is the ledger of the run. Its own settings and the same input are used; only how to reach and verify the
+    target, and where the credentials are, is taken from --config if that is given.
     """
     _go_on("resume", ledger, **options)
 
@@ -30,10 +30,10 @@ def resume(ledger: Path, **options: Any) -> None:  # noqa: ANN401 — see `_go_o
 @click.command()
 @_going_on
 def retry(ledger: Path, **options: Any) -> None:  # noqa: ANN401 — see `_go_on`
-    """Send again what is failed or unknown.
+    """Send failed and unknown changes again.
 
-    With the run's own settings. LEDGER is the run's. How the target is reached and proven, and where the credentials
-    are, is taken from --config, if that is given.
+    LEDGER is the ledger of the run. Its own settings are used; only how to reach and verify the target, and where the
+    credentials are, is taken from --config if that is given.
     """
     _go_on("retry", ledger, **options)
 
@@ -67,9 +67,10 @@ def _go_on(
 
 
 def reach_of(ledger: Path, config: Path | None, url: str | None, *, is_certain: bool) -> Reach:
-    """What reaches or proves the target, where it is given anew.
+    """The settings that reach and verify the target, where the user gives new ones.
 
-    A configuration that is only in the environment (not `is_certain`) may be for other runs; then it does not count.
+    A configuration that is only named in the environment (not `is_certain`) may be for other runs; it is ignored if it
+    does not fit.
     """
     from batcher.core.errors import ConfigurationError
     from batcher.engine.jobs.job import settings_of
@@ -87,12 +88,12 @@ def reach_of(ledger: Path, config: Path | None, url: str | None, *, is_certain: 
     except ConfigurationError as error:
         if is_certain or url is not None:
             raise
-        say(f"batcher: BATCHER_CONFIG does not count here: {error}")
+        say(f"batcher: ignoring BATCHER_CONFIG: {error}")
         return {}
 
 
 def _overrides(flags: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Deadline and failure budget are of this invocation: the old ones do not come back."""
+    """Deadline and failure budget are those of this invocation: earlier ones do not apply again."""
     sections: dict[str, dict[str, Any]] = {"guard": {"max_failures": "", "deadline": ""}}
     for key, value in opt.overrides(flags).items():
         section, _, name = key.partition(".")

@@ -34,7 +34,7 @@ _SIGNALS = {signal.SIGHUP: Cause.HANGUP, signal.SIGINT: Cause.INTERRUPT, signal.
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How the command speaks."""
+    """How the command reports."""
 
     as_json: bool
     quiet: bool
@@ -54,8 +54,8 @@ def run_async(main: Callable[[], Awaitable[int]]) -> int:
 
 
 async def watch_signals(shutdown: Shutdown, scope: anyio.CancelScope) -> None:
-    """The first signal drains, the second ends at once."""
-    # What is ignored when the program starts stays so: nohup ignores SIGHUP, a shell's background jobs SIGINT.
+    """The first signal drains the run, the second aborts it."""
+    # What was ignored when the program started stays ignored: nohup ignores SIGHUP, shells' background jobs SIGINT.
     heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     if not heard:
         await anyio.sleep_forever()
@@ -65,7 +65,7 @@ async def watch_signals(shutdown: Shutdown, scope: anyio.CancelScope) -> None:
                 scope.cancel()
                 return
             name = signal.Signals(number).name
-            say(f"batcher: {name}: ending in good order; once more ends at once")
+            say(f"batcher: {name}: finishing requests in flight; signal again to abort")
             shutdown.stop(_SIGNALS[signal.Signals(number)], f"{name} was received")
 
 
@@ -107,17 +107,17 @@ async def run_job(work: WorkItem, ledger: Path, settings: Settings, sizes: list[
 
 
 async def _end_at_last(shutdown: Shutdown, ledger: Path) -> None:
-    """Where even the end of a run hangs (on a disk that does not answer), leave: what was recorded is safe."""
+    """Exit if even the end of a run hangs (on a disk that does not respond); what was recorded is safe."""
     await shutdown.wait()
     await anyio.sleep(_LONGEST_END)
     say(f"batcher: {shutdown.reason}")
-    say("batcher: it does not end in good order; leaving now, what was recorded is safe")
+    say("batcher: the run does not shut down cleanly; exiting now, everything recorded is safe; to continue:")
     say(command("resume", ledger))
     os._exit(shutdown.cause.exit_code if shutdown.cause else 1)
 
 
 def journal_of(keeper: Path) -> Path:
-    """Where the embedded server keeps its membership: beside a ledger, or the state that speaks of it."""
+    """Where the embedded server keeps its membership: next to a ledger, or to the state that describes it."""
     return keeper.parent / f"{keeper.name}.simulation"
 
 
@@ -130,9 +130,9 @@ async def embedded(stack: AsyncExitStack, keeper: Path) -> str:
 
 
 def given_credentials(settings: Settings, *, simulated: bool) -> Credentials:
-    """From the environment or the files that the settings name; the embedded server takes any."""
+    """From the environment or the files that the settings name; the embedded server accepts any."""
     given = credentials(settings.auth, os.environ)
     if simulated and not given.token:
-        # Not a word: it would be masked wherever the word stands.
+        # Random and not a word, which would be masked wherever it occurs in a text.
         return Credentials(token_urlsafe(), given.client_id, given.client_secret)
     return given

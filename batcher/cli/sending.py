@@ -26,7 +26,7 @@ from batcher.settings import Settings
 
 
 def inputs_of(files: Sequence[str]) -> list[Path | Pipe]:
-    """Paths; `-` for standard input, and what else can be read only once."""
+    """Paths, or pipes for `-` (standard input) and for anything else that can be read only once."""
     return [_input_of(file) for file in files]
 
 
@@ -43,7 +43,7 @@ def apply(
     """Run `apply`; returns the exit code."""
     bound = read_plan(plan) if plan else None
     if bound is not None and bound.command == "sync":
-        raise ConfigurationError(f"{plan} is the plan of a sync: batcher sync … --plan {plan}")
+        raise ConfigurationError(f"{plan} is a plan for sync; run batcher sync … --plan {plan}")
     if not files and bound is None:
         raise InputError("nothing to apply: give a FILE, or --plan FILE")
     inputs = inputs_of(files or (bound.files if bound else ()))
@@ -68,7 +68,7 @@ def apply(
 
 
 def check_no_later_runs(bound: SavedPlan, ledger: Path) -> None:
-    """See that an undo without a state still knows of every run that came after what it undoes."""
+    """For an undo without a state: check that it takes into account all runs after the one that it undoes."""
     from batcher.engine.sync.undo import later_runs
 
     now = later_runs(ledger, state_folder(os.environ))

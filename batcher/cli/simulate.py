@@ -12,34 +12,36 @@ from batcher.cli.options import FILE
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, help="On 127.0.0.1; 0 chooses one.")
-@click.option("--token", envvar="BATCHER_SIMULATE_TOKEN", default="", help="The only one accepted.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, help="Port on 127.0.0.1; 0 chooses a free one.")
+@click.option(
+    "--token", envvar="BATCHER_SIMULATE_TOKEN", default="", help="The only token to accept; default: accept any."
+)
 @click.option("--client-id", default="", help="For MinApp's login.")
 @click.option("--client-secret", envvar="BATCHER_SIMULATE_SECRET", default="", help="For MinApp's login.")
-@click.option("--token-uses", type=int, default=0, help="A token from the login ends after so many.")
+@click.option(
+    "--token-uses", type=int, default=0, help="Requests after which a token from the login expires; 0 for never."
+)
 @click.option(
     "--fault",
     multiple=True,
     metavar="KIND[=SHARE]",
-    help="STATUS, drop-before, drop-after, late, html, cut, truncated or miscounted; with a share of the requests:"
-    " 503=0.1.",
+    help="Inject a fault: STATUS, drop-before, drop-after, late, html, cut, truncated or miscounted; for a share of the"
+    " requests: 503=0.1.",
 )
-@click.option("--late-seconds", type=float, default=30.0, help="When `late` requests are applied.")
-@click.option("--latency-ms", type=float, default=0.0, help="Of every reply.")
-@click.option("--jitter-ms", type=float, default=0.0, help="At most so much more.")
+@click.option("--late-seconds", type=float, default=30.0, help="Delay after which `late` requests are applied.")
+@click.option("--latency-ms", type=float, default=0.0, help="Latency of every reply.")
+@click.option("--jitter-ms", type=float, default=0.0, help="Maximum random latency on top of that.")
 @click.option("--limit", default="none", metavar="RATE", help="Answer 429 beyond this rate: 20/s.")
 @click.option("--bad-users", default="", help="Users that do not exist: 7,eve.")
 @click.option("--bad-groups", default="", help="Groups that do not exist.")
-@click.option("--bad-pairs", default="", help="Pairs that are refused: 5:53,eve:staff.")
-@click.option("--not-atomic", is_flag=True, help="A refused MinApp request applies what comes before the fault.")
-@click.option("--refuse-repeats", is_flag=True, help="Adding a member again is an error.")
-@click.option("--fold-names", is_flag=True, help="Names that differ in case or form are one name.")
-@click.option("--shuffle", is_flag=True, help="Scrutinizer's statements in another order.")
-@click.option("--seed", type=int, default=0, help="Of the faults.")
+@click.option("--bad-pairs", default="", help="Pairs to refuse: 5:53,eve:staff.")
+@click.option("--not-atomic", is_flag=True, help="Apply the part of a refused MinApp request before its fault.")
+@click.option("--refuse-repeats", is_flag=True, help="Treat adding a member again as an error.")
+@click.option("--fold-names", is_flag=True, help="Treat names that differ only in case or Unicode form as the same.")
+@click.option("--shuffle", is_flag=True, help="Return Scrutinizer's statements in another order.")
+@click.option("--seed", type=int, default=0, help="Random seed of the faults.")
 @click.option("--journal", type=FILE, metavar="FILE", help="Keep the membership in this file.")
-@click.option(
-    "--scenario", type=FILE, metavar="FILE", help="All of this and more, changing with time, from a TOML file."
-)
+@click.option("--scenario", type=FILE, metavar="FILE", help="TOML file with all of this and more, changing over time.")
 def simulate(
     port: int,
     token: str,
@@ -63,10 +65,10 @@ def simulate(
     shuffle: bool,
     fold_names: bool,
 ) -> None:
-    """Run a server that speaks the targets' dialects.
+    """Run a local server that imitates the targets.
 
-    It keeps membership, and misbehaves on request.
-    GET /_state tells what it holds and what it was asked. It listens on 127.0.0.1 only.
+    It keeps memberships, and misbehaves as the options say. GET /_state returns the memberships and what was requested.
+    It listens on 127.0.0.1 only.
     """
     set_up(quiet=False)
 
@@ -134,6 +136,6 @@ def _pairs(text: str) -> list[tuple[int | str, int | str]]:
     for part in text.split(",") if text else ():
         names = [name for piece in part.split(":") for name in _names(piece)]
         if len(names) != 2:  # noqa: PLR2004 — a user and a group
-            raise ConfigurationError(f"--bad-pairs {part!r}: write USER:GROUP")
+            raise ConfigurationError(f"invalid --bad-pairs {part!r}; expected USER:GROUP")
         pairs.append((names[0], names[1]))
     return pairs

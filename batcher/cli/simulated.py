@@ -1,6 +1,6 @@
-"""The simulator in a process of its own: one that shares ours would be measured with it.
+"""The simulator in a process of its own: in ours, it would be measured with the run.
 
-As a program: it serves as long as its standard input is open.
+Run as a program, it serves as long as its standard input is open.
 """
 
 from __future__ import annotations

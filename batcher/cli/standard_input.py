@@ -20,20 +20,20 @@ _PIECE = 1 << 20
 
 
 def standard_input() -> BufferedIOBase:
-    """What comes in.
+    """Standard input as a stream of bytes.
 
     Raises:
-        InputError: When nothing can, because it was closed when the program was started.
+        InputError: When it was closed when the program was started.
 
     """
     if STDIN in was_closed:
-        raise InputError("standard input is closed; nothing of it can be read")
+        raise InputError("standard input is closed; nothing can be read from it")
     return cast("BufferedIOBase", sys.stdin.buffer)
 
 
 @contextmanager
 def as_files(files: Sequence[str]) -> Iterator[list[Path]]:
-    """The files; for `-` one that holds what comes in, readable by its owner only, and gone afterwards.
+    """The files; for `-` a temporary copy of standard input, readable by its owner only.
 
     Raises:
         InputError: When standard input cannot be read to its end.
@@ -59,7 +59,7 @@ def as_files(files: Sequence[str]) -> Iterator[list[Path]]:
 
 
 def _pieces(descriptor: int) -> Iterator[bytes]:
-    """To the end, which is an empty piece and nothing else: one that others made non-blocking may have nothing yet."""
+    """All pieces up to the end, which only an empty piece marks: a non-blocking descriptor may have nothing yet."""
     try:
         while True:
             try:
@@ -78,4 +78,4 @@ def _keep(write: Callable[[bytes], int | None], piece: bytes, path: Path) -> Non
     try:
         write_whole(write, piece)
     except OSError as error:
-        raise ConfigurationError(f"{path}, where standard input is kept, cannot be written: {error.strerror}") from None
+        raise ConfigurationError(f"{path}, the copy of standard input, cannot be written: {error.strerror}") from None

@@ -28,7 +28,9 @@ from batcher.cli.standard_input import as_files
 @opt.canary
 @opt.plan_file
 @opt.unattended
-@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Remove ledgers but for the last N; 0 keeps all.")
+@click.option(
+    "--keep", type=click.IntRange(min=0), metavar="N", help="Keep only the last N ledgers of the state; 0 keeps all."
+)
 @opt.speaking
 def sync(
     files: tuple[str, ...],
@@ -47,10 +49,10 @@ def sync(
     no_color: bool,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
-    """Bring the target to what a feed says.
+    """Make the target match a feed.
 
-    Each FILE is part of the feed: who is to be in which group; - is standard input. What differs from the state, or
-    from the snapshot --current, passes the guardrails and is sent.
+    Each FILE is part of the feed, which lists who should be in which group; - is standard input. The differences from
+    the state, or from the snapshot --current, must pass the guardrails and are then sent.
     """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 

@@ -24,20 +24,20 @@ from batcher.settings import Settings
 
 def _be_frugal() -> None:
     be_frugal()
-    atexit.register(gc.unfreeze)  # what is frozen looks like a leak to DuckDB, which looks for them at the end
+    atexit.register(gc.unfreeze)  # frozen objects look like leaks to DuckDB, which checks at exit
 
 
 def sync(
     goal: Goal, beside: Path, settings: Settings, given: Override, plan: Path | None, output: Output, job: Job
 ) -> int:
-    """Run `sync`; returns the exit code. The ledger goes `beside` this file, unless it is said where."""
+    """Run `sync`; returns the exit code. The ledger goes next to `beside`, unless the settings say otherwise."""
     _be_frugal()
     bound = read_plan(plan) if plan else None
 
     def agreed(draft: SyncDiff) -> None:
         if bound is not None:
             if bound.command != "sync":
-                raise ConfigurationError(f"{plan} is the plan of batcher {bound.command}, not of a sync")
+                raise ConfigurationError(f"{plan} is a plan for batcher {bound.command}, not for batcher sync")
             check_unchanged(
                 bound, fingerprints([*goal.feed, *goal.current], as_planned(settings, output), Basis.of(draft))
             )
@@ -51,7 +51,7 @@ def sync(
 
 
 def undo(bound: SavedPlan, settings: Settings, given: Override, output: Output, job: Job) -> int:
-    """What a plan of `undo` says, for the state that knows of it."""
+    """Apply a plan of `undo` and record it in the state; returns the exit code."""
     _be_frugal()
     files, state = [Path(file) for file in bound.files], Path(bound.state)
 

@@ -1,7 +1,7 @@
-"""Spans for OpenTelemetry: one per run, one per delivery within it, its tries as events.
+"""Spans for OpenTelemetry: one per run, and one per delivery within it, with its attempts as events.
 
-Where they go is told by the standard's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, …). They hold
-counts and statuses, and neither users nor groups nor what a target has said.
+OpenTelemetry's own variables say where they go (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, …). They contain
+counts and statuses, but no users, groups, or texts of the target.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ except ImportError:
 
 _NANO = 1_000_000_000
 _LONGEST_SECONDS = 2.0
-"""So long the end of a run may wait for whoever collects spans."""
+"""How long the end of a run waits for the collector of the spans."""
 _MOST_EVENTS = 128
-"""Of a span, as OpenTelemetry has it."""
+"""Per span, as OpenTelemetry limits it."""
 
 
 class Tracing:
-    """Looks at a run and tells a tracer of it."""
+    """Follows a run and reports it to a tracer."""
 
     def __init__(self, command: str, processor: SpanProcessor | None = None) -> None:
         self._provider = TracerProvider(resource=Resource.create({"service.name": "batcher"}), shutdown_on_exit=False)
@@ -50,7 +50,7 @@ class Tracing:
         return f"<Tracing of {self._parts!r}>"
 
     def observer(self) -> Observer:
-        """To be told what happens."""
+        """An observer that follows the run."""
         return Observer(started=self._started, exchanged=self._exchanged, delivered=self._delivered)
 
     @contextmanager
@@ -64,12 +64,12 @@ class Tracing:
             self._send_the_rest()
 
     def _send_the_rest(self) -> None:
-        """Whoever collects spans may be away; the run does not end later for that."""
+        """The collector may be away; that must not delay the end of the run."""
         sending = threading.Thread(target=self._provider.shutdown, name="batcher spans", daemon=True)
         sending.start()
         sending.join(_LONGEST_SECONDS)
         if sending.is_alive():
-            say(f"batcher: the last spans were not taken within {_LONGEST_SECONDS:g} s; the run is not affected")
+            say(f"batcher: the last spans could not be sent within {_LONGEST_SECONDS:g} s; the run is not affected")
 
     def _started(self, parts: RunningParts) -> None:
         self._parts = parts
@@ -80,7 +80,7 @@ class Tracing:
     def _exchanged(self, batch: Batch, exchange: Exchange) -> None:
         known = self._exchanges.setdefault(batch.id, [])
         known.append(exchange)
-        if len(known) > _MOST_EVENTS:  # a target may insist for hours; the first and the latest stay
+        if len(known) > _MOST_EVENTS:  # retries may go on for hours; the first and the latest are kept
             del known[1]
 
     def _delivered(self, batch: Batch, delivered: Delivered) -> None:

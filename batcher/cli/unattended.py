@@ -1,4 +1,4 @@
-"""What a job that nobody watches leaves behind: a log, figures for Prometheus, and a word to whoever wants one."""
+"""What an unattended job leaves behind: a log, metrics for Prometheus, and a notification."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ _LAST_SUCCESS = "batcher_last_success_timestamp_seconds"
 class Job:
     """One invocation, from its settings to its end.
 
-    `ended` is told the report, where there is one, and how to tell it. That comes last: what reads standard output may
-    never do so, and the last line is the command that goes on.
+    `ended` is given the report, if there is one, and the function that prints it. Printing comes last: whoever is to
+    read standard output may never do so, and the last line must be the command that continues the run.
     """
 
     settings: JobSettings
@@ -54,9 +54,9 @@ class Job:
     _tell: Callable[[], None] | None = field(default=None, init=False)
 
     def run(self, work: Callable[[Job], int]) -> int:
-        """Do it; whatever comes of it is logged, counted and told.
+        """Do the work; whatever its result is, it is logged, counted and reported.
 
-        What the work raises is raised again.
+        An error of the work is raised again.
 
         """
         if self.settings.metrics_file:
@@ -81,12 +81,12 @@ class Job:
         self.report, self._tell = report, tell
 
     def observers(self) -> list[Observer]:
-        """Who looks on meanwhile."""
+        """Those that observe the run."""
         return [part.observer() for part in (self.log, self.exporter, self.tracing) if part is not None]
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Whoever fetches figures or is sent spans, while the body runs."""
+        """Serve metrics and send spans, as configured, while the body runs."""
         with ExitStack() as stack:
             if self.settings.metrics_port:
                 from batcher.cli.metrics_port import Exporter
@@ -117,7 +117,7 @@ class Job:
 
 
 class LogFile(logging.Handler):
-    """JSON, a line per event: what the run says, each batch, and each row that was not applied."""
+    """JSON, a line per event: messages of the run, each batch, and each row that was not applied."""
 
     def __init__(self, path: Path) -> None:
         self._run = ""
@@ -129,7 +129,7 @@ class LogFile(logging.Handler):
         super().__init__(logging.INFO)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write what was said."""
+        """Write a message of the run."""
         more = {"row": record.row} if hasattr(record, "row") else {}
         self.write(record.levelname.lower(), record.getMessage(), datetime.fromtimestamp(record.created, UTC), **more)
 
@@ -141,7 +141,7 @@ class LogFile(logging.Handler):
         except OSError as error:
             if not self._is_dead:
                 self._is_dead = True
-                say(f"batcher: the log {self._file.name} cannot be written: {error.strerror}; the run goes on")
+                say(f"batcher: the log {self._file.name} cannot be written: {error.strerror}; the run continues")
 
     def close(self) -> None:
         """No more."""
@@ -150,7 +150,7 @@ class LogFile(logging.Handler):
         super().close()
 
     def observer(self) -> Observer:
-        """To be told of batches and rows."""
+        """An observer that logs batches and rows."""
         return Observer(self._started, self._opened, self._settled)
 
     def _started(self, parts: RunningParts) -> None:
@@ -186,7 +186,7 @@ class LogFile(logging.Handler):
 def write_metrics(path: Path, summary: Mapping[str, Any], now: float) -> None:
     """For the textfile collector of Prometheus' node exporter; replaced as a whole.
 
-    The last success outlives the runs that are none. What was not counted by a run that was refused is left out.
+    The time of the last success survives later failures. Figures that a refused run does not have are left out.
     """
     from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
@@ -199,17 +199,17 @@ def write_metrics(path: Path, summary: Mapping[str, Any], now: float) -> None:
 
     gauges: dict[str, Gauge] = {}
     gauge("batcher_last_run_timestamp_seconds", "When the last run ended.", now)
-    gauge("batcher_exit_code", "Of the last run.", summary["exit_code"])
+    gauge("batcher_exit_code", "Exit code of the last run.", summary["exit_code"])
     success = now if summary["exit_code"] == 0 else _last_success(path)
     if success is not None:
-        gauge(_LAST_SUCCESS, "When a run last ended with 0.", success)
+        gauge(_LAST_SUCCESS, "When a run last exited with 0.", success)
     if "seconds" in summary:
-        gauge("batcher_duration_seconds", "Of the last run.", summary["seconds"])
+        gauge("batcher_duration_seconds", "Duration of the last run.", summary["seconds"])
     for name, text, label in (
         ("changes", "Changes by status.", "status"),
         ("requests", "Requests.", "kind"),
         ("waited", "Seconds waited.", "reason"),
-        ("feed", "Lines of the feed, those that are invalid, and the pairs that it names.", "kind"),
+        ("feed", "Lines of the feed, its invalid lines, and the pairs that it names.", "kind"),
     ):
         for kind, value in summary.get(name, {}).items():
             if kind != "total":
@@ -236,7 +236,7 @@ def _run_after(command: str, summary: Mapping[str, Any]) -> None:
     """The user's command, with the summary on its standard input and without the run's secrets."""
     environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
     try:
-        done = subprocess.run(  # noqa: S602 — a command of the user's own, as in a crontab
+        done = subprocess.run(  # noqa: S602 — the user's own command, as in a crontab
             command,
             shell=True,
             input=as_json(summary),
@@ -246,9 +246,9 @@ def _run_after(command: str, summary: Mapping[str, Any]) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        say(f"batcher: the command after the run did not end within {_LONGEST_AFTER:.0f} s: {command}")
-    except OSError as error:  # longer than the system takes, or there is no shell
-        say(f"batcher: the command after the run cannot be run: {error.strerror}: {command[:_SHOWN]}")
+        say(f"batcher: the run_after command did not finish within {_LONGEST_AFTER:.0f} s: {command}")
+    except OSError as error:  # too long for the system, or there is no shell
+        say(f"batcher: the run_after command cannot be run: {error.strerror}: {command[:_SHOWN]}")
     else:
         if done.returncode:
-            say(f"batcher: the command after the run ended with {done.returncode}: {command}")
+            say(f"batcher: the run_after command exited with {done.returncode}: {command}")

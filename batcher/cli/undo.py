@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batcher.engine.sync.undo import Undo
 
 _BEHIND = 40
-"""Bytes of the names that are made of a ledger's."""
+"""Bytes that may be appended to a ledger's name to form other names."""
 
 
 @click.command()
@@ -23,8 +23,8 @@ _BEHIND = 40
 @click.argument("later", type=opt.FILE, nargs=-1, metavar="[LATER…]")
 @opt.target
 @opt.simulate
-@click.option("--state", type=opt.FILE, metavar="FILE", help="Default: the one that the run worked with.")
-@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="The plan; default LEDGER.undo.json.")
+@click.option("--state", type=opt.FILE, metavar="FILE", help="State file; default: the one that the run worked with.")
+@click.option("--output", "-o", type=opt.FILE, metavar="FILE", help="Plan file to write; default: LEDGER.undo.json.")
 @opt.speaking
 def undo(
     ledger: Path,
@@ -40,10 +40,10 @@ def undo(
     no_color: bool,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
-    """Compile what would undo the run of a LEDGER.
+    """Make a plan that undoes the run of a LEDGER.
 
-    Nothing is sent: the result is a plan for batcher apply --plan. Pairs that were changed since, by the state, by runs
-    of this host or by a LATER ledger, are left out and listed.
+    Sends nothing: the result is a plan for batcher apply --plan. Pairs that were changed since, according to the state,
+    to other runs on this host or to a LATER ledger, are left out and listed.
     """
     set_up(quiet=quiet, verbose=verbose, no_color=no_color)
 
@@ -72,7 +72,7 @@ def undo(
         else:
             write_lines(_told(content))
         if not quiet:
-            say("batcher: with the same options:")
+            say("batcher: to apply it, with the same options:")
             say(f"batcher apply --plan {quoted(str(plan))}")
         return 0
 
@@ -84,16 +84,19 @@ def _content(made: Undo, ledger: Path) -> dict[str, Any]:
     unknown = []
     if inverse.removals:
         unknown.append(
-            f"whether the {inverse.removals:,} pairs that the run added were members before, which the target did not"
-            " say: they are removed"
+            f"whether the {inverse.removals:,} pairs that the run added had been members before, which the target did"
+            " not report: they are removed"
         )
     if inverse.adds:
         unknown.append(
-            f"whether the {inverse.adds:,} pairs that the run removed were members before, which the target did not"
-            " say: they are added"
+            f"whether the {inverse.adds:,} pairs that the run removed had been members before, which the target did"
+            " not report: they are added"
         )
-    unknown += [f"what the run of {path} changed, whose ledger is gone" for path in made.unread]
-    unknown += [f"whether the run of {path} changed the same ones, which it names otherwise" for path in inverse.unlike]
+    unknown += [f"what a later run changed, because its ledger {path} is gone" for path in made.unread]
+    unknown += [
+        f"whether the run of {path} changed the same pairs: one of the two runs uses ids, the other names"
+        for path in inverse.unlike
+    ]
     return {
         "ledger": str(ledger),
         "pairs": inverse.applied,
@@ -108,7 +111,7 @@ def _content(made: Undo, ledger: Path) -> dict[str, Any]:
 def _told(content: dict[str, Any]) -> list[str]:
     undo = content["undo"]
     lines = [
-        f"the run changed {undo['pairs']:,} pairs; undone: {undo['remove']:,} would be removed, {undo['add']:,} added",
+        f"the run changed {undo['pairs']:,} pairs; to undo it, remove {undo['remove']:,} and add {undo['add']:,}",
         f"{content['requests']:,} requests to {content['target']} at {content['rate']}",
     ]
     lines += [f"left out: {count:,} pairs: {reason}" for reason, count in undo["left_out"].items()]

@@ -17,7 +17,7 @@ _DIFFERENT = 8
 @opt.json
 @opt.quiet
 def verify(ledger: Path, *, json: bool, quiet: bool) -> None:
-    """Check that a LEDGER agrees with itself; exits 8 if not."""
+    """Check that a LEDGER is consistent; exits with 8 if not."""
     set_up(quiet=quiet)
 
     def work() -> int:
@@ -28,13 +28,13 @@ def verify(ledger: Path, *, json: bool, quiet: bool) -> None:
         with LedgerReader(ledger) as reader:
             if not reader.facts():
                 raise LedgerError(
-                    f"{ledger} holds no run yet. If it was copied while a run worked, copy {ledger.name}-wal with it"
+                    f"{ledger} contains no run yet; if it was copied during a run, copy {ledger.name}-wal as well"
                 )
             while True:
                 version = reader.version()
                 with reader.at_one_moment() as is_held:
                     found, total = differences(reader), sum(reader.tally().values())
-                if is_held or version == reader.version():  # else a run has begun to work on it meanwhile
+                if is_held or version == reader.version():  # otherwise a run has started to work on it in the meantime
                     break
         if json:
             write_json({"changes": total, "differences": found})

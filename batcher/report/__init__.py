@@ -1,1 +1,1 @@
-"""What a ledger tells about a run or a load test, as one HTML page that needs nothing else."""
+"""Reports about a run or a load run, as one self-contained HTML page."""

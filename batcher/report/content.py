@@ -8,14 +8,14 @@ from importlib.metadata import version
 from typing import Any
 
 POINTS = 300
-"""Of a chart, at most."""
+"""Maximum per chart."""
 _WORTH_SHOWING = 0.1
 """Seconds."""
 WAITS = {
-    "rate": "the rate",
+    "rate": "rate limit",
     "retry_after": "Retry-After",
     "backoff": "back-off",
-    "concurrency": "a place in flight",
+    "concurrency": "concurrency limit",
     "grace": "late requests",
 }
 
@@ -52,27 +52,29 @@ def numbers(label: str, values: Iterable[float], kind: str = "number") -> dict[s
 
 
 def places_chart(axis: Mapping[str, Any], in_flight: Sequence[int], limits: Sequence[int]) -> dict[str, Any]:
-    """How many requests were in flight, and how many might have been."""
+    """How many requests were in flight, and how many were allowed."""
     series = {"in flight": list(map(float, in_flight)), "limit": list(map(float, limits))}
     might = f"{min(limits):,} to {max(limits):,}" if min(limits) < max(limits) else f"{limits[0]:,}"
-    summary = f"At most {max(in_flight):,} requests were in flight; {might} might have been."
+    summary = f"At most {max(in_flight):,} requests were in flight; the limit was {might}."
     return chart("places", "Requests in flight", summary, axis, "requests", series, "steps")
 
 
 def waits_chart(
     axis: Mapping[str, Any], totals: Mapping[str, float], shares: Callable[[str], Sequence[float]]
 ) -> list[dict[str, Any]]:
-    """What was waited for, of `totals` seconds by reason, and with which `shares` of the time; none if nothing was."""
+    """A chart of the waits: `totals` in seconds by reason, and their `shares` of the time; none without waits."""
     waited = {name: totals[name] for name in WAITS if totals.get(name, 0.0) >= _WORTH_SHOWING}
     if not waited:
         return []
     series = {WAITS[name]: [round(100 * min(1.0, share), 1) for share in shares(name)] for name in waited}
-    summary = "Waited for " + ", ".join(f"{WAITS[name]} {seconds:,.1f} s" for name, seconds in waited.items()) + "."
-    return [chart("waits", "What was waited for", summary, axis, "% of the time", series, "line")]
+    summary = (
+        "Time spent waiting: " + ", ".join(f"{WAITS[name]} {seconds:,.1f} s" for name, seconds in waited.items()) + "."
+    )
+    return [chart("waits", "Waiting times", summary, axis, "% of the time", series, "line")]
 
 
 def settings(content: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[list[str]]:
-    """What differs from the defaults, section by section; there are no secrets among the settings."""
+    """The settings that differ from the defaults, section by section; they contain no secrets."""
     return [
         [f"{section}.{key}", _plain(value)]
         for section, values in content.items()
@@ -92,7 +94,7 @@ def made(now: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """With as many digits as mean something."""
+    """With up to three significant digits, or as a whole number."""
     value = seconds * 1000
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 — three digits
 

@@ -16,7 +16,7 @@ from batcher.ledger.facts import WindowState
 
 _SHOWN, _EXAMPLES = 20, 5
 _MOST = 10_000
-"""Reasons that are told apart."""
+"""Reasons that are distinguished."""
 _NUMBER, _STATUS = re.compile(r"\d+"), re.compile(r"\d{3}: ")
 
 
@@ -28,7 +28,7 @@ class Failures:
     counts: Counter[tuple[Status, str]] = field(default_factory=Counter)
     examples: dict[tuple[Status, str], list[dict[str, str]]] = field(default_factory=dict)
     uncounted: int = 0
-    """With reasons beyond the most that are told apart."""
+    """Changes with further reasons, which are not distinguished."""
 
     def add(self, state: WindowState) -> None:
         """Those of a window."""
@@ -83,7 +83,7 @@ def _reasons(state: WindowState) -> dict[int, str]:
 
 
 def _general(text: str, user: str, group: str) -> str:
-    """The sentence without whom it speaks of."""
+    """The reason without the names and numbers of the user and group that it is about."""
     for name in sorted({user, group}, key=len, reverse=True):
         if name and not name.isdecimal():
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)

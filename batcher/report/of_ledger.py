@@ -1,4 +1,4 @@
-"""What a ledger tells, as the content of a page."""
+"""The content of a ledger, as the content of a page."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from batcher.report.timeline import Timeline
 from batcher.settings import Settings
 
 MEANINGS = {
-    Status.APPLIED: "the target answered success",
-    Status.UNCHANGED: "the target said that it already was so",
-    Status.SUPERSEDED: "a later change of the same user and group decided",
-    Status.REJECTED: "the line is invalid and was never sent",
+    Status.APPLIED: "the target reported success",
+    Status.UNCHANGED: "the target reported that it was so already",
+    Status.SUPERSEDED: "a later change of the same user and group replaced it",
+    Status.REJECTED: "the line is invalid and was not sent",
     Status.FAILED: "the target refused it",
     Status.UNKNOWN: "sent, but whether it took effect could not be established",
     Status.PENDING: "not settled yet",
@@ -86,7 +86,7 @@ def of_ledger(path: Path, now: float) -> dict[str, Any]:
 
 
 class _Groups:
-    """Changes per group; beyond a hundred thousand groups the small ones are forgotten."""
+    """Changes per group; beyond a hundred thousand groups the smallest are dropped."""
 
     def __init__(self) -> None:
         self.total: Counter[Key] = Counter()
@@ -149,10 +149,10 @@ def _facts(path: Path, facts: Mapping[str, str], summary: Report, sessions: Sequ
     rows += [["Simulated", "no real target was touched"]] if "simulated" in facts else []
     rows += [["Started", utc(sessions[0].started)]] if sessions else []
     rows += [["Took", f"{summary.seconds:,.1f} s"], ["Exit code", str(summary.exit_code)], ["Ledger", path.name]]
-    rows += [["Input", "read to its end" if summary.input_complete else "not read to its end"]]
+    rows += [["Input", "read completely" if summary.input_complete else "not read completely"]]
     requests = summary.requests
     rows += [["Requests", f"{requests.sent:,} sent, {requests.retried:,} retried, {requests.split:,} split"]]
-    rows += [["Overridden because", facts["reason"]]] if facts.get("reason") else []
+    rows += [["Reason for the override", facts["reason"]]] if facts.get("reason") else []
     return rows
 
 
@@ -163,16 +163,14 @@ def _latency_chart(took: Durations) -> list[dict[str, Any]]:
     low, high = milliseconds(took.percentile(50)), milliseconds(took.percentile(99))
     summary = f"Half of the {took.total():,} replies took less than {low} ms, 99 of 100 less than {high} ms."
     axis = numbers("ms, at most", (round(bound * 1000, 3) for bound in bounds))
-    return [
-        chart("latency", "How long replies took", summary, axis, "replies", {"replies": list(bounds.values())}, "bars")
-    ]
+    return [chart("latency", "Response times", summary, axis, "replies", {"replies": list(bounds.values())}, "bars")]
 
 
 def _latency_table(took: Durations) -> list[dict[str, Any]]:
     if not took:
         return []
     rows = [[f"p{percent:g}", milliseconds(took.percentile(percent))] for percent in _PERCENTILES]
-    note = "From the departure of a request to its reply; bounds of buckets, at most a tenth too long."
+    note = "From the sending of a request to its reply; upper bounds of buckets, at most a tenth too long."
     return [{"id": "latency", "title": "Latency", "head": ["percentile", "ms"], "rows": rows, "note": note}]
 
 
@@ -186,8 +184,8 @@ def _sessions_table(sessions: Sequence[SessionFacts]) -> list[dict[str, Any]]:
 
 def _ended(session: SessionFacts) -> str:
     if session.ended is None:
-        return "killed, or still at work"
-    return f"stopped: {session.reason}" if session.cause else "at the end"
+        return "killed, or still running"
+    return f"stopped: {session.reason}" if session.cause else "completed"
 
 
 def _guardrail(item: Mapping[str, Any]) -> dict[str, str]:
@@ -203,7 +201,7 @@ def _next(summary: Report, sessions: Sequence[SessionFacts]) -> dict[str, str] |
     if summary.next is None:
         return None
     is_resume = bool(summary.changes[Status.PENDING]) or not summary.input_complete
-    why = "It was not finished" if is_resume else "Some changes were not applied; when the reasons are dealt with"
+    why = "The run was not finished" if is_resume else "Some changes were not applied; once the reasons are resolved"
     if is_resume and sessions and sessions[-1].cause:
-        why = f"It was stopped ({sessions[-1].reason})"
+        why = f"The run was stopped ({sessions[-1].reason})"
     return {"text": f"{why}:", "command": summary.next}

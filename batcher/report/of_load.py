@@ -1,4 +1,4 @@
-"""What a load run found, as the content of a page."""
+"""The measurement of a load run, as the content of a page."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from batcher.report.content import (
 from batcher.sections import LimitSettings, RateSettings, RetrySettings
 
 _MEANINGS = {
-    "ok": "answered as wished",
-    "failed": "answered with an error, or no reply came",
-    "dropped": "due, but never sent: what came before had not been answered",
+    "ok": "answered with success",
+    "failed": "answered with an error, or without a reply",
+    "dropped": "due, but never sent, because earlier requests were still unanswered",
 }
 _DISTRIBUTION = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99)
 
@@ -39,7 +39,7 @@ def of_load(measurement: Measurement, now: float) -> dict[str, Any]:
     requests = measurement.requests
     return {
         "kind": "load",
-        "title": f"{measurement.loop} loop, {measurement.arrivals or 'as fast as it goes'} → {measurement.target}",
+        "title": f"{measurement.loop} loop, {measurement.arrivals or 'as fast as possible'} → {measurement.target}",
         "sentence": _sentence(measurement),
         "outcome": _outcome(measurement),
         "facts": _facts(measurement),
@@ -74,10 +74,10 @@ def _sentence(measurement: Measurement) -> str:
     )
     if measurement.limit is not None:
         good, why = measurement.limit["last_good"], measurement.limit["why"]
-        well = "Not even the first step went well" if good is None else f"{good:,.1f} requests per second went well"
+        well = "The first step already failed" if good is None else f"{good:,.1f} requests per second were fine"
         told = f"{well}; then: {why}. The last step: {told}"
     if measurement.stopped:
-        told += f" It was stopped: {measurement.reason}."
+        told += f" The run was stopped: {measurement.reason}."
     if measurement.generator.is_bottleneck:
         told += f" The generator itself may have been the bottleneck: {measurement.generator.reason}."
     return told
@@ -103,10 +103,10 @@ def _facts(measurement: Measurement) -> list[list[str]]:
         ["Sent again", f"{requests['retried']:,} requests; {requests['split']:,} were split"],
         ["Late", f"{requests['late']:,} requests left more than 1 ms after they were due"],
         ["Bytes", f"{sizes['sent']:,} sent, {sizes['received']:,} received, without headers"],
-        ["The server's work", f"{measurement.server_seconds:,.1f} s, all requests together"],
-        ["The generator", f"{generator.cpu_share:.0%} of a core, 99 % ready within {generator.lag_ms:g} ms"],
+        ["Server time", f"{measurement.server_seconds:,.1f} s, all requests together"],
+        ["Generator", f"{generator.cpu_share:.0%} of a core, 99 % of requests ready within {generator.lag_ms:g} ms"],
         ["Processes", str(measurement.processes)],
-        ["Changes, as the ledger has them", ", ".join(f"{n:,} {name}" for name, n in measurement.changes.items() if n)],
+        ["Changes in the ledger", ", ".join(f"{n:,} {name}" for name, n in measurement.changes.items() if n)],
     ]
     if measurement.cleaned_up:
         changes = measurement.cleaned_up["changes"]
@@ -146,7 +146,7 @@ def _throughput(parts: Sequence[Interval], width: float, axis: dict[str, Any]) -
     }
     errors = sum(part.failed for part in parts)
     most = max(series["ok"], key=lambda value: value or 0.0)
-    summary = f"At most {most:,.1f} requests per second were answered as wished; {errors:,} failed in all."
+    summary = f"At most {most:,.1f} requests per second succeeded; {errors:,} failed in total."
     return chart("throughput", "Requests", summary, axis, "per second", series, "stacked")
 
 
@@ -157,7 +157,7 @@ def _over_time(parts: Sequence[Interval], axis: dict[str, Any]) -> dict[str, Any
         for percent in (50, 90, 99)
     }
     worst = max((value for value in series["p99"] if value is not None), default=0.0)
-    summary = f"From the intended start; p99 was at worst {milliseconds(worst / 1000)} ms in one stretch."
+    summary = f"From the intended start; the worst p99 of any interval was {milliseconds(worst / 1000)} ms."
     return chart("latency", "Latency over time", summary, axis, "ms", series, "line")
 
 
@@ -188,13 +188,13 @@ def _latency(measurement: Measurement) -> dict[str, Any]:
     ]
     rows += [["max", f"{intended.max:,.3f}", f"{actual.max:,.3f}"]]
     head = ["percentile", "from the intended start, ms", "from the actual start, ms"]
-    note = "The intended start is when the schedule had the request leave; the actual one is when it left."
+    note = "The intended start is when a request was due by the schedule; the actual start is when it was sent."
     return {"id": "percentiles", "title": "Latency", "head": head, "rows": rows, "note": note}
 
 
 def _expectations(measurement: Measurement) -> list[dict[str, Any]]:
     rows = [
-        [item["text"], f"{item['found']:g}", "holds" if item["holds"] else "broken"]
+        [item["text"], f"{item['found']:g}", "holds" if item["holds"] else "does not hold"]
         for item in measurement.expectations
     ]
     head = ["expected", "found", "outcome"]
@@ -212,7 +212,7 @@ def _steps(measurement: Measurement) -> list[dict[str, Any]]:
         ]
         for step in measurement.steps
     ]
-    head = ["requests per second", "p50, ms", "p99, ms", "errors", "what broke"]
+    head = ["requests per second", "p50, ms", "p99, ms", "errors", "what failed"]
     note = "The page's other figures are those of the last step."
     return [{"id": "steps", "title": "The search for the limit", "head": head, "rows": rows, "note": note}]
 

@@ -1,4 +1,4 @@
-"""Renders what was gathered about a run or a load test as one HTML page: readable offline, on paper, without script."""
+"""Renders the content of a report as one HTML page that is readable offline, on paper, and without scripts."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ LONG_WORD = 24
 LEAST_SHARE = 0.1
 EXACT = 2**53  # up to which a whole number is the same in JSON and in the browser
 
-# Control characters and those that reorder text could make a name look like another one; they are shown by their code.
+# Control characters, and those that reorder text, could make a name look like another; their codes are shown instead.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 NUMERIC = re.compile(r"[-–—]?|[<>≤≥~]?\s?[-+−]?\d[\d,.\u2009\u202f ]*(e[+-]\d+)?\s?(%|[nµm]?s|min|h|[kKMG]?i?B)?")
 
 
 def render(content: Mapping[str, Any]) -> str:
-    """The whole page; `content` is plain text and figures, nothing in it is taken for markup."""
+    """The whole page; `content` is plain text and figures, and nothing in it is treated as markup."""
     sign, word = OUTCOMES[content["outcome"]]
     style = _asset("vendor/uPlot.min.css") + _asset("page.css") + _bar_rules(content["counts"])
     scripts = [f"/*\n{_asset('vendor/LICENSE')}\n*/\n{_asset('vendor/uPlot.iife.min.js')}", _asset("page.js")]
@@ -70,7 +70,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(style: str, scripts: Sequence[str]) -> str:
-    """Permits exactly this page's own style and scripts, so that nothing that slipped in could load or run."""
+    """Permits exactly this page's own style and scripts, so that nothing injected could load or run."""
     styled, *run = [f"'sha256-{b64encode(sha256(source.encode()).digest()).decode()}'" for source in (style, *scripts)]
     return f"default-src 'none'; style-src {styled}; script-src {' '.join(run)}; base-uri 'none'; form-action 'none'"
 
@@ -96,7 +96,7 @@ def _section(heading: str, body: str) -> str:
 
 
 def _tones(names: Sequence[str]) -> list[int]:
-    """A colour for each name: its own for a status, for any other name one that none of the statuses there has."""
+    """A colour for each name: a status has its own; other names get colours that no status among the names has."""
     taken = {STATUS_TONES[name] for name in names if name in STATUS_TONES}
     free = [tone for tone in range(TONES) if tone not in taken] or [0]
     others = [name for name in names if name not in STATUS_TONES]
@@ -126,7 +126,7 @@ def _counts(content: Mapping[str, Any]) -> str:
         f'<th scope="col">result</th><th scope="col" class="n">{text(name)}</th><th scope="col" class="n">share</th>'
     )
     return _section(
-        f"What became of the {name}",
+        f"Outcome of the {name}",
         f'<div class="bar" aria-hidden="true">{parts}</div>\n<table class="counts"><thead><tr>{heads}</tr></thead>\n'
         f"<tbody>{''.join(rows)}</tbody>\n"
         f'<tfoot><tr><th scope="row">all {text(name)}</th>{_counted(total, total)}</tr></tfoot></table>',
@@ -138,7 +138,7 @@ def _counted(count: int, total: int) -> str:
 
 
 def _share(count: int, total: int) -> str:
-    """Never rounded to nothing or to everything when it is neither."""
+    """Never rounded to 0 % or 100 % if it is neither."""
     if count in {0, total}:
         return f"{100 * bool(count)} %"
     percent = 100 * count / total
@@ -207,7 +207,7 @@ def _position(kind: str, value: float) -> str:
 
 
 def _rounded(value: float | None) -> float | None:
-    """To four significant digits, whole numbers without a point; what is no number counts as not measured."""
+    """To four significant digits, whole numbers without a point; NaN and infinity count as not measured."""
     if value is None or not math.isfinite(value):
         return None
     near = float(f"{value:.4g}")
@@ -222,7 +222,7 @@ def _figure_text(value: float | None) -> str:
 
 
 def _chart_data(charts: Sequence[Mapping[str, Any]]) -> str:
-    """What the script draws, as JSON in which nothing can end the element around it."""
+    """The data that the script draws, as JSON that cannot end the element around it."""
     plain = orjson.dumps([_drawn(chart) for chart in charts]).decode()
     return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", plain)
 
@@ -235,7 +235,7 @@ def _drawn(chart: Mapping[str, Any]) -> dict[str, Any]:
         "kind": x["kind"],
         "xLabel": _visible(x["label"]),
         "yLabel": _visible(chart["y"]["label"]),
-        # Four digits would let neighbouring seconds fall together.
+        # With four digits, neighbouring seconds would coincide.
         "x": [int(value) if float(value).is_integer() else round(float(value), 6) for value in x["values"]],
         "series": [
             {"label": _visible(each["label"]), "tone": tone, "values": [_rounded(value) for value in each["values"]]}
@@ -265,7 +265,7 @@ def _row(tag: str, cells: Sequence[object], figures: Sequence[bool]) -> str:
 
 
 def _cell(tag: str, value: object, figure: bool) -> str:  # noqa: FBT001
-    """Only a cell with a very long word breaks words, so that a narrow screen does not tear all of them."""
+    """Words are broken only in a cell with a very long one, so that a narrow screen does not break them everywhere."""
     long = any(len(word) > LONG_WORD for word in str(value).split())
     kind = ' class="long"' if long else ' class="n"' if figure else ""
     return f"<{tag}{kind}>{text(value)}</{tag}>"
@@ -273,7 +273,7 @@ def _cell(tag: str, value: object, figure: bool) -> str:  # noqa: FBT001
 
 def _failures(failures: Sequence[Mapping[str, Any]], more: int) -> str:
     reasons = "\n".join(map(_failure, failures))
-    rest = f'<p class="note">{_changes(more)} more, with other reasons.</p>' if more else ""
+    rest = f'<p class="note">and {_changes(more)} with other reasons.</p>' if more else ""
     return _section("What failed, by reason", reasons + rest)
 
 

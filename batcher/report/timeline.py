@@ -1,4 +1,4 @@
-"""When things happened in a run: from the settlements, which say when each try ended, and the sampled figures."""
+"""When things happened in a run: from settlements, which record when each attempt ended, and sampled figures."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Timeline:
         for settlement in settlements:
             place = self._place(settlement.at)
             for status, count in enumerate(np.bincount(settlement.status, minlength=len(Status)).tolist()):
-                if count and status != Status.PENDING:  # that was only opened again
+                if count and status != Status.PENDING:  # a change that was merely reopened
                     self.settled[Status(status).label][place] += count
             for attempt in settlement.history:
-                if attempt.batch != settlement.batch:  # a batch's pieces all remember its tries
+                if attempt.batch != settlement.batch:  # all pieces of a batch carry its attempts
                     if (attempt.batch, attempt.at) in self._seen:
                         continue
                     self._seen.add((attempt.batch, attempt.at))
@@ -51,7 +51,7 @@ class Timeline:
                 self.tries[kind][self._place(attempt.at)] += attempt.times
 
     def charts(self, sessions: Sequence[SessionFacts], samples: Sequence[FigureSample]) -> list[dict[str, Any]]:
-        """What there is to see, if anything happened."""
+        """The charts, if anything happened."""
         return [*self._of_changes(), *self._of_tries(), *_of_places(sessions, samples), *_of_waits(sessions, samples)]
 
     def _place(self, at: float) -> int:
@@ -69,7 +69,7 @@ class Timeline:
         total = sum(counter.total() for counter in self.settled.values())
         most = max(map(sum, zip(*series.values(), strict=True)))
         summary = (
-            f"{total:,} final words were written, at most {most:,.0f} per second in a stretch of {self.width:.3g} s."
+            f"{total:,} changes were settled, at most {most:,.0f} per second in any interval of {self.width:.3g} s."
         )
         return [chart("changes", "Changes settled", summary, times(axis), "changes per second", series, "stacked")]
 
@@ -101,7 +101,7 @@ def _of_places(sessions: Sequence[SessionFacts], samples: Sequence[FigureSample]
 
 
 def _of_waits(sessions: Sequence[SessionFacts], samples: Sequence[FigureSample]) -> list[dict[str, Any]]:
-    """Which share of the time between two samples was waited, for each reason."""
+    """The share of the time between two samples that was spent waiting, for each reason."""
     steps = [(a, b) for a, b in pairwise(samples) if a.session == b.session]
     if not steps:
         return []

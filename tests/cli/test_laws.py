@@ -170,7 +170,7 @@ def test_a_run_goes_on_with_a_renewed_certificate(shell):
     assert b"if that is the same system at another address: --url" in refused.stderr
     noted = shell.run("resume", "l", **MINAPP, BATCHER_CONFIG="other.toml")
     assert noted.returncode == 0
-    assert b"BATCHER_CONFIG does not count here" in noted.stderr
+    assert b"ignoring BATCHER_CONFIG" in noted.stderr
 
 
 def test_no_name_speaks_to_a_terminal(shell):
@@ -207,12 +207,12 @@ def test_what_a_killed_load_run_has_left_is_removed_by_its_ledgers(shell):
         assert elsewhere.returncode == 0, elsewhere.stderr
         assert state_of(url)["groups"] == {}
         again = shell.run("load", "--clean-up", "a.ledger", **MINAPP)
-        assert (again.returncode, b"done already" in again.stderr) == (0, True)
+        assert (again.returncode, b"cleaned up already" in again.stderr) == (0, True)
     shell.write("c.csv", CHANGES)
     assert shell.run("apply", "c.csv", "--simulate", "--ledger", "other").returncode == 0
     refused = shell.run("load", "--clean-up", "other", **MINAPP)
     assert refused.returncode == 2
-    assert b"is not of a load run" in refused.stderr
+    assert b"is not the ledger of a load run" in refused.stderr
 
 
 def test_readers_and_copies_of_a_ledger_at_work(shell):

@@ -78,7 +78,7 @@ def test_a_slower_run_exits_8(shell):
             assert shell.run("load", "--url", url, *flags, **MINAPP).returncode == 0
     worse = shell.run("compare", "a.json", "b.json")
     assert worse.returncode == 8
-    assert b"surely worse: p50, p90" in worse.stderr
+    assert b"significantly worse: p50, p90" in worse.stderr
     assert shell.run("compare", "b.json", "a.json").returncode == 0
     assert shell.run("compare", "a.json", "a.ledger").returncode == 2
 

@@ -190,7 +190,7 @@ def test_a_ledger_that_is_at_work_or_was_killed_can_be_shown(shell):
         process.communicate(timeout=10)
     assert shell.run("report", "r.ledger").returncode == 0
     page = shell.read("r.ledger.html").decode()
-    assert "killed, or still at work" in page
+    assert "killed, or still running" in page
     assert "batcher resume r.ledger" in page
     assert shell.run("results", "r.ledger", "-o", "r.ledger").returncode == 2
 

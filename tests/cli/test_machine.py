@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_written_to(theirs):
     theirs.folder.chmod(0o555)
     done = _as_stranger(theirs.folder, "apply", "two.csv", "--simulate")
     assert done.returncode == 2
-    assert b"Permission denied; --ledger FOLDER/ says where else" in done.stderr
+    assert b"Permission denied; use --ledger FOLDER/ to put it elsewhere" in done.stderr
     theirs.folder.chmod(0o700)
 
 
@@ -164,14 +164,14 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refused)
-    with pytest.raises(NoLocksError, match="knows no locks"):
+    with pytest.raises(NoLocksError, match="does not support locks"):
         lock(tmp_path / "file", create=True)
-    with pytest.raises(LedgerError, match="knows no locks"):
+    with pytest.raises(LedgerError, match="does not support locks"):
         LedgerWriter.create(tmp_path / "ledger")
-    with pytest.raises(StateError, match="knows no locks"):
+    with pytest.raises(StateError, match="does not support locks"):
         hold(tmp_path / "state")
     pacer = SharedPacer(Meter(Rate(5, 1.0), 1, 0.0), None, tmp_path / "pace", Clock(lambda: 5.0, lambda: 5.0))
-    assert "knows no locks" in caplog.text
+    assert "does not support locks" in caplog.text
     assert pacer.try_take(5.0, 1).seconds <= 0
     assert pacer.try_take(5.0, 1).seconds > 0
     pacer.close()
@@ -192,7 +192,7 @@ def test_environments_that_make_no_sense(shell, environment):
     apply = ("apply", "two.csv", "--simulate", "--target", "scrutinizer", "--ledger", "l")
     assert shell.run(*apply, **environment).returncode == 0
     assert "张" in shell.run("results", "l", **environment).stdout.decode()
-    assert b"there is no such file" in shell.run("apply", "none.csv", "--simulate", **environment).stderr
+    assert b"no such file" in shell.run("apply", "none.csv", "--simulate", **environment).stderr
 
 
 def test_names_with_a_dash_before_them(shell):

@@ -115,10 +115,10 @@ def test_files_of_secrets_as_editors_write_them(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"secret\ntoken", "a line break, which no token has, after 6 characters"),
+        (b"secret\ntoken", "a line break after 6 characters"),
         ("secret\u00a0token".encode(), r"U\+00A0 \(no-break space\)"),
-        (b"\xff\xfe\xff", "no text in UTF-8"),
-        (b"secre\xe9t", "no text in UTF-8"),
+        (b"\xff\xfe\xff", "invalid UTF-8"),
+        (b"secre\xe9t", "invalid UTF-8"),
     ],
 )
 def test_files_that_hold_nothing_of_use(tmp_path, content, told):
@@ -328,7 +328,7 @@ def test_the_embedded_server_and_loads_go_directly(shell):
         HTTPS_PROXY="http://127.0.0.1:9",
     )
     assert load.returncode == 2
-    assert b"would measure the proxy" in load.stderr
+    assert b"must not go through the proxy" in load.stderr
 
 
 def test_through_tinyproxy(shell, tmp_path):

@@ -75,7 +75,7 @@ def test_standard_input_and_a_kill(shell, is_whole):
             assert not spool.exists()
         else:
             assert told["next"] is None
-            assert b"must be applied anew" in resumed.stderr
+            assert b"apply what was not read in a new run" in resumed.stderr
 
 
 def test_a_slow_pipe_is_sent_as_it_comes(shell):

@@ -78,7 +78,7 @@ def said_at(moment, folder, behaviour, **settings):
 
 def test_it_says_what_it_waits_for_and_until_when(tmp_path):
     said = said_at(7.0, tmp_path, Behaviour(latency_seconds=0.1), rate_requests="10/min")
-    assert re.search(r"waiting for the rate, 5 s more, until \d\d:\d\d:\d\d UTC", said)
+    assert re.search(r"waiting for the rate limit, 5 s more, until \d\d:\d\d:\d\d UTC", said)
     assert "10 of about 200 (5%) settled" in said
 
 

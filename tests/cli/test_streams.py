@@ -192,7 +192,7 @@ def test_the_command_that_goes_on_is_the_last_line(shell):
     shell.write("one.csv", "op,user_id,group_id\nadd,1,2\n")
     hooks = ("--metrics-file", "m.prom", "--run-after", "exit 7")
     told = shell.run("apply", "one.csv", "--simulate", "--ledger", "l", *hooks).stderr.decode().splitlines()
-    assert "the command after the run ended with 7" in told[-3]
+    assert "the run_after command exited with 7" in told[-3]
     assert told[-1] == "batcher results l"
 
 

@@ -35,8 +35,8 @@ def test_the_first_night_must_be_asked_for(shell):
     shell.write("feed.csv", FEED)
     for arguments, said in (
         (("--state", "s"), b"there is no such state; create it with the first run: --bootstrap"),
-        (("--state", "s", "--bootstrap"), b"--current SNAPSHOT, or --from-nothing"),
-        (("--state", "s", "--from-nothing"), b"belongs to --bootstrap"),
+        (("--state", "s", "--bootstrap"), b"--current SNAPSHOT and --from-nothing"),
+        (("--state", "s", "--from-nothing"), b"needs --bootstrap"),
         ((), b"nothing to compare"),
     ):
         result = shell.run("sync", "feed.csv", "--simulate", *arguments)
@@ -116,7 +116,7 @@ def test_a_plan_of_changes_binds(shell):
     shell.write("c.csv", "op,user,group\nadd,1,2\nremove,3,4\n")
     assert shell.run("plan", "c.csv", "--simulate", "-o", "p.json").returncode == 0
     assert (
-        b"is the plan of batcher apply"
+        b"is a plan for batcher apply"
         in shell.run("sync", "c.csv", "--simulate", "--current", "c.csv", "--plan", "p.json").stderr
     )
     shell.write("c.csv", "op,user,group\nadd,1,2\nremove,3,5\n")
@@ -150,7 +150,7 @@ def test_undo(synced):
     compiled = synced.run("undo", "n2.ledger", "--simulate", "--json")
     told = json.loads(compiled.stdout)["undo"]
     assert (told["pairs"], told["add"], told["remove"], told["left_out"]) == (1, 0, 1, {})
-    assert "were members before, which the target did not say" in told["cannot_know"][0]
+    assert "had been members before, which the target did not report" in told["cannot_know"][0]
     assert compiled.stderr.decode().strip().splitlines()[-1] == "batcher apply --plan n2.ledger.undo.json"
     undone = synced.run("apply", "--plan", "n2.ledger.undo.json", "--simulate", "--ledger", "u.ledger")
     assert undone.returncode == 0, undone.stderr
@@ -180,7 +180,7 @@ def test_undo_of_changes_without_a_state(shell):
         shell.run("apply", "--plan", "a.ledger.undo.json", "--ledger", "u.ledger", **target)
         assert state_of(url)["groups"] == {"4": [3]}
         (shell.folder / "b.ledger").unlink()
-        assert b"b.ledger changed, whose ledger is gone" in shell.run("undo", "a.ledger", **target).stdout
+        assert b"b.ledger is gone" in shell.run("undo", "a.ledger", **target).stdout
         # Somebody else works on the same ones after the plan was made.
         assert shell.run("undo", "a.ledger", "-o", "late.json", **target).returncode == 0
         assert shell.run("apply", "b.csv", "--ledger", "c.ledger", **target).returncode == 0
@@ -194,7 +194,7 @@ def test_undo_of_changes_without_a_state(shell):
         assert shell.run("apply", "ids.csv", "--ledger", "ids.ledger", **scrutinizer).returncode == 0
         assert shell.run("apply", "names.csv", "--ledger", "names.ledger", **scrutinizer).returncode == 0
         compiled = shell.run("undo", "ids.ledger", **scrutinizer)
-        assert b"names.ledger changed the same ones, which it names otherwise" in compiled.stdout
+        assert b"names.ledger changed the same pairs: one of the two runs uses ids, the other names" in compiled.stdout
         removals = (shell.folder / "ids.ledger.undo.json.removals.csv").read_text("utf-8")
         assert removals == "op,user_id,group_id\nremove,910,87\n"
         other = shell.run("undo", "a.ledger", **(target | {"BATCHER_URL": "http://127.0.0.1:1"}))
@@ -245,7 +245,7 @@ def test_what_an_unattended_job_leaves_behind(synced):
     assert long.returncode == 5
     assert b"cannot be run: Argument list too long: xxx" in long.stderr
     hangs = synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--run-after", "exit 3")
-    assert b"the command after the run ended with 3" in hangs.stderr
+    assert b"the run_after command exited with 3" in hangs.stderr
     assert synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--log-file", "no/such").returncode == 2
 
 

@@ -68,10 +68,10 @@ def run():
         "outcome": "attention",
         "facts": [["Run", "4f2a91c07be3"], ["Target", "minapp, https://cloud.minapp.example"], ["Started", "2026-11-22 02:30:00 UTC"], ["Took", "10 min 0 s"], ["Invocations", "2, the first stopped by SIGTERM"], ["Input", "changes.csv, 1.2 MB, SHA-256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]],
         "counts": [
-            {"name": "applied", "count": 11_871, "meaning": "the target answered success"},
+            {"name": "applied", "count": 11_871, "meaning": "the target reported success"},
             {"name": "unchanged", "count": 0, "meaning": "the target said that nothing was to be done"},
             {"name": "superseded", "count": 255, "meaning": "a later change of the same pair decided"},
-            {"name": "rejected", "count": 14, "meaning": "the line is invalid and was never sent"},
+            {"name": "rejected", "count": 14, "meaning": "the line is invalid and was not sent"},
             {"name": "failed", "count": 202, "meaning": "the target refused this change"},
             {"name": "unknown", "count": 3, "meaning": "sent, but whether it took effect could not be established"},
             {"name": "pending", "count": 0, "meaning": "not settled yet"},

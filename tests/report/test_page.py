@@ -95,7 +95,7 @@ def test_the_landmarks_and_headings_are_in_order():
 
 def test_the_sections_stand_in_their_order():
     assert headings(render(sample.run())) == [
-        "What became of the changes", "Next", "Charts", "Requests", "What failed, by reason", "Largest groups", "Guardrails", "Facts", "Settings",
+        "Outcome of the changes", "Next", "Charts", "Requests", "What failed, by reason", "Largest groups", "Guardrails", "Facts", "Settings",
     ]  # fmt: skip
 
 
