@@ -24,7 +24,7 @@ A tour of the code. Data flows one way, from file to ledger:
   `RunningParts` (`observing`). Runs on one host know of each other (`register`) and share a rate (`shared_pace`).
 - `load` is a run with scheduled arrivals in which every request is timed; `report` shows runs and load runs.
 - `cli` turns arguments into settings, and reports into text and exit codes.
-- `simulator` imitates the targets: to try out, to test, and to predict a run in virtual time (`engine.jobs.prediction`).
+- `simulator` imitates the targets, for trying out, testing, and predicting a run (`engine.jobs.prediction`).
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ ROOMS = {
             "size_learner",
             "sorting",
             "split",
-        ),  # fmt: skip
+        ),
         ("tests/core", *LAWS, "tests/delivery"),
     ),
     "delivery": (
