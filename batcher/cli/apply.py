@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up
+from batcher.cli.console import guarded
+from batcher.cli.flags import OverrideFlags, Speaking, load_settings
 
 
 @click.command()
@@ -27,15 +28,11 @@ from batcher.cli.console import guarded, set_up
 def apply(
     files: tuple[str, ...],
     config: Path | None,
-    override: tuple[str, ...],
-    reason: str,
+    override: OverrideFlags,
     plan: Path | None,
     *,
     simulate: bool,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
-    no_color: bool,
+    said: Speaking,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
     """Send the changes, write the ledger, print a summary.
@@ -43,15 +40,15 @@ def apply(
     Each FILE is CSV, JSON Lines, .json or a spreadsheet, optionally compressed (.gz, .zst); - is standard input. With
     --plan, FILE may be omitted.
     """
-    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
+    said.set_up()
 
     def work() -> int:
         from batcher.cli import sending
         from batcher.cli.runner import Output
         from batcher.cli.unattended import Job
 
-        settings, given = opt.load_settings(config, flags), opt.override_of(override, reason)
-        output = Output(json, quiet, simulate)
+        settings, given = load_settings(config, flags), override.parsed()
+        output = Output(said.json, said.quiet, simulate)
         return Job(settings.job, "apply").run(lambda job: sending.apply(files, settings, given, plan, output, job))
 
-    guarded(work, verbose=verbose)
+    guarded(work, verbose=said.verbose)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up, write_json, write_lines
+from batcher.cli.console import guarded, say, write_json, write_lines
+from batcher.cli.flags import Speaking, load_settings
 
 if TYPE_CHECKING:
     from batcher.settings import Settings
@@ -21,22 +22,19 @@ if TYPE_CHECKING:
 def check(
     config: Path | None,
     *,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
-    no_color: bool,
+    said: Speaking,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
     """Check the configuration, the credentials and the target.
 
     Sends no changes.
     """
-    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
+    said.set_up()
 
     def work() -> int:
-        return _check(opt.load_settings(config, flags), as_json=json, quiet=quiet)
+        return _check(load_settings(config, flags), as_json=said.json, quiet=said.quiet)
 
-    guarded(work, verbose=verbose)
+    guarded(work, verbose=said.verbose)
 
 
 def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:

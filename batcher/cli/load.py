@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up
+from batcher.cli.console import guarded
+from batcher.cli.flags import Speaking, is_of_environment, load_settings
 
 
 @click.command()
@@ -84,10 +85,7 @@ def load(
     hdr_log: Path | None,
     *,
     simulate: bool,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
-    no_color: bool,
+    said: Speaking,
     **flags: Any,  # noqa: ANN401 — the load's and the settings' own flags
 ) -> None:
     """Measure how much load a target can take.
@@ -99,7 +97,7 @@ def load(
     actual one. Everything that is sent is recorded in a ledger, as in any run. Use ids of users and groups that nobody
     needs.
     """
-    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
+    said.set_up()
 
     def work() -> int:
         from batcher.cli import loading
@@ -114,13 +112,16 @@ def load(
 
             ledgers = [Path(file) for file in files]
             reach = reach_of(ledgers[0], config, url, is_certain=is_certain)
-            return run_async(lambda: clean_up_ledgers(ledgers, reach, Output(json, quiet, is_simulated=False)))
+            return run_async(
+                lambda: clean_up_ledgers(ledgers, reach, Output(said.json, said.quiet, is_simulated=False))
+            )
         histograms()
-        order = LoadFlags.of(files, flags)
-        settings = loading.settings_for_load(opt.load_settings(config, flags), order, is_simulated=simulate)
-        said = Output(json, quiet, simulate)
-        return run_async(lambda: loading.load(order, settings, config, loading.Outputs(output, hdr_log), said))
+        load_flags = LoadFlags.of(files, flags)
+        settings = loading.settings_for_load(load_settings(config, flags), load_flags, is_simulated=simulate)
+        reported = Output(said.json, said.quiet, simulate)
+        outputs = loading.Outputs(output, hdr_log)
+        return run_async(lambda: loading.load(load_flags, settings, config, outputs, reported))
 
-    is_certain = not opt.is_of_environment("config")
-    url = None if opt.is_of_environment("url") else flags["url"]  # the ledgers know their target
-    guarded(work, verbose=verbose)
+    is_certain = not is_of_environment("config")
+    url = None if is_of_environment("url") else flags["url"]  # the ledgers know their target
+    guarded(work, verbose=said.verbose)

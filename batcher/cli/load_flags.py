@@ -54,7 +54,7 @@ class LoadFlags:
             raise ConfigurationError(f"--{next(iter(given)).replace('_', '-')} is for synthetic changes, not for files")
         is_search = flags.pop("find_limit")
         expected = tuple(map(Expectation.parse, flags.pop("expect") or (_LIMIT if is_search else ())))
-        order = LoadFlags(
+        made = LoadFlags(
             files,
             _schedule(flags.pop("arrivals")),
             flags.pop("closed"),
@@ -69,8 +69,8 @@ class LoadFlags:
             flags.pop("clean_up"),
             flags.pop("i_own_this_target"),
         )
-        order._check()
-        return order
+        made._check()
+        return made
 
     def _check(self) -> None:
         if self.arrivals is not None and self.is_closed:

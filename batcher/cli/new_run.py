@@ -23,11 +23,11 @@ from batcher.host.run_registry import state_folder
 from batcher.host.runtime import real_runtime
 from batcher.settings import Settings
 
-Working = Callable[[RunContext], Awaitable[Report]]
+MakingRun = Callable[[RunContext], Awaitable[Report]]
 
 
 def new_run(
-    working: Working, ledger: Path, keeper: Path, settings: Settings, sizes: list[int], output: Output, job: Job
+    working: MakingRun, ledger: Path, keeper: Path, settings: Settings, sizes: list[int], output: Output, job: Job
 ) -> int:
     """Run something that creates a ledger; the embedded server keeps its membership in a file next to `keeper`."""
 

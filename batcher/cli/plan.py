@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up, write_json, write_lines
+from batcher.cli.console import guarded, say, write_json, write_lines
+from batcher.cli.flags import Baseline, OverrideFlags, Speaking, load_settings
 from batcher.cli.standard_input import as_files
 
 if TYPE_CHECKING:
@@ -22,6 +24,15 @@ _DIFFERENT = 8
 _SHOWN_PAIRS = 5
 _SHOWN_GROUPS = 10
 _SHOWN_REJECTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFlags:
+    """What is wanted besides the plan on standard output."""
+
+    output: Path | None
+    simulate_target: Path | None
+    detailed_exitcode: bool
 
 
 @click.command()
@@ -36,38 +47,34 @@ _SHOWN_REJECTS = 10
 @opt.meaning
 @opt.feed_guarding
 @opt.scope
-@click.option(
-    "--output",
-    "-o",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Write the plan to this file, for apply --plan or sync --plan.",
+@opt.gathered(
+    "wanted",
+    PlanFlags,
+    click.option(
+        "--output",
+        "-o",
+        type=opt.FILE,
+        metavar="FILE",
+        help="Write the plan to this file, for apply --plan or sync --plan.",
+    ),
+    click.option(
+        "--simulate-target",
+        type=opt.FILE,
+        metavar="FILE",
+        help="Simulate the run, in virtual time, against the server that this scenario describes.",
+    ),
+    click.option("--detailed-exitcode", is_flag=True, help="Exit with 8 if there is anything to send."),
 )
-@click.option(
-    "--simulate-target",
-    type=opt.FILE,
-    metavar="FILE",
-    help="Simulate the run, in virtual time, against the server that this scenario describes.",
-)
-@click.option("--detailed-exitcode", is_flag=True, help="Exit with 8 if there is anything to send.")
 @opt.speaking
 def plan(
     files: tuple[str, ...],
     config: Path | None,
-    output: Path | None,
-    simulate_target: Path | None,
-    current: tuple[Path, ...],
-    override: tuple[str, ...],
-    reason: str,
+    override: OverrideFlags,
+    baseline: Baseline,
+    wanted: PlanFlags,
     *,
-    bootstrap: bool,
-    from_nothing: bool,
     simulate: bool,
-    detailed_exitcode: bool,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
-    no_color: bool,
+    said: Speaking,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
     """Show what a run would do; send nothing.
@@ -77,25 +84,25 @@ def plan(
 
     Each FILE is CSV, JSON Lines, .json or a spreadsheet, optionally compressed (.gz, .zst); - is standard input.
     """
-    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
+    said.set_up()
 
     def work() -> int:
         from batcher.core.errors import InputError
         from batcher.engine.preview.arrival import check_streams
 
-        given = opt.override_of(override, reason)
+        given, output, simulate_target = override.parsed(), wanted.output, wanted.simulate_target
         if output is not None and "-" in files:
             raise InputError("a plan file (-o) cannot be made from standard input; give a FILE")
-        settings = opt.load_settings(config, flags)
+        settings = load_settings(config, flags)
         if simulate:
             settings = settings.for_simulation()
         check_streams([file for file in files if file == "-"], settings.guard)
-        is_sync = bool(flags["state"] or current or bootstrap)
+        is_sync = bool(flags["state"] or baseline.is_given)
         if simulate_target is not None and (is_sync or "-" in files):
             raise InputError("--simulate-target needs files of changes, not a feed or standard input")
         if is_sync:
             with as_files(files) as paths:
-                goal = opt.goal_of(paths, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
+                goal = baseline.goal(paths, settings)
                 content = _of_sync(goal, settings, given, is_simulated=simulate, is_bound=output is not None)
         else:
             content = _of_changes(files, settings, given, is_bound=output is not None)
@@ -103,10 +110,10 @@ def plan(
             content["prediction"] = _prediction(files, settings, simulate_target)
         if output is not None:
             write_plan(output, content)
-        _tell(content, as_json=json, quiet=quiet)
-        return _exit_code(content, settings, detailed=detailed_exitcode)
+        _tell(content, as_json=said.json, quiet=said.quiet)
+        return _exit_code(content, settings, detailed=wanted.detailed_exitcode)
 
-    guarded(work, verbose=verbose)
+    guarded(work, verbose=said.verbose)
 
 
 def _tell(content: dict[str, Any], *, as_json: bool, quiet: bool) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up
+from batcher.cli.console import guarded, say
+from batcher.cli.flags import Speaking, is_of_environment, overrides
 
 if TYPE_CHECKING:
     from batcher.engine.jobs.reaching import Reach
@@ -45,25 +46,22 @@ def _go_on(
     config: Path | None,
     url: str | None,
     despite_later_runs: bool,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
-    no_color: bool,
+    said: Speaking,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
-    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
+    said.set_up()
 
     def work() -> int:
         from batcher.cli.going_on import go_on
         from batcher.cli.runner import Output
         from batcher.engine.jobs.reaching import Anew
 
-        output = Output(json, quiet, is_simulated=False)
+        output = Output(said.json, said.quiet, is_simulated=False)
         reach = reach_of(ledger, config, url, is_certain=is_certain)
         return go_on(name, ledger, Anew(reach, _overrides(flags), despite_later_runs), output)
 
-    is_certain = not opt.is_of_environment("config")
-    guarded(work, verbose=verbose)
+    is_certain = not is_of_environment("config")
+    guarded(work, verbose=said.verbose)
 
 
 def reach_of(ledger: Path, config: Path | None, url: str | None, *, is_certain: bool) -> Reach:
@@ -95,7 +93,7 @@ def reach_of(ledger: Path, config: Path | None, url: str | None, *, is_certain: 
 def _overrides(flags: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Deadline and failure budget are those of this invocation: earlier ones do not apply again."""
     sections: dict[str, dict[str, Any]] = {"guard": {"max_failures": "", "deadline": ""}}
-    for key, value in opt.overrides(flags).items():
+    for key, value in overrides(flags).items():
         section, _, name = key.partition(".")
         sections.setdefault(section, {})[name] = value
     return sections

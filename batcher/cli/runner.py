@@ -41,7 +41,7 @@ class Output:
     is_simulated: bool
 
 
-WorkItem = Callable[[Shutdown, Observer], Awaitable[Report]]
+Working = Callable[[Shutdown, Observer], Awaitable[Report]]
 
 
 def run_async(main: Callable[[], Awaitable[int]]) -> int:
@@ -69,7 +69,7 @@ async def watch_signals(shutdown: Shutdown, scope: anyio.CancelScope) -> None:
             shutdown.stop(_SIGNALS[signal.Signals(number)], f"{name} was received")
 
 
-async def run_job(work: WorkItem, ledger: Path, settings: Settings, sizes: list[int], output: Output, job: Job) -> int:
+async def run_job(work: Working, ledger: Path, settings: Settings, sizes: list[int], output: Output, job: Job) -> int:
     """Run it to its end; the first signal drains it, the second stops it at once."""
     shutdown = Shutdown()
     progress = Progress(sizes)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batcher.cli.console import guarded, set_up
 from batcher.cli.options import FILE
+
+if TYPE_CHECKING:
+    from batcher.simulator.behaviour import Behaviour
 
 
 @click.command()
@@ -42,29 +47,7 @@ from batcher.cli.options import FILE
 @click.option("--seed", type=int, default=0, help="Random seed of the faults.")
 @click.option("--journal", type=FILE, metavar="FILE", help="Keep the membership in this file.")
 @click.option("--scenario", type=FILE, metavar="FILE", help="TOML file with all of this and more, changing over time.")
-def simulate(
-    port: int,
-    token: str,
-    client_id: str,
-    client_secret: str,
-    token_uses: int,
-    fault: tuple[str, ...],
-    late_seconds: float,
-    latency_ms: float,
-    jitter_ms: float,
-    limit: str,
-    bad_users: str,
-    bad_groups: str,
-    bad_pairs: str,
-    seed: int,
-    journal: Path | None,
-    scenario: Path | None,
-    *,
-    not_atomic: bool,
-    refuse_repeats: bool,
-    shuffle: bool,
-    fold_names: bool,
-) -> None:
+def simulate(port: int, journal: Path | None, scenario: Path | None, **given: Any) -> None:  # noqa: ANN401 — as click has them
     """Run a local server that imitates the targets.
 
     It keeps memberships, and misbehaves as the options say. GET /_state returns the memberships and what was requested.
@@ -74,29 +57,9 @@ def simulate(
 
     def work() -> int:
         from batcher.cli.runner import run_async
-        from batcher.core.units import parse_rate
-        from batcher.simulator.behaviour import Behaviour, Fault
         from batcher.simulator.scenario import Scenario, read_scenario
 
-        behaviour = Behaviour(
-            token=token,
-            client_id=client_id,
-            client_secret=client_secret,
-            token_uses=token_uses,
-            faults=tuple(Fault.parse(text) for text in fault),
-            late_seconds=late_seconds,
-            latency_seconds=latency_ms / 1000,
-            jitter_seconds=jitter_ms / 1000,
-            limits=(rate,) if (rate := parse_rate(limit)) else (),
-            bad_users=frozenset(_names(bad_users)),
-            bad_groups=frozenset(_names(bad_groups)),
-            bad_pairs=frozenset(_pairs(bad_pairs)),
-            is_atomic=not not_atomic,
-            refuses_repeats=refuse_repeats,
-            shuffles=shuffle,
-            folds_names=fold_names,
-            seed=seed,
-        )
+        behaviour = _behaviour(given)
         played = read_scenario(scenario, behaviour) if scenario else Scenario(behaviour)
 
         async def main() -> int:
@@ -116,6 +79,32 @@ def simulate(
         return run_async(main)
 
     guarded(work)
+
+
+def _behaviour(given: Mapping[str, Any]) -> Behaviour:
+    """What the options ask for."""
+    from batcher.core.units import parse_rate
+    from batcher.simulator.behaviour import Behaviour, Fault
+
+    return Behaviour(
+        token=given["token"],
+        client_id=given["client_id"],
+        client_secret=given["client_secret"],
+        token_uses=given["token_uses"],
+        faults=tuple(Fault.parse(text) for text in given["fault"]),
+        late_seconds=given["late_seconds"],
+        latency_seconds=given["latency_ms"] / 1000,
+        jitter_seconds=given["jitter_ms"] / 1000,
+        limits=(rate,) if (rate := parse_rate(given["limit"])) else (),
+        bad_users=frozenset(_names(given["bad_users"])),
+        bad_groups=frozenset(_names(given["bad_groups"])),
+        bad_pairs=frozenset(_pairs(given["bad_pairs"])),
+        is_atomic=not given["not_atomic"],
+        refuses_repeats=given["refuse_repeats"],
+        shuffles=given["shuffle"],
+        folds_names=given["fold_names"],
+        seed=given["seed"],
+    )
 
 
 def _names(text: str) -> list[int | str]:

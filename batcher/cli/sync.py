@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, set_up
+from batcher.cli.console import guarded
+from batcher.cli.flags import Baseline, OverrideFlags, Speaking, load_settings
 from batcher.cli.standard_input import as_files
 
 
@@ -35,18 +36,12 @@ from batcher.cli.standard_input import as_files
 def sync(
     files: tuple[str, ...],
     config: Path | None,
-    current: tuple[Path, ...],
-    override: tuple[str, ...],
-    reason: str,
+    override: OverrideFlags,
+    baseline: Baseline,
     plan: Path | None,
     *,
-    bootstrap: bool,
-    from_nothing: bool,
     simulate: bool,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
-    no_color: bool,
+    said: Speaking,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
     """Make the target match a feed.
@@ -54,7 +49,7 @@ def sync(
     Each FILE is part of the feed, which lists who should be in which group; - is standard input. The differences from
     the state, or from the snapshot --current, must pass the guardrails and are then sent.
     """
-    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
+    said.set_up()
 
     def work() -> int:
         from batcher.cli import syncing
@@ -62,16 +57,16 @@ def sync(
         from batcher.cli.unattended import Job
         from batcher.engine.preview.arrival import check_streams
 
-        settings, given = opt.load_settings(config, flags), opt.override_of(override, reason)
-        output = Output(json, quiet, simulate)
+        settings, given = load_settings(config, flags), override.parsed()
+        output = Output(said.json, said.quiet, simulate)
 
         def sync_all(job: Job) -> int:
             check_streams([file for file in files if file == "-"], settings.guard)
             with as_files(files) as paths:
-                goal = opt.goal_of(paths, settings, current, bootstrap=bootstrap, from_nothing=from_nothing)
+                goal = baseline.goal(paths, settings)
                 beside = Path("stdin" if files[0] == "-" else files[0])
                 return syncing.sync(goal, beside, settings, given, plan, output, job)
 
         return Job(settings.job, "sync").run(sync_all)
 
-    guarded(work, verbose=verbose)
+    guarded(work, verbose=said.verbose)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli import options as opt
-from batcher.cli.console import guarded, say, set_up, write_json, write_lines
+from batcher.cli.console import guarded, say, write_json, write_lines
+from batcher.cli.flags import Speaking, load_settings
 
 if TYPE_CHECKING:
     from batcher.engine.sync.undo import Undo
@@ -34,10 +35,7 @@ def undo(
     output: Path | None,
     *,
     simulate: bool,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
-    no_color: bool,
+    said: Speaking,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
     """Make a plan that undoes the run of a LEDGER.
@@ -45,7 +43,7 @@ def undo(
     Sends nothing: the result is a plan for batcher apply --plan. Pairs that were changed since, according to the state,
     to other runs on this host or to a LATER ledger, are left out and listed.
     """
-    set_up(quiet=quiet, verbose=verbose, no_color=no_color)
+    said.set_up()
 
     def work() -> int:
         from batcher.cli.plan import write_plan
@@ -57,7 +55,7 @@ def undo(
         from batcher.files import made_together, shortened
         from batcher.host.run_registry import state_folder
 
-        settings = for_difference(opt.load_settings(config, flags))
+        settings = for_difference(load_settings(config, flags))
         if simulate:
             settings = settings.for_simulation()
         plan = output or ledger.parent / f"{shortened(ledger.name, _BEHIND)}.undo.json"
@@ -67,16 +65,16 @@ def undo(
             content |= described(settings, make_target(settings), made.seen, made.rulings)
             content["undo"] = _content(made, ledger)
             write_plan(plan, content)
-        if json:
+        if said.json:
             write_json(content)
         else:
             write_lines(_told(content))
-        if not quiet:
+        if not said.quiet:
             say("batcher: to apply it, with the same options:")
             say(f"batcher apply --plan {quoted(str(plan))}")
         return 0
 
-    guarded(work, verbose=verbose)
+    guarded(work, verbose=said.verbose)
 
 
 def _content(made: Undo, ledger: Path) -> dict[str, Any]:
