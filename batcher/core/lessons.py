@@ -25,7 +25,9 @@ class Lessons:
 
     def cut(self, batch: Batch) -> list[tuple[Op, ...]]:
         """The ops of the requests to send instead; empty when the batch can be sent as it is."""
-        parts = [piece for part in self.quarantine.cut(batch) for piece in self.sizes.cut(part)]
+        parts = self.quarantine.cut(batch)
+        if self.sizes.most is not None:
+            parts = [piece for part in parts for piece in self.sizes.cut(part)]
         if len(parts) == 1:
             return []
         self.sizes.was_refused(batch)  # what becomes of it tells nothing of its size any more

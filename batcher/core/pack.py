@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -44,11 +45,12 @@ def pack(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[t
     """
     most = limits.max_changes if limits.max_removals is None else min(limits.max_removals, limits.max_changes)
     is_apart = wire.shape is Shape.GROUP or most < limits.max_changes
-    for part in [rows[columns.action[rows] == action] for action in Action] if is_apart else [rows]:
-        if len(part):
-            is_removal = is_apart and columns.action[part[0]] == Action.REMOVE
-            bounds = replace(limits, max_changes=most) if is_removal else limits
-            yield from _PACKERS[wire.shape](columns, part, bounds, wire)
+    packer = _PACKERS[wire.shape]
+    if not is_apart:
+        return packer(columns, rows, limits, wire) if len(rows) else iter(())
+    adds, removals = (rows[columns.action[rows] == action] for action in Action)
+    parts = ((adds, limits), (removals, replace(limits, max_changes=most)))
+    return chain.from_iterable(packer(columns, part, bounds, wire) for part, bounds in parts if len(part))
 
 
 def _by_group(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
@@ -165,6 +167,7 @@ class _Packer:
         users, rows, width = pairs.users.codes[user], pairs.row[index], pairs.user_width[user]
         total = np.cumsum(width)
         most = min(limits.max_users, limits.max_changes)
+        is_roomy = most * int(width.max()) + int(pairs.group_width.max()) <= self._room
         starts = run_starts(group)
         for start, stop, place in zip(
             starts.tolist(), [*starts[1:].tolist(), len(group)], group[starts].tolist(), strict=True
@@ -174,8 +177,11 @@ class _Packer:
             left = start
             while left < stop:
                 before = int(total[left] - width[left])
-                fits = int(np.searchsorted(total, before + self._room + self._op - overhead, side="right"))
-                cut = slice(left, min(max(fits, left + 1), left + most, stop))
+                end = min(left + most, stop)
+                if not is_roomy:
+                    fits = int(np.searchsorted(total, before + self._room + self._op - overhead, side="right"))
+                    end = min(max(fits, left + 1), end)
+                cut = slice(left, end)
                 yield (
                     Op(self._action, users[cut], code, rows[cut], Shape.PRODUCT),
                     overhead + int(total[cut.stop - 1]) - before,

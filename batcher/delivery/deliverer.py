@@ -186,7 +186,7 @@ class Deliverer:
             departed.append(self._clock.now())
             self._health.tries(departed[0])
             self._departs(batch)
-            self.requests.sent += 1
+            self._attempts.requests.sent += 1
 
         response: Response | None = None
         error, size = "", 0

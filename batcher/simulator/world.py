@@ -71,10 +71,10 @@ class World:
         if wait > 0:
             reply = replace(too_much(behaviour, wait, now + self._utc_offset), delay=seconds)
         else:
-            side = self._side(path)
+            side, method = self._side(path)
             changes = _size(side, arrival) if behaviour.seconds_per_change or behaviour.max_changes else 0
             seconds += behaviour.seconds_per_change * changes
-            reply = too_large(behaviour, changes, len(arrival.body)) or self._answer(side, arrival, now)
+            reply = too_large(behaviour, changes, len(arrival.body)) or self._answer(side, method, arrival, now)
             reply = replace(reply, delay=self.traffic.serve(behaviour, now, seconds))
         self.statuses[str(reply.status or "dropped")] += 1
         return reply
@@ -84,7 +84,7 @@ class World:
         due = [arrival for at, arrival in self._late if at <= now]
         self._late = [(at, arrival) for at, arrival in self._late if at > now]
         for arrival in due:
-            side = self._side(urlsplit(arrival.path).path)
+            side, _ = self._side(urlsplit(arrival.path).path)
             if side is not None:
                 side.carry_out(arrival, self.membership)
 
@@ -111,25 +111,25 @@ class World:
         ):
             self.behave(self._stages.pop(0).behaviour)
 
-    def _side(self, path: str) -> ServerSide | None:
-        """Whose address that is."""
-        return next((side for side in self._sides if side.method_of(path) is not None), None)
+    def _side(self, path: str) -> tuple[ServerSide | None, str]:
+        """The dialect that has this address, and the method that the address takes."""
+        for side in self._sides:
+            method = side.method_of(path)
+            if method is not None:
+                return side, method
+        return None, ""
 
-    def _answer(self, side: ServerSide | None, arrival: Arrival, now: float) -> Reply:
-        login = next((reply for each in self._sides if (reply := each.log_in(arrival)) is not None), None)
-        if login is not None:
-            return login
+    def _answer(self, side: ServerSide | None, method: str, arrival: Arrival, now: float) -> Reply:
         if side is None:
-            return Reply.json(404, {"status": "error", "error_msg": "not found"})
-        if arrival.method != side.method_of(urlsplit(arrival.path).path):
+            login = next((reply for each in self._sides if (reply := each.log_in(arrival)) is not None), None)
+            return Reply.json(404, {"status": "error", "error_msg": "not found"}) if login is None else login
+        if arrival.method != method:
             return Reply.json(405, {"status": "error", "error_msg": "method not allowed"})
-        if not self._is_authorized(side.token_of(arrival)):
+        if (self._behaviour.token or self._behaviour.client_id) and not self._accepts(side.token_of(arrival)):
             return side.unauthorized()
         return self._faulty(side, arrival, now)
 
-    def _is_authorized(self, token: str) -> bool:
-        if not self._behaviour.token and not self._behaviour.client_id:
-            return True
+    def _accepts(self, token: str) -> bool:
         return (bool(token) and token == self._behaviour.token) or any(side.accepts(token) for side in self._sides)
 
     def _faulty(self, side: ServerSide, arrival: Arrival, now: float) -> Reply:

@@ -10,13 +10,13 @@ import pytest
 from batcher.core.status import FAILURES, Status
 from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Shutdown
-from batcher.engine.run.budget import Budget, Watch
+from batcher.engine.run.budget import Budget, BudgetWatch
 
 
-def watched(**budget: Any) -> tuple[Watch, Shutdown]:
+def watched(**budget: Any) -> tuple[BudgetWatch, Shutdown]:
     shutdown = Shutdown()
     nothing: Any = None  # it is about time, of which nothing is asked here
-    return Watch(Budget(**budget), nothing, nothing, nothing, shutdown), shutdown
+    return BudgetWatch(Budget(**budget), nothing, nothing, nothing, shutdown), shutdown
 
 
 def column(status: Status, count: int) -> np.ndarray:

@@ -328,7 +328,7 @@ def test_how_long_ago_a_moment_was_does_not_depend_on_the_wall_clock(step):
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])
 def test_a_wall_clock_that_is_set_between_runs_changes_nothing(tmp_path, monkeypatch, step):
     """Grace and pace are kept by the kernel's clock."""
-    import harness  # noqa: PLC0415 — its surroundings are changed
+    import harness  # noqa: PLC0415 — its runtime is changed
 
     wall = {"step": 0.0}
     before = harness.runtime
@@ -339,7 +339,7 @@ def test_a_wall_clock_that_is_set_between_runs_changes_nothing(tmp_path, monkeyp
         clock = Clock(anyio.current_time, utc, anyio.current_time, "a-start")
         return harness.Runtime(clock, world.rng, world.executor, world.transport, world.state_folder)
 
-    monkeypatch.setattr(harness, "surroundings", runtime)
+    monkeypatch.setattr(harness, "runtime", runtime)
     host = Neighbours(tmp_path, Target(LOSES, stages=(Stage(Behaviour(), after_requests=2),)))
     one = host.play(rate_requests="10/s")
     one.apply([("add", 5, 53)])
