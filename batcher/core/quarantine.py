@@ -39,8 +39,10 @@ class Quarantine:
 
     def was_accepted(self, batch: Batch) -> None:
         """The target accepted all of it: its users and groups are cleared."""
-        self._users.clear(batch.user, [op.users for op in batch.ops])
-        self._groups.clear(batch.group, [op.groups for op in batch.ops])
+        if self._users.apart or self._users.refusals:
+            self._users.clear(batch.user, [op.users for op in batch.ops])
+        if self._groups.apart or self._groups.refusals:
+            self._groups.clear(batch.group, [op.groups for op in batch.ops])
 
     def was_refused_alone(self, batch: Batch) -> list[str]:
         """A single change was refused; returns, in words, who is sent separately from now on."""
@@ -109,19 +111,20 @@ class _Suspects:
     def __init__(self) -> None:
         self.apart: dict[Key, int] = {}
         """Those that are sent separately, and in how many changes each was refused."""
-        self._refusals: dict[Key, set[Key]] = {}
+        self.refusals: dict[Key, set[Key]] = {}
+        """The others, and with whom each was refused."""
 
     def refused(self, key: Key, partner: Key) -> bool:
         """Returns whether the key is sent separately from now on, and was not before."""
         if key in self.apart:
             self.apart[key] += 1
             return False
-        partners = self._refusals.setdefault(key, set())
+        partners = self.refusals.setdefault(key, set())
         partners.add(partner)
         if len(partners) < _LONE_REFUSALS:
-            _bound(self._refusals)
+            _bound(self.refusals)
             return False
-        del self._refusals[key]
+        del self.refusals[key]
         self.apart[key] = len(partners)
         _bound(self.apart)
         return True
@@ -129,7 +132,7 @@ class _Suspects:
     def clear(self, keys: Keys, accepted: Sequence[Ints]) -> None:
         """These were accepted: their earlier refusals were not their fault."""
         known: MutableMapping[Key, Any]
-        for known in (self.apart, self._refusals):
+        for known in (self.apart, self.refusals):
             if known:
                 for codes in accepted:
                     for key in keys.values(codes[_among(known, keys, codes)]):

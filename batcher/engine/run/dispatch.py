@@ -77,14 +77,10 @@ class ImmediateDispatch:
     is_full = is_over = has_more = False
 
     def __init__(self, parts: Parts) -> None:
-        self._schedule, self._committer = parts.schedule, parts.committer
+        self.add, self.take, self.book = parts.schedule.add, parts.schedule.take, parts.committer.settle
 
     def __repr__(self) -> str:
-        return f"<ImmediateDispatch {self._schedule!r}>"
-
-    def add(self, batches: Sequence[Batch]) -> None:
-        """See `Dispatch`."""
-        self._schedule.add(batches)
+        return "<ImmediateDispatch>"
 
     def filled(self) -> None:
         """See `Dispatch`."""
@@ -92,16 +88,8 @@ class ImmediateDispatch:
     def complete(self) -> None:
         """See `Dispatch`."""
 
-    def take(self, now: float) -> Next:
-        """See `Dispatch`."""
-        return self._schedule.take(now)
-
     def back(self, batch: Batch, delivered: Delivered, pieces: Sequence[Batch]) -> None:
         """See `Dispatch`."""
-
-    async def book(self, settlement: Settlement) -> None:
-        """See `Dispatch`."""
-        await self._committer.settle(settlement)
 
     async def look_on(self) -> None:
         """See `Dispatch`."""
