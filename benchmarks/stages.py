@@ -30,7 +30,8 @@ from batcher.core.status import Status
 from batcher.core.verdict import Settled
 from batcher.engine.run.intake import Packing, take_in
 from batcher.engine.run.window_reader import WorkItem
-from batcher.ledger.writer import Figures, LedgerWriter
+from batcher.ledger.sessions import Figures
+from batcher.ledger.writer import LedgerWriter
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits

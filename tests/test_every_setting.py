@@ -27,7 +27,9 @@ import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from batcher.cli import app, console, sending, syncing
+from batcher.cli import app, console
+from batcher.cli.runs import apply as applying
+from batcher.cli.runs import sync as syncing
 from batcher.core.errors import ConfigurationError
 from batcher.settings import Settings
 
@@ -123,7 +125,7 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "load": (("--simulate", "--duration", "0.2s", "--output", "run.ledger"),),  # the same: that is no file for this
     "compare": (("load.json", "load.json"),),
 }
-"""Each command with what makes it do something, and keeps it from sending anything to anybody."""
+"""Each command with what makes it do something, and keeps it from applying anything to anybody."""
 
 
 class Stream(io.TextIOWrapper):
@@ -289,7 +291,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         patch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
         patch.setattr(tempfile, "tempdir", str(folder / "xdg"))
         patch.setattr(sys, "stdin", no)
-        patch.setattr(sending, "be_frugal", lambda: None)  # it is for a process that ends with the command
+        patch.setattr(applying, "be_frugal", lambda: None)  # it is for a process that ends with the command
         patch.setattr(syncing, "be_frugal", lambda: None)
         patch.chdir(folder)
         (folder / "xdg").mkdir()

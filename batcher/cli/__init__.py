@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from batcher.cli import (
+from batcher.cli.commands import (
     apply,
     check,
     compare,
@@ -24,7 +24,7 @@ from batcher.cli import (
     verify,
 )
 from batcher.cli.console import code_of, say
-from batcher.cli.options import Text
+from batcher.cli.option_types import Text
 from batcher.core.errors import ConfigurationError
 from batcher.machine import check_machine
 from batcher.streams import Unwritable

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import struct
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -13,7 +11,6 @@ from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -24,9 +21,9 @@ from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
 from batcher.core.model import REJECTED_ROW, Attempt, Columns, Position, Reject, Settlement, Window
 from batcher.core.status import Status
-from batcher.files import is_file, is_unicode
 from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
 from batcher.ledger.facts import FigureSample, SessionFacts, SourceFacts, WindowState, check_format
+from batcher.ledger.opening import OpenedLedger, open_to_read
 
 _WITH_MARKS = 4
 """The first format version with the columns `ended_mark` and `lost_mark`."""
@@ -43,15 +40,15 @@ class LedgerReader:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection | None = None) -> None:
-        """`connection`, if given, belongs to a writer, which closes it."""
+        """`connection` is a writer's, who closes it."""
         self.path = path
-        self._copy: tempfile.TemporaryDirectory[str] | None = None
-        self._is_lent = connection is not None
+        self._opened: OpenedLedger | None = None
         try:
             if connection is not None:
                 self._connection, self._version = connection, check_format(connection, path)
             else:
-                self._connection = self._connect()
+                self._opened = opened = open_to_read(path)
+                self._connection, self._version = opened.connection, opened.version
         except sqlite3.DatabaseError as error:
             raise LedgerError(f"{path} cannot be read as a ledger: {error}") from error
 
@@ -61,45 +58,10 @@ class LedgerReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._is_lent:
-            self._connection.close()
-        if self._copy is not None:
-            self._copy.cleanup()
+        if self._opened is not None:
+            self._opened.close()
         if isinstance(error, sqlite3.DatabaseError):
             raise LedgerError(f"{self.path} is damaged: {error}") from error
-
-    def _connect(self) -> sqlite3.Connection:
-        if not is_file(self.path):
-            raise LedgerError(f"{self.path}: there is no such ledger")
-        if not is_unicode(str(self.path.absolute())):
-            raise LedgerError(f"{str(self.path)!r}: the ledger's name is not UTF-8; rename it")
-        try:
-            return self._opened(self.path)
-        except sqlite3.OperationalError:
-            # A killed run leaves a write-ahead log, which SQLite cannot read without write access to the folder.
-            self._copy = tempfile.TemporaryDirectory(prefix="batcher-")
-            folder = Path(self._copy.name)
-            for suffix in ("", "-wal"):
-                part = self.path.with_name(self.path.name + suffix)
-                if part.exists():
-                    shutil.copyfile(part, folder / part.name)
-            return self._opened(folder / self.path.name)
-
-    def _opened(self, path: Path) -> sqlite3.Connection:
-        mode = "ro" if self._copy is None else "rw"
-        connection = sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            self._version = check_format(connection, self.path)
-            connection.execute("SELECT count(*) FROM run").fetchone()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     @contextmanager
     def at_one_moment(self) -> Iterator[bool]:

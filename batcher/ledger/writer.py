@@ -7,7 +7,7 @@ import sqlite3
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import astuple, fields
 from operator import attrgetter
 from pathlib import Path
 
@@ -17,7 +17,6 @@ import orjson
 from batcher.core.clock import Stamp
 from batcher.core.errors import LedgerError
 from batcher.core.model import REJECTED_ROW, Attempt, Bytes, Ints, Position, Settlement, Window
-from batcher.core.report import Requests, Waited
 from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.files import found, is_same, remove
@@ -27,26 +26,8 @@ from batcher.ledger.facts import SourceFacts
 from batcher.ledger.lock import lock, release
 from batcher.ledger.place import moved_to, rescued
 from batcher.ledger.reader import LedgerReader
+from batcher.ledger.sessions import Figures, SessionRecord
 from batcher.ledger.transaction import Transaction, connect
-
-_SAMPLE_SECONDS = 1.0
-_SAMPLES = 600
-"""After this many seconds, samples are further apart: the elapsed time divided by this number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """The figures of an invocation so far."""
-
-    seconds: float
-    requests: Requests
-    waited: Waited
-    in_flight: int
-    """Requests in flight at this moment."""
-    limit: int
-    """How many requests may be in flight."""
-    took: Mapping[int, int]
-    """Replies per bucket of `Durations`."""
 
 
 class LedgerWriter:
@@ -56,13 +37,11 @@ class LedgerWriter:
         self.path = path
         self._connection = connection
         self._descriptor = descriptor
-        self._session = 0
-        self._boot_id = ""
+        self._session = SessionRecord(connection)
         self._is_own = False
         """Whether this writer created the file."""
         self._size = 0
         """The size of the file in bytes when it was last checked."""
-        self._sampled = 0.0
 
     @classmethod
     def create(cls, path: Path) -> LedgerWriter:
@@ -138,38 +117,12 @@ class LedgerWriter:
     def begin_session(self, kind: str, started: Stamp) -> None:
         """Record that an invocation starts to work on the run."""
         with self._transaction():
-            begun = "INSERT INTO session (kind, started) VALUES (?, ?)"
-            cursor = self._connection.execute(begun, (kind, started.utc))
-            self._session, self._sampled, self._boot_id = cursor.lastrowid or 0, 0.0, started.boot_id
+            self._session.begin(kind, started)
 
     def end_session(self, figures: Figures, ended: Stamp, cause: Cause | None, reason: str) -> None:
         """Record how the invocation ended."""
         with self._transaction():
-            self._save(figures)
-            self._connection.execute(
-                "UPDATE session SET ended = ?, ended_mark = ?, cause = ?, reason = ? WHERE id = ?",
-                (ended.utc, str(ended), cause.name if cause else None, reason, self._session),
-            )
-
-    def _save(self, figures: Figures) -> None:
-        seconds = figures.seconds
-        requests, waited = (orjson.dumps(asdict(part)).decode() for part in (figures.requests, figures.waited))
-        self._connection.execute(
-            "UPDATE session SET seconds = ?, requests = ?, waited = ?, took = ? WHERE id = ?",
-            (
-                seconds,
-                requests,
-                waited,
-                orjson.dumps(figures.took, option=orjson.OPT_NON_STR_KEYS).decode(),
-                self._session,
-            ),
-        )
-        if seconds - self._sampled >= max(_SAMPLE_SECONDS, seconds / _SAMPLES):
-            self._sampled = seconds
-            self._connection.execute(
-                "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?)",
-                (self._session, seconds, figures.in_flight, figures.limit, requests, waited),
-            )
+            self._session.end(figures, ended, cause, reason)
 
     def add_window(self, window: Window, unsettled: int) -> None:
         """Record a stretch of input before any of it is sent; `unsettled` is the number of rows to send."""
@@ -212,7 +165,7 @@ class LedgerWriter:
     def settle(self, settlements: Sequence[Settlement], changed: Mapping[Status, int], figures: Figures) -> None:
         """Record outcomes, all in one transaction; `changed` is by how much the count of each status grows."""
         with self._transaction():
-            self._save(figures)
+            self._session.save(figures)
             done: Counter[int] = Counter()
             for s in settlements:
                 done[s.window] += len(s.rows)
@@ -244,7 +197,7 @@ class LedgerWriter:
         if not lost:
             return None
         last = max(lost, key=lambda attempt: attempt.boot)
-        return Stamp(last.at, last.boot, self._boot_id)
+        return Stamp(last.at, last.boot, self._session.boot_id)
 
     def reopen(self, window: int, rows: Ints, changed: Mapping[Status, int], at: float) -> int:
         """Mark rows that are about to be sent again as open. Returns a number with which `withdraw` can undo that.

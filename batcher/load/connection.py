@@ -24,7 +24,8 @@ from batcher.core.errors import EndpointError, ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.transport import Trust
 from batcher.transport.bodies import unpacked
-from batcher.transport.client import CONNECT_SECONDS, LARGEST_BODY, LARGEST_HEAD, SURPLUS
+from batcher.transport.client import CONNECT_SECONDS, LARGEST_BODY
+from batcher.transport.connector import LARGEST_HEAD, SURPLUS
 from batcher.transport.faults import fault, not_expected
 
 _log = logging.getLogger(__name__)

@@ -311,7 +311,7 @@ def test_a_run_is_played_ahead(shell):
 
 def test_the_worker_says_why_it_failed(shell):
     process = subprocess.run(
-        [sys.executable, "-m", "batcher.cli.load_worker"], env=shell.environment(), input=b"{}", capture_output=True, check=False
+        [sys.executable, "-m", "batcher.cli.loading.worker"], env=shell.environment(), input=b"{}", capture_output=True, check=False
     )  # fmt: skip
     assert process.returncode == 1
     assert b"internal error" in process.stderr

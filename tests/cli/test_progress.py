@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from batcher.cli.progress import Progress, View, drawn
+from batcher.cli.outlets.progress import Progress, View, drawn
 from batcher.core.target import Credentials
 from batcher.engine.jobs.apply import apply
 from batcher.engine.jobs.context import RunContext

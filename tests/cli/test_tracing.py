@@ -7,7 +7,7 @@ from harness import EPOCH, Play, Target, settings_for
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from batcher.cli.tracing import Tracing
+from batcher.cli.outlets.tracing import Tracing
 from batcher.simulator.behaviour import Behaviour, Fault
 
 

@@ -26,7 +26,8 @@ from batcher.engine.run.window_reader import WorkItem
 from batcher.host.runtime import Runtime
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.writer import Figures, LedgerWriter
+from batcher.ledger.sessions import Figures
+from batcher.ledger.writer import LedgerWriter
 
 RETRY = "retry"
 """The kind of its sessions."""

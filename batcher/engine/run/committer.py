@@ -14,7 +14,8 @@ from batcher.core.model import Batch, Bytes, Hashes, Ints, Mask, Settlement, Win
 from batcher.core.status import Status
 from batcher.delivery.shutdown import Abandoned
 from batcher.host.runtime import Executor
-from batcher.ledger.writer import Figures, LedgerWriter
+from batcher.ledger.sessions import Figures
+from batcher.ledger.writer import LedgerWriter
 
 _MOST_AT_ONCE = 256
 _STATUSES = len(Status)

@@ -14,7 +14,7 @@ from batcher.delivery.delivery import Delivered, Exchange
 from batcher.delivery.request_gate import RequestGate
 from batcher.delivery.shutdown import Shutdown
 from batcher.engine.run.committer import Committer, OpenWindow
-from batcher.ledger.writer import Figures
+from batcher.ledger.sessions import Figures
 
 
 class RunProgress(Protocol):

@@ -26,7 +26,7 @@ from batcher.engine.run.session import Registration, Session
 from batcher.host.run_registry import LONG_AGO
 from batcher.host.shared_rate import make_pacer
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.writer import Figures
+from batcher.ledger.sessions import Figures
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,7 +25,7 @@ from batcher.engine.run.session import Session
 from batcher.engine.run.signal import Signal
 from batcher.engine.run.watchdog import STALLED_SECONDS, Watchdog
 from batcher.engine.run.window_reader import WorkItem
-from batcher.ledger.writer import Figures
+from batcher.ledger.sessions import Figures
 
 _log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 10.0

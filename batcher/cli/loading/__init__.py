@@ -1,0 +1,1 @@
+"""Load runs as the command line makes them."""

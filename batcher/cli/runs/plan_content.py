@@ -1,0 +1,136 @@
+"""What a plan says, as the JSON that `apply --plan` and `sync --plan` are bound to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batcher.cli.runs.standard_input import as_files
+
+if TYPE_CHECKING:
+    from batcher.engine.preview.guardrails import Override
+    from batcher.engine.sync.sync import Goal
+    from batcher.settings import Settings
+
+_SHOWN_REJECTS = 10
+
+
+def of_changes(files: Sequence[str], settings: Settings, given: Override, *, is_bound: bool) -> dict[str, Any]:
+    """The plan of an `apply`; with `is_bound` it can be given to `--plan`.
+
+    Raises:
+        UsageError: When the settings or the files cannot be used.
+
+    """
+    from batcher.core.guardrails import override
+    from batcher.engine.jobs.job import preflight, reading
+    from batcher.engine.preview.arrival import judge_files
+    from batcher.engine.preview.guardrails import judge
+    from batcher.engine.preview.input_scan import PackingRules, Protected, scan
+    from batcher.engine.sync.saved_plan import bind, described
+    from batcher.source.inputs import Input
+
+    target, guard = preflight(settings, None), settings.guard
+    packing = PackingRules(settings.limits_for(target), target.wire, settings.input.ordered)
+    protected = Protected.of(guard.protected_users, guard.protected_groups)
+    with as_files(files) as paths:
+        inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
+        seen = scan(inputs, reading(settings, target.key_kind), packing, protected)
+        content = bind("apply", paths, settings) if is_bound else {}
+        arrived = judge_files([Path(file) for file in files if file != "-"], guard, _now(), is_feed=False)
+    return content | described(settings, target, seen, override([*arrived, *judge(seen, guard)], given.guardrails))
+
+
+def _now() -> float:
+    """UTC seconds."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).timestamp()
+
+
+def prediction(files: Sequence[str], settings: Settings, described: Path) -> dict[str, Any]:
+    """What a run of these files would come to against the server that a scenario describes."""
+    from batcher.engine.jobs.prediction import predict
+    from batcher.simulator.behaviour import Behaviour
+    from batcher.simulator.scenario import read_scenario
+
+    found = predict([Path(file) for file in files], settings, read_scenario(described, Behaviour()))
+    summary = found.report.as_dict()
+    return {
+        "scenario": str(described),
+        "requests": found.requests,
+        "seconds": round(found.seconds, 3),
+        "statuses": dict(sorted(found.statuses.items())),
+        "highest_in_flight": found.highest_in_flight,
+        "exit_code": summary["exit_code"],
+        "stopped": found.report.reason,
+        "changes": summary["changes"],
+        "retried": found.report.requests.retried,
+        "split": found.report.requests.split,
+        "waited": summary["waited"],
+    }
+
+
+def of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bool, is_bound: bool) -> dict[str, Any]:
+    """The plan of a `sync`; with `is_bound` it can be given to `--plan`.
+
+    Raises:
+        UsageError: When the settings, the feed or the state cannot be used.
+
+    """
+    import tempfile
+    from datetime import datetime
+
+    from batcher.core.guardrails import override
+    from batcher.engine.jobs.job import preflight
+    from batcher.engine.preview.arrival import judge_files
+    from batcher.engine.sync.diff import draft, from_feed
+    from batcher.engine.sync.saved_plan import Basis, bind, described
+    from batcher.engine.sync.sync import SyncBasis
+    from batcher.host.run_registry import state_folder
+
+    target = preflight(settings, None)
+    with tempfile.TemporaryDirectory(prefix="batcher-") as folder:
+        known = None if is_simulated else state_folder(os.environ)
+        with SyncBasis(goal, target, settings, known, is_simulated=is_simulated, is_look=True) as comparison:
+            arrived = judge_files(goal.feed, settings.guard, _now(), is_feed=True)
+            day, is_passing = datetime.now().astimezone().date(), goal.state is None
+            propose = from_feed(goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing)
+            made = draft(comparison.store, propose, settings, target, Path(folder) / "plan", with_requests=True)
+        rulings = override(made.rulings, given.guardrails)
+        content = {}
+        if is_bound:
+            content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, basis=Basis.of(made))
+        content |= described(settings, target, made.seen, rulings, draft=made)
+    loaded = made.proposal.loaded
+    content["changes"]["rejected"] = loaded.rejected
+    content["held"] = {
+        "look_alikes": made.proposal.feed.look_alikes,
+        "removals": made.proposal.held_removals,
+        "sample": [str(pair) for pair in made.proposal.look_alikes[:_SHOWN_REJECTS]],
+    }
+    content["rejects"] = [
+        {"source": str(goal.feed[source]), "line": line, "reason": reason}
+        for source, line, reason in loaded.rejects[:_SHOWN_REJECTS]
+    ]
+    return content
+
+
+def write_plan(output: Path, content: dict[str, Any]) -> None:
+    """Write it as a file for the `--plan` of `apply` and `sync`."""
+    import orjson
+
+    from batcher.core.errors import ConfigurationError
+    from batcher.files import replaced
+
+    try:
+        data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        raise ConfigurationError(f"{output} cannot be written: the plan names a file whose name is not UTF-8") from None
+    try:
+        with replaced(output) as file:
+            file.write(data)
+    except OSError as error:
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
