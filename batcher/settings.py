@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from batcher.core.address import is_loopback
+from batcher.core.batch import Limits
 from batcher.core.errors import ConfigurationError
-from batcher.core.model import Limits
 from batcher.core.rate import Rate
 from batcher.core.target import Target
 from batcher.core.units import LONGEST, check_day_format, parse_day, parse_duration, parse_failures, parse_rate

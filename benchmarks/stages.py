@@ -21,9 +21,10 @@ from pathlib import Path
 import data
 import orjson
 
+from batcher.core.batch import Batch, Settlement
 from batcher.core.clock import Stamp
 from batcher.core.http import Response
-from batcher.core.model import Batch, Position, Settlement
+from batcher.core.model import Position
 from batcher.core.ordering import OrderBy
 from batcher.core.report import Requests, Waited
 from batcher.core.status import Status

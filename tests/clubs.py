@@ -6,8 +6,9 @@ from urllib.parse import quote
 
 import orjson
 
+from batcher.core.batch import Batch, Limits, Shape
 from batcher.core.http import Request, Response
-from batcher.core.model import Batch, KeyKind, Limits, Shape
+from batcher.core.model import KeyKind
 from batcher.core.ordering import OrderBy
 from batcher.core.replies import unsuccessful
 from batcher.core.status import Status

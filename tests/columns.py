@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from batcher.core.model import REJECTED_ROW, Action, Batch, Columns, Key, Keys, Op, Reject, Shape
+from batcher.core.batch import Batch, Op, Shape
+from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Keys, Reject
 
 ACTIONS = {"add": Action.ADD, "remove": Action.REMOVE}
 

@@ -28,9 +28,9 @@ import harness
 import numpy as np
 from harness import Change, Target, final_state, settings_for, write_changes
 
+from batcher.core.batch import Settlement
 from batcher.core.errors import BatcherError, LedgerError
 from batcher.core.http import Request, Response
-from batcher.core.model import Settlement
 from batcher.core.rate import Rate
 from batcher.core.report import Report
 from batcher.core.status import Status

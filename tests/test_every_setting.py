@@ -484,7 +484,7 @@ def given_to(command: str, parameter: click.Parameter) -> st.SearchStrategy[str]
 
 
 def _setting_of(name: str) -> str:
-    from batcher.cli.options import _KEYS  # noqa: PLC0415 — the table is the flags' own
+    from batcher.cli.flags import _KEYS  # noqa: PLC0415 — the table is the flags' own
 
     return _KEYS.get(name, "")
 

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from batcher import small_files
+from batcher.core.batch import Limits
 from batcher.core.errors import ConfigurationError
-from batcher.core.model import Limits
 from batcher.credentials import credentials
 from batcher.engine.jobs.job import preflight
 from batcher.settings import Settings

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batcher.core.model import Batch, Key, Settlement
+from batcher.core.batch import Batch, Settlement
+from batcher.core.model import Key
 
 SUSPICIOUS = 20
 TRIALS = 3

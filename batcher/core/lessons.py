@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batcher.core.model import Batch, Op
+from batcher.core.batch import Batch, Op
 from batcher.core.quarantine import Quarantine
 from batcher.core.size_learner import SizeLearner
 

@@ -21,8 +21,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from batcher.core.batch import Limits, Op, Shape
 from batcher.core.cover import Buckets, Pairs
-from batcher.core.model import Action, Columns, Ints, Keys, Limits, Mask, Op, Shape
+from batcher.core.model import Action, Columns, Ints, Keys, Mask
 from batcher.core.sorting import run_starts
 from batcher.core.split import cut
 from batcher.core.wire import Wire

@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from batcher.core.model import Batch, Ints, Key, Keys, Mask, Op, Shape
+from batcher.core.batch import Batch, Op, Shape
+from batcher.core.model import Ints, Key, Keys, Mask
 from batcher.core.split import first_alone
 
 _LONE_REFUSALS = 3

@@ -10,9 +10,10 @@ from itertools import islice
 
 import numpy as np
 
+from batcher.core.batch import Batch
 from batcher.core.blame import Blame
 from batcher.core.in_doubt import InDoubtRequests
-from batcher.core.model import Batch, Hashes, Keys
+from batcher.core.model import Hashes, Keys
 from batcher.core.ordering import OrderBy, distinct, ordering_keys, shared
 
 _NO_KEYS: Hashes = np.empty(0, np.uint64)

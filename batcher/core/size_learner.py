@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from batcher.core.model import Batch, Op
+from batcher.core.batch import Batch, Op
 from batcher.core.split import halves
 
 _WITNESSES = 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from batcher.core.model import Mask, Op, Shape
+from batcher.core.batch import Op, Shape
+from batcher.core.model import Mask
 
 
 def cut(op: Op, users: int) -> tuple[Op, Op]:

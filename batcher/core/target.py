@@ -6,8 +6,9 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from batcher.core.batch import Batch, Limits
 from batcher.core.http import Request, Response
-from batcher.core.model import Batch, KeyKind, Limits
+from batcher.core.model import KeyKind
 from batcher.core.ordering import OrderBy
 from batcher.core.verdict import Retry, Stop, Verdict
 from batcher.core.wire import Wire

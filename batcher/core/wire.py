@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
-from batcher.core.model import Ints, Keys, Shape
+from batcher.core.batch import Shape
+from batcher.core.model import Ints, Keys
 
 _POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
 

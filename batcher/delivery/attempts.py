@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from batcher.core.batch import Attempt, Batch
 from batcher.core.durations import Durations
 from batcher.core.evidence import Evidence
 from batcher.core.http import Response
-from batcher.core.model import Attempt, Batch
 from batcher.core.report import Requests
 from batcher.core.schedule import keys_of
 from batcher.core.verdict import Retry, Settled, Split, Verdict

@@ -9,6 +9,7 @@ from typing import cast
 import anyio
 import tenacity
 
+from batcher.core.batch import Batch
 from batcher.core.durations import Durations
 from batcher.core.errors import (
     EndpointError,
@@ -18,7 +19,6 @@ from batcher.core.errors import (
 )
 from batcher.core.evidence import Evidence
 from batcher.core.http import Response
-from batcher.core.model import Batch
 from batcher.core.rate import Waiting
 from batcher.core.report import Requests
 from batcher.core.retry import RetryPolicy

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from batcher.core.batch import Attempt, Batch, Op, Settlement
 from batcher.core.blame import Refusal
-from batcher.core.model import Attempt, Batch, Op, Settlement
 from batcher.core.verdict import Stop
 
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from batcher.core.batch import Batch
 from batcher.core.http import Request, Response
-from batcher.core.model import Batch
 from batcher.core.secrets import Secrets
 from batcher.core.status import Status
 from batcher.core.target import Target

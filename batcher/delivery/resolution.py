@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from batcher.core.batch import Attempt, Op, Settlement
 from batcher.core.blame import Refusal
 from batcher.core.clock import Clock
 from batcher.core.health import Health
-from batcher.core.model import Attempt, Op, Settlement
 from batcher.core.report import Requests
 from batcher.core.split import halves, select
 from batcher.core.status import IN_EFFECT, Status

@@ -6,10 +6,11 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from batcher.core.batch import Settlement
 from batcher.core.clock import Stamp
 from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
-from batcher.core.model import Bytes, Ints, Position, Settlement, Window
+from batcher.core.model import Bytes, Ints, Position, Window
 from batcher.files import is_file
 from batcher.ledger.schema import APPLICATION_ID, UPGRADES, VERSION
 

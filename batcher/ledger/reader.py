@@ -15,11 +15,12 @@ from typing import Any, Self
 import numpy as np
 import orjson
 
+from batcher.core.batch import Attempt, Settlement
 from batcher.core.clock import Stamp
 from batcher.core.coalesce import coalesce
 from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
-from batcher.core.model import REJECTED_ROW, Attempt, Columns, Position, Reject, Settlement, Window
+from batcher.core.model import REJECTED_ROW, Columns, Position, Reject, Window
 from batcher.core.status import Status
 from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
 from batcher.ledger.facts import FigureSample, SessionFacts, SourceFacts, WindowState, check_format

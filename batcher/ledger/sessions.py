@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import orjson
 
@@ -58,7 +58,7 @@ class SessionRecord:
     def save(self, figures: Figures) -> None:
         """The figures so far; now and then also as a sample."""
         seconds = figures.seconds
-        requests, waited = (orjson.dumps(asdict(part)).decode() for part in (figures.requests, figures.waited))
+        requests, waited = (orjson.dumps(part).decode() for part in (figures.requests, figures.waited))
         took = orjson.dumps(figures.took, option=orjson.OPT_NON_STR_KEYS).decode()
         self._connection.execute(
             "UPDATE session SET seconds = ?, requests = ?, waited = ?, took = ? WHERE id = ?",

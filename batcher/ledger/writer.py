@@ -7,25 +7,22 @@ import sqlite3
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields
-from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
-import orjson
-
+from batcher.core.batch import Settlement
 from batcher.core.clock import Stamp
 from batcher.core.errors import LedgerError
-from batcher.core.model import REJECTED_ROW, Attempt, Bytes, Ints, Position, Settlement, Window
+from batcher.core.model import Ints, Position, Window
 from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.files import found, is_same, remove
-from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
+from batcher.ledger.arrays import pack_ints, pack_json
 from batcher.ledger.creation import prepared
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.lock import lock, release
 from batcher.ledger.place import moved_to, rescued
 from batcher.ledger.reader import LedgerReader
+from batcher.ledger.rows import pending, position_text, settlement_row, window_row
 from batcher.ledger.sessions import Figures, SessionRecord
 from batcher.ledger.transaction import Transaction, connect
 
@@ -126,29 +123,13 @@ class LedgerWriter:
 
     def add_window(self, window: Window, unsettled: int) -> None:
         """Record a stretch of input before any of it is sent; `unsettled` is the number of rows to send."""
-        columns = window.columns
-        is_valid = columns.action != REJECTED_ROW
         with self._transaction():
             self._connection.execute(
                 "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    window.id,
-                    window.first_row,
-                    len(columns),
-                    columns.user.take(is_valid).forms | columns.group.take(is_valid).forms << 2,
-                    _text(window.position),
-                    pack_ints(columns.action),
-                    pack_ints(columns.user.codes),
-                    pack_entries(columns.user.entries),
-                    pack_ints(columns.group.codes),
-                    pack_entries(columns.group.entries),
-                    pack_steps(columns.line),
-                    pack_ints(columns.source),
-                    pack_json([(r.index, r.reason) for r in columns.rejects]),
-                ),
+                window_row(window),
             )
             self._connection.execute("INSERT INTO unsettled VALUES (?, ?)", (window.id, unsettled))
-            self._count(Status.REJECTED, len(columns.rejects))
+            self._count(Status.REJECTED, len(window.columns.rejects))
             self._mark_ended(window.ended)
 
     def forget_windows(self, first: int) -> None:
@@ -169,21 +150,10 @@ class LedgerWriter:
             done: Counter[int] = Counter()
             for s in settlements:
                 done[s.window] += len(s.rows)
-                lost = self._last_loss(s)
                 self._connection.execute(
                     "INSERT INTO settlement (window, batch, at, lost_at, lost_mark, rows, status, details, history)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        s.window,
-                        s.batch,
-                        s.at,
-                        lost.utc if lost else None,
-                        str(lost) if lost else None,
-                        pack_ints(s.rows),
-                        pack_ints(s.status),
-                        pack_json({str(index): reason for index, reason in s.details.items()}),
-                        pack_json([_fields(attempt) for attempt in s.history]),
-                    ),
+                    settlement_row(s, self._last_loss(s)),
                 )
             self._connection.executemany(
                 "UPDATE unsettled SET changes = max(0, changes - ?) WHERE window = ?",
@@ -208,7 +178,7 @@ class LedgerWriter:
             cursor = self._connection.execute(
                 "INSERT INTO settlement (window, batch, at, rows, status, details, history)"
                 " VALUES (?, 0, ?, ?, ?, ?, ?)",
-                (window, at, pack_ints(rows), pack_ints(_pending(rows)), pack_json({}), pack_json([])),
+                (window, at, pack_ints(rows), pack_ints(pending(rows)), pack_json({}), pack_json([])),
             )
             self._unsettle(window, len(rows), changed)
             return int(cursor.lastrowid or 0)
@@ -222,7 +192,7 @@ class LedgerWriter:
             if len(kept):
                 self._connection.execute(
                     "UPDATE settlement SET rows = ?, status = ? WHERE id = ?",
-                    (pack_ints(kept), pack_ints(_pending(kept)), number),
+                    (pack_ints(kept), pack_ints(pending(kept)), number),
                 )
             else:
                 self._connection.execute("DELETE FROM settlement WHERE id = ?", (number,))
@@ -295,17 +265,5 @@ class LedgerWriter:
     def _mark_ended(self, ended: Sequence[Position]) -> None:
         self._connection.executemany(
             "UPDATE source SET ended = ? WHERE id = ?",
-            ((_text(position), position.source) for position in ended),
+            ((position_text(position), position.source) for position in ended),
         )
-
-
-def _pending(rows: Ints) -> Bytes:
-    return np.full(len(rows), Status.PENDING, np.int8)
-
-
-_fields = attrgetter(*(field.name for field in fields(Attempt) if field.name != "boot"))
-"""Like `astuple`, which copies deeply and is many times slower. `boot` is stored with the loss (`lost_mark`)."""
-
-
-def _text(position: Position) -> str:
-    return orjson.dumps(astuple(position)).decode()

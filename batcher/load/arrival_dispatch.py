@@ -11,8 +11,8 @@ from operator import attrgetter
 
 import anyio
 
+from batcher.core.batch import Batch, Settlement
 from batcher.core.errors import LedgerError
-from batcher.core.model import Batch, Settlement
 from batcher.core.report import Requests
 from batcher.core.schedule import Next
 from batcher.delivery.delivery import Delivered

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
-from batcher.core.model import Batch
+from batcher.core.batch import Batch
 from batcher.core.report import Waited
 from batcher.core.status import IN_EFFECT, are
 from batcher.core.verdict import Cause

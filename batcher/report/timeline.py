@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from batcher.core.model import Settlement
+from batcher.core.batch import Settlement
 from batcher.core.status import Status
 from batcher.ledger.facts import FigureSample, SessionFacts
 from batcher.report.content import POINTS, WAITS, chart, places_chart, times, waits_chart

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import orjson
 
+from batcher.core.batch import Batch, Limits, Shape
 from batcher.core.http import Request, Response, brief
-from batcher.core.model import Batch, Ints, KeyKind, Keys, Limits, Shape
+from batcher.core.model import Ints, KeyKind, Keys
 from batcher.core.ordering import OrderBy
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status

@@ -15,9 +15,10 @@ from dataclasses import replace
 import numpy as np
 import orjson
 
+from batcher.core.batch import Batch, Limits, Op, Shape
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response, brief
-from batcher.core.model import Action, Batch, Ints, Key, KeyKind, Limits, Op, Shape
+from batcher.core.model import Action, Ints, Key, KeyKind
 from batcher.core.ordering import OrderBy
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status

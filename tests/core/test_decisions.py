@@ -10,13 +10,14 @@ from columns import batch_of, columns_of, product_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batcher.core.batch import Settlement
 from batcher.core.blame import SUSPICIOUS, Blame, Refusal
 from batcher.core.errors import ConfigurationError
 from batcher.core.health import Health
 from batcher.core.http import Request, Response, printable
 from batcher.core.identity import fingerprints
 from batcher.core.in_doubt import InDoubtRequests
-from batcher.core.model import Action, Keys, Settlement
+from batcher.core.model import Action, Keys
 from batcher.core.ordering import OrderBy, ordering_keys, shared
 from batcher.core.rate import Rate
 from batcher.core.replies import unsuccessful

@@ -8,8 +8,8 @@ from columns import columns_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batcher.core.batch import Batch, Limits
 from batcher.core.lessons import Lessons
-from batcher.core.model import Batch, Limits
 from batcher.core.pack import pack
 from batcher.core.split import first_alone, halves
 from batcher.targets import create

@@ -14,8 +14,9 @@ from columns import columns_of, pairs_of, product_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batcher.core.batch import Batch, Limits, Shape
 from batcher.core.coalesce import coalesce
-from batcher.core.model import Action, Batch, Limits, Shape
+from batcher.core.model import Action
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.split import halves, select
 from batcher.targets.minapp import MinApp

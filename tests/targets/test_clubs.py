@@ -10,12 +10,15 @@ from urllib.parse import unquote
 import clubs
 import orjson
 import pytest
+from columns import columns_of
 from harness import Play, Target, final_state, settings_for
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher import targets
+from batcher.core.batch import Batch, Op, Shape
 from batcher.core.errors import ConfigurationError
+from batcher.core.model import Action
 from batcher.simulator import dialect
 from batcher.simulator.behaviour import Behaviour, Fault
 
@@ -129,10 +132,6 @@ def test_a_name_is_a_segment_and_nothing_else(name):
 
 
 def _batch(name):
-    from columns import columns_of  # noqa: PLC0415
-
-    from batcher.core.model import Action, Batch, Op, Shape  # noqa: PLC0415
-
     columns = columns_of([("add", "u", name)])
     op = Op(Action.ADD, columns.user.codes, columns.group.codes, columns.line * 0, Shape.PRODUCT)
     return Batch(1, 0, (op,), columns.user, columns.group)

@@ -10,9 +10,9 @@ from columns import batch_of, columns_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batcher.core.batch import Batch
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Response
-from batcher.core.model import Batch
 from batcher.core.pack import pack
 from batcher.core.status import IN_EFFECT, Status, are
 from batcher.core.verdict import Retry, Settled, Split, Stop

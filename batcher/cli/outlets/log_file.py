@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from batcher.cli.console import as_json, say
+from batcher.core.batch import Settlement
 from batcher.core.errors import ConfigurationError
-from batcher.core.model import Action, Settlement
+from batcher.core.model import Action
 from batcher.core.status import FAILURES, Status, count_of
 from batcher.engine.run.committer import OpenWindow
 from batcher.engine.run.observers import Observer, RunningParts

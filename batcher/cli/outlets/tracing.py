@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from batcher.cli.console import say
+from batcher.core.batch import Batch
 from batcher.core.errors import ConfigurationError
-from batcher.core.model import Batch
 from batcher.delivery.delivery import Delivered, Exchange
 from batcher.engine.run.observers import Observer, RunningParts
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from batcher.core.batch import Settlement
 from batcher.core.errors import LedgerError
 from batcher.core.identity import fingerprints
 from batcher.core.look_alikes import Names
-from batcher.core.model import REJECTED_ROW, Action, Columns, Hashes, Ints, Mask, Settlement
+from batcher.core.model import REJECTED_ROW, Action, Columns, Hashes, Ints, Mask
 from batcher.core.report import Report, command
 from batcher.core.status import FAILURES, Status, are
 from batcher.core.target import Credentials

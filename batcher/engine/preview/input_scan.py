@@ -9,8 +9,9 @@ from itertools import islice
 
 import numpy as np
 
+from batcher.core.batch import Limits
 from batcher.core.coalesce import coalesce
-from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Limits, Position, Window
+from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Position, Window
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.patterns import Patterns
 from batcher.core.wholeness import Content

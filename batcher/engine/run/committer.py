@@ -10,7 +10,8 @@ import anyio
 import numpy as np
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from batcher.core.model import Batch, Bytes, Hashes, Ints, Mask, Settlement, Window
+from batcher.core.batch import Batch, Settlement
+from batcher.core.model import Bytes, Hashes, Ints, Mask, Window
 from batcher.core.status import Status
 from batcher.delivery.shutdown import Abandoned
 from batcher.host.runtime import Executor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from batcher.core.model import Batch, Settlement
+from batcher.core.batch import Batch, Settlement
 from batcher.core.schedule import Next
 from batcher.delivery.delivery import Delivered
 from batcher.engine.run.parts import Parts

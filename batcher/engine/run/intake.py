@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from batcher.core.batch import Batch, Limits
 from batcher.core.coalesce import coalesce
-from batcher.core.model import Batch, Hashes, Ints, Limits
+from batcher.core.model import Hashes, Ints
 from batcher.core.ordering import OrderBy, common, distinct, ordering_keys, shared
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.status import Status

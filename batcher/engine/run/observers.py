@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
+from batcher.core.batch import Batch, Settlement
 from batcher.core.clock import Clock
-from batcher.core.model import Batch, Settlement
 from batcher.delivery.deliverer import Deliverer
 from batcher.delivery.delivery import Delivered, Exchange
 from batcher.delivery.request_gate import RequestGate

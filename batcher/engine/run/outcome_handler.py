@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from batcher.core.batch import Attempt, Batch, Op, Settlement
 from batcher.core.blame import Refusal
 from batcher.core.lessons import Lessons
-from batcher.core.model import Attempt, Batch, Op, Settlement
 from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.delivery.delivery import Delivered

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 
+from batcher.core.batch import Batch
 from batcher.core.errors import BatcherError
 from batcher.core.evidence import Evidence
-from batcher.core.model import Batch
 from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import Schedule
 from batcher.core.secrets import Secrets

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.abc import TaskGroup
 
+from batcher.core.batch import Settlement
 from batcher.core.errors import LedgerError
-from batcher.core.model import Settlement
 from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause

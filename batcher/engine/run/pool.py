@@ -8,7 +8,7 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import TaskGroup
 
-from batcher.core.model import Batch
+from batcher.core.batch import Batch
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.delivery.delivery import Delivered
 from batcher.delivery.shutdown import Abandoned

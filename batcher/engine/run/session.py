@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from batcher.core.batch import Limits, Settlement
 from batcher.core.clock import Stamp
 from batcher.core.concurrency import AdaptiveLimit, ConcurrencyLimit, FixedLimit
 from batcher.core.errors import ConfigurationError
 from batcher.core.in_doubt import InDoubtRequests
-from batcher.core.model import Limits, Settlement, Window
+from batcher.core.model import Window
 from batcher.core.ordering import OrderBy, ordering_keys
 from batcher.core.target import Credentials, Target
 from batcher.delivery.shutdown import Shutdown

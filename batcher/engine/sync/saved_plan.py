@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from batcher.core.batch import Limits
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError
 from batcher.core.guardrails import Ruling
-from batcher.core.model import Limits
 from batcher.core.target import Target
 from batcher.core.units import parse_rate
 from batcher.engine.preview.guardrails import told

@@ -1,0 +1,121 @@
+"""The nouns of sending: ops, batches, what bounds them, and the final word on their changes. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+
+import numpy as np
+
+from batcher.core.model import Action, Bytes, Ints, Keys
+
+
+class Shape(Enum):
+    """What one request may hold."""
+
+    PRODUCT = "product"
+    """ops of every user × every group"""
+    PAIRS = "pairs"
+    """lists of pairs"""
+    GROUP = "group"
+    """one op of users to one group"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """One wire operation over codes of its window.
+
+    `rows` are the window's rows that it represents, one per pair: user by user for a product. An op on one group is a
+    product as well.
+    """
+
+    action: Action
+    users: Ints
+    groups: Ints
+    rows: Ints
+    shape: Shape
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def pairs(self) -> tuple[Ints, Ints]:
+        """User and group of each row, aligned with `rows`."""
+        if self.shape is Shape.PAIRS:
+            return self.users, self.groups
+        return np.repeat(self.users, len(self.groups)), np.tile(self.groups, len(self.users))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request that carried a change: when (UTC seconds), in which batch, its size, and what came back."""
+
+    at: float
+    batch: int
+    changes: int
+    http_status: int | None
+    said: str
+    lost: bool = False
+    """The request may have taken effect although no clear answer came."""
+    times: int = 1
+    """How often this happened in a row; `at` is then the last time."""
+    boot: float = 0.0
+    """When, in seconds of the clock that all processes of the machine share (`Clock.shared`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The ops of one request. `user` and `group` give the meaning of their codes."""
+
+    id: int
+    window: int
+    ops: tuple[Op, ...]
+    user: Keys = field(repr=False)
+    group: Keys = field(repr=False)
+    history: tuple[Attempt, ...] = ()
+    """The attempts that carried these changes so far, also inside larger batches."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    @cached_property
+    def _size(self) -> int:
+        return sum(len(op) for op in self.ops)
+
+    @property
+    def rows(self) -> Ints:
+        """The window's rows in wire order."""
+        return np.concatenate([op.rows for op in self.ops])
+
+    def pairs(self) -> tuple[Bytes, Ints, Ints]:
+        """Action, user code and group code of each row, aligned with `rows`."""
+        parts = [op.pairs() for op in self.ops]
+        action = np.repeat(np.array([op.action for op in self.ops], np.int8), [len(op) for op in self.ops])
+        return action, np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one request; `max_users` and `max_groups` are per op and apply to products only."""
+
+    max_users: int
+    max_groups: int
+    max_ops: int
+    max_changes: int
+    max_bytes: int
+    max_removals: int | None = None
+    """Of the changes, where fewer of them may be removals; None: as many."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settlement:
+    """The outcome of some rows of one window, as recorded in the ledger."""
+
+    window: int
+    batch: int
+    rows: Ints
+    status: Bytes
+    details: dict[int, str]
+    """Position in `rows` → reason, for rows that have one."""
+    at: float
+    history: tuple[Attempt, ...]

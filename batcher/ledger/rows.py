@@ -1,0 +1,64 @@
+"""Windows and settlements as rows of the ledger's tables (`schema`)."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, fields
+from operator import attrgetter
+
+import numpy as np
+import orjson
+
+from batcher.core.batch import Attempt, Settlement
+from batcher.core.clock import Stamp
+from batcher.core.model import REJECTED_ROW, Bytes, Ints, Position, Window
+from batcher.core.status import Status
+from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
+
+_fields = attrgetter(*(field.name for field in fields(Attempt) if field.name != "boot"))
+"""As `astuple`, which copies deeply and is many times slower; when it was for other processes is kept with the loss."""
+
+
+def window_row(window: Window) -> tuple[object, ...]:
+    """Of the table `window`."""
+    columns = window.columns
+    is_valid = columns.action != REJECTED_ROW
+    return (
+        window.id,
+        window.first_row,
+        len(columns),
+        columns.user.take(is_valid).forms | columns.group.take(is_valid).forms << 2,
+        position_text(window.position),
+        pack_ints(columns.action),
+        pack_ints(columns.user.codes),
+        pack_entries(columns.user.entries),
+        pack_ints(columns.group.codes),
+        pack_entries(columns.group.entries),
+        pack_steps(columns.line),
+        pack_ints(columns.source),
+        pack_json([(r.index, r.reason) for r in columns.rejects]),
+    )
+
+
+def settlement_row(settlement: Settlement, lost: Stamp | None) -> tuple[object, ...]:
+    """Of the table `settlement`, without its number; `lost` is when a request that may still arrive was lost."""
+    return (
+        settlement.window,
+        settlement.batch,
+        settlement.at,
+        lost.utc if lost else None,
+        str(lost) if lost else None,
+        pack_ints(settlement.rows),
+        pack_ints(settlement.status),
+        pack_json({str(index): reason for index, reason in settlement.details.items()}),
+        pack_json([_fields(attempt) for attempt in settlement.history]),
+    )
+
+
+def pending(rows: Ints) -> Bytes:
+    """The statuses of rows that are open."""
+    return np.full(len(rows), Status.PENDING, np.int8)
+
+
+def position_text(position: Position) -> str:
+    """A position as JSON."""
+    return orjson.dumps(astuple(position)).decode()
