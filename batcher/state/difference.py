@@ -165,6 +165,18 @@ class Difference:
         return int(number)
 
 
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """What a run may change at all, whatever the feed says."""
+
+    adds: bool = True
+    removals: bool = True
+    has_unread: bool = False
+    """Whether the table `unread` names users whose lines are invalid: they keep what they have."""
+    holds_removals: bool = False
+    """Whether nobody loses anything, because invalid lines do not show whose they are."""
+
+
 class FeedDifference(Difference):
     """The difference between the table `feed` and what is known: the state, or a loaded `snapshot`.
 
@@ -181,12 +193,9 @@ class FeedDifference(Difference):
         self,
         store: StateStore,
         scope: Scope,
+        permitted: Permitted = Permitted(),
         *,
-        adds: bool = True,
-        removals: bool = True,
         is_passing: bool = False,
-        has_unread: bool = False,
-        holds_removals: bool = False,
         names: Names = Names.EXACT,
     ) -> None:
         super().__init__(store)
@@ -195,20 +204,20 @@ class FeedDifference(Difference):
         self._merge(known, "0" if is_passing else "(wish << 2)")
         self._free = 'merged ANTI JOIN held USING ("user", "group")' if self.spelling.hold() else "merged"
         self._in_scope = self._condition(scope)
-        unread = self.spelling.unlike("unread") if has_unread else "true"
-        is_added = f"{adds} AND fed AND known <> {Known.IN:d}"
-        is_removed = f"{removals} AND NOT fed AND known <> {Known.OUT:d} AND {self._in_scope} AND {unread}"
+        unread = self.spelling.unlike("unread") if permitted.has_unread else "true"
+        is_added = f"{permitted.adds} AND fed AND known <> {Known.IN:d}"
+        is_removed = f"{permitted.removals} AND NOT fed AND known <> {Known.OUT:d} AND {self._in_scope} AND {unread}"
         run = self._connection.execute
         run(f'CREATE OR REPLACE TEMP TABLE adds AS SELECT "user", "group" FROM {self._free} WHERE {is_added}')
         run(
             f"""CREATE OR REPLACE TEMP TABLE removals AS
             SELECT "user", "group", wish FROM {self._free} WHERE {is_removed}"""
         )
-        self.held_removals = self._number("SELECT count(*) FROM removals") if holds_removals else 0
+        self.held_removals = self._number("SELECT count(*) FROM removals") if permitted.holds_removals else 0
         """Removals that are held back."""
-        if holds_removals:
+        if permitted.holds_removals:
             run("DELETE FROM removals")
-        self._adds_too = adds
+        self._adds_too = permitted.adds
 
     def _merge(self, known: str, wish: str) -> None:
         """Create `merged`. One byte per pair is aggregated, since every further column would cost as much again."""

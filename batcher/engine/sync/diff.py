@@ -22,7 +22,7 @@ from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
 from batcher.source.reader import read
-from batcher.state.difference import Difference, FeedDifference, GivenDifference, PairSample, Scope
+from batcher.state.difference import Difference, FeedDifference, GivenDifference, PairSample, Permitted, Scope
 from batcher.state.pairs import Loaded, as_they_say, load, said_to_be_in
 from batcher.state.spelling import LookAlike
 from batcher.state.store import StateStore
@@ -93,11 +93,13 @@ def from_feed(
         difference = FeedDifference(
             store,
             scope,
-            adds=sync.changes != "remove",
-            removals=sync.changes != "add",
+            Permitted(
+                sync.changes != "remove",
+                sync.changes != "add",
+                loaded.has_unread,
+                loaded.anybodys > 0 and settings.guard.unread_lines == "hold",
+            ),
             is_passing=is_passing,
-            has_unread=loaded.has_unread,
-            holds_removals=loaded.anybodys > 0 and settings.guard.unread_lines == "hold",
             names=how.names,
         )
         held, look_alikes = difference.spelling.found(_MOST_LISTED)
