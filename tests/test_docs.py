@@ -188,7 +188,8 @@ def test_the_dashboard_shows_what_there_is(bash):
     }
     assert bash("batcher apply changes.csv --simulate --metrics-file batcher.prom").returncode == 0
     known = set(re.findall(r"^(batcher_\w+)", bash.shell.read("batcher.prom").decode(), re.MULTILINE))
-    served = (ROOT / "batcher" / "cli" / "metrics_port.py").read_text("utf-8")
+    outlets = ROOT / "batcher" / "cli" / "outlets"
+    served = "".join((outlets / name).read_text("utf-8") for name in ("metrics.py", "metrics_port.py"))
     known |= set(re.findall(r'"(batcher_\w+)"', served))
     suffixes = ("", "_total", "_bucket")
     assert all(any(name.removesuffix(suffix) in known for suffix in suffixes) for name in asked), asked - known

@@ -46,7 +46,7 @@ class Sending:
     sent: bool = False
     interrupted: BaseException | None = None
     """What `turn` raised."""
-    protocol: _Connection | None = None
+    protocol: _Watched | None = None
 
     @property
     def peer(self) -> str:
@@ -65,7 +65,7 @@ class Sending:
             self.interrupted = error
             raise
 
-    def leaves(self, protocol: _Connection) -> None:
+    def leaves(self, protocol: _Watched) -> None:
         """The request is handed over; the time limit starts."""
         self.protocol, self.sent = protocol, True
         self.limit.reschedule(self.now() + self.timeout)
@@ -80,7 +80,7 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, trust: Trust, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
         super().__init__(**options)
         self._trust = trust
-        self._factory: Any = functools.partial(_Connection, loop=self._loop, has_surplus=self._distrust)
+        self._factory: Any = functools.partial(_Watched, loop=self._loop, has_surplus=self._distrust)
         self._keeps = True
         """Whether a connection may be used for another request."""
 
@@ -89,7 +89,7 @@ class Connector(aiohttp.TCPConnector):
         flight, fresh = SENDING.get(), 0
         while True:
             connection = await super().connect(req, traces, timeout)
-            handler = cast("_Connection", connection.protocol)
+            handler = cast("_Watched", connection.protocol)
             if handler.replies and not self._keeps:
                 connection.close()
                 continue
@@ -131,7 +131,7 @@ class Connector(aiohttp.TCPConnector):
             _log.warning(SURPLUS)
 
 
-class _Connection(ResponseHandler):
+class _Watched(ResponseHandler):
     """A connection that tracks how much has come on it, and handles a 204 with a body (RFC 9110 §6.4.1)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, has_surplus: Callable[[], None]) -> None:
