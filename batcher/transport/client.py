@@ -74,9 +74,12 @@ class HttpTransport:
                 raise
             if flight.limit.expired():
                 raise ReplyLostError(f"no complete reply within {self._timeout:g} s") from None
-            beginning = flight.protocol.beginning if flight.protocol is not None else b""
+            if flight.protocol is None:
+                beginning, why = b"", error
+            else:
+                beginning, why = flight.protocol.beginning, await flight.protocol.why_lost(error)
             host = host_of(request.url)
-            raise fault(error, host, has_left=flight.sent, beginning=beginning, proxy=self._proxy) from None
+            raise fault(why, host, has_left=flight.sent, beginning=beginning, proxy=self._proxy) from None
 
     def _through(self) -> dict[str, Any]:
         """The proxy, as aiohttp wants it."""

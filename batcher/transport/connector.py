@@ -172,6 +172,16 @@ class _Watched(ResponseHandler):
         self.replies += 1
         self._known, self._head = self._received, None
 
+    async def why_lost(self, error: Exception) -> Exception:
+        """The alert that has ended the connection, if one has; else the error.
+
+        When a request is written to a connection that an alert is about to end, all that aiohttp tells is that it
+        cannot write.
+        """
+        if isinstance(error, aiohttp.ClientOSError) and self.lost_by is None:
+            await asyncio.sleep(0)  # noqa: TID251 — the loop calls `connection_lost` next
+        return self.lost_by if isinstance(self.lost_by, ssl.SSLError) else error
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Remember the reason."""
         self.lost_by = exc

@@ -267,7 +267,7 @@ def test_what_a_killed_run_left_can_be_read_where_nothing_may_be_written():
             with pytest.raises(PermissionError):
                 (folder / "new").touch()
             with LedgerReader(play.ledger) as reader:
-                assert reader._copy is not None
+                assert reader._opened.copy is not None
                 assert reader.facts()["mark"] == "here"
         finally:
             if is_root:
