@@ -8,23 +8,28 @@ A tour of the code. Data flows one way, from file to ledger:
 
 - `core` makes the decisions: pure functions and small state machines without await, clock, randomness or files. What
   each outcome of a change means is documented in `core.status`.
-- `source` reads CSV, JSON Lines, documents and sheets as columns; which cells and names are valid is decided in
-  `source.cells` and `source.rules`, and documented in docs/input.md; `targets` know the APIs' dialects; `ledger` keeps
-  the results; `transport` is one HTTP exchange; `settings` is TOML, environment and flags as one value; `files` writes
-  completely and privately, and locks; `small_files`, `streams` and `machine` deal with the environment: files that
-  people write, standard streams, and the limits of the machine.
-- `delivery` brings one batch to its final outcome: its turn, attempts, retries, splitting, and whether the run or
-  single rows are to blame. What a target's plug-in returns passes `delivery.dialect`, which masks secrets and rejects
-  nonsense.
-- `state` remembers a target between runs: which pairs are in, out or uncertain, and how that differs from a feed
-  (`difference`), allowing for different spellings of names (`spelling`, `core.look_alikes`).
-- `engine` wires the stages into one task group, and contains the jobs: `apply`, `resume`, `retry`, and `sync` and
-  `undo`, whose changes come from a state (`drafting`) and pass the guardrails (`arrival`, `guarding`) before they are
-  applied like any others. A job gets everything it needs in a `context.RunContext`; observers see frozen
-  `RunningParts` (`observing`). Runs on one host know of each other (`register`) and share a rate (`shared_pace`).
+- `source` reads inputs as columns. Each format registers a parser (`source.formats`); which cells and names are valid
+  is decided in `source.cells` and `source.rules`, and documented in docs/input.md.
+- `targets` know the APIs' dialects, `simulator` is their other side; both are found by entry points. What a target
+  tells of itself (order, kind of keys, shape and bounds of requests, what a reply means) is in `core.target`.
+- `transport` is one HTTP exchange. `delivery` brings one batch to its final outcome: its turn (`request_gate`),
+  attempts, retries, splitting, and whether the run or single rows are to blame. What a target's plug-in returns passes
+  `delivery.dialect`, which masks secrets and rejects nonsense.
+- `engine.run` is one run at work (`pipeline`): `admission` of windows, a `pool` of workers, the `outcome_handler`, the
+  `committer`, which alone opens and closes windows; observers see frozen `RunningParts`. What leaves when is decided by
+  a `dispatch`: at once, or for load runs by the clock. All parts are made in `engine.run.parts`, in the order in which
+  they need each other.
+- `engine.jobs` are what a user asks for (`apply`, `resume`, `retry`, `check`, a `prediction`); a job gets everything it
+  needs in a `RunContext`. `engine.preview` judges inputs before anything is sent. `engine.sync` makes changes from a
+  feed and a state (`diff`), has them pass the guardrails, and applies them like any others; it also undoes runs.
+- `ledger` keeps the results. `state` remembers a target between runs: which pairs are in, out or uncertain, and how
+  that differs from a feed (`difference`), allowing for different spellings of names (`spelling`, `core.look_alikes`).
+- `host` is what runs on one machine share: the outer world as arguments (`runtime`), the registry of runs, the rate.
 - `load` is a run with scheduled arrivals in which every request is timed; `report` shows runs and load runs.
-- `cli` turns arguments into settings, and reports into text and exit codes.
-- `simulator` imitates the targets, for trying out, testing, and predicting a run (`engine.jobs.prediction`).
+- `settings` is TOML, environment and flags as one value; `files` writes completely and privately, and locks;
+  `small_files`, `streams` and `machine` deal with files that people write, standard streams, and the machine's limits.
+- `cli` turns arguments into settings, and reports into text and exit codes: `commands` are the arguments, `runs` what
+  they start, `outlets` where a run is watched.
 """
 
 from __future__ import annotations

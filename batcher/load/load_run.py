@@ -111,7 +111,8 @@ async def measure(
     ledger = LedgerWriter.create(Path(spec.ledger))
     is_kept = False
     try:
-        session = Session.of(spec.settings, ledger, runtime, shutdown)
+        lasting = spec.settings.replace(guard={"max_failures": "", "deadline": ""})  # its own schedule ends a load run
+        session = Session.of(lasting, ledger, runtime, shutdown)
         inputs: Sequence[Input] = [Input(name, Path(name), spec.settings.input.format) for name in spec.files]
         how = reading(spec.settings, session.target.key_kind)
         inputs, _ = await look_first(inputs, how, spec.settings, None, runtime, shutdown, NOTHING_OVERRIDDEN)

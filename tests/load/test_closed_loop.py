@@ -152,3 +152,41 @@ def test_a_load_ledger_is_not_gone_on_with(tmp_path):
     with pytest.raises(ExceptionGroup) as error:
         play(tmp_path, Server(), arrivals="10/s for 1s")
     assert "already holds a run" in str(error.value.exceptions[0])
+
+
+def test_a_target_that_refuses_everything_ends_it_and_nothing_is_booked_on_changes(tmp_path):
+    """As any run: twenty changes that were refused on their own, trials of others, and a harmless request."""
+    target = Target(Behaviour(bad_users=frozenset(range(1, 10_200)), latency_seconds=0.01))
+    found = play(tmp_path, target, arrivals="20/s for 5m", settings={"limits_max_changes": 4})
+    assert found.stopped == "suspicion"
+    assert found.changes["failed"] == 0
+    assert found.seconds < 200
+
+
+def test_what_is_refused_for_its_size_is_smaller_from_then_on(tmp_path):
+    target = Target(Behaviour(max_changes=10, latency_seconds=0.01))
+    found = play(tmp_path, target, arrivals="10/s for 20s", settings={"limits_max_changes": 40})
+    assert found.changes["failed"] == 0
+    assert found.accepted == found.changes["applied"]
+    assert found.requests["split"] < 20  # the first ones only
+    assert found.requests["failed"] < 20
+
+
+def test_a_failure_budget_and_a_deadline_are_of_other_runs(tmp_path):
+    target = Target(Behaviour(bad_users=frozenset(range(1, 500)), latency_seconds=0.01))
+    settings = {"guard_max_failures": "1", "guard_deadline": "1s", "limits_max_changes": 3}
+    found = play(tmp_path, target, arrivals="10/s for 10s", settings=settings)
+    assert found.stopped == ""
+    assert found.changes["failed"] > 1
+    assert found.seconds == pytest.approx(10, abs=0.2)
+
+
+def test_a_trial_waits_for_what_is_due_and_the_schedule_goes_on(tmp_path):
+    """Changes of one user and of others: the run is suspected, cleared, and every arrival is answered."""
+    changes = [("add", 5, group) for group in range(30)] + [("add", 100 + row, row) for row in range(70)]
+    file = str(write_changes(tmp_path / "changes.jsonl", changes))
+    target = Target(Behaviour(bad_users=frozenset({5}), latency_seconds=0.01))
+    found = play(tmp_path, target, arrivals="20/s for 60s", files=(file,), settings={"limits_max_changes": 1})
+    assert found.stopped == ""
+    assert (found.changes["failed"], found.changes["applied"], found.changes["pending"]) == (30, 70, 0)
+    assert target.members() == {(user, group) for _, user, group in changes if user != 5}
