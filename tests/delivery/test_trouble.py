@@ -17,6 +17,7 @@ from batcher.core.rate import Rate
 from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
+from batcher.engine.jobs.apply import Pipe
 from batcher.ledger.reader import LedgerReader
 from batcher.simulator.behaviour import Behaviour, Fault
 
@@ -592,3 +593,20 @@ def test_what_is_too_large_is_found_out_once(tmp_path):
     assert report.exit_code == 0
     assert report.requests.split <= 4  # three for each batch, if nothing were learned
     assert len(target.sends) == 20 + report.requests.split + 1
+
+
+def test_what_is_held_is_not_booked_while_the_input_may_bring_a_fair_trial(tmp_path):
+    """A harmless request is answered, but everything else refused: only other users and groups can tell whose fault it is."""
+
+    async def changes():
+        for user in range(25):
+            yield "add", user, 1
+        await anyio.sleep(60)
+        for user in range(100, 160):
+            yield "add", user, user
+
+    target = Target(answer=lambda _, request: Response(200, body=b"[]") if request.method == "GET" else Response(400))
+    run = play(tmp_path, target, limits_max_changes=1)
+    report = run.apply_files(Pipe("<changes>", changes()))
+    assert (report.stopped, report.exit_code) == (Cause.SUSPICION, 6)
+    assert report.changes[Status.FAILED] == 0

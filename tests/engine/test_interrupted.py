@@ -414,3 +414,29 @@ def test_a_canary_that_was_settled_and_not_judged_is_judged_when_the_run_is_gone
     assert len(target.members()) == (1 if bad else 20)
     if bad:  # who goes on now knows what he does
         assert play.resume().changes[Status.APPLIED] == 19
+
+
+def test_a_canary_that_was_judged_is_not_judged_by_what_came_after_it(tmp_path):
+    """The run was killed in its second window, of which a change has failed."""
+    target = Target(Behaviour(bad_users=frozenset([2])))
+    (tmp_path / "work").mkdir()
+    settings = settings_for("minapp", guard_canary=2, limits_max_changes=1, rate_max_in_flight=1)
+    play = Play(tmp_path / "work", target, settings)
+
+    def die(_, settlement):
+        if (settlement.status == Status.FAILED).any() and not (tmp_path / "dead").exists():
+            shutil.copytree(tmp_path / "work", tmp_path / "dead")
+            raise Killed
+
+    play.observer = Observer(settled=die)
+    with pytest.raises(BaseException):  # noqa: B017, PT011 — a group with it
+        play.apply(CHANGES)
+    shutil.rmtree(tmp_path / "work")
+    (tmp_path / "dead").rename(tmp_path / "work")
+    with LedgerReader(play.ledger) as reader:
+        assert reader.next_ids()[0] == 2
+        assert reader.tally()[Status.FAILED] == 1
+    play.observer = Observer()
+    report = play.resume()
+    assert report.stopped is None
+    assert (report.changes[Status.APPLIED], report.changes[Status.FAILED]) == (19, 1)
