@@ -22,7 +22,7 @@ def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentia
     """The user's credentials.
 
     Raises:
-        ConfigurationError: When a file cannot be read, or holds something else.
+        ConfigurationError: When a file cannot be read, or does not hold what it should.
 
     """
     token = environment.get("BATCHER_TOKEN") or _secret(auth.token_file, "auth.token_file")
@@ -44,7 +44,7 @@ def proxy_credentials(auth: AuthSettings, environment: Mapping[str, str]) -> str
     """The credentials for the configured proxy, as `user:password`; empty for none.
 
     Raises:
-        ConfigurationError: When the file cannot be read, or holds something else.
+        ConfigurationError: When the file cannot be read, or does not hold what it should.
 
     """
     given = _stripped(environment.get("BATCHER_PROXY_CREDENTIALS") or _secret(auth.proxy_file, "auth.proxy_file"))
@@ -54,12 +54,12 @@ def proxy_credentials(auth: AuthSettings, environment: Mapping[str, str]) -> str
 
 
 def password_of(user_and_password: str) -> str:
-    """The second part."""
+    """The password of `user:password`."""
     return user_and_password.partition(":")[2]
 
 
 def _passwords(environment: Mapping[str, str]) -> Iterator[str]:
-    """The passwords in the addresses of proxies."""
+    """The passwords in proxy URLs."""
     for name, value in environment.items():
         if name.lower() in _PROXIES and "@" in value:
             password = password_of(value.partition("://")[2].rpartition("@")[0] or value.rpartition("@")[0])

@@ -1,4 +1,4 @@
-"""A target as somebody else would add it: a group in the address, one per request, ids that are texts."""
+"""A target plug-in as others might write it: one group per request, named in the URL; ids that are texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batcher.core.wire import Wire
 
 
 class Clubs:
-    """`POST /clubs/{group}/members` with `{"add": […]}` or `{"remove": […]}`; 404 means that there is no such club."""
+    """`POST /clubs/{group}/members` with `{"add": […]}` or `{"remove": […]}`; 404 means no such club."""
 
     name = "clubs"
     wire = Wire(Shape.GROUP, request=256, op=16, id_key=3, name_key=3)

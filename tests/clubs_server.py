@@ -1,4 +1,4 @@
-"""The other side of `clubs`, as its documents would have it."""
+"""The server for `clubs`, as its documentation would describe it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batcher.simulator.messages import Arrival, Reply
 
 
 class ClubsServer:
-    """Clubs whose name begins with `closed` are not there."""
+    """Clubs whose names begin with `closed` do not exist."""
 
     def __init__(self, behaviour: Behaviour, rng: object) -> None:
         self.behaviour = behaviour

@@ -1,4 +1,4 @@
-"""Making columns and batches by hand."""
+"""Helpers that create columns and batches by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ACTIONS = {"add": Action.ADD, "remove": Action.REMOVE}
 
 
 def columns_of(changes: Sequence[tuple[str, Key, Key]], source: int = 0) -> Columns:
-    """`op` may be `reject`."""
+    """Columns with these changes; `op` may be `reject`."""
     action = [REJECTED_ROW if op == "reject" else int(ACTIONS[op]) for op, _, _ in changes]
     return Columns(
         np.array(action, np.int8),
@@ -26,7 +26,7 @@ def columns_of(changes: Sequence[tuple[str, Key, Key]], source: int = 0) -> Colu
 
 
 def pairs_of(ops: Sequence[Op], user: Keys, group: Keys) -> list[tuple[str, Key, Key]]:
-    """What ops ask for."""
+    """The changes that ops ask for."""
     return [
         (op.action.label, u, g)
         for op in ops
@@ -37,7 +37,7 @@ def pairs_of(ops: Sequence[Op], user: Keys, group: Keys) -> list[tuple[str, Key,
 
 
 def batch_of(changes: Sequence[tuple[str, Key, Key]], number: int = 1) -> Batch:
-    """A batch of a pairs target, one op per action."""
+    """A batch for a target that takes pairs, with one op per action."""
     columns = columns_of(changes)
     ops = []
     for action in Action:
@@ -48,7 +48,7 @@ def batch_of(changes: Sequence[tuple[str, Key, Key]], number: int = 1) -> Batch:
 
 
 def product_of(action: str, users: Sequence[int], groups: Sequence[int], number: int = 1) -> Batch:
-    """A batch with one op, users × groups."""
+    """A batch with one op for users × groups."""
     rows = np.arange(len(users) * len(groups))
     op = Op(ACTIONS[action], np.array(users), np.array(groups), rows, Shape.PRODUCT)
     empty = np.empty(0, np.int64)
@@ -56,7 +56,7 @@ def product_of(action: str, users: Sequence[int], groups: Sequence[int], number:
 
 
 def listed(columns: Columns) -> list[tuple]:
-    """A reject is its line and reason."""
+    """The rows of columns as tuples; a rejected line is given by its line number and reason."""
     reasons = {r.index: r.reason for r in columns.rejects}
     return [
         (line, reasons[i]) if i in reasons else (line, ("add", "remove")[action], user, group)

@@ -1,4 +1,4 @@
-"""Virtual time for every asynchronous test but those marked `real_time`; nothing of the user's own state is touched."""
+"""Virtual time for all asynchronous tests except those marked `real_time`; the user's own state is not touched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from batcher.simulator.virtual_time import VirtualLoop
 
-for name, examples in (("quick", 20), ("gate", 60), ("long", 2_000)):  # at hand, in .ci/run, and for whoever has time
+for name, examples in (("quick", 20), ("gate", 60), ("long", 2_000)):  # by hand, in .ci/run, and for a thorough search
     settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
@@ -27,12 +27,12 @@ def pytest_asyncio_loop_factories(
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores: the one that measures the real clock waits most of its time."""
+    """One process more than there are cores: the one with the real-time tests is waiting most of the time."""
     return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What measures the real clock is run by one process, so that it is not in its own way."""
+    """Run all real-time tests in one process, so that they do not disturb each other."""
     for item in items:
         if item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.xdist_group("real_time"))
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_log() -> Iterator[None]:
-    """A command sets it up for its whole process."""
+    """Restore the logging that a command sets up for its whole process."""
     logger = logging.getLogger("batcher")
     before = logger.level, logger.handlers, logger.propagate
     yield

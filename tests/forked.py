@@ -1,7 +1,7 @@
-"""Commands in processes of their own, without their start: forked from one that has imported everything already.
+"""Commands in processes of their own, without their start-up: forked from a process that has imported everything.
 
-What a command does is the same, its half a second of imports is not repeated a thousand times. Tests of the start
-itself run `shell.PROGRAM`.
+A command does the same as usual, but its half a second of imports is not repeated a thousand times. Tests of the
+start-up itself run `shell.PROGRAM`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, NoReturn, Self
 
 _MOST = 1 << 20
-"""Bytes of a command with its environment."""
+"""The most bytes of a command with its environment."""
 _STREAMS = 3
 _MODULES = (
     "aiohttp.web",
@@ -63,7 +63,7 @@ _MODULES = (
 
 
 class Forked:
-    """A running command, as `subprocess.Popen` has it."""
+    """A running command, with the interface of `subprocess.Popen`."""
 
     def __init__(self, status: socket.socket, stdin: int, stdout: int, stderr: int) -> None:
         self._status = status
@@ -104,7 +104,7 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, content: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
-        """What it writes until it ends; raises `subprocess.TimeoutExpired`, and the command is ended then."""
+        """What the command writes until it ends; on a time-out it is killed, and `subprocess.TimeoutExpired` raised."""
         found: dict[str, bytes] = {}
 
         def read(name: str, stream: IO[bytes]) -> None:
@@ -134,7 +134,7 @@ class Forked:
 
 
 def start(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Forked:
-    """`batcher` with these arguments."""
+    """Start `batcher` with these arguments."""
     stdin, stdout, stderr = os.pipe(), os.pipe(), os.pipe()
     given = [stdin[0], stdout[1], stderr[1]]
     status = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -149,7 +149,7 @@ def start(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
 def run(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: bytes = b"", timeout: float = 60
 ) -> subprocess.CompletedProcess[bytes]:
-    """The same to its end."""
+    """Run `batcher` with these arguments to its end."""
     process = start(arguments, folder, environment)
     out, err = process.communicate(stdin, timeout)
     return subprocess.CompletedProcess(["batcher", *arguments], process.wait(), out, err)
@@ -170,14 +170,14 @@ sys.exit(code)
 
 
 def write_program(path: Path) -> None:
-    """A file that is run as `batcher`, for scripts."""
+    """Write an executable file that runs `batcher`, for scripts."""
     path.write_text(_PROGRAM.format(python=sys.executable, place=_place()), encoding="utf-8")
     path.chmod(0o700)
 
 
 @cache
 def _place() -> str:
-    """Where the process listens that forks, one for this process; it ends when this one does."""
+    """The address of the process that forks, which this process has for itself and which ends together with it."""
     folder = tempfile.TemporaryDirectory(prefix="forked-")
     place = f"{folder.name}/socket"
     measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
@@ -201,7 +201,7 @@ def _place() -> str:
 
 
 def _serve(listening: socket.socket) -> tuple[list[str], list[int]] | None:
-    """Fork for each request; gives what to do in a child, and None at the end, which is that of standard input."""
+    """Fork for each request; returns what to do in a child, and None in the parent when standard input has ended."""
     running: dict[int, tuple[int, socket.socket]] = {}
     with selectors.DefaultSelector() as selector:
         selector.register(listening, selectors.EVENT_READ)
@@ -238,7 +238,7 @@ def _serve(listening: socket.socket) -> tuple[list[str], list[int]] | None:
 
 
 def _become(wanted: Sequence[str], streams: Sequence[int]) -> NoReturn:
-    """The command."""
+    """Become the command."""
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -248,14 +248,14 @@ def _become(wanted: Sequence[str], streams: Sequence[int]) -> NoReturn:
     os.environ.update(entry.split("=", 1) for entry in rest[int(count) :])
     time.tzset()
     sys.argv = ["batcher", *rest[: int(count)]]
-    from batcher.__main__ import main  # noqa: PLC0415 — not for whoever only starts them
+    from batcher.__main__ import main  # noqa: PLC0415 — not needed by a process that only starts commands
 
     code: object = 0
     try:
         main()
     except SystemExit as ended:
         code = ended.code
-    finally:  # what Python does besides at its end takes longer than most commands
+    finally:  # Python's other clean-up takes longer than most commands
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -271,7 +271,7 @@ if __name__ == "__main__":
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(sys.argv[1])
         listener.listen(100)
-        os.write(1, b"\n")  # it listens now
+        os.write(1, b"\n")  # from now on it is listening
         request = _serve(listener)
     if request is not None:
         _become(*request)

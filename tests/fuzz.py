@@ -1,9 +1,9 @@
-"""Bytes that nobody wrote, for the readers and for the targets' replies.
+"""Fuzzing with random bytes: of the readers, and of the interpretation of targets' replies.
 
     python tests/fuzz.py source -max_total_time=60      with atheris (pip install atheris), guided by coverage
     python tests/fuzz.py replies -max_total_time=60
 
-The tests throw a few hundred random ones at the same two functions without it.
+The tests call the same two functions with a few hundred random inputs, without atheris.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SAID = [b"User 1 added to usergroup 2", b'{"data":{"added":["', b'"],"removed":[
 
 
 def source(data: bytes) -> None:
-    """Read them as an input of some form: rows that make sense, or a refusal, and never another error."""
+    """Read the bytes as an input in some format: that gives plausible rows or an input error, never another error."""
     if len(data) < 2:
         return
     suffix, header = SUFFIXES[data[0] % len(SUFFIXES)], HEADERS[data[1] % len(HEADERS)]
@@ -73,7 +73,7 @@ def check_columns(columns: Columns) -> None:
 
 
 def replies(data: bytes) -> None:
-    """Take them for the body of a reply: a verdict, and nothing applied that the reply does not name."""
+    """Take the bytes as the body of a reply: the result is a verdict, and only what the reply names is applied."""
     if len(data) < 3:
         return
     status = (200, 200, 204, 400, 429, 500, 200 + data[0] * 2)[data[0] % 7]
@@ -96,7 +96,7 @@ def replies(data: bytes) -> None:
 
 
 def main() -> None:
-    import atheris  # noqa: PLC0415 — only this command needs it
+    import atheris  # noqa: PLC0415 — only needed when run as a program
 
     test = {"source": source, "replies": replies}[sys.argv.pop(1)]
     atheris.Setup(sys.argv, test)

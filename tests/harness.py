@@ -1,4 +1,4 @@
-"""Whole runs on virtual time: the real engine, the simulator behind an in-memory transport, the ledger inline."""
+"""Whole runs in virtual time: the real engine, the simulator behind an in-memory transport, ledger writes inline."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Target:
     in_flight: int = 0
     highest_in_flight: int = 0
     answer: Callable[[int, Request], Response | None] = lambda *_: None
-    """Given the ordinal of the request: a reply instead of the world's."""
+    """Called with the number of the request; returns a reply to use instead of the simulator's, or None."""
 
     stages: Sequence[Stage] = ()
 
@@ -89,7 +89,7 @@ async def inline(work: Callable[[], Any]) -> Any:
 
 
 def slow(seconds: float) -> Callable[[Callable[[], Any]], Awaitable[Any]]:
-    """An executor that takes time, as a thread does; what runs meanwhile sees the world before and after."""
+    """An executor that takes time like a thread; other tasks run before and after the work."""
 
     async def run(work: Callable[[], Any]) -> Any:
         with anyio.CancelScope(shield=True):
@@ -112,20 +112,20 @@ def runtime(target: Target, state: Path | None = None, work_seconds: float = 0.0
 
 
 def settings_for(kind: str, **overrides: Any) -> Settings:
-    """`rate_requests="5/s"` stands for `rate.requests`."""
+    """The settings with these values; `rate_requests="5/s"` stands for `rate.requests`."""
     base = {"target.kind": kind, "target.url": "http://127.0.0.1:1", "rate.requests": "none"}
     return Settings.load(None, base | {key.replace("_", ".", 1): value for key, value in overrides.items()})
 
 
 def write_changes(path: Path, changes: Iterable[Change]) -> Path:
-    """As JSON Lines; an integer is an id, a text a name."""
+    """Write changes as JSON Lines; an integer is an id, a text is a name."""
     lines = (orjson.dumps({"op": op, "user": user, "group": group}) for op, user, group in changes)
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     return path
 
 
 def context_of(player: Any, world: Runtime, shutdown: Shutdown, observer: Observer, window_rows: int) -> RunContext:
-    """Of whoever has settings, credentials and a ledger."""
+    """The context of a run with these settings, credentials and ledger."""
     return RunContext(
         player.settings, player.credentials, player.ledger, world, shutdown, observer, window_rows=window_rows
     )
@@ -133,7 +133,7 @@ def context_of(player: Any, world: Runtime, shutdown: Shutdown, observer: Observ
 
 @dataclass
 class Play:
-    """How a run is played."""
+    """The circumstances under which a run is simulated."""
 
     folder: Path
     target: Target
@@ -145,16 +145,16 @@ class Play:
     stop_at: float | None = None
     stop: Callable[[Shutdown], None] = lambda _: None
     work_seconds: float = 0.0
-    """What each piece of blocking work takes: reading, packing, committing."""
+    """How long each piece of blocking work takes: reading, packing, committing."""
     seconds: float = 0.0
-    """Virtual time: where the last job ended, and the next one starts."""
+    """The virtual time at which the last job ended and the next one starts."""
 
     @property
     def ledger(self) -> Path:
         return self.folder / "run.ledger"
 
     def apply(self, changes: Sequence[Change]) -> Report:
-        """With more than `window_rows` of them, in so many files: a window is never less than a stretch of a file."""
+        """Apply the changes from files of at most `window_rows` each, which become windows of that size."""
         starts = range(0, max(1, len(changes)), self.window_rows)
         parts = {f"changes{start or ''}.jsonl": changes[start : start + self.window_rows] for start in starts}
         return self.apply_files(*[write_changes(self.folder / name, part) for name, part in parts.items()])
@@ -204,7 +204,7 @@ class Play:
         self.stop(shutdown)
 
     def statuses(self) -> list[tuple[int, str]]:
-        """Line and status of every row, in input order."""
+        """The line and the status of every row, in input order."""
         with LedgerReader(self.ledger) as reader:
             return [
                 (int(line), Status(int(status)).label)
@@ -214,6 +214,6 @@ class Play:
 
 
 def final_state(changes: Iterable[Change], refused: Callable[[int | str, int | str], bool] = lambda *_: False) -> set:
-    """The sequential model: the last word per pair decides; what the target refuses changes nothing."""
+    """The sequential model: the last change of each pair decides; what the target refuses has no effect."""
     wishes = {(user, group): op for op, user, group in changes}
     return {pair for pair, op in wishes.items() if op == Action.ADD.label and not refused(*pair)}

@@ -1,4 +1,4 @@
-"""Reading files as a run does."""
+"""Helpers that read files as a run does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine may lack: tests that need it are left out by hand, told at the end, and fail in CI."""
+"""Programs that a machine may lack: tests that need them are skipped when run by hand, and fail in CI."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def without(what: str) -> NoReturn:
-    """There is none of it here."""
+    """Skip or fail the test, because this program is missing."""
     told = f"no {what} here (apt-get install {what})"
     if os.environ.get("TESTS_MISS_NOTHING"):
         pytest.fail(told)

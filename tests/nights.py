@@ -1,4 +1,4 @@
-"""Nights of a sync on virtual time: feeds in, one target, one state, a ledger per night."""
+"""Nights of a sync in virtual time: feeds as input, one target, one state, and a ledger per night."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Pair = tuple[int | str, int | str]
 
 
 def plain(name: int | str) -> int | str:
-    """What a target that folds names knows of it."""
+    """The name as a target that folds names stores it."""
     return unicodedata.normalize("NFC", name.casefold()).strip() if isinstance(name, str) else name
 
 
 @dataclass
 class Nights:
-    """The state is made on the first night, from nothing or from `snapshot`."""
+    """A series of nights. The state is created on the first night, from nothing or from `snapshot`."""
 
     folder: Path
     target: Target = field(default_factory=Target)
@@ -46,9 +46,9 @@ class Nights:
     window_rows: int = WINDOW_ROWS
     number: int = 0
     seconds: float = 0.0
-    """Virtual time at which the last night ended."""
+    """The virtual time at which the last night ended."""
     host: Path | None = None
-    """Where the runs of the host know of each other."""
+    """The state folder through which runs on the host know of each other."""
 
     @property
     def state(self) -> Path:
@@ -56,7 +56,7 @@ class Nights:
 
     @property
     def ledger(self) -> Path:
-        """Of the last night that was tried."""
+        """The ledger of the last night, whether it succeeded or not."""
         return self.folder / f"night-{self.number}.ledger"
 
     @property
@@ -72,7 +72,7 @@ class Nights:
         shutdown: Shutdown | None = None,
         **options: Any,
     ) -> Report:
-        """One night with a feed of these pairs, or with this text as its file."""
+        """Run one night with a feed of these pairs, or with this text as its file."""
         self.number += 1
         self.seconds = (self.seconds // DAY + 1) * DAY if day else self.seconds
         feed = self.write(f"feed-{self.number}.csv", pairs)
@@ -96,7 +96,7 @@ class Nights:
         )
 
     def undo(self, ledger: Path) -> tuple[Undo, Report]:
-        """Compile what undoes a night, and do it."""
+        """Compile the undo of a night, and apply it."""
         self.number += 1
         settings = for_difference(self.settings)
         compiled = compile_undo(
@@ -110,7 +110,7 @@ class Nights:
         )
 
     def play(self, job: Callable[[Any], Any]) -> Any:
-        """Anything else, on the same clock."""
+        """Run anything else, on the same clock."""
 
         async def main() -> Any:
             try:
@@ -128,7 +128,7 @@ class Nights:
         return path
 
     def known(self, known: Known) -> set[Pair]:
-        """The pairs of which the state says so."""
+        """The pairs of which the state has this knowledge."""
         with StateStore.open(self.state) as store:
             rows = store.connection.execute(
                 'SELECT "user", "group" FROM pair WHERE known = ?', (int(known),)
@@ -138,9 +138,9 @@ class Nights:
         return pairs
 
     def lies(self) -> set[Pair]:
-        """Pairs of which the state says what is not so; those that are uncertain are no lies.
+        """Pairs about which the state is wrong; being uncertain is not wrong.
 
-        Where the target folds names, one spelling that is out says nothing of another that is in.
+        If the target folds names, that one spelling is no member does not say anything about another spelling.
         """
         members = self.target.members()
         if not self.target.behaviour.folds_names:
@@ -150,9 +150,9 @@ class Nights:
         return (inside - members) | ((outside & members) - inside)
 
     def crash_at(self, send: int) -> Callable[[], None]:
-        """The process dies at this request: what is on the disk then is what is left, and nothing is sent after it.
+        """Simulate a crash at this request: the disk stays as it is then, and nothing is sent after it.
 
-        Gives what brings that state of the disk about, once the rest has run to its end.
+        Returns a function that restores that state of the disk, to be called after the run has ended.
         """
         kept = self.folder / "crashed"
         first = len(self.target.sends)

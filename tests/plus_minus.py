@@ -1,4 +1,4 @@
-"""A format as somebody else would add it: a line is `+ user group` or `- user group`, each an integer id."""
+"""An input format as others might add it: a line is `+ user group` or `- user group`, with integer ids."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Whole runs from a seed: everything that can go wrong at once, crashes included, and the laws at the end.
+"""Whole runs from random seeds: many things go wrong at once, crashes included; at the end the laws are checked.
 
     python tests/seeds.py 10000                 the seeds 0 to 9999
-    python tests/seeds.py 500 --first 20000     500 from 20000 on
-    python tests/seeds.py 1 --first 4711 -v     one, with its story
+    python tests/seeds.py 500 --first 20000     500 seeds from 20000 on
+    python tests/seeds.py 1 --first 4711 -v     one seed, with its log
 
 A seed decides the input, the settings, the target and how it changes with time, when the disk is full, when the process
-is killed or asked to stop, and in which order all that happens. Time is virtual, so a seed always plays the same.
+is killed or asked to stop, and in which order all of this happens. Time is virtual, so a seed always gives one result.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ from batcher.simulator.virtual_time import run_virtual
 
 _MOST_INVOCATIONS = 40
 _LONGEST = 100_000.0
-"""Virtual seconds that one invocation may take."""
+"""How many virtual seconds one invocation may take."""
 
 
 class Killed(BaseException):
-    """The process is gone; what runs on the way out no longer counts."""
+    """The process was killed; whatever still runs while this is raised does not count."""
 
 
 class LawBrokenError(AssertionError):
-    """What the seed found."""
+    """A law that does not hold for this seed."""
 
 
 @dataclass
 class Plan:
-    """What a seed decides."""
+    """Everything that a seed decides."""
 
     kind: str
     changes: list[Change]
@@ -148,7 +148,7 @@ class Plan:
 
 
 def _stages(rng: random.Random, calm: Behaviour) -> list[Stage]:
-    """Troubles of some seconds each, and a target that is well in the end."""
+    """Several stages with trouble for some seconds each, and a healthy target in the end."""
     at, stages = 0.0, []
     for _ in range(rng.choice([0, 1, 1, 2, 4])):
         kinds = ["429", "500", "502", "503", *KINDS]
@@ -169,11 +169,11 @@ def _stages(rng: random.Random, calm: Behaviour) -> list[Stage]:
 
 @dataclass
 class Watched(Target):
-    """A target that remembers what it asked for, and may take the client's life before or after it applied."""
+    """A target that remembers which waits it asked for, and may kill the client before or after applying a request."""
 
     kill_at: Callable[[], None] = lambda: None
     quiet: list[tuple[float, float]] = field(default_factory=list)
-    """From when until when it wanted no request."""
+    """The times from when until when it asked for no requests."""
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
         self.kill_at()
@@ -187,7 +187,7 @@ class Watched(Target):
 
 @dataclass
 class Life:
-    """One seed at play."""
+    """The simulation of one seed."""
 
     seed: int
     folder: Path
@@ -216,12 +216,12 @@ class Life:
         if self.verbose:
             print(f"  {self.now:9.3f}  {text}")
 
-    # What goes wrong.
+    # What goes wrong:
 
     def _event(self) -> None:
-        """A moment at which the process may be killed; the ledger's files are kept as they are then."""
+        """A moment at which the process may be killed; if so, the ledger's files are kept as they are then."""
         if self.snapshot is not None:
-            raise Killed  # it was killed already: what is shielded from being cancelled does not live on either
+            raise Killed  # it was killed already: what is shielded from cancellation must not continue either
         self.fatal -= 1
         if self.fatal == 0:
             self.snapshot = self.folder / "snapshot"
@@ -235,15 +235,15 @@ class Life:
         return result
 
     def _fill_disk(self, parts: RunningParts) -> None:
-        """Some pages more, and the disk is full: SQLite itself says so."""
+        """Let the disk be full after some more pages, by a limit of SQLite itself."""
         connection = parts.committer._ledger._connection
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages + self.rng.randint(0, 6)}")
 
-    # Invocations.
+    # Invocations:
 
     def play(self) -> Report:
-        """Apply, then resume and retry whatever is left, until nothing is."""
+        """Apply, then resume and retry until nothing is left."""
         self.ledger.parent.mkdir(parents=True)
         for number in range(_MOST_INVOCATIONS):
             report = self._invoke(calm=number > _MOST_INVOCATIONS // 2)
@@ -288,7 +288,7 @@ class Life:
         return report
 
     def _survive(self, group: BaseExceptionGroup) -> None:
-        """Killed, or refused in a way that a user may see; anything else is a bug."""
+        """Run an invocation that may be killed, or refused with an error for users; anything else is a bug."""
         killed, others = group.split(Killed)
         if killed is not None and self.snapshot is not None:
             self.say("killed")
@@ -342,16 +342,16 @@ class Life:
         parts = [changes[start : start + rows] for start in range(0, len(changes), rows)]
         return [write_changes(self.folder / f"{number}.jsonl", part) for number, part in enumerate(parts)]
 
-    # The laws.
+    # The laws:
 
     def _note(self, window: OpenWindow, settlement: Settlement) -> None:
         if self.snapshot is not None:
-            return  # killed: nobody is there to be told
+            return  # killed: nothing was reported
         for row, status in zip(settlement.rows.tolist(), settlement.status.tolist(), strict=True):
             self.told[window.window.id, row] = status
 
     def _check_told(self) -> None:
-        """Law 4: what was told is on the disk, also after a kill."""
+        """Law 4: what was reported is on disk, even after a kill."""
         if not self.told:
             return
         with LedgerReader(self.ledger) as reader:
@@ -363,7 +363,7 @@ class Life:
                 )
 
     def check(self, report: Report) -> None:
-        """The end of all invocations against the sequential model."""
+        """Compare the result of all invocations with the sequential model."""
         self.target.world.catch_up(self.now + 1e6)
         with LedgerReader(self.ledger) as reader:
             found = differences(reader)
@@ -391,9 +391,9 @@ class Life:
         return user in bad.bad_users or group in bad.bad_groups or (user, group) in bad.bad_pairs
 
     def _check_requests(self, changes: list[Change]) -> None:
-        """Law 3: a request holds each pair once, with an action that is its wish in some window."""
+        """Law 3: a request contains each pair at most once, with the action that decides the pair in some window."""
         size = max(1, len(changes)) if self.is_piped else self.plan.window_rows
-        wishes = defaultdict(set)  # piped changes may be cut into windows anywhere
+        wishes = defaultdict(set)  # piped changes may be divided into windows anywhere
         for start in range(0, len(changes), size):
             part = changes[start : start + size]
             final = (
@@ -413,7 +413,7 @@ class Life:
                         seen.add(pair)
 
     def _check_pace(self) -> None:
-        """Law 5: no window holds more sends than the rate, and none falls into a time of quiet."""
+        """Law 5: no time window has more sends than the rate allows, and none is in a wait asked for by the target."""
         sends = np.array([at for at, _, _ in self.target.sends])
         rate = self.settings.rate.requests
         if rate != "none" and self.plan.shares_pace:
@@ -450,7 +450,7 @@ async def _stop_later(shutdown: Shutdown, seconds: float, cause: Cause) -> None:
 
 
 def run_seed(seed: int, *, verbose: bool = False) -> None:
-    """Play one; raises what it finds."""
+    """Simulate one seed; raises `LawBrokenError` if a law does not hold."""
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 — fsync costs nothing there
     with tempfile.TemporaryDirectory(dir=base) as folder:
         life = Life(seed, Path(folder), verbose)

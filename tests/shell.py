@@ -1,4 +1,4 @@
-"""The command line as a user runs it, and the simulator as another process."""
+"""The command line as users run it, and the simulator as another process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Shell:
         return forked.start(arguments, self.folder, self.environment(**more))
 
     def execute(self, *arguments: str, **more: str) -> subprocess.Popen:
-        """With a start of its own, as a user has it."""
+        """Run a command with its own start-up, as users do."""
         return subprocess.Popen(
             [*PROGRAM, *arguments],
             cwd=self.folder,
@@ -49,7 +49,7 @@ class Shell:
 
     @contextmanager
     def simulator(self, *arguments: str) -> Iterator[str]:
-        """A server of its own; gives its address."""
+        """Run a server in a process of its own; returns its address."""
         process = self.start("simulate", "--port", "0", *arguments)
         try:
             yield process.stdout.readline().decode().split()[-1]
@@ -72,5 +72,5 @@ def state_of(url: str) -> dict:
 
 
 def wait(seconds: float) -> None:
-    """Real time, for other processes."""
+    """Wait in real time, for other processes."""
     threading.Event().wait(seconds)

@@ -1,7 +1,7 @@
-"""Ledgers and states that people have: those of 2026-11-28 (ledger format 4, state format 1) go on being of use.
+"""Compatibility: ledgers and states of 2026-11-28 (ledger format 4, state format 1) can still be used.
 
-`before.tar.xz` was written by that day's batcher: a run that its deadline has stopped (`stopped`), one with failed
-changes (`ended`), and first nights of a feed of ids (`s.state`) and of one of names (`n.state`).
+`before.tar.xz` was written by the batcher of that day: a run that was stopped by its deadline (`stopped`), one with
+failed changes (`ended`), and the first nights of a feed with ids (`s.state`) and of one with names (`n.state`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def test_a_stopped_run_is_gone_on_with(shell):
         told = json.loads(done.stdout)["changes"]
         assert (told["total"], told["pending"], told["rejected"], told["failed"]) == (341, 0, 1, 0)
         held = {(user, int(group)) for group, users in state_of(url)["groups"].items() for user in users}
-    assert held == {(n, n % 7) for n in range(40, 300)} - elsewhere  # those went to another server, which is gone
+    assert held == {(n, n % 7) for n in range(40, 300)} - elsewhere  # those were sent to another server
     assert shell.run("verify", "stopped").returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""What the README, the guides and the example configuration say is run or held to the code."""
+"""The README, the guides and the example configuration: commands are run, and statements compared with the code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TRY, TESTS, MINAPP, SCRUTINIZER, AFTER, NIGHTLY, REHEARSE, RESUME = [text for ki
 
 @pytest.fixture
 def bash(tmp_path, monkeypatch):
-    """Runs a block as it stands, with `batcher` on the path and sample files at hand."""
+    """Runs a block unchanged, with `batcher` on the path and sample files in the folder."""
     shell = Shell(tmp_path)
     (tmp_path / "bin").mkdir()
     forked.write_program(tmp_path / "bin" / "batcher")
@@ -54,7 +54,7 @@ def bash(tmp_path, monkeypatch):
 
 
 def test_the_first_command_ends_with_a_summary_a_ledger_and_results(bash):
-    """CI runs it as it stands; here without its installation."""
+    """CI runs the block unchanged; here it is run without the installation."""
     assert TRY.startswith("python3.11 -m venv .venv && .venv/bin/pip install --quiet . && ")
     result = bash(TRY.split(" && ", 2)[2].replace(".venv/bin/batcher", "batcher"))
     assert result.returncode == 0, result.stderr
@@ -70,7 +70,7 @@ def test_ci_runs_both_commands_as_they_stand():
 
 
 def test_who_contributes_is_told_of_what_there_is():
-    """Files, settings and commands that CONTRIBUTING.md and the decisions name."""
+    """The files, settings and commands that CONTRIBUTING.md and the decisions name exist."""
     texts = [ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")]
     for text in texts:
         for name in re.findall(
@@ -90,7 +90,7 @@ def test_every_dependency_earns_its_place():
 
 
 def test_real_use_against_each_api(bash):
-    """The blocks as they stand; only the addresses lead to the simulator."""
+    """The blocks are run unchanged, except that the addresses are those of the simulator."""
     with bash.shell.simulator("--token", "your-token") as url:
         minapp = bash(MINAPP, BATCHER_URL=url)
         assert minapp.returncode == 0, minapp.stderr
@@ -115,7 +115,7 @@ def test_every_night(bash):
 
 
 def test_the_guide_from_an_export_to_a_scheduled_job(bash):
-    """Block by block, in order; only the address leads to the simulator. What schedules it is run, too."""
+    """The blocks are run in order, with the simulator's address; what schedules the job is run, too."""
     text = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
     assert [kind for kind, _ in blocks] == ["bash"] * 4 + ["crontab", "ini", "ini", "bash", "bash", "bash"]
@@ -156,11 +156,11 @@ def test_rehearse_measure_look(bash):
 
 
 def test_the_guide_to_load_runs(bash):
-    """Block by block, in order, but shorter; only the address leads to the simulator."""
+    """The blocks are run in order, with shorter runs and the simulator's address."""
     text = (ROOT / "docs" / "load.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 6
-    bash.shell.write("short.toml", "[retry]\ngrace_seconds = 0.2\n")  # what may still arrive of the run before
+    bash.shell.write("short.toml", "[retry]\ngrace_seconds = 0.2\n")  # requests of the previous run may still arrive
     with bash.shell.simulator("--token", "your-token") as url:
         for block in blocks:
             short = re.sub(r"--duration 3s|for 4s|for 2s", lambda found: f"{found[0].split()[0]} 1s", block)
@@ -196,7 +196,7 @@ def test_the_dashboard_shows_what_there_is(bash):
 
 
 def as_program(bash, code):
-    """Run what the docs show to library users, against a simulator."""
+    """Run the code that the docs show to library users, against a simulator."""
     with bash.shell.simulator() as url:
         return subprocess.run(
             [sys.executable, "-c", code],
@@ -223,7 +223,7 @@ def test_the_guide_for_library_users(bash):
 
 
 def test_the_scenario_of_the_guarantees_can_be_played(bash):
-    """Up to the server itself, which is asked and ended."""
+    """The server starts, answers a request, and is ended."""
     text = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
     block = re.search(r"```bash\n(cat > trouble.toml.*?)```", text, re.DOTALL).group(1)
     assert bash(block[: block.index("batcher simulate")]).returncode == 0
@@ -234,7 +234,7 @@ def test_the_scenario_of_the_guarantees_can_be_played(bash):
 
 
 def test_the_commands_of_the_test_tools():
-    """Seeds and worlds are played by hand, too."""
+    """Seeds and worlds can also be run by hand."""
     for command, said in (
         (["tests/seeds.py", "2", "-v"], "2 seeds, 0 failed"),
         (["tests/worlds.py", "402-first"], "6 quota"),
@@ -260,12 +260,12 @@ def test_every_exit_code_and_command_is_in_the_readme(bash):
 
 
 def test_the_example_configuration_shows_every_key_with_its_default():
-    """Uncommented as it stands, it is what the code does without it."""
+    """Uncommented, it is equal to the defaults of the code."""
     text = (ROOT / "config.example.toml").read_text(encoding="utf-8")
     shown = tomllib.loads(re.sub(r"^# (?=[a-z_]+ = )", "", text, flags=re.MULTILINE))
     defaults = msgspec.to_builtins(Settings())
     defaults["limits"] = {name: getattr(MinApp.limits, name) for name in MinApp.limits.__dataclass_fields__}
-    defaults["limits"]["max_removals"] = MinApp.limits.max_changes  # as many as changes
+    defaults["limits"]["max_removals"] = MinApp.limits.max_changes  # the same number as of changes
     defaults["guard"] |= {"max_removals": 1000, "max_additions": 1000}  # what has no default shows an example
     assert shown == defaults
     assert Settings.load(ROOT / "config.example.toml") == Settings()

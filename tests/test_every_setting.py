@@ -1,7 +1,7 @@
-"""Every key of the configuration and every flag with values that nobody foresaw: taken, or refused with a sentence.
+"""Every configuration key and every flag with unexpected values: they are accepted, or refused with a clear message.
 
-Which keys and flags there are is asked of what defines them, so a new one is thrown in as soon as it exists. Nothing
-leaves this machine: what sends has the embedded server, what only asks has a port of loopback that nobody listens on.
+The keys and flags are taken from their definitions, so a new one is tested as soon as it exists. Nothing leaves this
+machine: commands that send use the embedded server, and the others a loopback port on which nothing listens.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ DOCUMENTED = {0, 2, 3, 4, 5, 6, 7, 8}
 REFUSED = {2, 5, 7}
 WITHOUT_SUCCESS = REFUSED | {4, 6}
 FORGED = "forged:"
-"""What the second line of a value begins with; no line of ours may."""
+"""The beginning of the second line of a value; no line of output may begin with it."""
 
 FEW = settings(derandomize=True, database=None, phases=[Phase.generate], report_multiple_bugs=False)
-"""The same values each time; there is nothing to be made smaller in a value that is listed."""
+"""Uses the same values each time, without shrinking, which makes no sense for values from a list."""
 
 
 def few(most):
-    """As many in CI, and a part of them by hand."""
+    """So many examples in CI, and a part of them by hand."""
     return settings(FEW, max_examples=max(1, most * settings().max_examples // 60))
 
 
@@ -62,7 +62,7 @@ PATHS = (
     "run.ledger", "hr.state", "plan.json", "load.json", "folder", "folder/", "empty", "broken", "new",
 )  # fmt: skip
 NO_TEXT = "\udcff"
-"""How a byte that is no UTF-8 arrives from the command line."""
+"""A byte that is not UTF-8, as it arrives from the command line."""
 ADDRESSES = (
     NOBODY, "https://127.0.0.1:9", "http://[::1]:9/x", "ftp://127.0.0.1", "http://", "http://example.org", "//127.0.0.1",
     "http://127.0.0.1:99999", "http://127.0.0.1:9/?a=b", "http://u:p@127.0.0.1:9", "http://127.0.0.1:0", "https://[",
@@ -70,9 +70,9 @@ ADDRESSES = (
     f"http://127.0.0.1:9/\n{FORGED}", "no address",
 )  # fmt: skip
 WRITTEN = {"output", "hdr_log", "log_file", "metrics_file", "journal", "ledger", "state"}
-"""What makes or replaces a file; root could do that in the root folder."""
+"""The keys and flags that create or replace a file; root could do that in the root folder."""
 OUTPUTS = WRITTEN - {"ledger", "state"}
-"""What may be there after a refusal, too."""
+"""Files that may exist even after a refusal."""
 GOOD: dict[str, tuple[Any, ...]] = {
     "target.kind": ("minapp", "scrutinizer"),
     "target.url": (NOBODY, "https://127.0.0.1:9"),
@@ -121,15 +121,15 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "explain": (("run.ledger", "5", "53"),),
     "verify": (("run.ledger",),),
     "check": (("--target", "minapp", "--url", NOBODY),),
-    "simulate": (("--port", "TAKEN"),),  # so that it is refused at the latest when it would begin to serve
-    "load": (("--simulate", "--duration", "0.2s", "--output", "run.ledger"),),  # the same: that is no file for this
+    "simulate": (("--port", "TAKEN"),),  # so that it is refused when it would begin to serve, if not before
+    "load": (("--simulate", "--duration", "0.2s", "--output", "run.ledger"),),  # the same: it is no file for that
     "compare": (("load.json", "load.json"),),
 }
-"""Each command with what makes it do something, and keeps it from applying anything to anybody."""
+"""Each command with arguments that make it do something without sending anything to a real host."""
 
 
 class Stream(io.TextIOWrapper):
-    """A standard stream of the program, which keeps what is written; what others write to its descriptor is lost."""
+    """A standard stream of the program that keeps what is written; writes to its descriptor by others are lost."""
 
     def __init__(self, lost: int, errors: str) -> None:
         super().__init__(io.BytesIO(), encoding="utf-8", errors=errors, write_through=True)
@@ -144,7 +144,7 @@ class Stream(io.TextIOWrapper):
 
 @dataclass(frozen=True)
 class Ended:
-    """What came of a command."""
+    """The result of a command."""
 
     command: str
     code: object
@@ -153,11 +153,11 @@ class Ended:
     changed: frozenset[str]
 
     def faults(self, allowed: Sequence[str]) -> list[str]:
-        """Everything that no value may bring about; `allowed` are the files that may have come into being."""
+        """Everything that must not happen, whatever the value; `allowed` are files that may have been created."""
         found = [] if self.code in DOCUMENTED else [f"exit code {self.code} is not documented"]
         found += [f"{word!r} on standard error" for word in ("Traceback", "internal error") if word in self.said]
         streams = {"standard error": self.said}
-        if self.command != "results":  # these are the user's own data, byte by byte
+        if self.command != "results":  # this is the user's own data, unchanged
             streams["standard output"] = self.out
         for name, text in streams.items():
             raw = {character for character in text if not character.isprintable() and character != "\n"}
@@ -169,14 +169,14 @@ class Ended:
             found.append("there is no sentence")
         if self.code in REFUSED:
             left = [name for name in self.changed if not any(name == a or name.startswith(f"{a}/") for a in allowed)]
-            said = self.said.split()  # a list of invalid lines is told of
+            said = self.said.split()  # a list of invalid lines is mentioned
             kept = [name for name in left if not (name.endswith(".rejected.csv") and name in said)]
             found += [f"it was refused, and {name} was made or changed" for name in sorted(kept)]
         return found
 
 
 def content_of(path: Path) -> bytes:
-    """What is in a file; of a database without how often it was opened to be written (sqlite.org/fileformat)."""
+    """The content of a file; for a database, without the counter of writes (sqlite.org/fileformat)."""
     content = path.read_bytes()
     if content.startswith(b"SQLite format 3\0"):
         return content[:24] + bytes(4) + content[28:92] + bytes(4) + content[96:]
@@ -184,7 +184,7 @@ def content_of(path: Path) -> bytes:
 
 
 class Desk:
-    """A folder with one of everything, in which commands are run and which is as before after each."""
+    """A folder with a file of each kind, in which commands are run, and which is restored after each."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
@@ -192,7 +192,7 @@ class Desk:
         self._known: dict[str, bytes | None] = {}
 
     def furnish(self) -> None:
-        """Make what the commands work on, with the commands."""
+        """Create the files that the commands work on, with the commands themselves."""
         files = {
             "changes.csv": "op,user_id,group_id\nadd,5,53\n",
             "feed.csv": "user_id,group_id\n5,53\n6,53\n7,53\n",
@@ -230,7 +230,7 @@ class Desk:
         self._known = self._files()
 
     def run(self, arguments: Sequence[str], *, restored: bool = True) -> Ended:
-        """Run a command as the program does."""
+        """Run a command as the program would."""
         out, said = Stream(self.lost, "strict"), Stream(self.lost, "backslashreplace")
         given = [str(self.port) if text == "TAKEN" else text for text in arguments]
         code: object = None
@@ -249,7 +249,7 @@ class Desk:
         return Ended(arguments[0], code, out.text(), said.text(), changed)
 
     def _files(self) -> dict[str, bytes | None]:
-        """The content of each file, None for what has none."""
+        """The content of each file, None for anything that has none."""
         paths = [path for path in self.folder.rglob("*") if path.relative_to(self.folder).parts[0] != "xdg"]
         return {
             str(path.relative_to(self.folder)): content_of(path) if path.is_file() and not path.is_symlink() else None
@@ -291,7 +291,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         patch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
         patch.setattr(tempfile, "tempdir", str(folder / "xdg"))
         patch.setattr(sys, "stdin", no)
-        patch.setattr(applying, "be_frugal", lambda: None)  # it is for a process that ends with the command
+        patch.setattr(applying, "be_frugal", lambda: None)  # it is meant for a process that ends with the command
         patch.setattr(syncing, "be_frugal", lambda: None)
         patch.chdir(folder)
         (folder / "xdg").mkdir()
@@ -308,7 +308,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 @pytest.fixture(autouse=True)
 def _own_files(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What other runs of this host have said would make a command wait for its turn."""
+    """State that other runs on this host have left would make a command wait for its turn."""
     monkeypatch.setenv("XDG_STATE_HOME", str(desk.folder / "xdg"))
     monkeypatch.setenv("BATCHER_TOKEN", "tok-12345")
 
@@ -322,7 +322,7 @@ def refresh(desk: Desk) -> None:
 
 
 def of_kind(kind: Any) -> st.SearchStrategy[Any]:
-    """Values of a type, the possible and the impossible ones."""
+    """Values for a type, valid and invalid ones."""
     if get_origin(kind) is Literal:
         return st.sampled_from([*get_args(kind), "x", "", 1])
     if get_origin(kind) in {Union, UnionType}:
@@ -354,7 +354,7 @@ def values_of(key: str) -> st.SearchStrategy[Any]:
 
 
 def toml(value: Any) -> str:
-    """As it stands in a file."""
+    """The value as it is written in a file."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -367,7 +367,7 @@ def toml(value: Any) -> str:
 
 
 def is_dangerous(name: str, value: object) -> bool:
-    """What root could do harm with, outside of the folder of the test."""
+    """Whether root could do harm with the value outside of the test's folder."""
     if name == "path":
         name = "ledger"
     by_name = {"ledger": ["/", "zero", "full"], "state": ["/", "/proc", "zero", "full"], "output": ["/", "/proc"]}
@@ -383,7 +383,7 @@ def test_the_examples_are_of_keys_that_exist():
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_value_is_taken_or_refused(key):
-    """In the library: with a configuration error that says something, or settings that survive being kept."""
+    """In the library: the value gives a clear configuration error, or settings that survive being stored."""
 
     @few(20)
     @given(st.one_of(values_of(key), st.sampled_from(["\ud800", NO_TEXT, ["\ud800"], {"\ud800": "x"}, None])))
@@ -442,7 +442,7 @@ def test_a_file_that_is_none(desk, command, content):
 def assert_no_faults(
     desk: Desk, arguments: Sequence[str], content: str | None, files: dict[str, Any], code: int | None = None
 ) -> None:
-    """Run it; `files` are the flags or keys that may name one to be written."""
+    """Run a command and check it; `files` are the flags or keys that may name a file to be written."""
     refresh(desk)
     if content is not None:
         file = desk.folder / "xdg" / "batcher.toml"
@@ -466,7 +466,7 @@ PARAMETERS = {
 
 
 def given_to(command: str, parameter: click.Parameter) -> st.SearchStrategy[str]:
-    """Values for a flag, those of its own kind more often."""
+    """Values for a flag, more often those of its own kind."""
     name = str(parameter.name)
     if name == "url":
         return st.sampled_from(ADDRESSES)
@@ -490,7 +490,7 @@ def _setting_of(name: str) -> str:
 
 
 def call(command: str, which: int, parameter: click.Parameter, values: Sequence[str]) -> list[str]:
-    """The command with this flag or argument, and with what it needs besides."""
+    """The command with this flag or argument, and with what else it needs."""
     calls = CALLS[command]
     arguments = list(calls[which % len(calls)])
     if isinstance(parameter, click.Argument):
@@ -511,7 +511,7 @@ def call(command: str, which: int, parameter: click.Parameter, values: Sequence[
 
 
 def is_served(command: str, name: str, values: Sequence[str]) -> bool:
-    """Whether a server would begin to serve, or a device be read that never ends."""
+    """Whether a server would begin to serve, or an endless device would be read."""
     if command == "simulate" and name == "port":
         return any(value.isdecimal() and int(value) <= 65_535 for value in values)
     return name == "files" and any(value in {"zero", "full"} for value in values)

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, private from the first byte on, and locked although they come and go."""
+"""Files are written completely or not at all, and are private from the first byte on; locks survive replaced files."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_what_never_ends_is_not_read_for_ever():
 
 
 def test_a_lock_file_that_was_replaced_is_not_what_others_lock(tmp_path):
-    """Whoever locks a file that somebody removed at that moment must not believe to hold what others hold, too."""
+    """Locking a file that is removed at that moment must not succeed, as others could hold the lock as well."""
     path = tmp_path / "lock"
     first = files.lock(path, create=True)
     path.unlink()
@@ -128,7 +128,7 @@ def test_a_refused_bootstrap_touches_nothing_of_the_running_one(tmp_path):
 
 
 def test_a_reader_does_not_keep_a_run_from_a_state(tmp_path):
-    """It has it for as long as it copies it, and that is waited for; a run is not."""
+    """A reader holds it only while copying it, and a run waits for that; a reader does not wait for a run."""
     path = tmp_path / "x.state"
     descriptor = hold(path)
     with pytest.raises(LedgerHeldError):
@@ -137,7 +137,7 @@ def test_a_reader_does_not_keep_a_run_from_a_state(tmp_path):
 
 
 async def test_a_file_that_is_no_journal_keeps_its_last_line(tmp_path):
-    """And one that is gets nothing of a line that could not be written."""
+    """And nothing is left in a journal of a line that could not be written."""
     letter = tmp_path / "letter.txt"
     letter.write_text("Dear Sir,\nwithout an end")
     with pytest.raises(ConfigurationError, match="not a journal"):

@@ -1,4 +1,4 @@
-"""The fuzzers' functions on random bytes; `python tests/fuzz.py` guides them by coverage."""
+"""The fuzzers' functions with random bytes; `python tests/fuzz.py` guides them by coverage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_any_bytes_as_a_reply(data):
 
 
 def test_what_the_functions_check_can_fail(monkeypatch):
-    """A reader that gives rows out of order is found."""
+    """A reader that returns rows out of order is detected."""
     monkeypatch.setattr(fuzz, "check_columns", lambda _: pytest.fail("reached"))
     with pytest.raises(pytest.fail.Exception):
         fuzz.source(b"\0\1add,1,2\n")

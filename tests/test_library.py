@@ -1,4 +1,4 @@
-"""What users call from code: cancelled, blocked, raising, several at once."""
+"""The library interface: runs that are cancelled, blocked, raise errors, or run at the same time."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_what_a_follower_raises_is_raised_as_it_is(tmp_path, raises, at):
 
 
 ENDINGS = [SystemExit, KeyboardInterrupt, GeneratorExit]
-"""Raised in a task of the caller's own loop they end the program, as they should."""
+"""Exceptions that end the program if they are raised in a task of the caller's own loop, as they should."""
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ async def test_an_item_that_cannot_even_be_shown_is_one_rejected_line(tmp_path):
 
 
 async def test_an_iterable_that_blocks_for_ever_holds_nobody_up(tmp_path):
-    """Neither a run that ends first nor, in the test below, the program."""
+    """Neither a run that ends first nor, in the test below, the program has to wait for it."""
     let_go = threading.Event()
 
     def give():

@@ -1,4 +1,4 @@
-"""The public face is complete, sorted, and cheap to import."""
+"""The public interface is complete, sorted, and cheap to import."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_every_public_name_is_there():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is(module):
-    """And can be imported."""
+    """Every module has a docstring and can be imported."""
     assert import_module(module).__doc__
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.count(".") <= 1])
 def test_every_package_can_be_imported_alone(module):
-    """No circular import hides behind an order."""
+    """No circular import is hidden by the order of imports."""
     subprocess.run([sys.executable, "-c", f"import {module}"], check=True, timeout=60)
 
 

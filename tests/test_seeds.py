@@ -1,4 +1,4 @@
-"""A few hundred seeds; `python tests/seeds.py 10000` plays as many as one has time for."""
+"""A few hundred random runs from seeds; `python tests/seeds.py 10000` runs more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARTS = 10
 
 @pytest.fixture(autouse=True)
 def _quiet():
-    """A seed's troubles would fill the report."""
+    """Suppress the log, which would fill the report."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -21,7 +21,7 @@ def _quiet():
 @pytest.mark.thorough
 @pytest.mark.parametrize("part", range(PARTS))
 def test_seeds(part):
-    """Thirty each; the message names the seed."""
+    """Thirty seeds each; the message names the seed."""
     for seed in range(part * 30, part * 30 + 30):
         try:
             run_seed(seed)
@@ -32,5 +32,5 @@ def test_seeds(part):
 
 @pytest.mark.parametrize("seed", range(1000, 1010))
 def test_some_more(seed):
-    """Few enough for every run of the tests."""
+    """So few that they are part of every test run."""
     run_seed(seed)

@@ -1,4 +1,4 @@
-"""Settings: every mistake is named, with what to write instead."""
+"""Settings: every mistake is reported, with what to write instead."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_plain_http_only_to_loopback_or_by_name():
 
 
 def test_limits_of_a_target():
-    """What is not given is its default; what means nothing there is refused; the rate of changes bounds a request."""
+    """Missing limits have defaults, limits that do not apply are refused, and the rate of changes limits a request."""
     scrutinizer = create("scrutinizer", "https://x", "")
     assert Settings.load(None, {"limits.max_changes": 7}).limits_for(scrutinizer).max_changes == 7
     with pytest.raises(ConfigurationError, match=r"limits\.max_users does not apply to scrutinizer"):
@@ -111,7 +111,7 @@ def test_limits_of_a_target():
 
 
 def test_credentials(tmp_path):
-    """The environment beats the files; what cannot be a header is refused."""
+    """The environment takes precedence over files; values that cannot be sent in a header are refused."""
     token, secret = tmp_path / "token", tmp_path / "secret"
     token.write_text("from-file\n", encoding="utf-8")
     secret.write_text("secret-file", encoding="utf-8")
@@ -169,7 +169,7 @@ def test_a_pipe_that_nobody_writes_into_is_no_wait_without_an_end(tmp_path, monk
 
 
 def test_authorities_that_are_not_there_are_not_passed_over(monkeypatch, tmp_path):
-    """OpenSSL would trust nobody, and every server would look like a forgery."""
+    """OpenSSL would trust nobody, and every server would look like an impostor."""
     target, given = Settings.load(None, {"target.kind": "minapp", "target.url": "https://127.0.0.1:9"}), None
     for name, value in (("SSL_CERT_FILE", "/none.pem"), ("SSL_CERT_DIR", "/none:/nothing")):
         with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""One exchange over a real socket: what is sent, what is lost, whom to trust."""
+"""Exchanges over real sockets: what counts as sent, what as lost, and which servers are trusted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.real_time
 
 
 def measured(timeout, trust):
-    """The transport of load runs, which owes the same."""
+    """The transport of load runs, which must behave in the same way."""
     return Connections(timeout, trust, monotonic)
 
 
@@ -47,7 +47,7 @@ def _transport(request):
 
 
 async def now():
-    """A turn that comes at once."""
+    """A turn that is granted at once."""
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ async def ask(url, trust=Trust(), turn=now, timeout=5.0):  # noqa: ASYNC109, B00
 
 
 async def test_the_whole_reply_as_it_came():
-    """What is said of it is scrubbed later: a target must see what the server has said."""
+    """Secrets are removed later from what is reported: a target must see the server's reply unchanged."""
 
     async def handler(request):
         assert (request.method, request.headers["A"], await request.text()) == ("PATCH", "b", "body")
@@ -186,7 +186,7 @@ def port(listener):
 
 @asynccontextmanager
 async def listening(serve):
-    """A socket whose connections are served so; gives its address."""
+    """A socket whose connections are served by this function; yields its address."""
     async with (
         await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener,
         anyio.create_task_group() as group,
@@ -198,7 +198,7 @@ async def listening(serve):
 
 @asynccontextmanager
 async def raw_server(answers):
-    """A socket that answers each request of a connection with the next of these bytes, and then hangs up."""
+    """A socket that answers each request on a connection with the next of these replies, and then hangs up."""
     asked = []
 
     async def serve(stream):
@@ -231,7 +231,7 @@ NO_CONTENT = b"HTTP/1.1 204 No Content\r\n"
     ids=["headers", "long header", "long reason", "version", "chunk", "half", "length"],
 )
 async def test_a_reply_that_is_no_reply_is_lost(answer):
-    """And never an error of a library's."""
+    """And never causes an error of a library to be raised."""
     async with raw_server([answer]) as (url, asked):
         with pytest.raises(ReplyLostError):
             await ask(url, timeout=10)
@@ -239,7 +239,7 @@ async def test_a_reply_that_is_no_reply_is_lost(answer):
 
 
 async def test_a_connection_that_was_closed_between_requests_is_opened_anew():
-    """Whatever becomes of the second request, it is told apart: sent and lost, or sent and answered; never an error."""
+    """The second request is either answered or reported as lost, never anything else."""
     once = raw_server([NO_CONTENT + b"\r\n"])
     async with once as (url, asked), making[0](5.0, Trust()) as transport:
         for _ in range(5):
@@ -253,7 +253,7 @@ async def test_a_connection_that_was_closed_between_requests_is_opened_anew():
 
 
 async def test_what_a_reply_may_look_like():
-    """Parts and chunks, 1xx before it, an end instead of a length, several on one connection."""
+    """In parts or chunks, after a 1xx, delimited by the end of the connection, several on one connection."""
     answers = [
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
@@ -304,7 +304,7 @@ SECRET = "s3cret-of-mine"
     ],
 )
 async def test_no_error_quotes_what_came(answer, caplog):
-    """The parsers of libraries do, and a server may send what it was given."""
+    """Parsers of libraries quote what they read, and a server may send back secrets that it was given."""
     caplog.set_level("DEBUG")
     async with raw_server([answer.encode()]) as (url, _):
         try:
@@ -317,7 +317,7 @@ async def test_no_error_quotes_what_came(answer, caplog):
 
 @asynccontextmanager
 async def meddling_server(before=b"", after=b"", answers=(NO_CONTENT + b"\r\n",) * 9, pause=0.01):
-    """Greets with `before`; a moment after each answer it sends `after`, which nobody has asked for."""
+    """Sends `before` at the beginning, and `after` a moment after each reply, both unrequested."""
     asked = []
 
     async def serve(stream):
@@ -366,7 +366,7 @@ async def test_a_reply_that_nobody_asked_for_answers_nothing(surplus, waits):
 @pytest.mark.parametrize("answer", [NO_CONTENT + b"\r\n", REFUSED], ids=["204", "400"])
 @pytest.mark.parametrize("pause", [None, 0.05], ids=["at once", "later"])
 async def test_once_a_surplus_reply_has_come_no_connection_is_used_twice(answer, pause, caplog):
-    """It cannot be told from a true one when it comes while the next request is under way."""
+    """It cannot be distinguished from a proper reply if it arrives during the next request."""
     per_connection = []
 
     async def serve(stream):
@@ -405,7 +405,7 @@ async def slow_turn():
 @pytest.mark.parametrize("framing", [b"Content-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n", b""])
 @pytest.mark.parametrize("late", [True, False])
 async def test_a_204_is_one_whatever_follows_it(framing, late):
-    """RFC 9110 §6.4.1 forbids a body. Servers that send one all the same can be used, each connection once."""
+    """RFC 9110 §6.4.1 forbids a body. Servers that send one nevertheless can be used, each connection once."""
     head, body = NO_CONTENT + framing + b"\r\n", b"2\r\n{}\r\n0\r\n\r\n" if b"chunked" in framing else b"{}"
     answer, after = (head, body) if late else (head + body, b"")
     async with (
@@ -443,7 +443,7 @@ async def test_what_was_compressed_unasked_is_unpacked():
 
 
 async def test_http_where_tls_is_expected_and_the_other_way_round():
-    """No second try fares better: the run can end at once and say why."""
+    """A second attempt would fail in the same way: the run can end at once and say why."""
 
     async def handler(request):
         return web.Response(status=204)

@@ -1,7 +1,7 @@
-"""What the work costs, counted instead of timed: calls, memory, requests and bytes. A machine's mood cannot move these.
+"""What the work costs, counted instead of timed: calls, memory, requests and bytes, which do not depend on the machine.
 
-The bounds are what was measured and a fifth of it (requests and bytes: nothing): who gets above one has made something
-slower.
+The bounds are the measured values plus a fifth (requests and bytes: exactly the measured ones). A change that exceeds
+one has made something slower.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from batcher.targets import create
 
 
 def calls(work: Callable[[], object]) -> int:
-    """How many functions the work calls, in Python and in C."""
+    """How many functions, in Python and in C, the work calls."""
     counted = 0
 
     def count(frame: object, event: str, argument: object) -> None:
@@ -55,7 +55,7 @@ def random_pairs(rows):
 
 
 def profiles(rows, noise=0.0):
-    """Users with one of 50 profiles of 8 groups; some of their pairs go elsewhere."""
+    """Users with one of 50 profiles of 8 groups; some of their pairs deviate from it."""
     rng = np.random.default_rng(2)
     shapes = [rng.choice(500, 8, replace=False).tolist() for _ in range(50)]
     pairs = [(user, group) for user in range(1, rows // 8 + 1) for group in shapes[int(rng.integers(50))]]
@@ -74,7 +74,7 @@ def as_jsonl(path, changes):
 
 
 def pipeline(kind: str, path: Path, changes: int) -> tuple[int, int]:
-    """From the file to the bodies, without the network and the ledger; gives requests and bytes."""
+    """From the file to the request bodies, without network and ledger; returns the numbers of requests and bytes."""
     target = create(kind, "https://example.org", "")
     limits, windower = replace(target.limits, max_changes=changes), Windower()
     packing = Packing(limits, target.wire, OrderBy.PAIR, count().__next__)
@@ -116,7 +116,7 @@ def _all_well(batch):
     ids=["random", "profiles", "JSON Lines", "scrutinizer"],
 )
 def test_ids_go_by_columns_from_the_file_to_the_wire(tmp_path, kind, write, make):
-    """When the file grows by 60,000 rows, at most one call for three of them comes on top."""
+    """If the file grows by 60,000 rows, there is at most one more call for every three of them."""
     small, large = (write(tmp_path / f"{rows}.csv", make(rows)) for rows in (60_000, 120_000))
     pipeline(kind, small, 5000 if kind == "minapp" else 1000)
     costs = [
@@ -126,7 +126,7 @@ def test_ids_go_by_columns_from_the_file_to_the_wire(tmp_path, kind, write, make
 
 
 def test_a_request_costs_a_bounded_number_of_calls(tmp_path):
-    """From the schedule over the wire to the ledger, on virtual time, for requests of 100 changes."""
+    """From the schedule through the network to the ledger, in virtual time, for requests of 100 changes."""
     costs = []
     for rows in (20_000, 60_000):
         folder = tmp_path / str(rows)
@@ -140,7 +140,7 @@ def test_a_request_costs_a_bounded_number_of_calls(tmp_path):
 
 
 def test_the_memory_of_a_window(tmp_path):
-    """Bytes per row at the most, from reading to packing."""
+    """The maximum of bytes per row, from reading to packing."""
     path = as_csv(tmp_path / "changes.csv", random_pairs(125_000))
     pipeline("minapp", path, 5000)
     tracemalloc.start()

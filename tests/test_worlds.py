@@ -1,4 +1,4 @@
-"""Every world of `tests/worlds/` ends as it says, and the docs tell what happened there."""
+"""Every world in `tests/worlds/` ends as it specifies, and the docs show what happened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batcher.simulator.behaviour import Behaviour
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
 def test_world(path):
-    """The docs tell it, too; `python tests/worlds.py --write` makes them."""
+    """The table in the docs agrees; `python tests/worlds.py --write` creates it."""
     outcome = play(path)
     assert outcome.disagreements() == []
     assert outcome.row() in documented().splitlines(keepends=True)
@@ -40,24 +40,24 @@ LATENCIES = {
     "crowded and jittery": Behaviour(latency_seconds=0.1, jitter_seconds=0.1, most_at_once=20),
 }
 BEST = {"busy": 8, "busy and jittery": 8, "crowded": 8, "crowded and jittery": 20}
-"""The best fixed setting, as the slow test finds; elsewhere it is the most, 32."""
+"""The best fixed setting, as the slow test determines it; in all other worlds it is the maximum, 32."""
 
 
 def _seconds(folder, behaviour, in_flight, count):
-    """How long a run takes, and the share of its requests that was refused as too much."""
+    """How long a run takes, and the share of its requests that was refused as too many."""
     folder.mkdir()
     target = Target(behaviour)
     settings = settings_for("minapp", limits_max_changes=1, rate_max_in_flight=in_flight)
     run = Play(folder, target, settings)
     if run.apply(changes_of({"changes": count})).exit_code:
-        return math.inf, 1.0  # so slow that the target has become slower than any time-out meanwhile
+        return math.inf, 1.0  # so slow that the target's replies take longer than any time-out
     return run.seconds, target.world.traffic.refused / len(target.sends)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", LATENCIES)
 def test_auto_is_nearly_as_fast_as_the_best_fixed_setting(tmp_path, name):
-    """At least nine tenths of its throughput, and hardly ever too much."""
+    """It has at least nine tenths of that throughput, and requests are hardly ever refused as too many."""
     count = 3000 if "crowded" in name else 1200
     auto, refused = _seconds(tmp_path / "auto", LATENCIES[name], "auto", count)
     fixed, _ = _seconds(tmp_path / "fixed", LATENCIES[name], BEST.get(name, 32), count)
@@ -69,6 +69,6 @@ def test_auto_is_nearly_as_fast_as_the_best_fixed_setting(tmp_path, name):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", LATENCIES)
 def test_the_best_fixed_setting_is_what_we_think(tmp_path, name):
-    """All of them."""
+    """Tries all fixed settings."""
     found = {n: _seconds(tmp_path / str(n), LATENCIES[name], n, 800)[0] for n in (1, 2, 4, 6, 8, 12, 16, 20, 24, 32)}
     assert found[BEST.get(name, 32)] <= 1.02 * min(found.values())

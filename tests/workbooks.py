@@ -1,4 +1,4 @@
-"""Workbooks as other programs write them: by openpyxl, and by nothing but the standard library."""
+"""Workbooks as other programs write them, created by openpyxl, or with the standard library alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
 
 @dataclass(frozen=True)
 class Broken:
-    """A cell that holds no value: an error, or a formula that nobody has computed."""
+    """A cell without a value: an error, or a formula that was never computed."""
 
     error: str = ""
 
@@ -37,7 +37,7 @@ def by_openpyxl(path: Path, rows: list[list[object]]) -> Path:
 
 
 def by_hand(path: Path, rows: list[list[object]], *, prefix: str = "", references: bool = True) -> Path:
-    """Without styles or shared texts; with a namespace's prefix, and without references, if that is wanted."""
+    """A workbook without styles or shared strings; optionally with a namespace prefix and without references."""
     x = f"{prefix}:" if prefix else ""
     own = f":{prefix}" if prefix else ""
     lines = []

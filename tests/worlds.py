@@ -1,12 +1,12 @@
-"""Worlds as data: each file of `tests/worlds/` is a target, a client and what must come of it. One player for all.
+"""Worlds as data: each file in `tests/worlds/` describes a target, a client and the expected result of a run.
 
-    python tests/worlds.py             play all, print the table
-    python tests/worlds.py 402-first   play one
-    python tests/worlds.py --write     play all, and put the table into docs/worlds.md
+    python tests/worlds.py             run all, print the table
+    python tests/worlds.py 402-first   run one
+    python tests/worlds.py --write     run all, and put the table into docs/worlds.md
 
-A file has `about` (one line), `kind`, `[input]` (what is to be changed), `[client]` (settings, and `credentials`),
-`[server]` (a scenario, as `batcher simulate --scenario` takes it), `jobs` after the first (`resume`, `retry`) and
-`[expect]`: exact values, or lists of the lowest and the highest.
+A file has `about` (one line), `kind`, `[input]` (the changes), `[client]` (settings, and `credentials`), `[server]` (a
+scenario, as `batcher simulate --scenario` takes it), `jobs` after the first (`resume`, `retry`) and `[expect]`: exact
+values, or lists of the lowest and the highest value.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Outcome:
         }
 
     def disagreements(self) -> list[str]:
-        """Where it is not as expected."""
+        """The ways in which the outcome differs from what is expected."""
         found = list(self.broken_laws)
         facts = self.facts()
         for name, wanted in self.expected.items():
@@ -92,7 +92,7 @@ class Outcome:
         return found
 
     def row(self) -> str:
-        """A line of the table."""
+        """A row of the table."""
         counts = ", ".join(f"{count:,} {status.label}" for status, count in self.report.changes.items() if count)
         stopped = f" {self.report.stopped.name.lower()}" if self.report.stopped else ""
         figures = f"{self.arrivals:,} | {spoken(self.seconds)} | {self.in_flight} | {self.report.exit_code}{stopped}"
@@ -119,7 +119,7 @@ def files() -> list[Path]:
 
 @cache
 def play(path: Path) -> Outcome:
-    """Play a world to its end."""
+    """Simulate a world to its end."""
     world = tomllib.loads(path.read_text("utf-8"))
     changes = changes_of(world.get("input", {}))
     server = world.get("server", {})
@@ -160,9 +160,10 @@ def play(path: Path) -> Outcome:
 
 
 def changes_of(table: dict[str, Any]) -> list[Change]:
-    """`changes` of them: random over `users` × `groups` with a `seed` and a `remove_share`, else user n into group 1.
+    """The changes of a world's `[input]`: `changes` says how many.
 
-    As a `grid`, every user into every group.
+    With a `seed` and a `remove_share` they are random over `users` × `groups`, else user n is added to group 1. With
+    `grid`, every user is added to every group.
     """
     count = table.get("changes", 100)
     if table.get("grid"):
@@ -182,7 +183,7 @@ def changes_of(table: dict[str, Any]) -> list[Change]:
 
 
 def broken_laws(run: Play, report: Report, changes: list[Change]) -> list[str]:
-    """Conservation, the last word, exact blame and the ledger's own consistency, whatever the world did."""
+    """Violations of the laws: each change counted once, last change wins, exact blame, a consistent ledger."""
     broken = []
     statuses = [status for _, status in run.statuses()]
     if report.input_complete and not len(changes) == report.total == sum(report.changes.values()) == len(statuses):

@@ -1,4 +1,4 @@
-"""The lowest versions that pyproject.toml allows, as constraints for pip (`pip install -c`)."""
+"""Prints the lowest versions that pyproject.toml allows, as constraints for pip (`pip install -c`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 def constraints() -> list[str]:
-    """One per dependency, also of the extras: the newest patch of the lowest version that is named."""
+    """One line per dependency, also of the extras: the newest patch release of the lowest allowed version."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     wanted = project["dependencies"] + [name for extra in project["optional-dependencies"].values() for name in extra]
     found = (re.match(r"([\w.-]+)(?:\[[^]]*\])?>=([\w.]+)", name) for name in wanted)

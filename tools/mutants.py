@@ -1,11 +1,11 @@
-"""Tests of the laws' tests: small faults in the code that holds them, one at a time, and which of them nobody notices.
+"""Mutation tests: puts small faults into the code, one at a time, and lists those that no test notices.
 
     python tools/mutants.py [--number 60] [--seed 1] [--jobs 2] [--only core/schedule.py]
 
-Faults are what slips into a program: a bound off by one, `<` for `<=`, `and` for `or`, a negation that is missing, a
-sum for a difference. They are drawn evenly from the modules below, the same ones for the same seed. Each is put into a
-copy of the package, and the tests of its room are run until one fails. Those that nobody notices are listed. Some
-change nothing that anybody could see; `KNOWN` names them with the reason.
+The faults are typical mistakes: a bound off by one, `<` for `<=`, `and` for `or`, a missing negation, a sum for a
+difference. They are drawn evenly from the modules below, the same ones for the same seed. Each is put into a copy of
+the package, and the tests for its folder are run until one fails. Faults that no test notices are listed. Some of them
+change nothing that could be noticed; `KNOWN` lists these with the reasons.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ ROOMS = {
     "ledger": (("writer", "reader", "verify", "results", "transaction"), ("tests/ledger", *LAWS, "tests/engine")),
     "state": (("difference", "folding", "inverse", "pairs", "spelling"), ("tests/state", "tests/engine")),
 }
-"""The modules of each room, and the tests that know it, those first that are most likely to find something."""
+"""The modules of each folder, and the tests for it, beginning with those that are most likely to fail."""
 KNOWN = {
-    "core/cover.py: mixed <= product.sum(): LtE for Lt": "of two covers with as many requests either will do",
-    "core/in_doubt.py: losses.until > latest: Gt for GtE": "of two equal moments either is the latest",
-    "core/rate.py: 1000: one more": "in how many buckets a window is counted is a matter of exactness, not of right",
-    "engine/run/committer.py: 0: one more": "the number of a retry is set before anybody looks at it",
+    "core/cover.py: mixed <= product.sum(): LtE for Lt": "of two covers with equally many requests, either is fine",
+    "core/in_doubt.py: losses.until > latest: Gt for GtE": "of two equal moments, either is the latest",
+    "core/rate.py: 1000: one more": "the number of buckets per window affects precision, not correctness",
+    "engine/run/committer.py: 0: one more": "the number of a retry is set before it is used",
 }
-"""Faults, as they are listed but for their line, that nobody can notice, and why."""
+"""Faults that cannot be noticed, as they are listed but without their line, and why."""
 _COMPARED = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -83,7 +83,7 @@ RUNNING: set[subprocess.Popen[bytes]] = set()
 
 @dataclass(frozen=True)
 class Fault:
-    """The `number`th place of a module where something can be wrong."""
+    """A fault at the `number`th possible place of a module; `text` is the module's code with that fault."""
 
     module: str
     number: int
@@ -93,7 +93,7 @@ class Fault:
 
     @property
     def name(self) -> str:
-        """The same wherever it stands in its module."""
+        """A name that does not depend on the line."""
         return f"{self.module}: {self.what}"
 
     def __str__(self) -> str:
@@ -101,7 +101,7 @@ class Fault:
 
 
 class _Changing(ast.NodeTransformer):
-    """Changes one place, counted in the order in which they are met; None changes nothing and counts."""
+    """Changes the place with this number, counted in the order of the visit; with None it only lists the places."""
 
     def __init__(self, number: int | None) -> None:
         self.number = number
@@ -115,14 +115,14 @@ class _Changing(ast.NodeTransformer):
         return node if node.name == "__repr__" else self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        node.body = [self.visit(item) for item in node.body]  # what decorates it makes it cheap or safe, not right
+        node.body = [self.visit(item) for item in node.body]  # decorators affect speed or safety, not correctness
         return node
 
     def visit_keyword(self, node: ast.keyword) -> ast.AST:
         return node if node.arg == "strict" else self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        return node  # what is said is tested elsewhere
+        return node  # messages are tested elsewhere
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         return node
@@ -169,7 +169,7 @@ class _Changing(ast.NodeTransformer):
 
 
 def faults(module: str) -> list[Fault]:
-    """All that can be made in a module, without those of its constants' names and annotations."""
+    """All possible faults in a module, except in annotations."""
     text = (ROOT / "batcher" / module).read_text(encoding="utf-8")
     counting = _Changing(None)
     counting.visit(ast.parse(text))
@@ -182,7 +182,7 @@ def faults(module: str) -> list[Fault]:
 
 
 def drawn(number: int, seed: int, only: str) -> Iterator[Fault]:
-    """So many, the modules in turn."""
+    """So many random faults, taken from the modules in turn."""
     rng = random.Random(seed)
     modules = [f"{room}/{name}.py" for room, (names, _) in ROOMS.items() for name in names]
     pools = {module: faults(module) for module in modules if module.startswith(only or "")}
@@ -196,7 +196,7 @@ def drawn(number: int, seed: int, only: str) -> Iterator[Fault]:
 
 
 def survives(fault: Fault) -> bool:
-    """Whether no test of its room notices it."""
+    """Whether no test for its folder notices it."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         place = Path(folder)
         for name in ("batcher", "tests", "docs", "examples"):
@@ -222,13 +222,13 @@ def survives(fault: Fault) -> bool:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """With all that it has started: a fault may well be a loop without an end."""
+    """End a process with everything that it has started: a fault may cause an endless loop."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 when all are found, or known; 1 when some are not."""
+    """Returns the exit code: 0 if all faults are noticed or known, 1 otherwise."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for process in list(RUNNING):
                 end(process)
             raise
-    print(f"{len(chosen)} faults, {unnoticed} that nobody notices")
+    print(f"{len(chosen)} faults, {unnoticed} of them not noticed by any test")
     return 1 if unnoticed else 0
 
 

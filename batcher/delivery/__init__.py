@@ -1,1 +1,1 @@
-"""From a batch to a verdict: turn, attempt, retry, and who may send at all."""
+"""From a batch to a verdict: waiting for a turn, attempts, retries, and whether anything may be sent at all."""

@@ -1,4 +1,4 @@
-"""What one attempt tells everybody: history, health, limit in flight, late requests, counters, and who looks on."""
+"""What follows from one attempt: for history, health, limit in flight, in-doubt requests, counters and observers."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from batcher.delivery.delivery import Delivery, Exchange
 from batcher.delivery.request_gate import RequestGate
 
 RENEWED = "the token was renewed"
-"""The reason of a `Retry` that tells nothing of the target."""
+"""The reason of a `Retry` that says nothing about the target."""
 NO_CONNECTION, NO_REPLY, REFUSED_INSIDE = "no connection", "no reply", "refused inside a 200"
-"""What an exchange ended in, where a status does not tell."""
+"""The error of an exchange whose status does not show that it failed."""
 _REFUSED = 400
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptMade:
-    """One try of a batch."""
+    """One attempt to deliver a batch."""
 
     started: float
-    """When it departed, or was begun if it never did (monotonic seconds)."""
+    """When the request left, or when the attempt began if none did (monotonic seconds)."""
     has_left: bool
     is_probe: bool
-    """Whether it was made alone, to see whether the target is back."""
+    """Whether it was the only request at the time, made to see whether the target is back."""
     size: int
     """Bytes of the request's body."""
     error: str
-    """What came instead of a reply."""
+    """What happened instead of a reply; empty if there was one."""
     response: Response | None
 
 
 class Attempts:
-    """Counts and tells; shared by all workers."""
+    """Counts attempts and notifies the other parts; shared by all workers."""
 
     def __init__(self, gate: RequestGate, evidence: Evidence, exchanged: Callable[[Batch, Exchange], None]) -> None:
         self.requests = Requests()
         self.took = Durations()
-        """From departure to reply."""
+        """Times from departure to reply."""
         self._gate = gate
         self._clock = gate.clock
         self._evidence = evidence
@@ -55,7 +55,7 @@ class Attempts:
         return f"<Attempts {self.requests}>"
 
     def note(self, delivery: Delivery, verdict: Verdict, made: AttemptMade) -> None:
-        """An attempt has ended so."""
+        """An attempt has ended with this verdict."""
         now, response = self._clock.now(), made.response
         took = now - made.started
         if made.has_left or made.error:
@@ -75,7 +75,7 @@ class Attempts:
             self.requests.ok += isinstance(verdict, Settled)
 
     def _remember(self, delivery: Delivery, verdict: Verdict, response: Response | None, now: float) -> None:
-        """In the history of the changes, and among what may still arrive if that is so."""
+        """Add the attempt to the history and, if its reply was lost, to the in-doubt requests."""
         batch, lost = delivery.batch, isinstance(verdict, Retry) and verdict.lost
         reason = "" if isinstance(verdict, Settled) else verdict.reason
         status = response.status if response else None
@@ -95,7 +95,7 @@ class Attempts:
             is_probe = made.is_probe and verdict.counted
             self._health.failed(verdict.reason, made.started, now, is_probe=is_probe)
             if self._health.is_down and not was_down:
-                said = "the target accepts nothing: %s; one worker probes, the others wait"
+                said = "the target accepts no requests: %s; one worker probes it, the others wait"
                 self._gate.log_once.say(said, verdict.reason)
         if made.has_left and (verdict.back_pressure or made.response is None):
             self._gate.pushed_back(now - made.started)

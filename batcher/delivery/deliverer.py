@@ -1,4 +1,4 @@
-"""One batch: turn → attempt → verdict → retry, split or settle. The only user of tenacity."""
+"""The delivery of one batch: turn → attempt → verdict → retry, split or settle. The only module that uses tenacity."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Deliverer:
         departs: Callable[[Batch], None],
         exchanged: Callable[[Batch, Exchange], None],
     ) -> None:
-        """`departs` is told when a request leaves, `exchanged` when it was answered, or it is clear that it is not."""
+        """`departs` is called when a request leaves, `exchanged` when it was answered or will surely not be."""
         self._attempts = Attempts(gate, evidence, exchanged)
         self._resolution = Resolution(self._attempts.requests, evidence.health, gate.clock, dialect)
         self._probe = Probe(dialect, tokens, gate, evidence.blame)
@@ -63,25 +63,25 @@ class Deliverer:
         self._probing = anyio.Lock()
         self._backing_off = 0
         self.doubted: Stop | None = None
-        """What would stop the run, if it were not the changes that it speaks of; while nothing proves that it is."""
+        """A reply that stops the run unless it was about single changes, as long as neither is proven."""
 
     @property
     def requests(self) -> Requests:
-        """What was sent so far, and what came of it."""
+        """Counts of what was sent so far, and of the results."""
         return self._attempts.requests
 
     @property
     def took(self) -> Durations:
-        """From departure to reply."""
+        """Times from departure to reply."""
         return self._attempts.took
 
     @property
     def is_backing_off(self) -> bool:
-        """Whether any delivery waits before its next try."""
+        """Whether any delivery is waiting before its next attempt."""
         return self._backing_off > 0
 
     async def deliver(self, batch: Batch) -> Delivered:
-        """Send until there is a final word.
+        """Send a batch until its outcome is final.
 
         Raises:
             Abandoned: When the run ends first; the batch stays pending.
@@ -94,9 +94,9 @@ class Deliverer:
         return self._resolution.of(delivery, verdict)
 
     async def _insist(self, delivery: Delivery, first: Retry) -> Verdict:
-        """Try again until there is another verdict or the patience is used up.
+        """Try again until there is another verdict or the attempts are used up.
 
-        Most batches never get here, and tenacity, which is set up here, would cost them more than their request.
+        Most batches never get here. Setting up tenacity for each of them would cost more than their request.
         """
         seen: list[Verdict] = [first]
 
@@ -123,7 +123,7 @@ class Deliverer:
         return nothing or self._health.has_used_up(self._policy.max_attempts)
 
     async def ask(self) -> Verdict:
-        """What the target says to a request that changes nothing; tries as often as with a batch.
+        """The target's verdict on a request that changes nothing; makes as many attempts as for a batch.
 
         Raises:
             Abandoned: When the run ends first.
@@ -142,14 +142,14 @@ class Deliverer:
         return delivery.counted >= most or self._health.has_used_up(most)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        """Back-off of this batch alone, or quiet for all when the target asks for it or is down."""
+        """How long to back off: only this batch, or all sends if the target asked for a wait or is down."""
         verdict = _last_verdict(state)
         if not isinstance(verdict, Retry) or verdict.reason == RENEWED:
             return 0.0
         attempt = max(state.attempt_number, self._health.failures) if self._health.is_down else state.attempt_number
         delay = self._policy.delay(attempt)
         if verdict.after is not None:
-            # A short wish, such as a date that is past, would make us hammer.
+            # A very short wait, such as one until a date in the past, would make us hammer the target.
             delay = verdict.after if verdict.after >= self._policy.base_seconds else max(delay, verdict.after)
         if verdict.back_pressure:
             self._gate.keep_quiet(delay, verdict.reason)
@@ -176,7 +176,7 @@ class Deliverer:
         return await self._try(delivery, is_probe=False)
 
     async def _try(self, delivery: Delivery, *, is_probe: bool) -> Verdict:
-        """One request, and what its outcome means."""
+        """Send one request and classify its outcome."""
         self._shutdown.check()
         batch = delivery.batch
         started = self._clock.now()
@@ -214,23 +214,24 @@ class Deliverer:
         return verdict
 
     async def _judge(self, delivery: Delivery, verdict: Verdict, response: Response | None, generation: int) -> Verdict:
-        """The target's word in the light of the run so far."""
+        """The verdict on the reply, revised by what the run has seen so far."""
         if isinstance(verdict, Stop) and response is not None:
             if verdict.cause is Cause.CREDENTIALS:
                 return await self._renewed(verdict, generation)
             if verdict.or_changes and await self._speaks_of_changes(verdict):
                 return Split(verdict.reason)
         if isinstance(verdict, Settled | Split):
-            self._tokens.proven(generation)  # who is refused for what he asks was let in
+            self._tokens.proven(generation)  # a request that is refused for its content was authenticated
         if isinstance(verdict, Settled) and len(delivery.batch) == 1 and verdict.statuses[0] == Status.PENDING:
             said = self._dialect.secrets.scrub(response.text()) if response else ""
-            return Retry(f"the answer does not tell what became of it: {said}", lost=False)
+            return Retry(f"the reply does not show what became of the change: {said}", lost=False)
         return verdict
 
     async def _speaks_of_changes(self, verdict: Stop) -> bool:
-        """Whether a status that says either does not speak of the run: some request has succeeded, or a harmless one.
+        """Whether a status that may be about the run or its changes is about the changes.
 
-        That proves only that we are let in. As long as no change was accepted, nothing is booked on what it says.
+        That is so once a change was accepted, or a request that changes nothing. The latter only proves that we have
+        access: until a change was accepted, nothing is recorded because of such a status.
         """
         if self._evidence.blame.accepted_once:
             return True
@@ -249,6 +250,6 @@ class Deliverer:
 
 
 def _last_verdict(state: tenacity.RetryCallState) -> Verdict:
-    """What the attempt that just ended brought."""
+    """The verdict on the attempt that has just ended."""
     verdict: Verdict = cast("tenacity.Future", state.outcome).result()
     return verdict

@@ -1,4 +1,4 @@
-"""A batch on its way, and what became of it."""
+"""A batch that is being delivered, and its outcome."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from batcher.core.verdict import Stop
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivered:
-    """What became of a batch. Nothing of it is on disk yet."""
+    """The outcome of a batch. None of it is on disk yet."""
 
     settled: tuple[Settlement, ...] = ()
     refused: tuple[Refusal, ...] = ()
-    """Words that must wait until it is clear whose fault they are."""
+    """Refusals that are not recorded until it is clear whether the changes or the run are at fault."""
     pieces: tuple[tuple[Op, ...], ...] = ()
     history: tuple[Attempt, ...] = ()
-    """What the pieces inherit."""
+    """The attempts so far, which the pieces inherit."""
     accepted: bool = False
-    """Some change was accepted."""
+    """At least one change was accepted."""
     was_refused: bool = False
     """The target refused all of it."""
     was_too_large: bool = False
-    """The target refused it for its size, and said so."""
+    """The target said that it refused it because of its size."""
     stop: Stop | None = None
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request with changes, as a stop-watch saw it. Times are monotonic seconds."""
+    """The timing of one request with changes. Times are monotonic seconds."""
 
     departed: float | None
-    """None when it never left."""
+    """None if it never left."""
     ended: float
-    """When the last of the reply came, or it was clear that none would."""
+    """When the reply was complete, or it was clear that there would be none."""
     status: int | None
     error: str
-    """What came instead of a reply, or that one of success refuses after all."""
+    """What happened instead of a reply, or that a reply with a status of success is a refusal; else empty."""
     bytes_sent: int
     bytes_received: int
 
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """All tries of one batch."""
+    """All attempts to deliver one batch."""
 
     batch: Batch
     accepted_before: int
@@ -54,7 +54,7 @@ class Delivery:
     counted: int = 0
 
     def remember(self, attempt: Attempt) -> None:
-        """Add to the history; the same answer again and again is one entry, however long the target insists."""
+        """Add to the history; the same answer several times in a row is one entry with a count."""
         last = self.history[-1] if self.history else None
         if last is not None and replace(last, at=attempt.at, boot=attempt.boot, times=1) == attempt:
             self.history[-1] = replace(attempt, times=last.times + 1)

@@ -1,7 +1,8 @@
-"""A target as the delivery speaks with it: whatever a plug-in does, what comes of it is a verdict that can be booked.
+"""The delivery's view of a target: whatever its plug-in does, the result is a verdict that can be recorded.
 
-Targets are plug-ins, perhaps of somebody else. One that raises, or answers nonsense, is a fault of the run: nothing
-of it is booked on rows. What it says of replies is scrubbed here, before anybody else sees it.
+Targets are plug-ins, perhaps written by somebody else. If one raises or returns nonsense, that is a fault of the run,
+and nothing is recorded for the changes. Secrets are removed here from what it says about replies, before anybody else
+sees it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 
 T = TypeVar("T")
 _FINAL = {Status.PENDING, Status.APPLIED, Status.UNCHANGED, Status.FAILED, Status.UNKNOWN}
-"""What a target may say of a change; it is not the target's to reject or to supersede."""
+"""The statuses that a target may report for a change; it can neither reject nor supersede one."""
 
 
 class DialectError(Exception):
@@ -29,7 +30,7 @@ class DialectError(Exception):
 
 
 class Dialect:
-    """See the module. `repeats_accepted` is whether the target takes what it has already for a success."""
+    """See the module. `repeats_accepted`: whether the target reports success for a change that is already in effect."""
 
     def __init__(self, target: Target, secrets: Secrets, *, repeats_accepted: bool = True) -> None:
         self.repeats_accepted = repeats_accepted
@@ -43,13 +44,13 @@ class Dialect:
         """The request for a batch.
 
         Raises:
-            DialectError: When the plug-in makes none.
+            DialectError: When the plug-in does not return one.
 
         """
         return self._request("encode", lambda: self._target.encode(batch, token))
 
     def probe(self, token: str) -> Request:
-        """The request that changes nothing; raises as `encode`."""
+        """The request that changes nothing; raises like `encode`."""
         return self._request("probe", lambda: self._target.probe(token))
 
     def of_reply(self, batch: Batch, response: Response, now: float) -> Verdict:
@@ -66,7 +67,7 @@ class Dialect:
         except Exception as error:  # noqa: BLE001 — a plug-in may raise anything, and quote anything
             raise DialectError(self._broken(name, f"raised {type(error).__name__}")) from None
         if not isinstance(request, Request) or not isinstance(request.body, bytes):
-            raise DialectError(self._broken(name, f"gave {type(request).__name__} instead of a request"))
+            raise DialectError(self._broken(name, f"returned {type(request).__name__} instead of a request"))
         return request
 
     def _verdict(self, name: str, judge: Callable[[], Verdict], size: int) -> Verdict:
@@ -85,19 +86,19 @@ class Dialect:
 
 
 def what_is_wrong(verdict: object, size: int) -> str:
-    """Why a verdict on so many changes cannot be booked; empty when it can.
+    """Why a verdict on `size` changes cannot be recorded; empty if it can.
 
-    Whatever is wrong beyond what is looked for may raise anything.
+    May raise anything if something else is wrong than what is checked here.
     """
     match verdict:
         case Settled():
             statuses, details = np.asarray(verdict.statuses), verdict.details
             if statuses.shape != (size,):
-                return f"told of {statuses.size} changes, not of {size}"
+                return f"reported on {statuses.size} changes, not on {size}"
             if statuses.dtype != np.int8 or not set(np.unique(statuses).tolist()) <= _FINAL:
-                return "told of statuses that a target cannot give"
+                return "reported statuses that a target cannot report"
             if not all(0 <= place < size and isinstance(text, str) for place, text in details.items()):
-                return "told details of changes that it was not asked about"
+                return "reported details of changes that it was not asked about"
             return ""
         case Retry(reason=str(), after=after):
             return "" if after is None or (math.isfinite(after) and after >= 0) else f"asked for a wait of {after}"
@@ -107,4 +108,4 @@ def what_is_wrong(verdict: object, size: int) -> str:
             return ""
         case _:
             pass
-    return f"gave {type(verdict).__name__} instead of a verdict"
+    return f"returned {type(verdict).__name__} instead of a verdict"

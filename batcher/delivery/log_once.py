@@ -1,4 +1,4 @@
-"""What a run says of what limits it: aloud the first time, since it may happen a thousand times in a night."""
+"""Messages about what limits a run: a warning only the first time, since each may recur a thousand times in a night."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 _log = logging.getLogger("batcher.run")
 _ALOUD = 10
-"""Different subjects of one text that are named aloud."""
+"""So many different subjects of one text get a warning."""
 
 
 class LogOnce:
@@ -19,7 +19,7 @@ class LogOnce:
         return f"<LogOnce {sum(map(len, self._said.values()))}>"
 
     def say(self, text: str, *arguments: object, subject: str = "") -> None:
-        """A warning the first time for this text and subject, later a matter of `--verbose`."""
+        """Log a warning the first time for this text and subject, and a debug message (`--verbose`) from then on."""
         said = self._said.setdefault(text, set())
         is_new = subject not in said and len(said) < _ALOUD
         _log.log(logging.WARNING if is_new else logging.DEBUG, text, *arguments)

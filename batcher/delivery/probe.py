@@ -1,4 +1,4 @@
-"""A request that changes nothing: is the target there, and does it let us in?"""
+"""Probes: requests that change nothing, to learn whether the target is reachable and accepts the credentials."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from batcher.delivery.token_provider import TokenProvider, stop_of
 
 
 class Probe:
-    """Asks it; shared by all workers."""
+    """Sends probes; shared by all workers."""
 
     def __init__(self, dialect: Dialect, tokens: TokenProvider, gate: RequestGate, blame: Blame) -> None:
         self.peer = ""
-        """The address that has answered last."""
+        """The address that answered last."""
         self._dialect = dialect
         self._tokens = tokens
         self._gate = gate
@@ -32,7 +32,7 @@ class Probe:
         return f"<Probe {self._dialect!r} {self.peer}>"
 
     async def ask(self) -> Verdict:
-        """What the target says: `Settled` when it is there and lets us in.
+        """Probe the target: `Settled` if it is reachable and accepts the credentials.
 
         Raises:
             Abandoned: When the run ends first.
@@ -55,7 +55,9 @@ class Probe:
         return verdict
 
     async def is_answered(self) -> bool:
-        """Whether the target is there, and it is some changes that it cannot bear; asked once for all who wonder.
+        """Whether the target answers a probe, so that some changes are what it cannot handle.
+
+        Workers that ask at the same time share one probe.
 
         Raises:
             Abandoned: When the run ends first.

@@ -1,4 +1,4 @@
-"""Every request to the target passes here, one behind the other: its turn, its place among those in flight."""
+"""The request gate, which every request to the target passes: it waits for its turn and for a place in flight."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from batcher.delivery.shutdown import Shutdown
 from batcher.transport import Transport
 
 _REFUSED = 400
-"""From this status on a reply's `Retry-After` is meant for us all, whatever else it means."""
+"""From this status on, a reply's `Retry-After` applies to all sends, whatever else the reply means."""
 
 
 @dataclass(slots=True)
 class _Together:
-    """How many wait for the same, and since when anybody does."""
+    """How many are waiting for the same reason, and since when at least one has been."""
 
     count: int = 0
     since: float = 0.0
@@ -41,10 +41,10 @@ class Wait:
 
 
 class RequestGate:
-    """Holds the pacer, the limit in flight and the transport together.
+    """Combines the pacer, the limit in flight and the transport.
 
-    While there is a rate, only one request at a time is between its wait for the rate and its departure; the
-    others queue behind it without holding a connection.
+    If there is a rate, only one request at a time is between its wait for the rate and its departure; the others
+    queue behind it without holding a connection.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class RequestGate:
         return f"<RequestGate {self.in_flight} in flight, {self.limit!r}, {self.pacer!r}>"
 
     async def send(self, request: Request, changes: int, departed: Callable[[], None] | None = None) -> Response:
-        """One exchange, when it is its turn. `departed` is told when it is handed over.
+        """Make one exchange when it is its turn. `departed` is called when the request is handed to the connection.
 
         Raises:
             Abandoned: When the run ends before that.
-            TransportError: As the transport.
+            TransportError: Whatever the transport raises.
 
         """
         permit = object()
@@ -90,7 +90,7 @@ class RequestGate:
         return response
 
     async def _queue(self, permit: object) -> None:
-        """Wait for a place; the time in which anybody does counts once, unless the places wait for a rate."""
+        """Wait for a place in flight; time is counted once, however many wait, and not while the rate is the reason."""
         if self._line.locked():
             await self._permits.acquire_on_behalf_of(permit)
             return
@@ -99,7 +99,7 @@ class RequestGate:
 
     @contextmanager
     def _waiting_for(self, reason: str) -> Iterator[None]:
-        """Count the time; that in which several wait for the same counts once."""
+        """Count the time spent waiting; while several wait for the same reason, it is counted once."""
         together = self._together.setdefault(reason, _Together())
         if not together.count:
             together.since = self.clock.now()
@@ -150,24 +150,24 @@ class RequestGate:
                 self.waiting = None
 
     def succeeded(self, took: float, changes: int) -> None:
-        """A request with so many changes came back in good order after so many seconds."""
+        """A request with this many changes was answered properly after `took` seconds."""
         self.limit.succeeded(self.clock.now(), took, changes, self.in_flight + 1)
         self._permits.total_tokens = self.limit.limit
 
     def pushed_back(self, took: float) -> None:
-        """The target asked for less, with a request that took so many seconds."""
+        """The target signalled that it is overloaded, on a request that took this many seconds."""
         before = self.limit.limit
         self.limit.pushed_back(self.clock.now(), took)
         self._permits.total_tokens = self.limit.limit
         if self.limit.limit < before:
-            self.log_once.say("the target pushes back: for now at most %d requests are in flight", self.limit.limit)
+            self.log_once.say("back-pressure: limiting to %d requests in flight", self.limit.limit)
 
     def heed(self, verdict: Retry) -> None:
-        """What the target asks for holds for every worker and every run on this host, also when this one ends."""
+        """Respect a wait that the target asked for: it applies to all workers and all runs on this host, even later."""
         if verdict.back_pressure and verdict.after:
             self.keep_quiet(verdict.after, verdict.reason)
 
     def keep_quiet(self, seconds: float, reason: str) -> None:
-        """The target wants to be left alone for so long: by every worker, and by every run on this host."""
+        """Pause the sends of all workers, and of all runs on this host, for this many seconds."""
         self.pacer.quiet(self.clock.now() + seconds, Waiting.RETRY_AFTER)
-        self.log_once.say("the target wants to be left alone: %s; nobody sends for %s", reason, spoken(seconds))
+        self.log_once.say("the target asked us to wait (%s): pausing all sends for %s", reason, spoken(seconds))

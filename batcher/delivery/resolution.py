@@ -1,4 +1,4 @@
-"""From the last verdict on a batch to what became of its changes."""
+"""From the final verdict on a batch to the outcome of its changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from batcher.delivery.dialect import Dialect
 
 
 class Resolution:
-    """Books, splits, or hands on the reason to stop. Counts the splits in `requests`."""
+    """Settles a batch, splits it, or passes on the reason to stop. Counts the splits in `requests`."""
 
     def __init__(self, requests: Requests, health: Health, clock: Clock, dialect: Dialect) -> None:
         self._requests = requests
@@ -28,7 +28,7 @@ class Resolution:
         self._dialect = dialect
 
     def of(self, delivery: Delivery, verdict: Verdict) -> Delivered:
-        """What became of the batch when this was the last verdict."""
+        """The outcome of the batch if this was the final verdict."""
         history = delivery.batch.history + tuple(delivery.history)
         match verdict:
             case Settled():
@@ -51,7 +51,7 @@ class Resolution:
                 return Delivered(settled=(word,))
 
     def _is_repeat(self, delivery: Delivery, history: tuple[Attempt, ...]) -> bool:
-        """Whether a refusal may only mean that an earlier try was applied: one that was lost, or a larger batch."""
+        """Whether a refusal may only mean that an earlier attempt took effect: a lost one, or one in a larger batch."""
         size = len(delivery.batch)
         return not self._dialect.repeats_accepted and any(a.lost or a.changes > size for a in history[:-1])
 
@@ -65,7 +65,7 @@ class Resolution:
         return Settlement(batch.window, batch.id, batch.rows, word, {0: reason}, self._clock.utc(), history)
 
     def _settled(self, delivery: Delivery, verdict: Settled, history: tuple[Attempt, ...]) -> Delivered:
-        """Book what the target told change by change; what it left open goes out again in halves."""
+        """Settle the changes that the target reported on; the others are sent again in halves."""
         batch, statuses, details = delivery.batch, verdict.statuses, verdict.details
         if self._is_repeat(delivery, history):
             statuses = np.where(statuses == Status.FAILED, Status.UNKNOWN, statuses).astype(np.int8)
@@ -83,7 +83,7 @@ class Resolution:
             left = select(batch.ops, statuses == Status.PENDING)
             pieces = halves(left) if sum(map(len, left)) > 1 else (left,)
         if not len(told):
-            return Delivered(pieces=pieces, history=history, reason="the answer does not tell one change from another")
+            return Delivered(pieces=pieces, history=history, reason="the reply does not show which change it is about")
         if accepted:
             return Delivered((word,), pieces=pieces, history=history, accepted=True)
         return Delivered(refused=(Refusal(batch, word),), pieces=pieces, history=history, was_refused=True)

@@ -1,4 +1,4 @@
-"""The token: from the user, or from the target's login; renewed by one worker for all."""
+"""The token provider: the user's token, or one from the target's login, renewed by one worker for all."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _BROKEN = "the target's plug-in is broken: login"
 
 
 def stop_of(error: EndpointError | ExhaustedError, *, is_known: bool = False) -> Stop | Retry:
-    """What it means for a run that nobody can be spoken to there, or not from here.
+    """What it means for a run that the endpoint cannot be used, or that this machine has no resources for it.
 
-    With a target that has answered before (`is_known`), only a certificate that is wrong by now is no passing trouble.
+    If the target has answered before (`is_known`), the trouble may pass, unless its certificate is wrong now.
     """
     if isinstance(error, ExhaustedError):
         return Stop(Cause.EXHAUSTED, str(error))
@@ -41,7 +41,7 @@ def stop_of(error: EndpointError | ExhaustedError, *, is_known: bool = False) ->
 
 
 class TokenProvider:
-    """Gives the current token. `generation` tells one token from the next."""
+    """Provides the current token. `generation` is the number of that token."""
 
     def __init__(self, target: Target, credentials: Credentials, gate: RequestGate, secrets: Secrets) -> None:
         self.generation = 0
@@ -59,10 +59,10 @@ class TokenProvider:
         return f"<TokenProvider generation {self.generation}, {'proven' if self._proven else 'not proven'}>"
 
     async def token(self) -> str:
-        """The token to use; logs in when there is none yet.
+        """The token to use; logs in if there is none yet.
 
         Raises:
-            LoginRefusedError: When there is no way to one.
+            LoginRefusedError: When none can be obtained.
 
         """
         if not self._token:
@@ -74,10 +74,10 @@ class TokenProvider:
         self._proven = self._proven or generation == self.generation
 
     async def renew(self, generation: int) -> None:
-        """Replace the token of this generation, which was refused; only the first to ask logs in.
+        """Replace the token of this generation, which was refused; only the first worker to ask logs in.
 
         Raises:
-            LoginRefusedError: When there is no other token, or a fresh one was refused before it ever worked.
+            LoginRefusedError: When no other token can be obtained, or a fresh one was refused without ever working.
 
         """
         async with self._renewing:
@@ -100,7 +100,7 @@ class TokenProvider:
             how = "set BATCHER_TOKEN or auth.token_file" if not self._token else "renew the token"
             raise LoginRefusedError(Stop(Cause.CREDENTIALS, f"there is no valid token; {how}"))
         if not isinstance(login, Generator):
-            raise LoginRefusedError(Stop(Cause.DIALECT, f"{_BROKEN} gave {type(login).__name__}"))
+            raise LoginRefusedError(Stop(Cause.DIALECT, f"{_BROKEN} returned {type(login).__name__}"))
         return login
 
     async def _log_in(self) -> str:
@@ -125,7 +125,7 @@ class TokenProvider:
 
 
 def _step(go_on: Callable[[], Request]) -> Request | str:
-    """The login's next request, or the token in the end; a plug-in that raises anything else is broken.
+    """The login's next request, or finally the token; a plug-in that raises or returns anything else is broken.
 
     Raises:
         LoginRefusedError: With what that means for the run.
@@ -141,4 +141,4 @@ def _step(go_on: Callable[[], Request]) -> Request | str:
         raise LoginRefusedError(Stop(Cause.DIALECT, f"{_BROKEN} raised {type(error).__name__}")) from None
     if isinstance(request, Request) or (isinstance(request, str) and request):
         return request
-    raise LoginRefusedError(Stop(Cause.DIALECT, f"{_BROKEN} gave neither a request nor a token"))
+    raise LoginRefusedError(Stop(Cause.DIALECT, f"{_BROKEN} returned neither a request nor a token"))

@@ -1,8 +1,10 @@
-"""Wires the stages into one task group (`run`), builds them from settings (`session`), and holds the jobs.
+"""Connects the stages of a run in one task group (`run`), and holds what users can ask for (`jobs`, `sync`).
 
-`feed`, `intake` and `admission` bring windows in, `digest` says what a batch that came back means for the others,
-`committer` brings outcomes down to the ledger; `budget` and `watchdog` end a run that should not go on.
+In `run`, `window_reader`, `intake` and `admission` bring windows in, `outcome_handler` decides what the outcome of a
+batch means for the others, `committer` writes outcomes to the ledger, and `budget` and `watchdog` end a run that should
+not continue.
 
-What comes before a run: `scan` looks at files of changes, `drafting` makes them of a feed and a state, `guarding`
-judges them, `planning` writes down what was seen so that it binds. `held_state` is a state in the hands of one run.
+Before a run, `preview` checks files of changes (`arrival`, `input_scan`, `guardrails`). In `sync`, `diff` makes such
+files from a feed and a state, `saved_plan` stores what was planned so that nothing else is sent, and `locked_state` is
+a state that one run has to itself.
 """

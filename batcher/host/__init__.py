@@ -1,1 +1,1 @@
-"""What runs on one machine share: the outer world as arguments, the registry of runs, and the rate."""
+"""The machine that runs share: its clocks and network as arguments (`runtime`), the run registry, and the rate."""

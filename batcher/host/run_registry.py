@@ -1,9 +1,9 @@
-"""The runs of this host, one small file per target in the user's state folder.
+"""The run registry: the runs of this host, in one small file per target in the user's state folder.
 
-It tells which runs worked on the same target, in which order (a number, since clocks are set), which of them may still
-have requests on their way, and which worked with which state. So `resume` and `retry` learn of a newer run, whose
-changes they could overwrite; every run waits for what another one has lost; and a state that was restored from a backup
-is known to be older than what was done with it.
+It shows which runs worked on the same target, in which order (by number, since clocks can be set), which of them may
+still have requests that arrive, and which state each of them used. So `resume` and `retry` learn of newer runs, whose
+changes they could overwrite; every run waits for requests that another one has lost; and a state that was restored from
+a backup is recognised as older than the runs that used it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _Execute: TypeAlias = Callable[[str, tuple[object, ...]], _Rows]
 
 
 def state_folder(environment: Mapping[str, str]) -> Path | None:
-    """The user's state folder (XDG base directory specification); None, and a warning, where there is no home."""
+    """The user's state folder (XDG base directory specification); None, with a warning, if there is no home folder."""
     given = environment.get("XDG_STATE_HOME")
     if given:
         return Path(given) / "batcher"
@@ -49,27 +49,29 @@ def state_folder(environment: Mapping[str, str]) -> Path | None:
 @cache
 def _tell_homeless() -> None:
     _log.warning(
-        "this user has no home folder: runs on this host cannot know of each other, nor share the rate; set HOME or"
-        " XDG_STATE_HOME to a folder of theirs"
+        "this user has no home folder: runs on this host cannot know of each other or share the rate; set HOME or"
+        " XDG_STATE_HOME to a folder of this user"
     )
 
 
 @cache
 def _tell_unusable(path: Path, why: str) -> None:
     _log.warning(
-        "runs on this host cannot know of each other: %s: %s; make room or set its rights, or XDG_STATE_HOME", path, why
+        "runs on this host cannot know of each other: %s: %s; free space, fix its permissions, or set XDG_STATE_HOME",
+        path,
+        why,
     )
 
 
 def state_file(folder: Path, *identity: str, suffix: str) -> Path:
-    """The file of a target in the state folder; `identity` tells it from others, the kind first."""
+    """The file of a target in the state folder; `identity` is what distinguishes the target, its kind first."""
     name = blake2b("\0".join(identity).encode(), digest_size=8).hexdigest()
     return folder / f"{identity[0]}-{name}.{suffix}"
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredRun:
-    """A run that touched the target, and its ledger; `ended` seconds ago, or at work."""
+    """A run that sent to the target, and its ledger; it `ended` so many seconds ago (0 if it has not)."""
 
     run: str
     ledger: Path
@@ -77,15 +79,15 @@ class RegisteredRun:
 
 
 class RunRegistry:
-    """The runs on one target. A folder that cannot be written costs the protection, not the run."""
+    """The runs on one target. If the folder cannot be written, runs work without this protection."""
 
     def __init__(self, folder: Path, kind: str, url: str, env: str) -> None:
         self._path = state_file(folder, kind, place_of(url), env, suffix="sqlite")
         self._before = state_file(folder, kind, url, env, suffix="sqlite")
-        """Where earlier batchers kept it: by the address as it was written."""
+        """Where earlier versions kept it: named after the address as it was written."""
 
     def touch(self, run: RegisteredRun, started: float, state: str = "") -> None:
-        """A run begins to send, or to send again: from now on it is the last one. `started` in UTC seconds."""
+        """A run begins to send, or continues: from now on it is the latest one. `started` is in UTC seconds."""
 
         def work(execute: _Execute) -> _Rows:
             execute("DELETE FROM runs WHERE run = ?", (run.run,))
@@ -95,11 +97,11 @@ class RunRegistry:
         self._do(work)
 
     def ended(self, run: str, at: Stamp) -> None:
-        """A run has sent its last request, for now; `LONG_AGO` when nothing of it may still arrive."""
+        """A run has sent its last request, for now; `at` is `LONG_AGO` if none of its requests may still arrive."""
         self._do(lambda execute: execute("UPDATE runs SET ended = ? WHERE run = ?", (str(at), run)))
 
     def later_than(self, run: str, started: float) -> list[str]:
-        """The ledgers of other runs that worked on the target after this one, the newest first."""
+        """The ledgers of other runs that worked on the target after this one (UTC seconds), the newest first."""
 
         def work(execute: _Execute) -> _Rows:
             known = execute("SELECT number FROM runs WHERE run = ?", (run,))
@@ -110,9 +112,9 @@ class RunRegistry:
         return [str(ledger) for (ledger,) in self._do(work)]
 
     def unquiet(self, run: str, grace: float, clock: Clock) -> list[RegisteredRun]:
-        """Other runs whose requests may still arrive: at work, or ended or found dead within the last `grace` seconds.
+        """Other runs whose requests may still arrive: in progress, or ended less than `grace` seconds ago.
 
-        Nobody knows when a run was killed. It counts as that until somebody finds it, and for `grace` after that.
+        When a run was killed is not known: it counts as ended at the moment when another run first notices it.
         """
 
         def work(execute: _Execute) -> list[RegisteredRun]:
@@ -130,13 +132,13 @@ class RunRegistry:
         return self._do(work)
 
     def of_state(self, state: str) -> Sequence[RegisteredRun]:
-        """The runs that worked with a state, the first one first."""
+        """The runs that used a state, the earliest first."""
         listed = "SELECT run, ledger FROM runs WHERE state = ? ORDER BY number"
         rows = self._do(lambda execute: execute(listed, (state,)))
         return [RegisteredRun(str(run), Path(str(ledger))) for run, ledger in rows]
 
     def _do(self, work: Callable[[_Execute], list[T]]) -> list[T]:
-        """In one transaction; where the file cannot be used, nothing is found and nothing is kept."""
+        """Do the work in one transaction; if the file cannot be used, nothing is found and nothing is stored."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))

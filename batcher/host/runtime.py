@@ -1,4 +1,4 @@
-"""The outer world of a run: clocks, dice, a thread for blocking work, the network, and the register of runs."""
+"""The runtime of a run: clocks, random numbers, a thread for blocking work, the network, and the state folder."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ from batcher.transport.proxies import Proxy, proxy_for
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-"""Which start of the machine this is (random(4))."""
+"""Holds an id that changes with each boot of the machine (random(4))."""
 
 
 class Executor(Protocol):
-    """Where blocking work runs: a worker thread in life, inline on virtual time."""
+    """Where blocking work runs: in a worker thread, or inline in virtual time."""
 
     async def __call__(self, work: Callable[[], T]) -> T:
-        """Run it to its end; it is not abandoned on cancellation."""
+        """Run `work` to its end, even if the caller is cancelled; returns its result."""
         ...
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """The executor of real life."""
+    """The executor of real runs."""
     return await anyio.to_thread.run_sync(work)
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The outer world as arguments, so that tests can be the world."""
+    """Everything a run needs from the outside, as arguments, so that tests can replace it."""
 
     clock: Clock
     rng: Callable[[], float]
     executor: Executor
     transport: Callable[[Settings], AbstractAsyncContextManager[Transport]]
     state_folder: Path | None = None
-    """Where runs know of each other; None for nowhere."""
+    """The folder through which runs on this host know of each other; None if they do not."""
 
 
 def real_runtime(state_folder: Path | None) -> Runtime:
-    """The clock, the dice, a worker thread, and HTTP. Call it within a running event loop."""
-    now = asyncio.get_running_loop().time  # what anyio.current_time() finds out anew at every call
+    """The runtime of real runs. Call it within a running event loop."""
+    now = asyncio.get_running_loop().time  # anyio.current_time() would look this up at every call
     return Runtime(real_clock(now), random.random, in_thread, _http, state_folder)
 
 
 def real_clock(now: Callable[[], float] = time.monotonic) -> Clock:
-    """The clocks of this machine; the one place where they are read. The wall clock is looked at anew each time."""
+    """The clocks of this machine, which are read nowhere else. `now` returns monotonic seconds."""
     try:
         boot_id = _BOOT_ID.read_text("ascii").strip()
     except OSError:  # not Linux
@@ -73,21 +73,21 @@ def real_clock(now: Callable[[], float] = time.monotonic) -> Clock:
 def _http(settings: Settings) -> AbstractAsyncContextManager[Transport]:
     target = settings.target
     if target.insecure:
-        _log.warning("target.insecure: nobody verifies who answers at %s, and whoever does gets the token", target.url)
+        _log.warning("target.insecure: the server at %s is not verified; whoever answers gets the token", target.url)
     return HttpTransport(target.timeout_seconds, trust_of(settings), proxy_of(settings))
 
 
 def trust_of(settings: Settings) -> Trust:
-    """How the settings want a target to prove who it is."""
+    """How a target's identity is verified under these settings."""
     target = settings.target
     return Trust(target.ca_file, target.tls_fingerprint, target.insecure, target.client_cert, target.client_key)
 
 
 def proxy_of(settings: Settings) -> Proxy | None:
-    """Through whom the settings, or else the environment of this machine, want the target to be reached.
+    """The proxy for the target, from the settings or else from the environment; None for a direct connection.
 
     Raises:
-        ConfigurationError: When that is no proxy that can be used.
+        ConfigurationError: When the proxy is invalid or cannot be used.
 
     """
     target = settings.target
@@ -96,16 +96,16 @@ def proxy_of(settings: Settings) -> Proxy | None:
 
 
 def way_of(settings: Settings, peer: str = "") -> dict[str, str]:
-    """How the target is reached, for people: who answers, through whom, and what proves either end."""
+    """How the target is reached, for people: the address that answered, the proxy, and how either end is verified."""
     target, proxy = settings.target, proxy_of(settings)
     if create(target.kind, target.url, target.env).url.startswith("http:"):
-        trust = "nothing: it is not encrypted"
+        trust = "nothing: the connection is not encrypted"
     elif target.tls_fingerprint:
         trust = "the certificate with target.tls_fingerprint"
     elif target.insecure:
-        trust = "anybody (target.insecure)"
+        trust = "any server: it is not verified (target.insecure)"
     else:
-        trust = f"the authorities of {target.ca_file or system_authorities()}"
+        trust = f"the certificate authorities in {target.ca_file or system_authorities()}"
     return {
         "address": peer,
         "proxy": "" if proxy is None else str(proxy),

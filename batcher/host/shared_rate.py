@@ -1,11 +1,11 @@
-"""The pace of all runs of this host against one target, in a small file: shared by processes, kept over restarts.
+"""The rate that all runs of this host share for one target, in a small file that also preserves it across restarts.
 
-Every look at the pace happens under a lock on the file, with the memory that is written there, so that two processes
-can never take the same turn. Nobody waits for the lock: who does not get it asks again a moment later. A run may stand
-still, but it may not hurry: while the file cannot be had, read or written, nobody takes a turn.
+The file holds what was sent recently. It is read and written under a lock, so that two processes can never take the
+same turn. Nobody waits for the lock: a process that does not get it tries again a moment later. A run may stall, but
+must not exceed the rate: while the file cannot be locked, read or written, nobody takes a turn.
 
-Times in the file are the kernel's seconds since the machine was started, which nobody sets; with them stands which
-start that was, and when it was written. The file is a line of JSON; what stands after it is of no meaning.
+Times in the file are the kernel's seconds since the machine was booted, which cannot be set; the file also holds the id
+of that boot, and when it was written. It is one line of JSON; whatever follows that line is ignored.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ _LARGEST = 1 << 20
 _AGAIN = 0.01
 _LOOK_SECONDS = 0.02
 _PATIENCE = 5.0
-"""Seconds. Nobody holds the lock for so long, unless it was suspended with it."""
+"""In seconds. No process holds the lock for so long, unless it was suspended meanwhile."""
 
 
 def make_pacer(settings: Settings, target: Target, runtime: Runtime) -> Pacer:
-    """The pacer of a run; shared with other runs on this host where there is a rate and a state folder."""
+    """The pacer of a run; it is shared with other runs on this host if there is a state folder."""
     rate, folder, clock = settings.rate, runtime.state_folder, runtime.clock
     requests, changes = settings.requests_rate(target), parse_rate(rate.changes)
     requests_meter = Meter(requests, rate.burst, rate.margin) if requests else None
     changes_meter = Meter(changes, 1, rate.margin) if changes else None
     if folder is None:
         return Pacer(requests_meter, changes_meter)
-    file = state_file(folder, target.name, place_of(target.url), suffix="pace")  # of all environments of an account
+    file = state_file(folder, target.name, place_of(target.url), suffix="pace")  # for all environments of an account
     return SharedPacer(requests_meter, changes_meter, file, clock)
 
 
 class SharedPacer(Pacer):
-    """A pacer whose memory lives in a file. Where there can be none, it paces this process alone and says so."""
+    """A pacer that keeps what was sent in a file. If there can be none, it logs that and paces this process alone."""
 
     def __init__(self, requests: Meter | None, changes: Meter | None, file: Path, clock: Clock) -> None:
         super().__init__(requests, changes)
         self._path = file
         self._clock = clock
         self._is_unwritten = False
-        """What this run has taken could not be told to the others."""
+        """Whether a turn that this run has taken could not be written for the others to see."""
         self._descriptor: int | None = None
         self._is_told = False
         self._looked_at = -math.inf
         self._others = PaceState([], [], 0.0, "")
-        """What the file holds of meters that this run does not have."""
+        """What the file holds, which is written back for meters that this run does not have."""
         try:
             self._try()
         except OSError as error:
@@ -72,20 +72,20 @@ class SharedPacer(Pacer):
             _log.error("the rate cannot be shared with other runs on this host: %s", error.strerror or error)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def quiet(self, until: float, because: Waiting) -> None:
-        """No send of any run before `until`; others learn of it as soon as the file can be had."""
+        """Let no run send before `until` (monotonic seconds); others learn of it as soon as the file can be written."""
         super().quiet(until + self._offset(), because)
         with self._file(until, is_asking=False) as descriptor:
             if descriptor is not None:
                 self._write(descriptor, self._clock.now())
 
     def turn(self, now: float, changes: int) -> Turn:
-        """As of any pacer, for all runs together."""
+        """See `Pacer`; for all runs together."""
         if self._has_just_looked(now):
             return super().turn(now + self._offset(), changes)
         with self._file(now) as descriptor:
@@ -97,7 +97,7 @@ class SharedPacer(Pacer):
             return turn
 
     def try_take(self, now: float, changes: int) -> Turn:
-        """As of any pacer; no other run can take the same turn."""
+        """See `Pacer`; no other run can take the same turn."""
         if self._has_just_looked(now):
             return super().turn(now + self._offset(), changes)
         with self._file(now) as descriptor:
@@ -108,7 +108,7 @@ class SharedPacer(Pacer):
             if turn.seconds <= 0:
                 self.record(shared, changes)
                 if descriptor is not None and self.is_limited and not self._write(descriptor, now):
-                    return Turn(_AGAIN, Waiting.RATE)  # others would not know of it
+                    return Turn(_AGAIN, Waiting.RATE)  # the other runs would not know of it
             self._is_free()
             return turn
 
@@ -117,15 +117,15 @@ class SharedPacer(Pacer):
             self.blocked_since, self.blocked_by = None, ""
 
     def _offset(self) -> float:
-        """By how much the clock that processes share is ahead of this one's; it grows when the machine is suspended."""
+        """By how much the clock that processes share is ahead of ours; it grows while the machine is suspended."""
         return self._clock.shared() - self._clock.now()
 
     def _has_just_looked(self, now: float) -> bool:
-        """Without a rate the file only tells of quiet, for which a look now and then is enough."""
+        """Without a rate the file only tells when nothing may be sent; for that, reading it now and then is enough."""
         return not self.is_limited and 0 <= now - self._looked_at < _LOOK_SECONDS
 
     def _try(self) -> None:
-        """See that the file can be opened, and locked at all; whatever else is wrong with it may pass."""
+        """Check that the file can be opened and locked at all; any other trouble may pass."""
         descriptor = self._open()
         try:
             if try_flock(descriptor):
@@ -137,13 +137,13 @@ class SharedPacer(Pacer):
 
     def _open(self) -> int:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # what a link leads to is somebody else's
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # a link may lead to somebody else's file
         self._descriptor = os.open(self._path, flags, 0o600)
         return self._descriptor
 
     @contextmanager
     def _file(self, now: float, *, is_asking: bool = True) -> Iterator[int | None]:
-        """The file's descriptor, locked and read; None when it is somebody else's turn, or never to be had."""
+        """The file's descriptor, locked and read; None if another process has the lock, or the file is not usable."""
         descriptor = None
         if self._descriptor is not None:
             try:
@@ -152,7 +152,7 @@ class SharedPacer(Pacer):
                     self._read(descriptor, now + self._offset())
                     self._looked_at = now
                 elif is_asking:
-                    self._is_blocked(now, "another process holds it and does not let go of it")
+                    self._is_blocked(now, "another process has locked it and does not release it")
             except OSError as error:
                 descriptor = None
                 self._is_blocked(now, error.strerror or str(error))
@@ -163,7 +163,7 @@ class SharedPacer(Pacer):
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def _locked(self, descriptor: int) -> int | None:
-        """The descriptor of what the path names, locked; it was opened anew if the file was replaced."""
+        """The locked descriptor of the file at the path, which is opened again if it was replaced."""
         while True:
             if not try_flock(descriptor):
                 return None
@@ -173,13 +173,13 @@ class SharedPacer(Pacer):
             os.close(replaced)
 
     def _is_blocked(self, now: float, why: str) -> None:
-        """Nobody sends meanwhile. A moment is nothing; from then on people are told, and the run's patience counts."""
+        """Note that nothing can be sent; if that lasts, log it. The time counts towards the run's `max_wait`."""
         if self.blocked_since is None:
             self.blocked_since = now
         if now - self.blocked_since > _PATIENCE and not self._is_told:
             self._is_told = True
-            self.blocked_by = f"{self._path}, the file of the rate that runs share: {why}"
-            _log.error("nothing is sent while others may send unseen: %s", self.blocked_by)
+            self.blocked_by = f"{self._path}, the file of the shared rate: {why}"
+            _log.error("nothing is sent while the sends of other runs are not known: %s", self.blocked_by)
 
     def _read(self, descriptor: int, shared: float) -> None:
         content = os.pread(descriptor, _LARGEST, 0).partition(b"\n")[0]
@@ -195,11 +195,11 @@ class SharedPacer(Pacer):
             self._others = state
             self.load(state, shared)
         except (ValueError, TypeError):
-            _log.warning("the file of the shared pace was damaged; nothing is sent for as long as the rate speaks of")
+            _log.warning("the file of the shared rate was damaged; nothing is sent for one time unit of the rate")
             self.fill(shared)
             if not self._write(descriptor, shared - self._offset()):
                 raise OSError("it is damaged, and cannot be written") from None
-        super().quiet(mine, reason)  # where the file could not be had when the target asked for it
+        super().quiet(mine, reason)  # in case the file was not available when the target asked for a wait
 
     def _write(self, descriptor: int, now: float) -> bool:
         requests, changes, until, because = astuple(self.dump())
@@ -219,19 +219,19 @@ class SharedPacer(Pacer):
 
 
 def _dumped(numbers: object) -> list[int]:
-    """What a meter has dumped.
+    """The numbers that a meter has dumped.
 
     Raises:
-        ValueError: When no meter has.
+        ValueError: When these are not such numbers.
 
     """
     if isinstance(numbers, list) and len(numbers) % 3 == bool(numbers) and all(type(n) is int for n in numbers):
         return numbers
-    raise ValueError("no meter has dumped this")
+    raise ValueError("not the numbers of a meter")
 
 
 def _before_the_start(state: PaceState, written: float) -> PaceState:
-    """What was sent before the machine was started: as if all of it was sent at that moment, which is the latest."""
+    """The state with everything that was sent before the machine was booted counted as sent at that moment."""
 
     def moved(dumped: list[int]) -> list[int]:
         if not dumped:

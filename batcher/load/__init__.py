@@ -1,1 +1,1 @@
-"""Measured load runs: the same packing, pacing, delivery and ledger, with arrivals by the clock and a stop-watch."""
+"""Load runs: the packing, pacing, delivery and ledger of other runs, with timed arrivals and measured latencies."""

@@ -1,4 +1,4 @@
-"""Batches leave when arrivals are due, and final words are written down when there is time: how a load run differs."""
+"""How a load run differs from other runs: batches are sent when arrivals are due, and settlements are written later."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ from batcher.load.plan import Finding, Stopwatch
 from batcher.load.recorder import Gauges
 
 _OVERTIME_SECONDS = 5.0
-"""Requests that are overdue at the end of the schedule may still leave for so long; then they are dropped."""
+"""How long requests that are overdue at the end of the schedule may still be sent; then they are dropped."""
 _MOST_WORDS, _MOST_ROWS = 50_000, 2_000_000
-"""Final words, and changes in them, that are kept until they are written down: those of a run of ordinary length."""
+"""Settlements, and changes in them, that are kept before they are written: enough for a run of ordinary length."""
 _AHEAD_BATCHES, _AHEAD_CHANGES = 20_000, 500_000
-"""So much is made ready before it is needed."""
+"""How much is made ready before it is needed."""
 _FLUSH_SECONDS = 60.0
-"""The final words may take so long to be written down at the end; what is not, is pending."""
+"""How long the settlements may take to be written at the end; changes that are not written stay pending."""
 
 
 class ArrivalDispatch:
-    """A `Dispatch`.
+    """The `Dispatch` of a load run.
 
-    In an open loop an arrival is launched when it is due, whether or not there is a place for its request; in a closed
-    loop as soon as there is one. Pieces of what was launched go first. With changes of files (`plan.in_order`), windows
-    wait for each other as in any run, and words are written down at once, so that the last word wins; synthetic windows
-    follow each other without a gap, and whichever of two changes arrives last, wins.
+    In an open loop, an arrival is launched when it is due, whether or not there is a place in flight for its request;
+    in a closed loop, as soon as there is one. Pieces of what was launched are sent first. With changes from files
+    (`plan.in_order`), windows wait for each other as in any run, and settlements are written at once, so that the last
+    change of a pair wins. Synthetic windows follow each other without a gap, and of two changes of a pair, the one that
+    arrives last wins.
     """
 
     def __init__(self, parts: Parts, flights: Flights, watch: Stopwatch, start: float) -> None:
-        """`start` is when the first request is due (monotonic seconds); later, if nothing is ready then."""
+        """`start` is when the first request is due (monotonic seconds), or later if nothing is ready by then."""
         self.in_order = flights.plan.in_order
         self._parts = parts
         self._schedule = parts.schedule
@@ -57,22 +58,22 @@ class ArrivalDispatch:
         self._ends = math.inf
         self._ended = 0.0
         self._processor_before = self._processor = 0.0
-        """Seconds of processor: used before the run began, and by it."""
+        """Processor seconds used before the run began, and by the run."""
         self._ready: deque[Batch] = deque()
         self._ready_changes = 0
         self._last_begun = -1
-        """The last window of which a batch was launched."""
+        """The number of the last window of which a batch was launched."""
         self._is_filled = self._is_complete = False
         self._is_enough = False
-        """Nothing more is launched: that was the last request, or the last change."""
+        """Whether nothing more is launched because the last request or the last change was."""
         self._is_late = False
-        """Nothing more is launched: the time is over."""
+        """Whether nothing more is launched because the time is over."""
         self._full_until = -math.inf
-        """When the last place became free that was needed."""
+        """When a place in flight last became free after all had been taken."""
         self._before: Requests | None = None
         self._words: list[Settlement] = []
         self._rows = 0
-        """In those."""
+        """The number of changes in those."""
 
     def __repr__(self) -> str:
         return f"<ArrivalDispatch {len(self._ready)} ready, {self._flights!r}>"
@@ -89,7 +90,7 @@ class ArrivalDispatch:
 
     @property
     def has_more(self) -> bool:
-        """See `Dispatch`. Where a trial must come first, what waits for it already is all that counts."""
+        """See `Dispatch`. While a trial must come first, only what the schedule already has counts."""
         if self.is_over or (self._blame.is_suspect and self._schedule.waiting):
             return False
         return not self._is_complete or bool(self._ready)
@@ -139,7 +140,7 @@ class ArrivalDispatch:
             self._flights.landed(batch, self._now(), is_whole=delivered.stop is None)
 
     async def book(self, settlement: Settlement) -> None:
-        """See `Dispatch`. Kept for later, where that may be: the ledger's thread would be in the clock's way."""
+        """See `Dispatch`. Writing is put off if possible: the ledger's thread would disturb the timing."""
         self._words.append(settlement)
         self._rows += len(settlement.rows)
         if self.in_order or len(self._words) >= _MOST_WORDS or self._rows >= _MOST_ROWS:
@@ -154,19 +155,19 @@ class ArrivalDispatch:
             group.start_soon(self._flights.note_stop, shutdown)
 
     async def finish(self) -> None:
-        """See `Dispatch`. What was made in vain is forgotten; a file's changes stay in the ledger, as pending."""
+        """See `Dispatch`. Synthetic windows that were not used are removed; a file's changes stay pending."""
         if not self._flights.has_begun:  # it was stopped before anything was ready
             self._begin(self._now())
         self._ended, self._processor = self._now(), self._watch.cpu() - self._processor_before
         self._is_enough = self._is_enough or not (self._is_late or self.has_more)
         self._flights.finding = self._finding()
-        with anyio.move_on_after(_FLUSH_SECONDS), suppress(Abandoned, LedgerError):  # the run is stopped for that
+        with anyio.move_on_after(_FLUSH_SECONDS), suppress(Abandoned, LedgerError):  # these have stopped the run
             await self._book_all()
             if not self.in_order:
                 await self._parts.committer.forget_after(self._last_begun)
 
     def _finding(self) -> Finding:
-        """What the run saw."""
+        """The results of the run."""
         ended, shutdown, flights = self._ended, self._parts.session.shutdown, self._flights
         self._drop_the_rest(ended)
         flights.end(ended)
@@ -176,7 +177,7 @@ class ArrivalDispatch:
         recorder = flights.recorder
         intervals = recorder.finish(ended)
         last = max(recorder.last, recorder.begin)
-        if not self._is_enough:  # the time was up, or it was stopped: also when nothing came, that time has passed
+        if not self._is_enough:  # the time was up, or it was stopped: that time has passed even if no reply came
             last = max(last, min(ended, self._ends) if shutdown.is_set else self._ends)
         elapsed = ended - self._start
         share = self._processor / elapsed if elapsed > 0 else 0.0
@@ -184,7 +185,7 @@ class ArrivalDispatch:
         return Finding(recorder, intervals, requests, max(0.0, last - recorder.begin), share, lag)
 
     def _gauges(self) -> Gauges:
-        """For the recorder."""
+        """The present values for the recorder."""
         gate = self._gate
         return Gauges(gate.in_flight, gate.limit.limit, gate.waited)
 
@@ -196,7 +197,7 @@ class ArrivalDispatch:
         self._flights.begin(self._start + plan.warm_up, self._ends, self._gauges)
 
     def _may_launch(self) -> bool:
-        """Whether a batch may come to those that the schedule has; a trial that is to come first is waited for."""
+        """Whether another batch may be added to the schedule; while a trial must come first, none may."""
         schedule, limit = self._schedule, self._gate.limit
         if self.is_over or schedule.waiting > limit.ceiling:
             return False
@@ -211,7 +212,7 @@ class ArrivalDispatch:
         return self._start + arrivals.due(launched) if launched < len(arrivals) else math.inf
 
     def _launch(self, due: float) -> bool:
-        """Hand the next batch over to the schedule, if one is ready; whether it was."""
+        """Add the next batch to the schedule if one is ready; returns whether one was."""
         if not self._ready:
             self._is_enough = self._is_complete and not self.in_order
             return False
@@ -233,7 +234,7 @@ class ArrivalDispatch:
             await self._parts.committer.settle(word)
 
     def _drop_the_rest(self, now: float) -> None:
-        """What was due and never left is not forgotten: it would have been the slowest."""
+        """Record arrivals that were due and never sent as dropped: they would have been the slowest."""
         arrivals = self._plan.arrivals
         if arrivals is None or self._is_enough:
             return

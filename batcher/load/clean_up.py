@@ -1,4 +1,4 @@
-"""Taking out again what a load run has put in."""
+"""Removes the memberships that a load run has added."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from batcher.sections import RetrySettings
 from batcher.settings import Settings
 
 _PATIENCE = "1m"
-"""Of a clean-up with a target that accepts nothing, unless the user says otherwise: it can be gone on with."""
+"""The `max_wait` of a clean-up, unless the user sets another; it can be continued."""
 _MAY_BE_IN = IN_EFFECT | UNCLEAR
 
 
 def cleaning_files(ledger: Path) -> tuple[Path, Path]:
-    """Where the removals of a load run stand, and the ledger of sending them."""
+    """The file with the removals for a load run, and the ledger of the clean-up."""
     return ledger.with_name(f"{ledger.name}.clean-up.jsonl"), ledger.with_name(f"{ledger.name}.clean-up")
 
 
 def patient(settings: Settings) -> Settings:
-    """The same for a clean-up: whoever has just killed a target with load need not wait for it for long."""
+    """The settings for a clean-up, which does not wait long for a target that the load may just have broken."""
     is_said = settings.retry.max_wait != RetrySettings().max_wait
     return settings if is_said else settings.replace(retry={"max_wait": _PATIENCE})
 
 
 def write_removals(ledgers: Iterable[Path], file: Path) -> int:
-    """A file of removals of all pairs that these load runs have added, or may have; returns how many there are.
+    """Write removals for all pairs that these load runs have or may have added; returns how many there are.
 
-    A pair that the run itself removed again in another window is among them all the same: two windows may have been
-    under way together. Only the owner can read the file.
+    Pairs that a run itself removed again in another window are included: the two windows may have been in flight at the
+    same time. Only the owner can read the file.
 
     Raises:
-        UsageError: When a ledger cannot be read or the file not be written.
+        UsageError: When a ledger cannot be read, or the file cannot be written.
 
     """
     count = 0
@@ -63,23 +63,24 @@ def write_removals(ledgers: Iterable[Path], file: Path) -> int:
 
 
 async def clean_up(file: Path, ledgers: Sequence[Path], context: RunContext) -> Report:
-    """Apply the removals; what the load run lost and may still arrive is waited for.
+    """Apply the removals, after waiting for in-doubt requests of the load runs.
 
     Raises:
-        UsageError: As `apply`.
+        UsageError: Like `apply`.
 
     """
-    plain = for_difference(context.settings).replace(input={"format": "jsonl"})  # whatever the load's own looked like
+    # Whatever the input of the load run looked like:
+    plain = for_difference(context.settings).replace(input={"format": "jsonl"})
     occasion = Occasion({}, lambda _: None, earlier=tuple(ledgers), is_judged=True)
     return await apply([file], replace(context, settings=plain), occasion=occasion)
 
 
 def _removals(state: WindowState) -> Iterator[bytes]:
-    """JSON Lines, in which an id is never taken for a name."""
+    """The removals as JSON Lines, in which an id cannot be taken for a name."""
     columns = state.window.columns
     is_add = columns.action == Action.ADD
     may_be_in = are(state.status, _MAY_BE_IN)
-    for settlement in state.settlements:  # what was refused after a request of it had been lost may be in, too
+    for settlement in state.settlements:  # a change that was lost and then refused may be in effect, too
         may_be_in[settlement.rows] |= any(attempt.lost for attempt in settlement.history)
     rows = np.flatnonzero(is_add & may_be_in)
     user, group = columns.user.take(rows), columns.group.take(rows)

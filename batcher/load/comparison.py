@@ -1,4 +1,4 @@
-"""Two measurements side by side: what became slower, and how sure that is."""
+"""Compares two measurements: what became slower, and how certain that is."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from batcher.load.latencies import PERCENTILES
 from batcher.load.measurement import Measurement
 
 _JUDGED = {50.0, 90.0, 99.0}
-"""Beyond them a run of ordinary length has too few requests."""
+"""The percentiles that are judged; for higher ones, a run of ordinary length has too few requests."""
 _OWN_ERROR = 0.2
-"""Milliseconds. A smaller difference may be the generator's own."""
+"""In milliseconds. A smaller difference may be an error of the generator itself."""
 _ERRORS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A figure of both; latencies in milliseconds. `is_worse` only where it is judged."""
+    """A figure in both measurements; latencies are in milliseconds. `is_worse` only if the figure is judged."""
 
     name: str
     unit: str
@@ -29,25 +29,25 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All figures, what makes the two hard to compare, and whether anything is worse."""
+    """All figures, notes on what makes the two hard to compare, and whether anything is worse."""
 
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
 
     @property
     def is_worse(self) -> bool:
-        """Whether any judged figure is."""
+        """Whether any judged figure is worse."""
         return any(line.is_worse for line in self.lines)
 
 
 def compare(before: Measurement, after: Measurement, threshold: float, kind: str = "intended") -> Comparison:
-    """Percentiles of latency, throughput, errors; what was due and never left is among the errors.
+    """Compare percentiles of latency, throughput and errors; requests that were due and never sent count as errors.
 
     Args:
-        before: The one that is known.
-        after: The one that is judged.
-        threshold: By what share a figure must surely be worse.
-        kind: Which latencies: `intended` or `actual`.
+        before: The measurement that serves as the reference.
+        after: The measurement that is judged.
+        threshold: The share by which a figure must be worse, with certainty.
+        kind: Which latencies to compare: `intended` or `actual`.
 
     Raises:
         ConfigurationError: When one of them has measured nothing.
@@ -80,22 +80,22 @@ def _rates(side: Measurement) -> list[float]:
 
 
 def _errors(side: Measurement) -> list[tuple[float, float]]:
-    """Of each stretch: what failed or never left, and all that was due."""
+    """For each interval: requests that failed or were never sent, and all that were due."""
     return [(i.failed + i.dropped, i.ok + i.failed + i.dropped) for i in side.intervals]
 
 
 def _notes(before: Measurement, after: Measurement, kind: str) -> list[str]:
-    """Why the comparison may mean less than it seems."""
+    """Reasons why the comparison may be less meaningful than it seems."""
     notes = []
     for name in ("target", "loop", "arrivals", "input", "processes"):
         first, second = getattr(before, name), getattr(after, name)
         if first != second:
-            notes.append(f"the runs are not alike: {name} was {first}, then {second}")
+            notes.append(f"the runs differ: {name} was {first}, then {second}")
     for side, word in ((before, "first"), (after, "second")):
         if side.generator.is_bottleneck:
             notes.append(f"in the {word} run the generator may have been the bottleneck: {side.generator.reason}")
         if side.stopped:
             notes.append(f"the {word} run was stopped: {side.reason}")
         if sum(1 for part in side.latencies(kind) if len(part)) < LEAST_STRETCHES:
-            notes.append(f"the {word} run is too short to tell chance from change")
+            notes.append(f"the {word} run is too short to distinguish a change from chance")
     return notes

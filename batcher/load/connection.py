@@ -1,8 +1,9 @@
-"""HTTP/1.1 on kept connections with a stop-watch on each: the transport of load runs.
+"""The transport of load runs: HTTP/1.1 on kept connections, with exact times of replies.
 
-A general client spends more on a request than the request itself, and takes the time when its task gets to run, after
-all others whose replies came at the same moment. Here a reply's time is taken when its last byte has been parsed. One
-connection carries one request at a time; nothing is followed, remembered or repeated.
+A general HTTP client takes more time for a request than the request itself, and takes the time of a reply only when its
+task gets to run, after all others whose replies came at the same moment. Here the time is taken when the last byte has
+been parsed. A connection carries one request at a time; redirects are not followed, cookies are not kept, and nothing
+is repeated.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ class Connections:
         self._idle: dict[str, list[_Connection]] = {}
         self._open: set[_Connection] = set()
         self._keeps = True
-        """Whether a connection may be used for another request; not once anything has come that nobody asked for."""
+        """Whether a connection may be used for another request; not after unrequested data has arrived on one."""
 
     def __repr__(self) -> str:
         return f"<Connections {len(self._open)} open>"
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
-        """Made when it is needed: all authorities of a system take a while."""
+        """Created on demand: loading all certificate authorities of a system takes a while."""
         return self._trust.context()
 
     async def __aenter__(self) -> Self:
@@ -127,7 +128,7 @@ class Connections:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection. `ask` is called when no other request is under way on it."""
+    """One connection. Call `ask` only if no other request is in progress on it."""
 
     transport: asyncio.Transport
 
@@ -141,9 +142,9 @@ class _Connection(asyncio.Protocol):
         self.received_at = 0.0
         self.is_reusable = True
         self.has_spoken = False
-        """Something has come that nobody had asked for."""
+        """Whether unrequested data has arrived."""
         self.beginning = b""
-        """The first bytes of the reply that is awaited."""
+        """The first bytes of the awaited reply."""
         self._loop = loop
         self._now = now
         self._lost = lost
@@ -154,14 +155,14 @@ class _Connection(asyncio.Protocol):
         self._body = bytearray()
         self._status = 0
         self._head = 0
-        """Bytes so far that may belong to it; -1 when it is over."""
+        """Bytes so far that may belong to the head of the reply; -1 once it is complete."""
 
     async def ask(self, head: bytes, body: bytes, patience: float) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Send it; gives status, headers (names in lower case) and body of the reply.
+        """Send a request; returns status, headers (names in lower case) and body of the reply.
 
         Raises:
-            ReplyLostError: When no whole reply came back in time.
-            HttpParserError: When what came is none.
+            ReplyLostError: When no complete reply came within `patience` seconds.
+            HttpParserError: When what came is not a reply.
             OSError: When the connection broke.
 
         """
@@ -179,11 +180,11 @@ class _Connection(asyncio.Protocol):
         return self._status, self._headers, bytes(self._body)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what to write to."""
-        self.transport = transport  # type: ignore[assignment]  # of a connection it is one that can write, too
+        """Keep the transport."""
+        self.transport = transport  # type: ignore[assignment]  # the transport of a connection can also write
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits for a reply waits in vain."""
+        """Fail the awaited reply, unless the end of the connection is what completes it."""
         self._lost(self)
         if exc is None and self._ends_with_the_connection():
             self.is_reusable = False
@@ -194,7 +195,7 @@ class _Connection(asyncio.Protocol):
         """Feed the parser; it calls the methods below."""
         if self._reply is None:
             self.has_spoken = True
-            self.transport.abort()  # nobody asked
+            self.transport.abort()  # nothing was requested
             if self._status:
                 self._has_surplus()
             return
@@ -204,7 +205,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.is_reusable = False  # also when the reply was whole: more came than that
+            self.is_reusable = False  # even if the reply was complete: more came than that
             self._fail(error)
         if self._head > LARGEST_HEAD:
             self._fail(ReplyLostError("no complete reply: its head is larger than 64 KiB"))
@@ -216,7 +217,7 @@ class _Connection(asyncio.Protocol):
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
-        """What follows is the body."""
+        """The head is complete; the body follows."""
         self._head = -1
 
     def on_body(self, body: bytes) -> None:
@@ -228,9 +229,9 @@ class _Connection(asyncio.Protocol):
             self._fail(ReplyLostError("no complete reply: the body is larger than 8 MiB"))
 
     def on_message_complete(self) -> None:
-        """The reply is whole, unless it only said that another one follows (1xx)."""
+        """The reply is complete, unless it only announces another one (1xx)."""
         if self._is_over():
-            self.is_reusable = False  # nobody asked for a second one
+            self.is_reusable = False  # no second reply was requested
             self._has_surplus()
             return
         self._status = self._parser.get_status_code()
@@ -249,7 +250,7 @@ class _Connection(asyncio.Protocol):
             self._reply.set_result(None)
 
     def _ends_with_the_connection(self) -> bool:
-        """Whether the reply has begun and only its end tells how long it is (RFC 9112 §6.3)."""
+        """Whether the reply has begun and is delimited by the end of the connection (RFC 9112 §6.3)."""
         if self._reply is None or self._head >= 0:
             return False
         self._status = self._parser.get_status_code()
@@ -257,7 +258,7 @@ class _Connection(asyncio.Protocol):
         return self._status >= 200 and not names & {"content-length", "transfer-encoding"}  # noqa: PLR2004 — as below
 
     def _has_hidden_body(self) -> bool:
-        """Whether something follows a 204 that no parser takes for its body (RFC 9110 §8.6)."""
+        """Whether a 204 has a body nevertheless, which the parser does not read (RFC 9110 §8.6)."""
         return self._status == 204 and any(  # noqa: PLR2004 — as above
             name in {"content-length", "transfer-encoding"} for name, _ in self._headers
         )

@@ -1,4 +1,4 @@
-"""One arrival on its way, and the transport that lets it leave when it is due."""
+"""One arrival of a load run, and the transport that sends its first request when it is due."""
 
 from __future__ import annotations
 
@@ -13,52 +13,55 @@ from batcher.transport import Transport
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """An arrival. Times are monotonic seconds.
+    """An arrival: a batch with all of its retries and pieces. Times are monotonic seconds.
 
-    In an open loop it is `due` by the clock; in a closed one (None) its intended start is the actual one.
+    In an open loop it is `due` at a given time; in a closed one (None) its intended start is the actual one.
     """
 
     due: float | None
     free: float
-    """Until when there was no place for it, or no leave to send; infinity when there was none at its start."""
+    """Until when all places in flight were taken; infinity if they were at its launch, or a rate or a wait applied."""
     is_counted: bool
-    """Not part of the warm-up."""
+    """Whether it is measured, that is, not part of the warm-up."""
     released: float | None = None
-    """When its first request was let go, neither early nor held up by the target."""
+    """When its first request was ready to be sent and due, before it waited for its turn."""
     departed: float | None = None
     """When its first request left."""
     ended: float | None = None
-    """When its last reply came, or it was clear that none would."""
+    """When its last reply came, or it was clear that there would be none."""
     parts: int = 1
-    """Its batches that are not back."""
+    """How many of its batches are not delivered yet."""
     accepted: int = 0
-    """Its changes that the target accepted."""
+    """How many of its changes the target accepted."""
 
     def note(self, exchange: Exchange) -> None:
-        """One of its requests was answered, or not."""
+        """One of its requests was answered, or its reply was lost."""
         if self.departed is None:
             self.departed = exchange.departed
         self.ended = exchange.ended
 
     @property
     def intended(self) -> float | None:
-        """Its intended start; None while a closed loop's has not left."""
+        """Its intended start; None if it is part of a closed loop and has not left yet."""
         return self.departed if self.due is None else self.due
 
     @property
     def lag(self) -> float:
-        """Seconds by which it left too late although nothing was against it."""
+        """By how many seconds the generator itself was late in sending it."""
         if self.released is None or self.due is None:
             return 0.0
         return max(0.0, self.released - max(self.due, self.free))
 
 
 CURRENT: ContextVar[Flight] = ContextVar("flight")
-"""Whose requests the running task sends."""
+"""The flight whose requests the running task sends."""
 
 
 class Punctual:
-    """A transport that holds an arrival's first request, ready to be sent, until it is due."""
+    """A transport that holds an arrival's first request, ready to be sent, until it is due.
+
+    `now` returns monotonic seconds; `until` waits for a moment of that clock.
+    """
 
     def __init__(
         self, transport: Transport, now: Callable[[], float], until: Callable[[float], Awaitable[None]]

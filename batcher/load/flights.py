@@ -1,4 +1,4 @@
-"""All arrivals of a load run: how many there were, which are on their way, and what was seen of them."""
+"""All arrivals of a load run: their numbers, those in progress, and what was recorded about them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from batcher.load.recorder import Gauges, Recorder
 
 _LOOK_SECONDS = 0.05
 _PATIENCE_SECONDS = 30.0
-"""After the end of the schedule; then what is still tried again is given up."""
+"""How long requests may still be tried again after the end of the schedule."""
 
 
 class Flights:
-    """See the module."""
+    """The arrivals of one generator; see the module."""
 
     def __init__(self, plan: Plan, now: Callable[[], float]) -> None:
-        """`now` gives monotonic seconds."""
+        """`now` returns monotonic seconds."""
         self.plan = plan
         self.made = self.launched = self.counted = self.flying = 0
-        """Batches that were made ready; arrivals that were launched, that count, and that are not back."""
+        """Batches that were made ready; arrivals that were launched, that are measured, and that are in progress."""
         self.of: dict[int, Flight] = {}
-        """By the number of a batch on its way."""
+        """The flight of each batch in progress, by the batch's number."""
         self.stopped_at = math.inf
+        """When the run was stopped (monotonic seconds)."""
         self.finding: Finding
-        """Once the workers have ended."""
+        """The results; set once the workers have ended."""
         self._now = now
         self._gauges: Callable[[], Gauges] = lambda: Gauges(0, 0, Waited())
         self.recorder = Recorder(math.inf, self._gauges)
@@ -46,11 +47,11 @@ class Flights:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it is known when the first one is due."""
+        """Whether it is known when the first arrival is due."""
         return self._begun.is_set()
 
     def missing(self) -> float:
-        """How many batches are still to be made; of a closed loop nobody knows before the warm-up is over."""
+        """How many batches are still to be made; infinity for a closed loop whose warm-up is not over."""
         plan = self.plan
         if plan.arrivals is not None:
             return plan.planned - self.made
@@ -59,12 +60,12 @@ class Flights:
         return plan.most + self.launched - self.counted - self.made
 
     def begin(self, counts_from: float, ends: float, gauges: Callable[[], Gauges]) -> None:
-        """From when on arrivals count, and when the schedule ends (monotonic seconds)."""
+        """Set from when on arrivals are measured, and when the schedule ends (monotonic seconds)."""
         self.recorder, self._gauges, self._ends = Recorder(counts_from, gauges), gauges, ends
         self._begun.set()
 
     def launch(self, batch: Batch, due: float | None, free: float) -> None:
-        """An arrival, as of `Flight`."""
+        """Launch an arrival; for `due` and `free` see `Flight`."""
         is_counted = (self._now() if due is None else due) >= self.recorder.begin
         self.launched += 1
         self.flying += 1
@@ -72,14 +73,14 @@ class Flights:
         self.of[batch.id] = Flight(due, free, is_counted)
 
     def exchanged(self, batch: Batch, exchange: Exchange) -> None:
-        """An arrival had a request answered, or not."""
+        """A request of an arrival was answered, or its reply was lost."""
         flight = self.of[batch.id]
         flight.note(exchange)
         if flight.is_counted:
             self.recorder.exchanged(exchange, self._now())
 
     def is_last_part(self, batch: Batch, delivered: Delivered, pieces: Sequence[Batch]) -> bool:
-        """A batch is back, and these pieces of it go out again; whether nothing else of its arrival does."""
+        """A batch was delivered, and these pieces are sent again; returns whether its arrival has no batches left."""
         flight = self.of[batch.id]
         flight.parts += len(pieces) - 1
         flight.accepted += sum(int(are(word.status, IN_EFFECT).sum()) for word in delivered.settled)
@@ -90,19 +91,19 @@ class Flights:
         return False
 
     def landed(self, batch: Batch, now: float, *, is_whole: bool) -> None:
-        """All of an arrival is back, with final words for all of its changes if it `is_whole`."""
+        """All of an arrival was delivered; if it `is_whole`, the outcome of each of its changes is final."""
         flight = self.of.pop(batch.id)
         self.flying -= 1
         self.recorder.ended(flight, now, changes=flight.accepted, is_whole=is_whole)
 
     def end(self, now: float) -> None:
-        """What is still on its way does not come back."""
+        """The run has ended: arrivals in progress are given up."""
         for flight in {id(flight): flight for flight in self.of.values()}.values():
             self.recorder.ended(flight, now, changes=flight.accepted, is_whole=False)
         self.of.clear()
 
     def told_so_far(self) -> list[str]:
-        """For a line that people watch."""
+        """The parts of a progress line."""
         intended = self.recorder.intended
         told = [f"{self.launched:,} requests", f"{self._gauges().in_flight} in flight"]
         told += [f"p99 {intended.percentile(99) * 1000:.1f} ms"] if len(intended) else ["warming up"]
@@ -110,7 +111,7 @@ class Flights:
         return told + ([f"{errors:,} errors"] if errors else [])
 
     async def look_on(self) -> None:
-        """Note now and then how many are in flight, until cancelled."""
+        """Record periodically how many requests are in flight, until cancelled."""
         await self._begun.wait()
         while True:
             await anyio.sleep(_LOOK_SECONDS)
@@ -118,13 +119,13 @@ class Flights:
                 self.recorder.look(self._now())
 
     async def end_in_time(self, shutdown: Shutdown) -> None:
-        """Retries may not go on for ever after the end of the schedule."""
+        """Stop the run if retries continue for too long after the end of the schedule."""
         await self._begun.wait()
         await anyio.sleep(max(0.0, self._ends + _PATIENCE_SECONDS - self._now()))
         said = f"not everything was answered {_PATIENCE_SECONDS:g} s after the end of the schedule"
         shutdown.stop(Cause.DEADLINE, said)
 
     async def note_stop(self, shutdown: Shutdown) -> None:
-        """What is due after a stop was not dropped."""
+        """Note when the run is stopped: arrivals that are due after that do not count as dropped."""
         await shutdown.wait()
         self.stopped_at = self._now()

@@ -1,7 +1,7 @@
-"""Latencies as counts of microseconds: exact to three digits, small however many there are, merged without loss.
+"""Latencies as counts per value in microseconds: exact to three digits, compact, and merged without loss.
 
-The buckets are those of an HDR histogram of three significant digits (2,048 per power of two; Tene), so that what is
-kept here and what the library makes of it are the same.
+The buckets are those of an HDR histogram with three significant digits (2,048 per power of two; Tene), so that
+converting to the library's histograms and back loses nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hdrh.histogram import HdrHistogram
 
 LONGEST = 3_600_000_000
-"""Microseconds; what takes longer counts as an hour."""
+"""In microseconds; anything longer counts as an hour."""
 _DIGITS = 3
 _SUB_BUCKET_BITS = 11
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
@@ -31,7 +31,7 @@ def _none() -> Ints:
 
 
 def histograms() -> type[HdrHistogram]:
-    """The library that knows the format.
+    """The class from the library that implements the format.
 
     Raises:
         ConfigurationError: When it is not installed.
@@ -46,7 +46,7 @@ def histograms() -> type[HdrHistogram]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Latencies:
-    """`values` (microseconds, ascending, the lowest of their buckets) and how often each was seen."""
+    """A histogram: `values` (microseconds, ascending, each the lowest of its bucket), and how often each was seen."""
 
     values: Ints = field(default_factory=_none)
     counts: Ints = field(default_factory=_none)
@@ -56,7 +56,7 @@ class Latencies:
 
     @staticmethod
     def of(seconds: Sequence[float]) -> Latencies:
-        """Of single measurements."""
+        """The histogram of single measurements in seconds."""
         micros = np.clip(np.round(np.asarray(seconds, np.float64) * 1e6), 1, LONGEST).astype(np.int64)
         shift = np.maximum(np.frexp(micros)[1] - _SUB_BUCKET_BITS, 0)
         values, counts = np.unique((micros >> shift) << shift, return_counts=True)
@@ -64,7 +64,7 @@ class Latencies:
 
     @staticmethod
     def merged(parts: Iterable[Latencies]) -> Latencies:
-        """All of them together."""
+        """The histogram of all parts together."""
         known = list(parts)
         if not known:
             return Latencies()
@@ -74,36 +74,36 @@ class Latencies:
         return Latencies(values, counts)
 
     def percentile(self, percent: float) -> float:
-        """Seconds within which so many percent were; 0.0 of nothing."""
+        """The percentile in seconds; 0.0 if there are no measurements."""
         if not len(self):
             return 0.0
         rank = max(1, int(np.ceil(percent / 100 * len(self) - 1e-9)))
         return float(self.values[np.searchsorted(np.cumsum(self.counts), rank)]) / 1e6
 
     def mean(self) -> float:
-        """Seconds."""
+        """The mean in seconds; 0.0 if there are no measurements."""
         return float((self.values * self.counts).sum()) / len(self) / 1e6 if len(self) else 0.0
 
     def encoded(self) -> str:
-        """As an HDR histogram (V2, compressed, base64), which other programs read."""
+        """The histogram in the HDR format (V2, compressed, base64), which other programs can read."""
         return str(self._histogram().encode(), "ascii")
 
     @staticmethod
     def decoded(text: str) -> Latencies:
-        """What `encoded` gave.
+        """The histogram that `encoded` returned as text.
 
         Raises:
-            ValueError: When it is no histogram.
+            ValueError: When the text is not a histogram.
 
         """
         library = histograms()
         try:
             every: Ints = np.ctypeslib.as_array(library.decode(text).counts).astype(np.int64)
         except Exception as error:  # noqa: BLE001 — the library raises whatever its decoder meets
-            msg = f"no HDR histogram: {error}"
+            msg = f"not an HDR histogram: {error}"
             raise ValueError(msg) from None
         index = np.flatnonzero(every)
-        half = 1 << (_SUB_BUCKET_BITS - 1)  # the lower half of all buckets but the first is the bucket before
+        half = 1 << (_SUB_BUCKET_BITS - 1)  # except in the first bucket, the lower half belongs to the one before
         bucket = np.maximum(index // half - 1, 0)
         place = np.where(index < half, index, index % half + half)
         return Latencies((place << bucket).astype(np.int64), every[index])
@@ -116,7 +116,7 @@ class Latencies:
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """Percentiles in milliseconds, and the histogram that they come from (microseconds)."""
+    """Figures of a histogram in milliseconds, and the encoded histogram itself (microseconds)."""
 
     count: int
     min: float
@@ -127,7 +127,7 @@ class Summary(msgspec.Struct, frozen=True):
 
     @staticmethod
     def of(latencies: Latencies) -> Summary:
-        """What people read."""
+        """The summary of these latencies."""
         named = {f"p{percent:g}": _ms(latencies.percentile(percent)) for percent in PERCENTILES}
         least = _ms(float(latencies.values[0]) / 1e6) if len(latencies) else 0.0
         most = _ms(latencies.percentile(100))

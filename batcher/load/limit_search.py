@@ -1,4 +1,4 @@
-"""How much a target bears: the load is stepped up until an expectation breaks."""
+"""Finds out how much load a target can handle: the rate is raised step by step until an expectation is not met."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from batcher.load.thresholds import figures, judged
 
 _FACTOR = 1.25
 _KEPT_UP = 0.95
-"""Of the requests that are due in a step; with fewer the target, or the generator, does not keep up."""
+"""The share of the due requests that must be answered in a step; below it, the target or the generator falls behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The last step at which all was well, if any, the measurement of the last one, and all of them in short."""
+    """The result of a search."""
 
     last_good: float | None
-    """Requests per second."""
+    """The rate of the last step that met all expectations, in requests per second; None if none did."""
     last: Measurement
+    """The measurement of the last step."""
     steps: list[dict[str, Any]]
+    """The rate, the figures and the reason of each step."""
     why: str
-    """What broke."""
+    """The reason why the last step failed."""
 
 
 async def search(
@@ -32,12 +34,12 @@ async def search(
     expectations: Sequence[Expectation],
     measure: Callable[[int, float], Awaitable[Measurement]],
 ) -> Search:
-    """Raise the rate by a quarter from step to step, until something breaks; in the end the generator does.
+    """Raise the rate by a quarter from step to step until something fails; sooner or later the generator does.
 
     Args:
-        first: Requests per second of the first step.
+        first: Requests per second in the first step.
         expectations: What must hold.
-        measure: Makes the step of this number with so many requests per second.
+        measure: Measures a step, given its number and its requests per second.
 
     """
     rate, last_good = first, None

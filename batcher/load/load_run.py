@@ -1,4 +1,4 @@
-"""One load run of one process: from what is wished for to what was found."""
+"""One load run in one process: from its specification to its measurement."""
 
 from __future__ import annotations
 
@@ -42,39 +42,42 @@ from batcher.source.inputs import Input
 from batcher.source.windows import Windower
 
 _BUSY = 0.9
-"""From this share of a core on, what is measured may be the generator's own slowness."""
+"""If a generator uses at least this share of a core, the measurement may be of the generator itself."""
 _LAG_SECONDS = 0.001
 _LAG_SHARE = 0.1
-"""Of the latency that was found."""
+"""The share of the measured latency (99 %) by which a generator may be late."""
 
 
 class LoadSpec(msgspec.Struct, frozen=True):
-    """What a generator is to do; all of it plain values, so that another process can be told."""
+    """What a generator is to do, in plain values, so that it can be sent to another process."""
 
     settings: Settings
     ledger: str
     files: tuple[str, ...] = ()
-    """Instead of synthetic changes."""
+    """Files of changes to send instead of synthetic changes."""
     synthetic: dict[str, Any] = {}
-    """Fields of `Synthetic` that are not the default."""
+    """Fields of `Synthetic` that differ from the default."""
     arrivals: str = "10/s"
-    """Empty for a closed loop."""
+    """The rate of arrivals, as `parse_arrivals` takes it; empty for a closed loop."""
     seconds: float = 30.0
-    """Of a closed loop, or of a stage that does not say."""
+    """The duration of a closed loop, or of a stage without a duration."""
     most: int | None = None
-    """Requests."""
+    """The maximum number of requests, without the warm-up; None for no maximum."""
     warm_up: float = 0.0
+    """The duration of the warm-up in seconds."""
     part: int = 0
+    """The number of this generator, from 0 on."""
     parts: int = 1
+    """How many generators share the load."""
     starts: float = 0.0
-    """When, in the seconds that all processes of the machine count."""
+    """When to start, by the clock that all processes of the machine share (seconds)."""
     is_simulated: bool = False
 
     def schedule(self) -> Arrivals | None:
-        """This generator's share of the arrivals, the warm-up before them at the first rate; None in a closed loop.
+        """This generator's share of the arrivals, after a warm-up at the first rate; None in a closed loop.
 
         Raises:
-            ConfigurationError: When they cannot be understood.
+            ConfigurationError: When the arrivals are invalid.
 
         """
         if not self.arrivals:
@@ -85,7 +88,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
         return whole if self.parts == 1 else whole.share(self.part, self.parts)
 
     def plan(self) -> Plan:
-        """When this generator sends."""
+        """The plan of this generator."""
         most = math.inf
         if self.most is not None:
             each, more = divmod(self.most, self.parts)
@@ -96,7 +99,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
 async def measure(
     spec: LoadSpec, credentials: Credentials, runtime: Runtime, watch: Stopwatch, shutdown: Shutdown, look: Looking
 ) -> Measurement:
-    """Make the load and tell what was found.
+    """Generate the load and measure it.
 
     Raises:
         UsageError: When settings, files or the ledger cannot be used; nothing was sent.
@@ -106,7 +109,7 @@ async def measure(
     changes.check()
     for name in spec.files:
         if not Path(name).is_file():
-            raise InputError(f"{name}: there is no such file")
+            raise InputError(f"{name}: no such file")
     preflight(spec.settings, credentials)
     ledger = LedgerWriter.create(Path(spec.ledger))
     is_kept = False
@@ -130,7 +133,7 @@ async def measure(
             works = feed(inputs, how, Position(), Windower(), runtime.executor)
         else:
             works = synthetic_windows(changes, session.limits.max_changes, flights.missing, spec.part)
-            session.expect_late(0.0)  # windows of chance changes follow each other without a gap
+            session.expect_late(0.0)  # windows of random changes follow each other without a gap
         dispatch = partial(ArrivalDispatch, flights=flights, watch=watch, start=start)
         observer = Observer(exchanged=flights.exchanged)
         run = await work(session, works, Invocation(LOAD, credentials, observer, dispatch=dispatch))
@@ -145,7 +148,7 @@ async def measure(
 
 
 class Looking:
-    """Where whoever shows what happens finds what there is to see."""
+    """Holds the flights of a running measurement, for code that displays its progress."""
 
     def __init__(self) -> None:
         self.flights: Flights | None = None
@@ -231,7 +234,7 @@ _REASONS = ("rate", "retry_after", "backoff", "concurrency")
 
 
 def _judged(finding: Finding, intended: Latencies) -> GeneratorFacts:
-    """Whether what was measured may have been the generator itself."""
+    """Judge whether the generator itself may have been the bottleneck."""
     reasons = []
     if finding.cpu_share >= _BUSY:
         reasons.append(f"it used {finding.cpu_share:.0%} of a core")

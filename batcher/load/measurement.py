@@ -1,4 +1,4 @@
-"""What a load run found, as its JSON says it (docs/load.md), and how the parts of several generators become one."""
+"""Measurements: the results of a load run, as in its JSON (docs/load.md), and merging those of several generators."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from batcher.small_files import read_small
 
 FORMAT, VERSION = "batcher-load", 1
 _LARGEST = 256 << 20
-"""Bytes; far above any measurement."""
+"""In bytes; far larger than any measurement."""
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _COUNTS = ("sent", "ok", "failed", "changes", "bytes_sent", "bytes_received", "late", "dropped")
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A stretch of the run. Everything counts where it ended: requests with their replies, arrivals with their last."""
+    """An interval of the run. Requests are counted when they were answered, arrivals with their last reply."""
 
     sent: Count = 0
     ok: Count = 0
@@ -38,28 +38,29 @@ class Interval(msgspec.Struct, frozen=True):
     late: Count = 0
     dropped: Count = 0
     in_flight: Count = 0
-    """The most."""
+    """The most requests in flight."""
     limit: Count = 0
-    """As many might have been at the end."""
+    """The limit of requests in flight at the end of the interval."""
     waited: dict[str, Seconds] = {}
     intended: str = ""
-    """HDR histograms of latency from the intended and from the actual start."""
+    """HDR histogram of the latencies from the intended start; empty if there are none."""
     actual: str = ""
+    """HDR histogram of the latencies from the actual start; empty if there are none."""
 
 
 class Generator(msgspec.Struct, frozen=True):
-    """How well the load was made."""
+    """How well the generator kept up."""
 
     cpu_share: float
-    """Of one core, of the busiest process."""
+    """The share of one core that it used; of the busiest process if there are several."""
     lag_ms: float
-    """99 % of the requests were ready at most so long after they were due, whatever the target did."""
+    """99 % of the requests were ready within this time after they were due, not counting delays by the target."""
     is_bottleneck: bool
     reason: str = ""
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """All of it; times in seconds, latencies in milliseconds, the warm-up left out."""
+    """The results of a load run: times in seconds, latencies in milliseconds, without the warm-up."""
 
     started: str
     target: str
@@ -72,16 +73,16 @@ class Measurement(msgspec.Struct, frozen=True):
     interval_seconds: Seconds
     requests: dict[str, Count]
     changes: dict[str, Count]
-    """Of the whole run, the warm-up too, as the ledger has them."""
+    """Changes by status, of the whole run including the warm-up, as in the ledger."""
     accepted: Count
-    """Changes."""
+    """The number of changes that the target accepted."""
     bytes: dict[str, Count]
     per_second: dict[str, Seconds]
     latency: dict[str, Summary]
     errors: dict[str, Count]
     waited: dict[str, Seconds]
     server_seconds: float
-    """Of all requests together."""
+    """The sum of the time that all requests took."""
     generator: Generator
     intervals: list[Interval]
     ledgers: list[str]
@@ -91,27 +92,27 @@ class Measurement(msgspec.Struct, frozen=True):
     reason: str = ""
     expectations: list[dict[str, Any]] = []
     steps: list[dict[str, Any]] = []
-    """Of a search for the limit."""
+    """The steps of a search for the limit."""
     limit: dict[str, Any] | None = None
-    """What the search found: the `last_good` rate per second, if any, and `why` the next one was not."""
+    """The result of the search: the `last_good` rate per second, if any, and `why` the next one failed."""
     cleaned_up: dict[str, Any] | None = None
     format: str = FORMAT
     version: int = VERSION
 
     def latencies(self, name: str) -> list[Latencies]:
-        """Interval by interval; `intended` or `actual`."""
+        """The latencies of each interval; `name` is `intended` or `actual`."""
         texts = (getattr(interval, name) for interval in self.intervals)
         return [Latencies.decoded(text) if text else Latencies() for text in texts]
 
 
 def rates(requests: Mapping[str, int], changes: int, sizes: Mapping[str, int], seconds: float) -> dict[str, float]:
-    """Throughput."""
+    """Throughput per second."""
     figures = {"requests": requests["ok"] + requests["failed"], "changes": changes, "bytes": sizes["sent"]}
     return {name: round(value / seconds, 3) if seconds else 0.0 for name, value in figures.items()}
 
 
 def merged(parts: Sequence[Measurement]) -> Measurement:
-    """Several generators that worked side by side, as one. Counts and histograms add up exactly."""
+    """The measurements of generators that worked at the same time as one. Counts and histograms add up exactly."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
@@ -152,12 +153,12 @@ def merged(parts: Sequence[Measurement]) -> Measurement:
 
 
 def together(intervals: Sequence[Interval]) -> Interval:
-    """Intervals of several generators at the same time as one."""
+    """Merge intervals of several generators at the same time into one."""
     return _folded(intervals, sum(map(attrgetter("in_flight"), intervals)), sum(map(attrgetter("limit"), intervals)))
 
 
 def in_a_row(intervals: Sequence[Interval]) -> Interval:
-    """Intervals that follow each other as one."""
+    """Merge consecutive intervals into one."""
     return _folded(intervals, max(map(attrgetter("in_flight"), intervals)), intervals[-1].limit)
 
 
@@ -179,7 +180,7 @@ def _one(histograms: Sequence[str]) -> str:
 
 
 def _stretched(part: Measurement, seconds: float) -> list[Interval]:
-    """Its intervals, made as long as those of another; their lengths are one another's multiples by powers of two."""
+    """Its intervals, merged to this length, which is their own length times a power of two."""
     times = round(seconds / part.interval_seconds)
     starts = range(0, len(part.intervals), times)
     return [in_a_row(part.intervals[start : start + times]) for start in starts] if times > 1 else part.intervals
@@ -194,7 +195,7 @@ def _sum(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def write_measurement(path: Path, measurement: Measurement) -> None:
-    """As JSON.
+    """Write a measurement as JSON.
 
     Raises:
         ConfigurationError: When the file cannot be written.
@@ -208,10 +209,10 @@ def write_measurement(path: Path, measurement: Measurement) -> None:
 
 
 def read_measurement(path: Path) -> Measurement:
-    """What `write_measurement` wrote.
+    """Read what `write_measurement` wrote.
 
     Raises:
-        ConfigurationError: When it is none, or of another version.
+        ConfigurationError: When the file is not a measurement, or has another version.
 
     """
     try:
@@ -219,11 +220,11 @@ def read_measurement(path: Path) -> Measurement:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigurationError(f"{path} is no measurement of batcher load: {error}") from None
+        raise ConfigurationError(f"{path} is not a measurement of batcher load: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ConfigurationError(f"{path} is no measurement of batcher load; it is written by batcher load -o FILE")
+        raise ConfigurationError(f"{path} is not a measurement of batcher load; create one with batcher load -o FILE")
     if content.get("version") != VERSION:
-        raise ConfigurationError(f"{path} has format {content.get('version')}, this batcher reads {VERSION}")
+        raise ConfigurationError(f"{path} has version {content.get('version')}; this batcher reads version {VERSION}")
     try:
         measurement = msgspec.convert(content, Measurement)
         _check(measurement)
@@ -233,10 +234,10 @@ def read_measurement(path: Path) -> Measurement:
 
 
 def _check(measurement: Measurement) -> None:
-    """See that everything is there that is looked at later.
+    """Check that everything is there that is used later.
 
     Raises:
-        ValueError: When it is not.
+        ValueError: When something is missing or invalid.
 
     """
     wanted = {
@@ -250,37 +251,39 @@ def _check(measurement: Measurement) -> None:
             raise ValueError(f"{name} lacks {min(missing)}")
     for name, summary in measurement.latency.items():
         if summary.percentiles.keys() != {f"p{percent:g}" for percent in PERCENTILES}:
-            raise ValueError(f"latency.{name} has other percentiles")
+            raise ValueError(f"latency.{name} has unexpected percentiles")
         Latencies.decoded(summary.histogram)
         measurement.latencies(name)
     if not {"files", "synthetic"} & measurement.input.keys() or measurement.interval_seconds <= 0:
-        raise ValueError("input or interval_seconds says nothing")
+        raise ValueError("input or interval_seconds is empty or invalid")
     for items, keys in (
         (measurement.expectations, {"text", "found", "holds"}),
         (measurement.steps, {"requests_per_second", "why", "errors", "intended.p50", "intended.p99"}),
         ([measurement.limit] if measurement.limit is not None else [], {"last_good", "why"}),
     ):
         if any(keys - item.keys() for item in items):
-            raise ValueError("expectations, steps or limit lack something")
+            raise ValueError("expectations, steps or limit are incomplete")
     if measurement.cleaned_up is not None and "changes" not in measurement.cleaned_up:
         raise ValueError("cleaned_up lacks changes")
     if not math.isfinite(datetime.fromisoformat(measurement.started).timestamp()):
-        raise ValueError("started is no time")
+        raise ValueError("started is not a valid time")
 
 
 def write_log(path: Path, measurement: Measurement, started: float) -> None:
-    """An HDR histogram log, which HdrHistogram's own tools plot: an interval per line, tagged by the start it is from.
+    """Write an HDR histogram log, which HdrHistogram's tools can plot.
+
+    Each line is an interval, tagged `intended` or `actual`.
 
     Args:
-        path: Where.
-        measurement: Whose intervals.
-        started: When (UTC seconds).
+        path: The file to write.
+        measurement: The measurement whose intervals are written.
+        started: When the measurement started (UTC seconds).
 
     Raises:
         ConfigurationError: When the file cannot be written.
 
     """
-    # hdrhistogram's own writer fails at the start time and knows no tags.
+    # The writer of hdrhistogram fails on the start time and does not support tags.
     lines = ["#[Histogram log format version 1.3]", f"#[StartTime: {started:.3f} (seconds since epoch)]"]
     lines.append('"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"')
     length = measurement.interval_seconds

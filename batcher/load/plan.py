@@ -1,4 +1,4 @@
-"""What a generator is to do, by which clocks, and what it saw."""
+"""What a generator is to do, the clocks that it uses, and its results."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from batcher.load.recorder import Recorder
 
 @dataclass(frozen=True, slots=True)
 class Stopwatch:
-    """Time as a generator needs it."""
+    """The timing of a generator."""
 
     lead: float
-    """So many seconds before it is due a request is made ready."""
+    """How many seconds before it is due a request is made ready."""
     cpu: Callable[[], float]
-    """Seconds of processor that the generator has used, waiting for the clock left out."""
+    """Returns the processor seconds that the generator has used, without those spent waiting for the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """When to send. Without arrivals it is a closed loop: as much as the places allow, each as soon as one is free."""
+    """When to send. Without arrivals it is a closed loop: a request is sent whenever a place in flight is free."""
 
     arrivals: Arrivals | None
-    """The warm-up included."""
+    """The arrivals, including the warm-up."""
     most: float = math.inf
-    """Requests, the warm-up's left out."""
+    """The maximum number of requests, without the warm-up."""
     seconds: float = math.inf
-    """How long a closed loop lasts, the warm-up left out."""
+    """The duration of a closed loop, without the warm-up."""
     warm_up: float = 0.0
+    """The duration of the warm-up in seconds."""
     in_order: bool = False
-    """Whether no window is sent before everything before it is settled."""
+    """Whether changes that contradict an earlier window wait until it is settled."""
 
     @property
     def planned(self) -> float:
-        """Requests of an open loop, the warm-up's included."""
+        """The number of requests of an open loop, including the warm-up; infinity for a closed loop."""
         if self.arrivals is None:
             return math.inf
         if self.most == math.inf:
@@ -50,7 +51,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    """What a generator saw."""
+    """The results of a generator. `seconds` is the measured time, `cpu_share` the share of one core that was used."""
 
     recorder: Recorder
     intervals: list[Interval]
@@ -58,4 +59,4 @@ class Finding:
     seconds: float
     cpu_share: float
     lag: float
-    """Seconds within which 99 % of the requests were ready after they were due and somebody was free."""
+    """99 % of the requests were ready within so many seconds after they were due and could be sent."""

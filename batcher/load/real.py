@@ -1,4 +1,4 @@
-"""The outer world of a load run: a finer clock than the event loop's, its own connections, and quiet around it."""
+"""The runtime of a load run: a finer clock than the event loop's, its own connections, and less interference."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from batcher.settings import Settings
 from batcher.transport import Transport
 
 _SPIN_SECONDS = 0.0015
-"""Timers of event loops have steps of a millisecond; the rest of the way the loop turns without sleeping."""
+"""Timers of event loops have a resolution of a millisecond; for the rest of a wait, the loop turns without sleeping."""
 _NOTHING_SECONDS = 0.00005
-"""A turn of the loop that takes longer has done something."""
+"""An iteration of the loop that takes longer counts as work."""
 _SWITCH_SECONDS = 0.0005
-"""So long the thread that writes the ledger may keep the interpreter from a reply; Python's own figure is 5 ms."""
+"""How long the thread that writes the ledger may hold the interpreter while a reply waits; Python's default is 5 ms."""
 
 
 def load_runtime(state_folder: Path | None, spinning: Spinning) -> Runtime:
-    """As those of any run, but for clock and transport. Call it within a running event loop."""
+    """The runtime of any run, with another clock and transport. Call it within a running event loop."""
 
     def connected(settings: Settings) -> AbstractAsyncContextManager[Transport]:
         connections = Connections(settings.target.timeout_seconds, trust_of(settings), time.monotonic)
@@ -39,18 +39,18 @@ def load_runtime(state_folder: Path | None, spinning: Spinning) -> Runtime:
 
 
 class Spinning:
-    """Waits for the clock to some microseconds, and knows what that has cost."""
+    """Waits for a moment in time with a precision of microseconds, and measures the processor time this takes."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        """Of processor, spent on nothing else."""
+        """Processor seconds spent on waiting."""
 
     def __repr__(self) -> str:
         return f"<Spinning {self.seconds:.3f} s>"
 
     async def until(self, moment: float) -> None:
-        """Until a moment of the monotonic clock."""
-        while (left := moment - time.monotonic()) > 0:  # the clock is what is waited for
+        """Wait until a moment of the monotonic clock."""
+        while (left := moment - time.monotonic()) > 0:  # busy waiting on purpose
             if left > _SPIN_SECONDS:
                 await anyio.sleep(left - _SPIN_SECONDS)
                 continue
@@ -61,13 +61,13 @@ class Spinning:
                 self.seconds += used
 
     def watch(self) -> Stopwatch:
-        """For a generator in this thread."""
+        """The stopwatch for a generator in this thread."""
         return Stopwatch(_SPIN_SECONDS, lambda: time.thread_time() - self.seconds)
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep the interpreter from holding up replies: no thread for long, no collection of what is there already."""
+    """Keep the interpreter from delaying replies: switch threads sooner, exclude existing objects from collection."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()

@@ -1,4 +1,4 @@
-"""What one generator saw, interval by interval, in bounded memory."""
+"""Records what one generator measures, interval by interval, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batcher.load.latencies import Latencies
 from batcher.load.measurement import Interval
 
 LATE_SECONDS = 0.001
-"""A request that leaves later than so after it was due is late."""
+"""A request that leaves later than this after it was due is late."""
 _SHORTEST = 0.25
 _MOST_INTERVALS = 240
 _LOOSE = 2048
@@ -21,7 +21,7 @@ _LOOSE = 2048
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What is looked at when an interval ends: places taken and allowed, and all waits so far."""
+    """Values that are read when an interval ends: requests in flight, their limit, and all waits so far."""
 
     in_flight: int
     limit: int
@@ -30,7 +30,7 @@ class Gauges:
 
 @dataclass(slots=True, eq=False)
 class _Filling:
-    """Latencies that come one by one; folded now and then, so that they stay few and no fold takes long."""
+    """Latencies that are added one by one, and folded into a histogram often enough that no fold takes long."""
 
     folded: Latencies = field(default_factory=Latencies)
     loose: list[float] = field(default_factory=list)
@@ -66,7 +66,7 @@ class _Closed:
     actual: Latencies
 
     def followed_by(self, other: _Closed) -> _Closed:
-        """Both as one."""
+        """This interval and the next one, merged."""
         return _Closed(
             self.counts + other.counts,
             max(self.in_flight, other.in_flight),
@@ -88,7 +88,7 @@ class _Closed:
 
 
 class Recorder:
-    """Counts from `begin` (monotonic seconds) on; what belongs to the warm-up is not counted."""
+    """Records from `begin` (monotonic seconds) on; the warm-up is not counted."""
 
     def __init__(self, begin: float, gauges: Callable[[], Gauges]) -> None:
         self.begin = begin
@@ -97,11 +97,13 @@ class Recorder:
         self.errors: Counter[str] = Counter()
         self.server_seconds = 0.0
         self.last = begin
-        """When the last reply came."""
+        """When the last reply came (monotonic seconds)."""
         self.lags = _Filling()
+        """How late the generator itself was, per arrival."""
         self.intended = Latencies()
-        """Of all intervals that have ended."""
+        """Latencies from the intended start, in all intervals that have ended."""
         self.actual = Latencies()
+        """Latencies from the actual start, in all intervals that have ended."""
         self._gauges = gauges
         self._before: Waited | None = None
         self._open = _Open()
@@ -112,7 +114,7 @@ class Recorder:
         return f"<Recorder {len(self._closed)} intervals of {self.length:g} s>"
 
     def exchanged(self, exchange: Exchange, now: float) -> None:
-        """A request that is counted was answered, or not."""
+        """A counted request was answered, or its reply was lost."""
         self._catch_up(now)
         if exchange.departed is None:
             self.errors[exchange.error] += 1
@@ -132,13 +134,13 @@ class Recorder:
             self.errors[exchange.error or str(exchange.status)] += 1
 
     def ended(self, flight: Flight, now: float, *, changes: int, is_whole: bool) -> None:
-        """Nobody cares for an arrival any more.
+        """An arrival is finished, or was given up.
 
         Args:
             flight: The arrival.
-            now: Monotonic seconds.
+            now: The time in monotonic seconds.
             changes: How many of its changes the target accepted.
-            is_whole: Whether all of its changes have their final word; else the run ended first.
+            is_whole: Whether the outcome of all of its changes is final; otherwise the run ended first.
 
         """
         if not flight.is_counted:
@@ -153,19 +155,19 @@ class Recorder:
             self._open.intended.add(flight.ended - intended)
 
     def dropped(self, due: float, now: float) -> None:
-        """An arrival never left: it took at least as long as it has waited by now."""
+        """An arrival was never sent: its latency is at least the time that it has waited so far."""
         if due >= self.begin:
             self._catch_up(now)
             self._open.counts["dropped"] += 1
             self._open.intended.add(now - due)
 
     def look(self, now: float) -> None:
-        """Note how many are in flight; close intervals that have ended."""
+        """Record how many requests are in flight, and close intervals that have ended."""
         self._catch_up(now)
         self._open.in_flight = max(self._open.in_flight, self._gauges().in_flight)
 
     def finish(self, now: float) -> list[Interval]:
-        """No more; all intervals."""
+        """End the recording; returns all intervals."""
         self._catch_up(now)
         if self._open.counts or self._open.intended.fold().counts.size or not self._closed:
             self._close()

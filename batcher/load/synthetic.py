@@ -1,4 +1,4 @@
-"""Changes that nobody asked for: seeded, so that the same run can be made again."""
+"""Synthetic changes for load runs: random, with a seed, so that a run can be repeated."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ _PROFILES, _FEWEST, _MOST = 400, 4, 12
 _MOST_USERS, _MOST_GROUPS, _LAST_ID = 1_000_000_000, 1_000_000, 2**53
 _FIRST_BATCHES, _MOST_BATCHES = 16, 512
 BAD_USERS = 100
-"""Pairs that are meant to be refused name one of so many users after the last."""
+"""Pairs that are meant to be refused use one of this many user ids after the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Synthetic:
-    """What the changes are like. Users and groups are ids from `first_user` and `first_group` on."""
+    """Properties of the changes. Users and groups are ids from `first_user` and `first_group` on."""
 
     users: int = 10_000
     groups: int = 100
     first_user: int = 1
     first_group: int = 1
     skew: float = 0.0
-    """Exponent of Zipf's law over the groups: 0 for all alike, 1 for the second half as often as the first."""
+    """Exponent of Zipf's law over the groups: with 0 all are equally frequent; with 1 the second is half as frequent as
+    the first."""
     remove_share: float = 0.1
     profiles: bool = False
-    """Whether each user comes with all groups of one of 400 profiles, as in an onboarding, or alone."""
+    """Whether each user comes with all groups of one of 400 profiles, as in an onboarding; else pairs are random."""
     bad_share: float = 0.0
+    """The share of pairs that are meant to be refused, with users after the last."""
     seed: int = 0
 
     def check(self) -> None:
-        """See that all of it can be.
+        """Check the values.
 
         Raises:
-            ConfigurationError: When it cannot.
+            ConfigurationError: When one is out of range.
 
         """
         for name, value, least, most in (
@@ -50,15 +52,15 @@ class Synthetic:
             ("--seed", self.seed, 0, _LAST_ID),
         ):
             if not least <= value <= most:
-                raise ConfigurationError(f"{name} {value} is out of range; it goes from {least} to {most:,}")
+                raise ConfigurationError(f"{name} {value} is out of range; expected {least} to {most:,}")
         for name, share in (("--remove-share", self.remove_share), ("--bad-share", self.bad_share)):
             if not 0 <= share <= 1:
-                raise ConfigurationError(f"{name} {share} is no share; write it as 10%")
+                raise ConfigurationError(f"invalid {name} {share}; expected a share, e.g. 10%")
         if not 0 <= self.skew <= 10:  # noqa: PLR2004 — beyond that there is one group
-            raise ConfigurationError(f"--skew {self.skew} is out of range; it goes from 0 to 10")
+            raise ConfigurationError(f"--skew {self.skew} is out of range; expected 0 to 10")
 
     def window(self, number: int, first_row: int, rows: int, part: int = 0) -> Window:
-        """The window of this number, of one of several generators; always the same."""
+        """The window with this number, for the generator `part`; the same at every call."""
         rng = np.random.default_rng((self.seed, part, number))
         user, group = self._profiles(rng, rows) if self.profiles else self._pairs(rng, rows)
         action = np.where(rng.random(rows) < self.remove_share, Action.REMOVE, Action.ADD).astype(np.int8)
@@ -86,7 +88,7 @@ class Synthetic:
         return user[:rows], group[:rows]
 
     def _shapes(self) -> list[Ints]:
-        """The same in every window."""
+        """The groups of each profile, the same in every window."""
         rng = np.random.default_rng(self.seed)
         most = min(_MOST, self.groups)
         fewest = min(_FEWEST, most)
@@ -104,7 +106,7 @@ class Synthetic:
 async def synthetic_windows(
     changes: Synthetic, per_request: int, missing: Callable[[], float], part: int
 ) -> AsyncIterator[WorkItem]:
-    """Windows as long as `missing` tells how many requests are; short at first, so that little is made in vain."""
+    """Windows for as many requests as `missing` returns; short at first, so that few changes are made in vain."""
     first_row = number = 0
     count = _FIRST_BATCHES
     while missing() > 0:

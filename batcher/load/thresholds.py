@@ -1,4 +1,4 @@
-"""The figures of a measurement that people set bounds to."""
+"""The figures of a measurement that expectations can refer to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batcher.load.measurement import Measurement
 
 
 def figures(measurement: Measurement) -> dict[str, float]:
-    """By the names of `Expectation`: latencies in milliseconds, shares of 1, rates per second."""
+    """The figures, by the names that `Expectation` uses: latencies in milliseconds, shares of 1, rates per second."""
     requests = measurement.requests
     unsent = measurement.errors.get(NO_CONNECTION, 0)
     tried = requests["ok"] + requests["failed"] + unsent
@@ -28,7 +28,7 @@ def figures(measurement: Measurement) -> dict[str, float]:
 
 
 def judged(measurement: Measurement, expectations: Sequence[Expectation]) -> list[dict[str, Any]]:
-    """Each expectation, the figure that was found, and whether it holds; of nothing nothing holds."""
+    """Each expectation, the figure that was found, and whether it holds; none does if nothing was measured."""
     found, is_anything = figures(measurement), measurement.latency["intended"].count > 0
     return [
         {"text": wish.text, "found": round(found[wish.name], 6), "holds": is_anything and wish.holds(found)}

@@ -1,4 +1,4 @@
-"""Several generators side by side, each a process of its own, and their findings as one."""
+"""Runs several generators at the same time, each in a process of its own, and merges their measurements."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from batcher.load.load_run import LoadSpec
 from batcher.load.measurement import Measurement, merged
 
 START_SECONDS = 2.0
-"""Until all generators have been started and have something to send."""
+"""How long it takes until all generators have been started and have something to send."""
 LOST = "lost"
-"""Why a measurement of several was stopped when one of them has ended without a word."""
+"""The value of `stopped` in a merged measurement if one of the generators ended without a result."""
 
 
 class WorkerOrder(msgspec.Struct, frozen=True):
-    """What a generator's process is told on its standard input; the credentials are on no command line."""
+    """What a generator's process gets on its standard input, so that the credentials are on no command line."""
 
     spec: LoadSpec
     token: str
@@ -33,23 +33,23 @@ class WorkerOrder(msgspec.Struct, frozen=True):
 
 
 class _GeneratorError(BatcherError):
-    """A generator's process ended without a finding; it has said why."""
+    """A generator's process ended without a result; it has reported the reason itself."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(f"a generator ended with {code} before it found anything")
+        super().__init__(f"a generator ended with exit code {code} and without a result")
         self.exit_code = code if code > 0 else BatcherError.exit_code
 
 
 async def measure_together(
     specs: Sequence[LoadSpec], credentials: Credentials, command: Sequence[str], shutdown: Shutdown
 ) -> Measurement:
-    """Run `command` once for each wish, and merge what they find.
+    """Run `command` once for each of `specs`, and merge the measurements.
 
-    A generator works as long as its standard input is open: it ends with whoever started it, however that ends. When
-    one ends without a finding, what the others found is given, and said to be stopped.
+    A generator works as long as its standard input is open, so it ends when its parent process does, for whatever
+    reason. If one ends without a result, the results of the others are returned, marked as stopped.
 
     Raises:
-        BatcherError: When all of them end without a finding; they have said why on standard error.
+        BatcherError: When all of them end without a result; they have reported the reason on standard error.
 
     """
     orders = [WorkerOrder(spec, credentials.token, credentials.client_id, credentials.client_secret) for spec in specs]
@@ -57,7 +57,7 @@ async def measure_together(
     codes: list[int] = []
 
     async def run(order: WorkerOrder) -> None:
-        # In a session of its own: a signal from the terminal is for the one who started it, which passes it on.
+        # In a session of its own: a signal from the terminal goes to the parent process only, which passes it on.
         process = await anyio.open_process(
             [sys.executable, *command], stdin=subprocess.PIPE, stderr=None, start_new_session=True
         )

@@ -304,7 +304,7 @@ def test_a_run_is_played_ahead(shell):
     assert json.loads(again.stdout)["prediction"] == found
     spoken = shell.run("plan", "c.csv", *flags, "--simulate-target", "s.toml")
     assert b"against s.toml:" in spoken.stdout
-    assert b"left alone" not in spoken.stderr
+    assert b"asked us to wait" not in spoken.stderr
     assert shell.run("plan", "-", *flags, "--simulate-target", "s.toml").returncode == 2
     assert shell.run("plan", "c.csv", *flags, "--simulate-target", "none.toml").returncode == 2
 

@@ -391,7 +391,7 @@ def test_a_target_that_asks_who_we_are(shell, tmp_path):
         assert shell.run("resume", "r", "-c", both, BATCHER_TOKEN="t").returncode == 0
         told = json.loads(shell.run("check", "-c", both, "--json", BATCHER_TOKEN="t").stdout)["way"]
         assert told["client_certificate"] == files["both"]
-        assert told["trusts"] == f"the authorities of {files['ca']}"
+        assert told["trusts"] == f"the certificate authorities in {files['ca']}"
         assert told["address"] == f"127.0.0.1:{port}"
 
 
@@ -405,7 +405,7 @@ def test_authorities_of_the_system_and_ipv6(shell, tmp_path):
         assert b"correct the URL" not in distrusted.stderr
         told = shell.run("check", "-c", config, BATCHER_TOKEN="t", SSL_CERT_FILE=files["ca"]).stdout.decode()
         assert f"address: [::1]:{port}" in told
-        assert f"the authorities of {files['ca']}" in told
+        assert f"the certificate authorities in {files['ca']}" in told
 
 
 def test_certificates_that_cannot_be_shown(tmp_path):

@@ -68,7 +68,7 @@ def test_a_dangerous_feed_changes_nothing_and_says_why(synced):
         synced.write("feed.csv", feed)
         result = synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--ledger", "n2.ledger")
         assert result.returncode == 5
-        assert b"nothing was sent. If that is meant, for this one run: --override" in result.stderr
+        assert b"nothing was sent. If this is intended, for this one run: --override" in result.stderr
     assert journal(synced) == before
     assert not [*synced.folder.glob("n2*")]
     for arguments in (("--override", "shrink"), ("--override", "nonsense", "--reason", "x")):
@@ -101,7 +101,7 @@ def test_a_plan_binds(synced):
     def bound(*arguments):
         return synced.run("sync", "feed.csv", "--state", "s", "--simulate", "--plan", "plan.json", *arguments)
 
-    assert b"the settings are others" in bound("--order", "removals-first").stderr
+    assert b"the settings are different" in bound("--order", "removals-first").stderr
     synced.write("feed.csv", MORE + "98,10\n")
     assert b"feed.csv was changed" in bound().stderr
     synced.write("feed.csv", MORE)
@@ -122,7 +122,7 @@ def test_a_plan_of_changes_binds(shell):
     shell.write("c.csv", "op,user,group\nadd,1,2\nremove,3,5\n")
     changed = shell.run("apply", "--plan", "p.json", "--simulate")
     assert changed.returncode == 5
-    assert b"c.csv was changed; nothing was sent; make the plan anew" in changed.stderr
+    assert b"c.csv was changed; nothing was sent; run `batcher plan` again" in changed.stderr
     shell.write("c.csv", "op,user,group\nadd,1,2\nremove,3,4\n")
     assert shell.run("apply", "--plan", "p.json", "--simulate", "--ordered").returncode == 5
     assert shell.run("apply", "--plan", "p.json", "--simulate", "--ledger", "x.ledger").returncode == 0
@@ -199,7 +199,7 @@ def test_undo_of_changes_without_a_state(shell):
         assert removals == "op,user_id,group_id\nremove,910,87\n"
         other = shell.run("undo", "a.ledger", **(target | {"BATCHER_URL": "http://127.0.0.1:1"}))
         assert other.returncode == 2
-        assert b"a.ledger is of minapp at" in other.stderr
+        assert b"a.ledger is for minapp at" in other.stderr
 
 
 def test_what_an_unattended_job_leaves_behind(synced):

@@ -244,7 +244,7 @@ def test_lines_that_may_be_of_anybody_hold_removals(tmp_path, caplog):
     report = nights.sync(less)
     assert report.exit_code == 3
     assert (3, 7) in nights.target.members()
-    assert "1 removals are left out: 1 invalid lines do not say whose they are" in caplog.text
+    assert "1 removals are left out: 1 invalid lines do not show whose they are" in caplog.text
     assert nights.sync(less, guard_unread_lines="allow").exit_code == 3
     assert (3, 7) not in nights.target.members()
 

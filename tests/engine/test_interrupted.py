@@ -272,7 +272,7 @@ def test_a_run_that_ends_before_its_input_was_judged_has_not_begun(tmp_path, gua
 @pytest.mark.parametrize("guard", [{"guard_max_removals": 0}, {"input_strict": True}])
 def test_the_deadline_also_ends_the_wait_for_an_input_that_is_to_be_judged(tmp_path, guard):
     play = Play(tmp_path, Target(), settings_for("minapp", guard_deadline="3s", **guard))
-    with pytest.raises(NotBegunError, match="the deadline has come") as refused:
+    with pytest.raises(NotBegunError, match="the deadline was reached") as refused:
         play.apply_files(stream(("add", 5, 53)))
     assert refused.value.exit_code == 6
     assert not list(tmp_path.iterdir())
@@ -302,7 +302,7 @@ def test_what_was_received_for_a_ledger_that_is_gone_is_not_lost(tmp_path):
 
 def test_what_could_not_be_judged_as_a_whole_is_not_sent(tmp_path):
     play = Play(tmp_path, Target(), settings_for("minapp", guard_max_removals=5))
-    with pytest.raises(InputError, match="the whole input was to be judged first"):
+    with pytest.raises(InputError, match="the whole input was to be checked first"):
         play.apply_files(stream(("add", 5, 53), then=RuntimeError("the database is gone")))
     assert not list(tmp_path.iterdir())
 
@@ -372,7 +372,7 @@ def test_what_an_iterable_gave_before_it_raised_is_not_lost(tmp_path, is_async, 
 @pytest.mark.parametrize("error", [RuntimeError("gone"), OSError("gone"), ValueError("gone")])
 def test_an_iterable_that_gives_nothing_leaves_nothing(tmp_path, error):
     play = Play(tmp_path, Target(), settings_for("minapp"))
-    with pytest.raises(InputError, match="gone; nothing came before that"):
+    with pytest.raises(InputError, match="gone; no input arrived before that"):
         play.apply_files(stream(then=error))
     assert not list(tmp_path.iterdir())
 

@@ -107,7 +107,7 @@ def test_a_ledger_that_cannot_be_read_any_more_may_have_lost_anything(tmp_path, 
         Play(one.ledger.parent, Target(Behaviour()), settings_for("minapp")).apply([("add", 1, 1)])
     two = host.play()
     assert two.apply([("remove", 5, 53)]).exit_code == 0
-    assert "what may still arrive of it is not known" in caplog.text
+    assert "which of its requests may still arrive is not known" in caplog.text
     later(host.target, two.seconds + 100)
     assert host.target.members() == set()
 

@@ -91,8 +91,8 @@ def test_who_does_not_get_the_lock_stands_still_and_joins_again(tmp_path, caplog
     for tick in range(1, 1000):
         assert one.try_take(tick / 100, 1).seconds == 0.01
         assert one.blocked_since == 0.01
-        assert ("does not let go of it" in caplog.text) is (tick > 501)
-    assert "does not let go of it" in one.blocked_by
+        assert ("does not release it" in caplog.text) is (tick > 501)
+    assert "does not release it" in one.blocked_by
     os.close(holder)
     assert one.try_take(10.0, 1).seconds == 0
     assert one.blocked_since is None

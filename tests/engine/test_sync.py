@@ -398,8 +398,8 @@ def test_what_cannot_be_compared(tmp_path):
     state = tmp_path / "s"
     for goal, wrong in (
         (Goal([feed]), "nothing to compare"),
-        (Goal([feed], None, [feed], is_first=True), "say where it goes"),
-        (Goal([feed], state, [feed]), "with --bootstrap"),
+        (Goal([feed], None, [feed], is_first=True), "give its path with"),
+        (Goal([feed], state, [feed]), "needs --bootstrap"),
     ):
         with pytest.raises(ConfigurationError, match=wrong):
             check_goal(goal)
@@ -408,7 +408,7 @@ def test_what_cannot_be_compared(tmp_path):
 
 
 def test_a_snapshot_must_be_whole(tmp_path):
-    for text, wrong in (("user,group\n1,2\nx,2\n", "1 of 2 lines are invalid"), ("user,group\n", "no pair in")):
+    for text, wrong in (("user,group\n1,2\nx,2\n", "1 of 2 lines are invalid"), ("user,group\n", "contains no pair")):
         nights = Nights(tmp_path, snapshot=text)
         with pytest.raises(InputError, match=wrong):
             nights.sync(ALL)
@@ -418,7 +418,7 @@ def test_a_snapshot_must_be_whole(tmp_path):
 def test_a_ledger_is_never_overwritten(nights):
     nights.sync(ALL)
     nights.number = 0
-    with pytest.raises(LedgerError, match="exists already; to go on with it"):
+    with pytest.raises(LedgerError, match="already exists; to continue it"):
         nights.sync(ALL)
 
 
@@ -479,7 +479,7 @@ def test_a_run_that_the_state_does_not_know_of_is_not_resumed(nights, monkeypatc
         nights.sync(ALL[5:])
     monkeypatch.undo()
     if nights.ledger.exists():
-        with pytest.raises(LedgerError, match="was not begun, and nothing was sent"):
+        with pytest.raises(LedgerError, match="had not begun, and nothing was sent"):
             nights.play(lambda world: resume(nights.ledger, credentials(), world))
     assert nights.sync(ALL[5:]).changes[Status.APPLIED] == 5
     assert nights.target.members() == {*ALL[5:]}

@@ -333,7 +333,7 @@ def test_whoever_is_killed_while_a_ledger_is_made_leaves_nothing_in_the_way(tmp_
         ledger = LedgerWriter.create(copy)
         ledger.begin_run({"run": "r"}, [])
         ledger.close()
-        with pytest.raises(LedgerError, match="exists already"):
+        with pytest.raises(LedgerError, match="already exists"):
             check_new(copy)
         with pytest.raises(LedgerError, match="already holds a run"):
             LedgerWriter.create(copy)
@@ -345,7 +345,7 @@ def test_what_is_no_ledger_is_never_taken_for_a_new_one(tmp_path):
         other.execute("PRAGMA application_id = 7")
     for content in (path.read_bytes(), b"text", b"SQLite format 3\0" + bytes(84)):
         path.write_bytes(content)
-        with pytest.raises(LedgerError, match="exists already"):
+        with pytest.raises(LedgerError, match="already exists"):
             check_new(path)
         with pytest.raises(LedgerError, match="is not a ledger"):
             LedgerWriter.create(path)

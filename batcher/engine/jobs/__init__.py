@@ -1,1 +1,1 @@
-"""What a user can ask for: apply, resume, retry, check, and a prediction of what a run would come to."""
+"""The jobs that a user can start: apply, resume, retry, check, and predicting the course of a run."""

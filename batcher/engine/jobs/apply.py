@@ -1,4 +1,4 @@
-"""`apply`: a new ledger, and everything that is in the input."""
+"""`apply`: sends the whole input, and records it in a new ledger."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ class Pipe:
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """What a run is part of, when it is not a file of changes and nothing more."""
+    """What a run is part of, if it is more than sending a file of changes."""
 
     facts: Mapping[str, str]
-    """More to be known of the run."""
+    """Additional facts for the ledger."""
     begun: Callable[[str], None]
-    """Given the run's name when its ledger is there and nothing was sent yet."""
+    """Called with the run's name once its ledger exists and before anything is sent."""
     earlier: Sequence[Path] = ()
-    """Ledgers whose requests may still arrive, the last first."""
+    """Ledgers with requests that may still arrive, the latest first."""
     is_judged: bool = False
-    """The guardrails have spoken already."""
+    """Whether the guardrails were checked already."""
 
 
 async def apply(
@@ -85,7 +85,7 @@ async def apply(
     occasion: Occasion | None = None,
     override: Override = NOTHING_OVERRIDDEN,
 ) -> Report:
-    """Send the changes and record what became of each in a new ledger.
+    """Send the changes, and record the outcome of each in a new ledger.
 
     Raises:
         UsageError: When settings, inputs or the ledger's path cannot be used; nothing was sent.
@@ -99,7 +99,7 @@ async def apply(
     pipe = _checked(changes)
     was_there = found(context.ledger) is not None
     ledger = LedgerWriter.create(context.ledger)
-    if was_there:  # and holds no run: one was killed while its input was judged, and nothing was sent of it
+    if was_there:  # and holds no run: one was killed while its input was checked, and nothing of it was sent
         spool_path(context.ledger).unlink(missing_ok=True)
     is_kept = False
     spool: Spool | None = None
@@ -155,14 +155,14 @@ async def look_first(
     shutdown: Shutdown,
     override: Override,
 ) -> tuple[Sequence[Input], list[Ruling]]:
-    """What the guardrails say of the files, and the pass over the whole input that they and `strict` may ask for.
+    """Check the files against the guardrails, with a pass over the whole input if they or `strict` need one.
 
-    Gives the inputs as they were judged: one that is replaced after that is not read.
+    Returns the rulings, and the inputs as they were checked: one that is replaced after that is not read.
 
     Raises:
-        InputError: When `strict` refuses, the input cannot be had as a whole, or is changed meanwhile.
+        InputError: When `strict` refuses, or the input is incomplete or changes meanwhile.
         GuardrailError: When a guardrail refuses.
-        NotBegunError: When the run is to end before the whole input is there.
+        NotBegunError: When the run is to end before the whole input has arrived.
 
     """
     clock = runtime.clock
@@ -177,9 +177,9 @@ async def look_first(
         with anyio.move_on_after(_LOOK_SECONDS):
             await spool.grown(spool.version)
         if clock.now() >= deadline:
-            shutdown.stop(Cause.DEADLINE, "the deadline has come before the whole input was there to be judged")
+            shutdown.stop(Cause.DEADLINE, "the deadline was reached before the whole input had arrived to be checked")
         if shutdown.cause is Cause.INPUT:
-            raise InputError(f"{shutdown.reason}; nothing was sent, since the whole input was to be judged first")
+            raise InputError(f"{shutdown.reason}; nothing was sent, since the whole input was to be checked first")
         if shutdown.is_set:
             raise not_begun(shutdown)
     judged = [item if item.is_spool else replace(item, version=item.present_version()) for item in inputs]
@@ -196,19 +196,19 @@ async def look_first(
 
 
 def _why_nothing_came(run: Run, session: Session, spool: Spool | None) -> InputError | None:
-    """Why nothing of the input was sent, where that is the input's fault; else nothing."""
+    """The error to raise if nothing was sent because of the input; else None."""
     if not run.figures().requests.sent and run.admission.input_error is not None:
         return run.admission.input_error
     if spool is not None and spool.is_empty and session.shutdown.cause is Cause.INPUT:
-        return InputError(f"{session.shutdown.reason}; nothing came before that, and nothing was sent")
+        return InputError(f"{session.shutdown.reason}; no input arrived before that, and nothing was sent")
     return None
 
 
 def _checked(changes: Sequence[Path | Pipe]) -> Pipe | None:
-    """The one input that cannot be read twice, if there is one; every file is there and can be read."""
+    """Check that every file exists and can be read; returns the one input that cannot be read twice, if any."""
     pipes = [change for change in changes if isinstance(change, Pipe)]
     if pipes and len(changes) > 1:
-        raise InputError("what cannot be read twice (standard input, an iterable) must be the only input")
+        raise InputError("an input that cannot be read twice (standard input, an iterable) must be the only input")
     for path in changes:
         if isinstance(path, Path):
             _check_file(path)
@@ -218,7 +218,7 @@ def _checked(changes: Sequence[Path | Pipe]) -> Pipe | None:
 def _check_file(path: Path) -> None:
     check_file(path)
     if not _is_text(path):
-        raise InputError(f"{str(path)!r}: the file's name is not UTF-8; rename it")
+        raise InputError(f"{str(path)!r}: the file name is not UTF-8; rename the file")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path}: cannot be read: {os.strerror(errno.EACCES)}")
 
@@ -227,12 +227,12 @@ def _spool(path: Path) -> Spool:
     try:
         return Spool(path)
     except OSError as error:
-        raise LedgerError(f"{path}, where the input is kept, cannot be written: {error.strerror}") from None
+        raise LedgerError(f"{path}, the copy of the input, cannot be written: {error.strerror}") from None
 
 
 @asynccontextmanager
 async def _pumping(spool: Spool, pipe: Pipe, shutdown: Shutdown) -> AsyncIterator[None]:
-    """Fill the spool while the body runs. What the pipe gave before it failed is kept, and the run stops."""
+    """Fill the spool while the body runs. If the pipe fails, what it yielded before is kept, and the run stops."""
 
     async def pump() -> None:
         content = pipe.content
@@ -251,7 +251,7 @@ async def _pumping(spool: Spool, pipe: Pipe, shutdown: Shutdown) -> AsyncIterato
             try:
                 yield
             except BatcherError as error:
-                failure = error  # it leaves as itself, not inside a group of errors
+                failure = error  # raised below as itself, not inside a group of errors
             group.cancel_scope.cancel()
     finally:
         spool.release()
@@ -287,7 +287,7 @@ def _facts(session: Session, *, is_simulated: bool) -> dict[str, str]:
 
 
 def _is_text(path: Path) -> bool:
-    """Whether the name can be written down."""
+    """Whether the file name can be stored as text."""
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""One request that changes nothing: are address and credentials right?"""
+"""`check`: sends one request that changes nothing, to see whether the address and the credentials are right."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from batcher.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What stands in the way of a run, None when nothing does; and the address that has answered."""
+    """The result of a check: why a run would stop (None: it would not), and the address that answered."""
 
     stop: Stop | None
     peer: str = ""
 
 
 async def probe(settings: Settings, credentials: Credentials, runtime: Runtime) -> Probed:
-    """Ask the target what changes nothing; paced like a run's own requests."""
+    """Send the target a request that changes nothing; it counts towards the rate like the requests of a run."""
     target, secrets = preflight(settings, credentials), Secrets()
     pacer = make_pacer(settings, target, runtime)
     async with runtime.transport(settings) as transport:

@@ -1,4 +1,4 @@
-"""What every job that makes a ledger is told once, by whoever starts it."""
+"""The context of a run, which every job that creates a ledger gets from its caller."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from batcher.source.windows import WINDOW_ROWS
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunContext:
-    """How a run is made, into which ledger, in which world, and who looks on."""
+    """The settings and surroundings of a run: its ledger, its runtime, and its observer."""
 
     settings: Settings
     credentials: Credentials
     ledger: Path
-    """Of this run; there is no such file yet."""
+    """The ledger of this run, which does not exist yet."""
     runtime: Runtime
     shutdown: Shutdown = field(default_factory=Shutdown)
     observer: Observer = field(default_factory=Observer)
     is_simulated: bool = False
-    """Whether the target is the embedded server, of which other runs need not know."""
+    """Whether the target is the embedded server, which other runs need not know about."""
     window_rows: int = WINDOW_ROWS
-    """Rows that are read before any of them is sent."""
+    """The number of rows in a window of input."""
 
     @property
     def state_folder(self) -> Path | None:
-        """Where runs on this host know of each other; None where they need not, or cannot."""
+        """The folder through which runs on this host know of each other; None if they need not, or cannot."""
         return None if self.is_simulated else self.runtime.state_folder

@@ -1,4 +1,4 @@
-"""Requests that may still arrive: what this run, and other runs of this host on the same target, have lost lately."""
+"""In-doubt requests: those that this run, and other runs of this host on the same target, have lost recently."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from batcher.ledger.writer import LedgerWriter
 
 _log = logging.getLogger(__name__)
 CLOSED = "closed"
-"""The fact of a ledger that a later run with the same state has taken over, and when (a `Stamp`)."""
+"""The fact in a ledger that a later run with the same state has taken it over, and when (a `Stamp`)."""
 _EARLIER = "earlier"
-"""The fact that tells, as a list, which ledgers' requests could still arrive when the run began."""
+"""The fact that lists the ledgers whose requests could still arrive when the run began."""
 _INTERRUPTED = "interrupted"
-"""The fact that tells which windows were open when a session ended, and when (a `Stamp`), as a list of such pairs.
+"""The fact that lists, as pairs, when a session ended (a `Stamp`) and which windows were open then.
 
-Whoever goes on settles them, and then nothing else would tell that an earlier request of theirs may still arrive.
+When the run is continued, these windows are settled, and nothing else would show that an earlier request of theirs may
+still arrive.
 """
 _INTERRUPTIONS_KEPT = 64
 _Interruption: TypeAlias = tuple[str, list[int]]
 
 
 def note_interruption(ledger: LedgerWriter, reader: LedgerReader, clock: Clock) -> float:
-    """Keep in the ledger what an earlier session left open, before this one settles it.
+    """Record in the ledger which windows an earlier session left open, before this one settles them.
 
-    Gives how many seconds ago that was lost.
+    Returns how many seconds ago their requests were lost.
     """
     ended, windows = _last_end(reader, clock), reader.window_ids(unsettled_only=True)
     if windows:
@@ -45,7 +46,7 @@ def note_interruption(ledger: LedgerWriter, reader: LedgerReader, clock: Clock) 
 
 
 def remember_losses(session: Session, reader: LedgerReader, *, is_foreign: bool = False) -> None:
-    """Requests that were lost within the last grace may still arrive, settled or not."""
+    """Remember the requests in a ledger that were lost within the grace period, settled or not."""
     grace, clock = session.in_doubt.grace, session.runtime.clock
     for settlement, age in reader.losses(clock.age, grace):
         session.remember_lost(reader.window(settlement.window), settlement, age, is_foreign=is_foreign)
@@ -54,20 +55,20 @@ def remember_losses(session: Session, reader: LedgerReader, *, is_foreign: bool 
 
 
 def may_still_arrive(reader: LedgerReader, clock: Clock, grace: float) -> bool:
-    """Whether a request of a run that has ended can still be on its way."""
+    """Whether a request of a run that has ended may still arrive; `grace` is in seconds."""
     kinds = (reader.losses(clock.age, grace), _interrupted_windows(reader, clock, grace), _open(reader, clock, grace))
     return any(True for _ in chain(*kinds))
 
 
 def _open(reader: LedgerReader, clock: Clock, grace: float) -> Iterator[tuple[int, float]]:
-    """The windows that the last session left open, and how many seconds ago, when that is not over."""
+    """The windows that the last session left open less than `grace` seconds ago, and how long ago in seconds."""
     age = clock.age(_last_end(reader, clock))
     if age < grace:
         yield from ((number, age) for number in reader.window_ids(unsettled_only=True))
 
 
 def _interrupted_windows(reader: LedgerReader, clock: Clock, grace: float) -> Iterator[tuple[int, float]]:
-    """Those that earlier ones left open."""
+    """The same for the windows that earlier sessions left open."""
     for at, windows in _interruptions(reader):
         age = clock.age(Stamp.parse(at))
         if age < grace:
@@ -82,10 +83,10 @@ def _interruptions(reader: LedgerReader) -> list[_Interruption]:
 def remember_others(
     session: Session, run: str, facts: Mapping[str, str], earlier: Sequence[Path] = ()
 ) -> dict[str, str]:
-    """What other runs on the target have lost, or left open, may still arrive.
+    """Remember the requests that other runs on the target have lost or left open, and that may still arrive.
 
-    Others are those that this host knows of, those that were known of when the run began (`facts`), and those whose
-    ledgers are told (`earlier`, the last first). Gives a fact for who goes on with the run.
+    Other runs are those that this host knows of, those that were known when the run began (`facts`), and those of the
+    ledgers `earlier` (the latest first). Returns a fact for the ledger, needed when the run is continued.
     """
     grace, clock = session.in_doubt.grace, session.runtime.clock
     known = [other for register in registers_of(session, facts) for other in register.unquiet(run, grace, clock)]
@@ -94,14 +95,14 @@ def remember_others(
     for path in earlier:
         if path not in paths and path.is_file():
             if not _remember(session, path, run):
-                break  # what came before it ended before it
+                break  # the runs before it ended even earlier
             recent.append(str(path.absolute()))
     for other in known:
         if not _tells_of(other):
             session.remember_unknown(other.ended)
             _log.warning(
-                "the ledger of a run that ended lately, %s, is not there any more or cannot be read:"
-                " what may still arrive of it is not known, and nothing is sent for up to %.0f s",
+                "the ledger of a run that ended recently, %s, is missing or cannot be read:"
+                " which of its requests may still arrive is not known, and nothing is sent for up to %.0f s",
                 other.ledger,
                 grace - other.ended,
             )
@@ -109,7 +110,7 @@ def remember_others(
 
 
 def registers_of(session: Session, facts: Mapping[str, str]) -> list[RunRegistry]:
-    """Where this host knows of runs on the target: at its address, and at the one that it had before."""
+    """The run registries of the target on this host: for its present address, and for the one that it had before."""
     folder = session.runtime.state_folder
     if folder is None or "simulated" in facts:
         return []
@@ -119,7 +120,7 @@ def registers_of(session: Session, facts: Mapping[str, str]) -> list[RunRegistry
 
 
 def _remember(session: Session, ledger: Path, run: str) -> bool:
-    """Whether anything of another run may still arrive; what that is, is remembered then."""
+    """Remember the in-doubt requests of another run; returns whether any of them may still arrive."""
     try:
         with LedgerReader(ledger) as reader:
             if reader.facts().get("run") in {None, run}:
@@ -131,13 +132,13 @@ def _remember(session: Session, ledger: Path, run: str) -> bool:
             for number, age in _open(reader, clock, grace):
                 session.remember_lost(reader.window(number), None, age, is_foreign=True)
     except LedgerError as error:
-        _log.warning("%s; what it has lost is not known", error)
+        _log.warning("%s; which requests it has lost is not known", error)
         return False
     return True
 
 
 def _tells_of(other: RegisteredRun) -> bool:
-    """Whether the ledger is there, and still that run's."""
+    """Whether the ledger can be read, and still belongs to that run."""
     try:
         with LedgerReader(other.ledger) as reader:
             return reader.facts().get("run") == other.run
@@ -146,9 +147,9 @@ def _tells_of(other: RegisteredRun) -> bool:
 
 
 def _last_end(reader: LedgerReader, clock: Clock) -> Stamp:
-    """When the unsettled requests of the last session were lost.
+    """When the unsettled requests of the last session count as lost.
 
-    At its end; after a crash when another run took over, or now.
+    That is when it ended. If it crashed, it is when another run took over, or else now.
     """
     sessions = reader.sessions()
     last = sessions[-1] if sessions else None

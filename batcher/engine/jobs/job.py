@@ -1,4 +1,4 @@
-"""What the jobs that send have in common: opening a ledger again, and how a job ends."""
+"""What the jobs have in common: checks before anything is sent, opening a ledger again, and how a job ends."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ from batcher.transport.protocol import Trust, check_authorities
 _log = logging.getLogger(__name__)
 
 STATE = "state"
-"""The fact of a ledger that has a run for a state, and for which."""
+"""The fact in a ledger that names the state which the run uses."""
 BEGUN = "begun"
-"""The fact of such a ledger that the state knows of the run."""
+"""The fact in such a ledger that the state knows of the run."""
 JUDGED = "judged"
-"""The fact of a ledger whose run's whole input was judged before anything of it was sent, where that was asked for."""
+"""The fact in a ledger that the checks of the whole input, if there were any, were made before anything was sent."""
 
 
 def settings_of(ledger: Path) -> Settings:
     """The settings of a ledger's run.
 
     Raises:
-        LedgerError: When there is none.
+        LedgerError: When there is no run.
 
     """
     with LedgerReader(ledger) as reader:
@@ -66,14 +66,14 @@ def settings_of(ledger: Path) -> Settings:
 
 
 def preflight(settings: Settings, credentials: Credentials | None) -> Target:
-    """See that nothing is wrong which can be known before anything is made; gives the target.
+    """Check what can be checked before anything is created; returns the target.
 
     Args:
-        settings: All of them.
-        credentials: None where nothing will be sent.
+        settings: All settings.
+        credentials: None if nothing will be sent.
 
     Raises:
-        ConfigurationError: When something is.
+        ConfigurationError: When something is wrong.
 
     """
     target = make_target(settings)
@@ -87,7 +87,7 @@ def preflight(settings: Settings, credentials: Credentials | None) -> Target:
 
 
 def _check_trust(trust: Trust, url: str) -> None:
-    """See that TLS can be spoken as it is configured. What is not configured is made when it is needed."""
+    """Check that TLS works as configured. With the defaults, the TLS context is created only when it is needed."""
     if trust != Trust():
         trust.context()
     if urlsplit(url).scheme == "https" and not (trust.ca_file or trust.fingerprint or trust.insecure):
@@ -95,15 +95,15 @@ def _check_trust(trust: Trust, url: str) -> None:
 
 
 def not_begun(shutdown: Shutdown) -> NotBegunError:
-    """The error for a run that was to end before it had begun."""
+    """The error for a run that is to end before it has begun."""
     return NotBegunError(shutdown.reason, shutdown.cause.exit_code if shutdown.cause else 1)
 
 
 def check_wanted(shutdown: Shutdown) -> None:
-    """See that nobody has asked for an end already. An input that broke is no such wish: what came of it counts.
+    """Check that the run is not to end already. An input that failed does not count: what arrived is still sent.
 
     Raises:
-        NotBegunError: When somebody has.
+        NotBegunError: When the run is to end.
 
     """
     if shutdown.is_set and shutdown.cause is not Cause.INPUT:
@@ -111,10 +111,10 @@ def check_wanted(shutdown: Shutdown) -> None:
 
 
 def reading(settings: Settings, kind: KeyKind) -> Reading:
-    """How the settings want files of changes to be understood.
+    """How files of changes are read under these settings.
 
     Raises:
-        ConfigurationError: When they cannot be.
+        ConfigurationError: When the settings are invalid.
 
     """
     where = tuple(map(Condition.parse, settings.input.where))
@@ -123,10 +123,10 @@ def reading(settings: Settings, kind: KeyKind) -> Reading:
 
 
 def feed_reading(settings: Settings, kind: KeyKind, today: date) -> Reading:
-    """How they want feeds to be understood.
+    """How feeds are read under these settings.
 
     Raises:
-        UsageError: When they cannot be, or a mapping file cannot be read.
+        UsageError: When the settings are invalid, or a mapping file cannot be read.
 
     """
     feed = settings.feed
@@ -163,37 +163,37 @@ def _reading(settings: Settings, kind: KeyKind, refinement: Refinement) -> Readi
 
 
 def sheets_fact(sheets: Mapping[str, str]) -> dict[str, str]:
-    """The fact of a ledger that tells which sheets were read of its inputs that are spreadsheets."""
+    """The fact in a ledger that names the sheets that were read, for inputs that are spreadsheets."""
     found = {name: sheet for name, sheet in sheets.items() if sheet}
     return {"sheets": orjson.dumps(found).decode()} if found else {}
 
 
 def difference_files(ledger: Path) -> tuple[Path, Path]:
-    """Where the changes of a sync stand: beside its ledger."""
+    """The files with the additions and the removals of a sync, beside its ledger."""
     return ledger.with_name(f"{ledger.name}.adds.csv"), ledger.with_name(f"{ledger.name}.removals.csv")
 
 
 def rejects_file(ledger: Path) -> Path:
-    """Where the invalid lines of a feed are listed."""
+    """The file that lists the invalid lines of a feed."""
     return ledger.with_name(f"{ledger.name}.rejected.csv")
 
 
 def for_difference(settings: Settings) -> Settings:
-    """The same for the files that were written of a difference, whatever the feed looked like."""
+    """The settings for reading the files that were written from a difference, whatever the feed looked like."""
     plain = {"format": "csv", "delimiter": ",", "encoding": "", "sheet": "", "skip_rows": 0, "where": [], "map": {}}
     whole = {"settle": "", "min_age": "", "max_age": "", "done_file": "", "trailer": "", "expect_rows": ""}
     return settings.replace(input=plain | {"strict": False, "odd_names": "allow"}, guard=whole)
 
 
 def check_new(ledger: Path) -> None:
-    """See that nothing is overwritten.
+    """Check that no ledger would be overwritten.
 
     Raises:
         LedgerError: When the ledger exists.
 
     """
     if is_begun(ledger):
-        raise LedgerError(f"{ledger} exists already; to go on with it: {command('resume', ledger)}")
+        raise LedgerError(f"{ledger} already exists; to continue it: {command('resume', ledger)}")
 
 
 def reopen(
@@ -202,11 +202,11 @@ def reopen(
     shutdown: Shutdown,
     anew: Anew,
 ) -> tuple[Session, dict[str, str], list[SourceFacts]]:
-    """The session of a ledger that holds a run, what is known of the run, and its inputs.
+    """The session for a ledger that holds a run, the facts of the run, and its inputs.
 
     Raises:
-        LedgerError: When it holds none.
-        GuardrailError: When a newer run worked on the same target, unless that is meant.
+        LedgerError: When the ledger holds no run, or one that cannot be continued.
+        GuardrailError: When a newer run worked on the same target, unless `anew.despite_later_runs` is set.
 
     """
     with LedgerReader(ledger.path) as reader:
@@ -214,13 +214,13 @@ def reopen(
     if not facts:
         raise LedgerError(f"{ledger.path} holds no run yet; start one with batcher apply --ledger {ledger.path}")
     if facts.get("kind") == LOAD:
-        raise LedgerError(f"{ledger.path} is of a load run, which is not gone on with; make a new one")
+        raise LedgerError(f"{ledger.path} belongs to a load run, which cannot be continued; start a new one")
     if STATE in facts and BEGUN not in facts:
-        raise LedgerError(f"{ledger.path}: the run was not begun, and nothing was sent; run its command again")
+        raise LedgerError(f"{ledger.path}: the run had not begun, and nothing was sent; run its command again")
     if CLOSED in facts:
         raise LedgerError(
-            f"{ledger.path} was closed by a later run with the state {facts[STATE]}: what it left open is part of"
-            " that run's difference, and of the next sync's"
+            f"{ledger.path} was closed by a later run with the state {facts[STATE]}: what it left open was included"
+            " in that run, and is included in the next sync"
         )
     settings = Settings.from_json(facts["settings"]).replace(**anew.reach)
     session = Session.of(settings.replace(**anew.overrides), ledger, runtime, shutdown)
@@ -229,8 +229,8 @@ def reopen(
         later = register.later_than(facts["run"], float(facts["started"]))
         if later and not anew.despite_later_runs:
             raise GuardrailError(
-                f"a newer run worked on the same target ({later[0]}); going on with this one could undo its changes."
-                " If that is meant: --despite-later-runs"
+                f"a newer run worked on the same target ({later[0]}); continuing this one could undo its changes."
+                " If this is intended: --despite-later-runs"
             )
     if anew.reach:  # from now on that is how the target is reached
         ledger.set_fact("settings", settings.to_json())
@@ -239,17 +239,17 @@ def reopen(
 
 
 def names_of(settings: Settings) -> Names:
-    """What the target makes of names that look alike."""
+    """How the target treats names that look alike."""
     return Names(settings.target.names)
 
 
 def rules_of(facts: Mapping[str, str], *, canary_is_over: bool = False) -> AdmissionRules:
-    """What must be settled before what in this run."""
+    """What must be settled first in this run, according to its facts."""
     return AdmissionRules(0 if canary_is_over else int(facts.get("canary", "0")), facts.get("in_turn") == "yes")
 
 
 def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | None) -> None:  # noqa: FBT001
-    """Record how far the input was read; the spool goes once everything of it is settled."""
+    """Record how far the input was read, and delete the spool once all of it is settled."""
     if session.shutdown.ledger_is_dead:
         return
     if windower.ended and all_read:
@@ -262,12 +262,12 @@ def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | 
 
 
 def ending(ledger: LedgerWriter, shutdown: Shutdown) -> Report:
-    """The summary after a job, from wherever its ledger is by now."""
+    """The summary after a job, read from wherever its ledger is by now."""
     ledger.place()
     with ledger.reader() as reader:
         return report_of(reader, shutdown.cause, shutdown.reason)
 
 
 def spool_path(ledger: Path) -> Path:
-    """Where what cannot be read twice is kept."""
+    """The file in which an input that cannot be read twice is kept."""
     return ledger.with_name(ledger.name + ".spool")

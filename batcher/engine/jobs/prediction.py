@@ -1,4 +1,4 @@
-"""What a run would come to: the whole engine against a described target, on virtual time, with nothing sent."""
+"""Predicts the course of a run: the whole engine runs against a simulated target in virtual time; nothing is sent."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ from batcher.simulator.world import World
 T = TypeVar("T")
 _EPOCH = 1_800_000_000.0
 _SEED = 0
-_MEMORY = Path("/dev/shm")  # noqa: S108 — a folder of our own in it; where there is none, on the disk
-"""A ledger there need not wait for a disk."""
+_MEMORY = Path("/dev/shm")  # noqa: S108 — a folder of our own in it; if it does not exist, on disk
+"""In memory, so that writing the ledger takes no time."""
 _TIMES = 10
 _JUDGED = Occasion({}, lambda _: None, is_judged=True)
-"""Whoever asks what would happen has judged the changes, and tells."""
+"""The caller has checked the changes against the guardrails and reports the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the target was asked and how it answered: all requests by status, and the run's own report."""
+    """The predicted report, and what the simulated target saw: its replies by status, and requests in flight."""
 
     report: Report
     seconds: float
-    """Of the target's and the rate's; what this machine itself needs comes on top."""
+    """Time that the target and the rate take; this machine's own work comes on top."""
     statuses: dict[str, int]
     highest_in_flight: int
 
     @property
     def requests(self) -> int:
-        """All that the target was asked, logins and probes too."""
+        """All requests to the target, including logins and probes."""
         return sum(self.statuses.values())
 
 
 def predict(files: Sequence[Path], settings: Settings, scenario: Scenario) -> Prediction:
-    """Play it to its end, without a clock and without the network.
+    """Simulate the run to its end, in virtual time and without the network.
 
     Raises:
         UsageError: When settings or files cannot be used.
 
     """
-    # Who is let in is not what is asked here.
+    # Credentials are not part of the prediction.
     first = replace(scenario.first, token="", client_id="")
     stages = [replace(stage, behaviour=replace(stage.behaviour, token="", client_id="")) for stage in scenario.stages]
     world = World(first, stages=stages, utc_offset=_EPOCH)
@@ -77,7 +77,7 @@ def predict(files: Sequence[Path], settings: Settings, scenario: Scenario) -> Pr
         rng = random.Random(_SEED)  # noqa: S311 — the same prediction every time
         runtime = Runtime(clock, rng.random, _inline, in_memory)
         with tempfile.TemporaryDirectory(prefix="batcher-", dir=_room(files)) as folder:
-            # Nobody is let in or kept out here, so anything will do for a token.
+            # The simulated target checks no credentials, so any token will do.
             given, ledger = Credentials(token="simulated"), Path(folder) / "ledger"  # noqa: S106
             report = await apply(list(files), RunContext(settings, given, ledger, runtime), occasion=_JUDGED)
             return report, clock.now()
@@ -88,7 +88,7 @@ def predict(files: Sequence[Path], settings: Settings, scenario: Scenario) -> Pr
 
 
 class _Counting(InMemory):
-    """Also counts what came back, and how many were on their way together."""
+    """Also counts the replies, and the most requests that were in flight at once."""
 
     def __init__(self, world: World, timeout: float) -> None:
         super().__init__(world, timeout)
@@ -109,7 +109,7 @@ class _Counting(InMemory):
 
 
 def _room(files: Sequence[Path]) -> Path | None:
-    """Where the ledger of these files has room several times over; None for wherever temporary files go."""
+    """A folder with plenty of room for a ledger of these files; None for the default for temporary files."""
     if not os.access(_MEMORY, os.W_OK):
         return None
     needed = _TIMES * sum(file.stat().st_size for file in files if file.is_file())
@@ -122,7 +122,7 @@ async def _inline(work: Callable[[], T]) -> T:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """What is only played must not be told as if it happened."""
+    """Suppress log messages, which would look as if the simulated events had happened."""
     logger = logging.getLogger("batcher")
     handlers, logger.handlers = logger.handlers, [logging.NullHandler()]
     propagates, logger.propagate = logger.propagate, False

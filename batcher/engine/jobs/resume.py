@@ -1,4 +1,4 @@
-"""`resume`: what was open in the ledger, then the rest of the input."""
+"""`resume`: sends what is open in the ledger, then the rest of the input."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def resume(
     observer: Observer | None = None,
     window_rows: int = WINDOW_ROWS,
 ) -> Report:
-    """Go on with an interrupted run.
+    """Continue an interrupted run.
 
     Raises:
         UsageError: When the ledger or its inputs cannot be used (any more); nothing was sent.
@@ -55,7 +55,7 @@ async def resume(
         preflight(session.settings, credentials)
         before = report(ledger_path)
         if before.input_complete and not before.changes[Status.PENDING]:
-            return before  # nothing is left to do, and a spool is gone by now
+            return before  # nothing is left to do, and its spool, if any, was deleted
         inputs: Sequence[Input] = [Input(s.name, Path(s.path), s.format) for s in sources]
         how = reading(session.settings, session.target.key_kind)
         with LedgerReader(ledger_path) as reader:
@@ -64,13 +64,13 @@ async def resume(
             was_broken = any(session.cause == Cause.INPUT.name for session in reader.sessions())
             was_retried = any(session.kind == RETRY for session in reader.sessions())
             canary_is_over = was_retried or _canary_was_judged(reader)
-        if was_retried:  # then all of the input stands in the ledger, and a spool is gone by now
+        if was_retried:  # then all of the input is in the ledger, and its spool, if any, was deleted
             inputs, sources = [], []
         if facts.get("spool") == "growing":
             _close_spool(ledger, inputs[0].path, position)
         for number, source in enumerate(sources):
             check_unchanged(number, inputs[number], how, source, was_broken=was_broken)
-        if JUDGED not in facts and facts.get("guardrails", "[]") == "[]":  # an earlier batcher ended before that
+        if JUDGED not in facts and facts.get("guardrails", "[]") == "[]":  # an earlier version that ended before it
             settings = session.settings
             inputs, _ = await look_first(inputs, how, settings, None, runtime, shutdown, NOTHING_OVERRIDDEN)
         with LedgerReader(ledger_path) as reader:
@@ -94,13 +94,13 @@ async def resume(
 
 
 def _canary_was_judged(reader: LedgerReader) -> bool:
-    """Whether it is known what became of the first window: it failed, or others were opened after it."""
+    """Whether the outcome of the first window is known: it failed, or others were opened after it."""
     has_failed = any(session.cause == Cause.CANARY.name for session in reader.sessions())
     return has_failed or reader.next_ids()[0] > 1
 
 
 def _close_spool(ledger: LedgerWriter, path: Path, position: Position) -> None:
-    """Nothing more comes into the spool of a run that is gone."""
+    """Close the spool of a run whose process has ended: nothing will be added to it."""
     if was_whole(path):
         ledger.set_fact("spool", "whole")
     else:
@@ -116,7 +116,7 @@ async def _resumed(
     windower: Windower,
     lost_ago: float,
 ) -> AsyncIterator[WorkItem]:
-    """The windows that were open, then the rest of the input, whose beginning is compared first."""
+    """The windows that were open, then the rest of the input, after checking that its beginning is unchanged."""
     rest = feed(inputs, how, position, windower, session.runtime.executor)
     try:
         following = await anext(rest, None)  # reads up to the position: nothing is sent before the input was checked

@@ -1,4 +1,4 @@
-"""`retry`: failed and unknown changes again, but only the last valid change of a pair."""
+"""`retry`: sends failed and unknown changes again, but only the last valid change of each pair."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from batcher.ledger.sessions import Figures
 from batcher.ledger.writer import LedgerWriter
 
 RETRY = "retry"
-"""The kind of its sessions."""
+"""The kind of a retry's sessions."""
 
 
 async def retry(
@@ -43,7 +43,7 @@ async def retry(
     shutdown: Shutdown | None = None,
     observer: Observer | None = None,
 ) -> Report:
-    """Send again what is failed or unknown.
+    """Send failed and unknown changes again.
 
     Raises:
         UsageError: When the ledger cannot be used, or has pending changes.
@@ -81,7 +81,7 @@ async def _retried(path: Path, names: Names) -> AsyncIterator[WorkItem]:
 
 
 def settle_earlier(ledger: LedgerWriter, figures: Figures, now: float, names: Names) -> None:
-    """Earlier failed and unknown changes of pairs whose last one is settled count as superseded now."""
+    """Mark failed and unknown changes as superseded if a later change of their pair is settled now."""
     with LedgerReader(ledger.path) as reader:
         for state, _, earlier in unsettled_rows(reader, names):
             rows = earlier.nonzero()[0]
@@ -94,11 +94,12 @@ def settle_earlier(ledger: LedgerWriter, figures: Figures, now: float, names: Na
 
 
 def unsettled_rows(reader: LedgerReader, names: Names) -> Iterator[tuple[WindowState, Mask, Mask]]:
-    """Each window with failed or unknown rows: which of these rows are their pair's last change, which are not.
+    """Each window with failed or unknown rows, and two masks of these: the last change of each pair, and the others.
 
-    Where look-alikes are one name, they are one pair; where nobody knows, they are when they contradict each other.
+    If the target treats look-alikes as one name, their pairs are one pair. If that is not known (`unsure`), they count
+    as one pair only if their changes contradict each other.
 
-    Later windows are read once per such window; what is in memory does not grow with their number.
+    Later windows are read once for each such window; memory does not grow with their number.
     """
     windows = reader.window_ids()
     for position, number in enumerate(windows):
@@ -116,7 +117,7 @@ def unsettled_rows(reader: LedgerReader, names: Names) -> Iterator[tuple[WindowS
 
 
 def _overtaken(columns: Columns, rows: Ints, later: Columns, names: Names) -> Mask:
-    """Which of these rows have a later change of the pair; of one that may be the same, only another wish counts."""
+    """Which of these rows have a later change of their pair; if it may be another pair, only an opposite one counts."""
     valid = np.flatnonzero(later.action != REJECTED_ROW)
     folds = names is Names.FOLDED
     found = _among(_fingerprints(columns, rows, folds=folds), _fingerprints(later, valid, folds=folds))
@@ -130,7 +131,7 @@ def _overtaken(columns: Columns, rows: Ints, later: Columns, names: Names) -> Ma
 
 
 def superseded(state: WindowState, rows: Ints, at: float) -> Settlement:
-    """The word on earlier failed or unknown changes of pairs whose last change is settled."""
+    """The settlement for earlier failed or unknown changes of pairs whose last change is settled."""
     status = np.full(len(rows), Status.SUPERSEDED, np.int8)
     reason = "a later change of the pair has been settled"
     return Settlement(state.window.id, 0, rows, status, dict.fromkeys(range(len(rows)), reason), at, ())
@@ -141,6 +142,6 @@ def _fingerprints(columns: Columns, rows: Ints, *, folds: bool) -> Hashes:
 
 
 def _among(pairs: Hashes, others: Hashes) -> Mask:
-    """Which of these 128-bit pairs are among the others."""
+    """Which of these 128-bit fingerprints are among the others."""
     kind = np.dtype([("first", np.uint64), ("second", np.uint64)])
     return np.isin(np.ascontiguousarray(pairs).view(kind).ravel(), np.ascontiguousarray(others).view(kind).ravel())

@@ -1,4 +1,4 @@
-"""The summary of a ledger as it stands on the disk, and when it makes sense to go on."""
+"""The summary of a ledger as it is on disk, and when it makes sense to continue."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from batcher.core.verdict import Cause
 from batcher.ledger.reader import LedgerReader
 
 LOAD = "load"
-"""The fact `kind` of a ledger that a load run wrote: it is not gone on with."""
+"""The value of the fact `kind` in the ledger of a load run, which cannot be continued."""
 
 
 def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Report:
-    """The summary of a ledger as it stands on the disk.
+    """The summary of a ledger as it is on disk.
 
     Raises:
         LedgerError: When it cannot be read.
@@ -29,7 +29,7 @@ def report(ledger: Path, stopped: Cause | None = None, reason: str = "") -> Repo
 
 
 def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = "") -> Report:
-    """The same of a ledger that is open."""
+    """The same for a ledger that is open."""
     ledger = reader.path
     facts, sessions, changes = reader.facts(), reader.sessions(), reader.tally()
     if "run" not in facts:
@@ -44,7 +44,7 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
             setattr(waited, name, getattr(waited, name) + seconds)
     following = None
     if facts.get("kind") == LOAD:
-        complete = True  # it ends when its time is over
+        complete = True  # a load run ends when its time is over
     elif changes[Status.PENDING] or (not complete and facts.get("spool") != "cut"):
         following = command("resume", ledger)
     elif count_of(changes, FAILURES):
@@ -67,10 +67,10 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
 
 
 def when(cause: Cause | None, grace_seconds: float, now: float) -> str:
-    """From when on the next command makes sense, for people."""
+    """When the next command makes sense, as words that follow "continue"; `now` is in UTC seconds."""
     if cause is None:
-        return "when the reasons are dealt with (batcher results tells them)"
+        return "when the reasons for the failures are fixed (batcher results lists them)"
     late = datetime.fromtimestamp(now, UTC) + timedelta(seconds=grace_seconds)
     if cause.is_signal:
-        return f"at any time (what would undo a request that may still arrive waits until {late:%H:%M:%S} UTC)"
-    return f"when you can: {cause.remedy}"
+        return f"at any time (changes that would undo a request that may still arrive wait until {late:%H:%M:%S} UTC)"
+    return f"when ready ({cause.remedy})"

@@ -1,1 +1,1 @@
-"""What is known of inputs before anything is sent: whether they are whole, what is in them, what guardrails say."""
+"""Checks of inputs before anything is sent: whether they are complete, what they contain, and the guardrails."""

@@ -1,4 +1,4 @@
-"""Whether the files of an input are there as whoever writes them means them to be, before anything is read."""
+"""Checks, before anything is read, whether the files of an input have arrived completely and are recent enough."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from batcher.source.inputs import Input, what_happened
 
 
 def judge_files(files: Sequence[Path], guard: GuardSettings, now: float, *, is_feed: bool) -> list[Ruling]:
-    """Names, ages (`now` in UTC seconds), and the files that say that others are whole."""
+    """Judge files by their names, ages (`now` in UTC seconds), and marker files that say that they are complete."""
     return judge_arrival([_arrived(file, guard.done_file, now) for file in files], guard.demands(is_feed=is_feed))
 
 
 def check_streams(names: Sequence[str], guard: GuardSettings) -> None:
-    """See that nothing is asked of standard input and pipes that only a file can tell.
+    """Check that no guardrail that needs a file applies to standard input or a pipe.
 
     Raises:
-        ConfigurationError: When it is.
+        ConfigurationError: When one does.
 
     """
     asked = [key for key in ("settle", "min_age", "max_age", "done_file") if getattr(guard, key)]
@@ -35,8 +35,8 @@ def check_streams(names: Sequence[str], guard: GuardSettings) -> None:
         name = "standard input" if names[0] == "-" else names[0]
         flag = asked[0].replace("_", "-")
         raise ConfigurationError(
-            f"{name} is a stream and has no age and no name, so that nobody can keep guard.{asked[0]}; give the file"
-            f" itself, or take it back for this run: --{flag} ''"
+            f"{name} is a stream without an age or a name, so guard.{asked[0]} cannot be checked; give the file"
+            f" itself, or switch the check off for this run: --{flag} ''"
         )
 
 
@@ -55,7 +55,7 @@ async def arrive(
 
     Raises:
         GuardrailError: When one refuses that is not overridden.
-        InputError: When a file is not there.
+        InputError: When a file does not exist.
 
     """
     rulings = judge_files(files, guard, clock.utc(), is_feed=is_feed)
@@ -63,10 +63,10 @@ async def arrive(
 
 
 async def settle(files: Sequence[Path], guard: GuardSettings) -> list[Ruling]:
-    """Look twice, as far apart as `guard.settle` says: a file that moves meanwhile is still being written.
+    """Check each file twice, as far apart as `guard.settle` says: one that changes meanwhile is still being written.
 
     Raises:
-        InputError: When a file is not there.
+        InputError: When a file does not exist.
 
     """
     if not guard.settle:

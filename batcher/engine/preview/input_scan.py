@@ -1,4 +1,4 @@
-"""A whole input, read without sending: for `plan`, `--strict` and guardrails. Bounded memory."""
+"""The input scan: reads a whole input without sending, for `plan`, `--strict` and guardrails, in bounded memory."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class PackingRules:
 
 @dataclass(slots=True)
 class InputScan:
-    """What is in the input.
+    """What is in the input. Numbers count changes, unless their names say otherwise.
 
-    `groups` counts changes that would be sent, per group; beyond 100,000 groups the small ones are forgotten, and
-    `groups_are_complete` says so.
+    `groups` counts the changes that would be sent, per group. Beyond 100,000 groups, those with few changes are
+    dropped, and `groups_are_complete` is False.
     """
 
     adds: int = 0
@@ -54,28 +54,28 @@ class InputScan:
     groups: Counter[Key] = field(default_factory=Counter)
     groups_are_complete: bool = True
     mixes: list[str] = field(default_factory=list)
-    """Columns that hold both ids and names."""
+    """The columns (`user`, `group`) that hold both ids and names."""
     protected: set[str] = field(default_factory=set)
-    """Protected users and groups that would be changed, each with the word for what it is."""
+    """Protected users and groups that would be changed, such as `user 7`; up to a thousand or so."""
     contents: list[Content] = field(default_factory=list)
     """What was found in each input."""
 
     @property
     def total(self) -> int:
-        """All lines and changes."""
+        """All changes and invalid lines."""
         return self.adds + self.removals + self.rejected
 
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """Patterns of those whose memberships must not be changed."""
+    """Patterns of the users and groups whose memberships must not be changed."""
 
     users: Patterns = field(default_factory=lambda: Patterns(()))
     groups: Patterns = field(default_factory=lambda: Patterns(()))
 
     @staticmethod
     def of(users: Sequence[str], groups: Sequence[str]) -> Protected:
-        """Those who are meant, and who looks like them."""
+        """Patterns for these users and groups, and for names that look like them."""
         return Protected(Patterns(users, folds=True), Patterns(groups, folds=True))
 
 

@@ -1,1 +1,1 @@
-"""One run at work: windows in, batches out, settlements to the ledger (`pipeline`)."""
+"""A run in progress: windows come in, batches go out, settlements are written to the ledger (`pipeline`)."""

@@ -1,4 +1,4 @@
-"""Windows in: read and coalesced ahead, opened in the books, packed for the schedule."""
+"""Admits windows: they are read and coalesced ahead of time, opened in the ledger, and packed for the schedule."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _MOST_OPEN = 2
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRules:
-    """What must be settled before what: the first window before the others, each source before the next."""
+    """What must be settled before the rest: the first window (`canary`), each source before the next (`in_turn`)."""
 
     canary: int = 0
-    """Changes; the run stops unless all of them are applied."""
+    """So many changes are sent first, and the run stops unless all of them are applied; 0 for none."""
     in_turn: bool = False
 
 
 class Admission:
-    """`all_read` tells whether every window was admitted."""
+    """Admits windows to a run. `all_read` tells whether all of them were admitted."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Admission:
         opened: Callable[[OpenWindow], None],
         changed: Signal,
     ) -> None:
-        """`opened` is told of each window that is admitted; `changed` is what is woken when more may be."""
+        """`opened` is called with each admitted window; `changed` is woken whenever another one may be admitted."""
         session = parts.session
         self.all_read = False
         self.input_error: InputError | None = None
@@ -74,17 +74,17 @@ class Admission:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether more batches are about to come."""
+        """Whether more batches are being prepared."""
         return self._at_work > 0
 
     @property
     def is_full(self) -> bool:
-        """Whether no window can be admitted before one is closed, or something leaves."""
+        """Whether no window can be admitted until one is closed or something is sent."""
         is_crowded = self._dispatch.in_order and len(self._committer.open) >= _MOST_OPEN
         return self._is_waiting or is_crowded or self._dispatch.is_full
 
     async def run(self, group: TaskGroup) -> None:
-        """Admit every window; `group` is for what waits until an earlier window is closed."""
+        """Admit every window; changes that wait for an earlier window are packed by tasks in `group`."""
         self._group = group
         with self._producing:
             sender, receiver = anyio.create_memory_object_stream[Intake](0)
@@ -99,16 +99,16 @@ class Admission:
         self._changed.wake()
 
     def end(self) -> None:
-        """Read and admit nothing more."""
+        """Stop reading and admitting."""
         self._producing.cancel()
 
     def closed(self) -> None:
-        """Everything of a window is settled: what waited for it can go."""
+        """A window was settled completely: what waited for it can be sent."""
         for waiting in self._committer.open.values():
             self._release(waiting)
 
     async def _read_ahead(self, sender: MemoryObjectSendStream[Intake]) -> None:
-        """Read and coalesce the next window while the one before is packed."""
+        """Read and coalesce the next window while the previous one is packed."""
         async with sender, aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
             try:
                 async for work in works:
@@ -134,7 +134,7 @@ class Admission:
                     self._give_up(error)
 
     def _must_wait(self, intake: Intake) -> bool:
-        """For a place, or for what comes before it to be settled."""
+        """Whether this window must wait, for a place or until earlier windows are settled."""
         before = self._committer.open.values()
         source = intake.window.window.columns.source[0]
         self._is_waiting = (self._awaits_canary and len(before) > 0) or (
@@ -143,7 +143,7 @@ class Admission:
         return self.is_full
 
     def _canary_lives(self) -> bool:
-        """Whether the first changes settled well; if not, that was it."""
+        """Whether all of the first changes were applied; if not, stop the run."""
         self._awaits_canary = False
         bad = count_of(self._committer.tally, FAILURES)
         if bad:
@@ -153,7 +153,7 @@ class Admission:
         return not bad
 
     def _give_up(self, error: LedgerError) -> None:
-        """At once, or what was not admitted might count as read."""
+        """Stop at once, or windows that were not admitted might count as read."""
         self._shutdown.stop(Cause.LEDGER, str(error))
         self.end()
 
@@ -176,9 +176,11 @@ class Admission:
         self._changed.wake()
 
     def _release(self, window: OpenWindow) -> None:
-        """Send what waited for earlier windows, if there is none any more."""
+        """Send what waited for earlier windows once there are none left."""
         is_first = all(other >= window.window.id for other in self._committer.open)
-        if is_first and len(window.held_back) and not self._shutdown.is_set:  # else the workers may be gone already
+        if (
+            is_first and len(window.held_back) and not self._shutdown.is_set
+        ):  # otherwise the workers may have ended already
             rows, window.held_back = window.held_back, window.held_back[:0]
             self._at_work += 1
             cast("TaskGroup", self._group).start_soon(self._pack_released, window, rows)

@@ -1,4 +1,4 @@
-"""When to stop early: failures, the deadline, and patience with a target that accepts nothing."""
+"""Reasons to stop early: too many failures, the deadline, and a target that accepts nothing for too long."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from batcher.delivery.shutdown import Shutdown
 from batcher.settings import Settings
 
 _JUDGED_FROM = 1_000
-"""A share of failures means nothing before so many are settled."""
+"""The share of failures is not judged before so many changes are settled."""
 _LOOKS = 8
-"""How often, within the patience, it is looked whether anything has begun that uses it up."""
+"""How often within `max_wait` to check whether the target has begun to accept nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When to stop early. Seconds are durations; None is no bound."""
+    """When to stop early: counts, shares of 1, and durations in seconds; None means no bound."""
 
     max_failures: int | None = None
     max_failure_share: float | None = None
@@ -35,10 +35,10 @@ class Budget:
 
 
 def budget_of(settings: Settings) -> Budget:
-    """What the settings allow.
+    """The budget that the settings allow.
 
     Raises:
-        ConfigurationError: When they cannot be understood.
+        ConfigurationError: When they are invalid.
 
     """
     guard = settings.guard
@@ -48,7 +48,7 @@ def budget_of(settings: Settings) -> Budget:
 
 
 class BudgetWatch:
-    """Stops the run when its budget is used up. All figures are of this invocation."""
+    """Stops the run when its budget is used up. All figures refer to this invocation."""
 
     def __init__(self, budget: Budget, health: Health, pacer: Pacer, clock: Clock, shutdown: Shutdown) -> None:
         self._budget = budget
@@ -63,15 +63,15 @@ class BudgetWatch:
         return f"<BudgetWatch {self._failed} of {self._settled} failed>"
 
     def settled(self, statuses: Bytes) -> None:
-        """So many more changes have their final word."""
+        """Changes were settled with these statuses."""
         self._settled += len(statuses)
         self._failed += int(np.count_nonzero(are(statuses, FAILURES)))
         most, share = self._budget.max_failures, self._budget.max_failure_share
         if most is not None and self._failed > most:
-            self._shutdown.stop(Cause.FAILURES, f"{self._failed} changes failed, {most} are allowed")
+            self._shutdown.stop(Cause.FAILURES, f"{self._failed} changes failed, at most {most} are allowed")
         if share is not None and self._settled >= _JUDGED_FROM and self._failed > share * self._settled:
             found = f"{self._failed / self._settled:.1%} of {self._settled} changes failed"
-            self._shutdown.stop(Cause.FAILURES, f"{found}, {share:.1%} are allowed")
+            self._shutdown.stop(Cause.FAILURES, f"{found}, at most {share:.1%} is allowed")
 
     async def run(self) -> None:
         """Wait for the deadline, or until no request was accepted for too long."""
@@ -81,10 +81,10 @@ class BudgetWatch:
             tries = (self._health.trying_since, self._pacer.blocked_since)
             patience = min((since for since in tries if since is not None), default=now) + self._budget.max_wait
             if now >= deadline:
-                self._shutdown.stop(Cause.DEADLINE, "the deadline has come")
+                self._shutdown.stop(Cause.DEADLINE, "the deadline was reached")
                 return
             if now >= patience:
-                last = self._pacer.blocked_by or f"the last: {self._health.last_reason}"
+                last = self._pacer.blocked_by or f"last reason: {self._health.last_reason}"
                 self._shutdown.stop(
                     Cause.MAX_WAIT, f"no request was accepted for {spoken(self._budget.max_wait)}; {last}"
                 )

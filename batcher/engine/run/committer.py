@@ -1,4 +1,4 @@
-"""From outcomes to the ledger: group commit, counts, and who is told when something is on the disk."""
+"""The committer: writes outcomes to the ledger in groups, counts them, and reports what is on disk."""
 
 from __future__ import annotations
 
@@ -24,49 +24,51 @@ _STATUSES = len(Status)
 
 @dataclass(slots=True, eq=False)
 class OpenWindow:
-    """A window of which something is not settled yet."""
+    """A window with rows that are not settled yet. Arrays have one entry per row, unless they list rows."""
 
     window: Window
     winner: Ints
+    """The row that supersedes each row: itself if none does; negative for a rejected line."""
     losers: Ints
-    """Per row, how many rows of the window it supersedes."""
+    """How many rows of the window each row supersedes."""
     status: Bytes
-    """As the ledger has it; `PENDING` where nothing is settled."""
+    """As in the ledger; `PENDING` for rows that are not settled."""
     unsettled: int
+    """How many of the rows that are sent are not settled."""
     ordering_keys: Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
-    """Lane keys of what it sends, sorted, each once."""
+    """Ordering keys of the rows that are sent, sorted, each once."""
     held_back: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    """Rows that wait until the window before is closed."""
+    """Rows that wait until the earlier windows are closed."""
     again: Again | None = None
-    """What is sent again although it was settled."""
+    """Rows that are sent again although they were settled."""
 
     def was_failed(self, rows: Ints) -> bool:
-        """Whether all of these are sent again after they had failed."""
+        """Whether all of these rows are sent again after they had failed."""
         return self.again is not None and bool((self.again.status[rows] == Status.FAILED).all())
 
 
 @dataclass(slots=True, eq=False)
 class Again:
-    """Rows of a window that a retry sends again, by which number the ledger knows that, and what they were before."""
+    """Rows of a window that a retry sends again, with their former status; `number` identifies this in the ledger."""
 
     rows: Ints
     status: Bytes
-    """Of every row of the window, before they were opened again."""
+    """The status of every row of the window before some were opened again."""
     departed: Mask
-    """Of every row of the window, whether a request with it has left since."""
+    """For every row of the window, whether a request with it has left since then."""
     number: int = 0
 
 
 class Committer:
-    """Takes settlements, commits them in groups, and then tells. It alone opens and closes windows."""
+    """Takes settlements, commits them in groups, and then reports them. Only it opens and closes windows."""
 
     def __init__(
         self, ledger: LedgerWriter, tally: Mapping[Status, int], executor: Executor, now: Callable[[], float]
     ) -> None:
-        """`now` is in UTC seconds."""
+        """`now` returns UTC seconds."""
         self.now = now
         self.tally = Counter(tally)
-        """Durable counts."""
+        """How many changes have which status, on disk."""
         self._open: dict[int, OpenWindow] = {}
         self._ledger = ledger
         self._executor = executor
@@ -81,16 +83,16 @@ class Committer:
 
     @property
     def open(self) -> Mapping[int, OpenWindow]:
-        """The windows of which something is not settled on disk yet, by number."""
+        """The windows with rows that are not settled on disk yet, by number."""
         return self._open
 
     @property
     def is_clear(self) -> bool:
-        """Nothing is on its way to the disk."""
+        """Whether no settlement is waiting to be written to disk."""
         return self._queued == 0
 
     async def open_window(self, window: OpenWindow, *, is_new: bool) -> None:
-        """Have the window on disk before anything of it is sent."""
+        """Write the window to disk before any of it is sent."""
         if is_new:
             async with self._one_writer:
                 await self._executor(lambda: self._ledger.add_window(window.window, window.unsettled))
@@ -103,7 +105,7 @@ class Committer:
             self._open[window.window.id] = window
 
     async def _reopen(self, window: OpenWindow, again: Again) -> None:
-        """What is sent again is open again, on disk, before it is sent: a crash must not leave its old word."""
+        """Mark rows as open on disk before they are sent again: a crash must not leave their old status."""
         changed = _opened_again(window, again.rows)
         at = self.now()
 
@@ -116,17 +118,17 @@ class Committer:
         window.status[again.rows] = Status.PENDING
 
     def was_failed(self, settlement: Settlement) -> bool:
-        """Whether all of these rows are sent again after they had failed."""
+        """Whether all of its rows are sent again after they had failed."""
         return self._open[settlement.window].was_failed(settlement.rows)
 
     def departs(self, batch: Batch) -> None:
-        """A request with these changes leaves."""
+        """A request with these changes is leaving."""
         window = self._open.get(batch.window)
         if window is not None and window.again is not None:
             window.again.departed[batch.rows] = True
 
     def withdraw(self) -> None:
-        """What was to be sent again and never left has the word that it had. When nothing else writes any more."""
+        """Restore the status of rows that were to be sent again and never left. Call it when nothing else writes."""
         for window in self._open.values():
             again = window.again
             if again is None or not again.number:
@@ -140,7 +142,7 @@ class Committer:
                 self.tally.update(changed)
 
     async def forget_after(self, last: int) -> None:
-        """Take back the windows that were opened after this one, of which nothing was sent."""
+        """Remove the windows that were opened after the window `last`, of which nothing was sent."""
         windows = [window for number, window in self._open.items() if number > last]
         if not windows:
             return
@@ -152,7 +154,7 @@ class Committer:
             del self._open[window.window.id]
 
     async def settle(self, settlement: Settlement) -> None:
-        """Queue a final word; waits while the disk is behind.
+        """Queue a settlement; waits while the disk is behind.
 
         Raises:
             Abandoned: When the ledger cannot be written any more.
@@ -168,14 +170,14 @@ class Committer:
             raise Abandoned from None
 
     async def close(self) -> None:
-        """No more final words."""
+        """Accept no more settlements."""
         await self._inbox.aclose()
 
     async def write(self, figures: Callable[[], Figures], settled: Callable[[OpenWindow, Settlement], None]) -> None:
-        """Commit what comes, until `close`, with the `figures` of that moment; `settled` hears of what is on disk.
+        """Commit settlements until `close`, with the `figures` of that moment; then `settled` is called with each.
 
         Raises:
-            LedgerError: When the ledger cannot be written; what was not committed is pending.
+            LedgerError: When the ledger cannot be written; what was not committed stays pending.
 
         """
         async with self._outbox:
@@ -202,7 +204,7 @@ class Committer:
             self.tally.update(await self._executor(write_down))
 
     def _note(self, settlement: Settlement) -> tuple[OpenWindow, Settlement]:
-        """What is on disk now; a window of which it was the last is closed."""
+        """Note that a settlement is on disk, and close its window if that was the last one."""
         window = self._open[settlement.window]
         window.unsettled -= len(settlement.rows)
         window.status[settlement.rows] = settlement.status
@@ -212,7 +214,7 @@ class Committer:
         return window, settlement
 
     def _changes(self, settlement: Settlement) -> Counter[Status]:
-        """By how much each count grows."""
+        """By how much a settlement changes the count of each status."""
         window = self._open[settlement.window]
         before = window.status[settlement.rows]
         after, was = np.bincount(settlement.status, minlength=_STATUSES), np.bincount(before, minlength=_STATUSES)
@@ -225,7 +227,7 @@ class Committer:
 
 
 def _opened_again(window: OpenWindow, rows: Ints) -> Counter[Status]:
-    """By how much each count grows when settled rows are open again, and what they supersede with them."""
+    """By how much each count changes when settled rows are opened again, together with the rows they supersede."""
     counts = np.bincount(window.status[rows], minlength=_STATUSES)
     losers = int(window.losers[rows].sum())
     changed = Counter({Status(status): -count for status, count in enumerate(counts.tolist()) if count})

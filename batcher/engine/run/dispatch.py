@@ -1,4 +1,4 @@
-"""What leaves when, and what is written down when: the one place in which a load run differs from every other run."""
+"""When batches are sent and when outcomes are written: the only place in which a load run differs from other runs."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from batcher.engine.run.parts import Parts
 
 
 class Dispatch(Protocol):
-    """Between admission, pool and books. Only what is `async` here waits."""
+    """Connects admission, delivery pool and committer. Only the `async` methods wait."""
 
     in_order: bool
-    """Whether at most two windows are open, and what contradicts an earlier one waits for it."""
+    """Whether at most two windows are open, and changes that contradict an earlier window wait for it."""
 
     @property
     def is_full(self) -> bool:
-        """As much is ready as may be: no window is opened before something leaves."""
+        """Whether so much is ready that no window is opened until something is sent."""
         ...
 
     @property
     def is_over(self) -> bool:
-        """Nothing more leaves than what the schedule has already."""
+        """Whether nothing more is sent than what the schedule already has."""
         ...
 
     @property
     def has_more(self) -> bool:
-        """Something is ready that the schedule does not have yet."""
+        """Whether something is ready that the schedule does not have yet."""
         ...
 
     def add(self, batches: Sequence[Batch]) -> None:
-        """These are packed, in their order."""
+        """These batches were packed, in this order."""
         ...
 
     def filled(self) -> None:
-        """No more is made ready before something leaves."""
+        """Nothing more becomes ready until something is sent."""
         ...
 
     def complete(self) -> None:
-        """No more is made ready at all."""
+        """Nothing more becomes ready at all."""
         ...
 
     def take(self, now: float) -> Next:
-        """What the asking worker is to deliver now, or when to ask again; `now` is in monotonic seconds."""
+        """What the calling worker is to deliver now, or when to ask again; `now` is in monotonic seconds."""
         ...
 
     def back(self, batch: Batch, delivered: Delivered, pieces: Sequence[Batch]) -> None:
-        """A batch came back, and these pieces of it go out again."""
+        """A batch was delivered, and these pieces of it are sent again."""
         ...
 
     async def book(self, settlement: Settlement) -> None:
-        """Have a final word written down.
+        """Have a settlement written to the ledger.
 
         Raises:
             Abandoned: When the ledger cannot be written any more.
@@ -62,16 +62,16 @@ class Dispatch(Protocol):
         ...
 
     async def look_on(self) -> None:
-        """Runs beside the workers, and is cancelled when all is over."""
+        """Runs alongside the workers, and is cancelled when they have ended."""
         ...
 
     async def finish(self) -> None:
-        """The workers have ended: what is to be written down is written down now."""
+        """The workers have ended: write what is left to be written."""
         ...
 
 
 class ImmediateDispatch:
-    """Everything leaves as soon as it may, and is written down as soon as it has its final word."""
+    """Sends every batch as soon as it may be sent, and writes each settlement at once."""
 
     in_order = True
     is_full = is_over = has_more = False

@@ -1,4 +1,4 @@
-"""What of a window is to be sent, what of it must wait for the windows before, and the batches of both."""
+"""Which rows of a window are sent, which of them wait for earlier windows, and the batches of both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from batcher.engine.run.window_reader import WorkItem
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Intake:
-    """A window, ready to be opened; the rows that are to be sent, and the lane key of each."""
+    """A window that is ready to be opened, the rows that are to be sent, and the ordering key of each."""
 
     window: OpenWindow
     rows: Ints
@@ -28,10 +28,10 @@ class Intake:
     is_new: bool
 
     def hold_back(self, before: Sequence[Hashes]) -> Ints:
-        """The rows that may be sent at once; the window keeps the others.
+        """The rows that may be sent at once; the others are kept as the window's `held_back`.
 
         Args:
-            before: The lane keys (sorted, each once) of the windows that are still open.
+            before: The ordering keys (sorted, each once) of each window that is still open.
 
         """
         waits = np.zeros(len(self.rows), bool)
@@ -42,7 +42,7 @@ class Intake:
 
 
 def take_in(work: WorkItem, order_by: OrderBy) -> Intake:
-    """What is to be sent of a window, whatever other windows there are."""
+    """Find out what of a window is to be sent, without regard to other windows."""
     columns = work.window.columns
     count = len(columns)
     winner = coalesce(columns)
@@ -69,7 +69,7 @@ class Packing:
     next_id: Callable[[], int]
 
     def batches(self, window: OpenWindow, rows: Ints) -> list[Batch]:
-        """Those that ask for exactly these rows."""
+        """The batches for exactly these rows."""
         columns = window.window.columns
         packer = pack_in_order if self.order_by is OrderBy.INPUT else pack
         user, group, number = columns.user, columns.group, window.window.id

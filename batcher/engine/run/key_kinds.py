@@ -1,4 +1,4 @@
-"""Whether a column holds both ids and names: then the same user under both cannot be recognised."""
+"""Detects columns that hold both ids and names: a user who appears as both cannot be recognised as one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BOTH = 3
 
 
 class KeyKindWatch:
-    """Says so once per column, unless the order of the input is kept anyway."""
+    """Warns once per column, unless the order of the input is kept anyway."""
 
     def __init__(self, *, is_ordered: bool) -> None:
         self._is_ordered = is_ordered
@@ -21,15 +21,15 @@ class KeyKindWatch:
         return f"<KeyKindWatch {self._forms}>"
 
     def look_at(self, columns: Columns) -> None:
-        """Take note of another window."""
+        """Check another window."""
         valid = columns.action != REJECTED_ROW
         for part, keys in (("user", columns.user), ("group", columns.group)):
             before = self._forms[part]
             self._forms[part] |= keys.take(valid).forms
             if self._forms[part] == _BOTH != before and not self._is_ordered:
                 _log.warning(
-                    "the %s column holds both ids and names; the same %s under both cannot be recognised:"
-                    " --ordered keeps their order",
+                    "the %s column holds both ids and names; a %s that appears as both cannot be recognised as one:"
+                    " --ordered keeps the order of their changes",
                     part,
                     part,
                 )

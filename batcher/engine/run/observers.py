@@ -1,4 +1,4 @@
-"""Who looks on while a run works."""
+"""Observers of a run: callbacks for progress, metrics and traces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batcher.ledger.sessions import Figures
 
 
 class RunProgress(Protocol):
-    """How far a run is."""
+    """The progress of a run."""
 
     @property
     def all_read(self) -> bool:
@@ -27,21 +27,21 @@ class RunProgress(Protocol):
 
     @property
     def is_sending(self) -> bool:
-        """Whether there is anything to be sent that was read."""
+        """Whether anything that was read is still to be sent."""
         ...
 
     @property
     def held_until(self) -> float | None:
-        """Until when (monotonic seconds) nothing may leave, for requests that may still arrive late."""
+        """Until when (monotonic seconds) nothing may be sent because of in-doubt requests; None if not so."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningParts:
-    """What there is to look at while a run works: its parts, as they are at this moment. Nobody changes them."""
+    """The live parts of a run, for observers to read and not to change."""
 
     name: str
-    """Of the run."""
+    """The name of the run."""
     ledger: Path
     target: str
     clock: Clock
@@ -55,7 +55,7 @@ class RunningParts:
 
 @dataclass(slots=True, eq=False)
 class Observer:
-    """Who looks on while a run works. All are called on the event loop and must not take long."""
+    """Callbacks during a run. All are called on the event loop and must return quickly."""
 
     started: Callable[[RunningParts], None] = lambda _: None
     opened: Callable[[OpenWindow], None] = lambda _: None
@@ -65,7 +65,7 @@ class Observer:
 
 
 def together(observers: Sequence[Observer]) -> Observer:
-    """One observer that tells all of these, in their order."""
+    """One observer that calls all of these, in this order."""
     return Observer(*(_each([getattr(observer, field.name) for observer in observers]) for field in fields(Observer)))
 
 

@@ -1,4 +1,4 @@
-"""What a batch that came back means for the others: pieces, blame, lessons, and the words that can be booked."""
+"""Decides what the outcome of a batch means for the others: pieces, blame, lessons, and what can be recorded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class OutcomeHandler:
-    """Hands each outcome on to the schedule, the blame, the lessons and the books."""
+    """Passes each outcome on to the schedule, the blame, the lessons and the ledger."""
 
     def __init__(self, parts: Parts, dispatch: Dispatch) -> None:
         self._committer = parts.committer
@@ -37,7 +37,7 @@ class OutcomeHandler:
         return f"<OutcomeHandler {self._blame!r} {self._lessons!r}>"
 
     def cut(self, batch: Batch) -> bool:
-        """Whether a batch that is about to leave goes out in parts instead, or not at all, for what was learned."""
+        """Whether, because of what was learned, a batch is not sent as it is, but in parts or not at all."""
         kept, rest, reasons = self._lessons.quarantine.hopeless(batch)
         if rest:
             self._put_back(batch, Delivered(history=batch.history), [kept] if kept else [])
@@ -51,24 +51,24 @@ class OutcomeHandler:
     def _put_back(
         self, batch: Batch, delivered: Delivered, ops_of_pieces: Sequence[tuple[Op, ...]]
     ) -> tuple[list[Batch], bool]:
-        """What is left of a batch waits again, in pieces; gives these, and whether the batch was the trial."""
+        """Schedule what is left of a batch again, in pieces; returns these, and whether the batch was the trial."""
         pieces = [self._piece(batch, ops, delivered.history) for ops in ops_of_pieces]
         was_trial = self._schedule.done(batch, pieces)
         self._dispatch.back(batch, delivered, pieces)
         return pieces, was_trial
 
     def _condemn(self, batch: Batch, reasons: list[str]) -> None:
-        """Changes that fail unasked, as the user allows it; like any refusal, once it is clear whose fault it is."""
+        """Let changes fail without sending them (`--after-refusals`), as refusals that are recorded like any others."""
         status = np.full(len(batch), Status.FAILED, np.int8)
         at = self._committer.now()
         word = Settlement(batch.window, 0, batch.rows, status, dict(enumerate(reasons)), at, batch.history)
         self._blame.refused(Refusal(batch, word))
 
     async def take(self, batch: Batch, delivered: Delivered) -> None:
-        """A batch is back."""
+        """A batch was delivered."""
         pieces, was_trial = self._put_back(batch, delivered, delivered.pieces)
         if pieces:
-            _log.info("batch %d of %d changes is split: %s", batch.id, len(batch), delivered.reason)
+            _log.info("splitting batch %d of %d changes: %s", batch.id, len(batch), delivered.reason)
         self._learn(batch, delivered, pieces)
         if delivered.stop is not None:
             self._shutdown.stop(delivered.stop.cause, delivered.stop.reason)
@@ -79,14 +79,14 @@ class OutcomeHandler:
             else:
                 self._blame.refused(refusal)
         if was_trial and delivered.was_refused and not pieces and self._blame.trial_refused():
-            reason = f"the target refused {self._blame.holds} changes in a row, of other users and groups too"
+            reason = f"the target refused {self._blame.holds} changes in a row, of different users and groups"
             self._shutdown.stop(Cause.SUSPICION, reason)
         for settlement in delivered.settled:
             await self._settle(settlement)
         await self.book(booked)
 
     async def book(self, refusals: list[Refusal]) -> None:
-        """Record refusals whose blame is clear."""
+        """Record refusals for which the changes are clearly at fault."""
         for refusal in refusals:
             await self._settle(refusal.settlement)
 
@@ -95,20 +95,20 @@ class OutcomeHandler:
             self._lessons.sizes.was_split(batch, pieces, is_certain=delivered.was_too_large)
         elif delivered.accepted and not pieces:
             if self._lessons.was_accepted(batch):
-                said = "the target refuses large requests: from now on they hold at most %d changes"
+                said = "the target refuses large requests: limiting them to at most %d changes"
                 self._log_once.say(said, self._lessons.sizes.most, subject=str(self._lessons.sizes.most))
         else:
             self._lessons.sizes.was_refused(batch)
             if delivered.refused and delivered.was_refused and len(batch) == 1:
                 for who in self._lessons.quarantine.was_refused_alone(batch):
-                    said = "%s was refused alone in several pairs and travels apart from now on"
+                    said = "%s was refused on its own several times: sending it in requests of its own"
                     self._log_once.say(said, who, subject=who)
 
     def _piece(self, batch: Batch, ops: tuple[Op, ...], history: tuple[Attempt, ...]) -> Batch:
         return Batch(self._next_id(), batch.window, ops, batch.user, batch.group, history)
 
     def _was_refused_before(self, refusal: Refusal) -> bool:
-        """A `retry` of what failed while others were accepted: to fail again says nothing of the run."""
+        """Whether a `retry` sent changes that had failed before: if they fail again, the run is not at fault."""
         word = refusal.settlement
         return self._committer.was_failed(word)
 
@@ -116,4 +116,4 @@ class OutcomeHandler:
         try:
             await self._dispatch.book(settlement)
         except Abandoned:
-            _log.debug("batch %d was answered but cannot be recorded; it stays pending", settlement.batch)
+            _log.debug("batch %d was answered but cannot be recorded; its changes stay pending", settlement.batch)

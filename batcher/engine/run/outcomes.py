@@ -1,4 +1,4 @@
-"""The final words as they come, change by change, for whoever follows a run."""
+"""The outcomes of single changes as they become final, for code that follows a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batcher.engine.run.committer import OpenWindow
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one change. A rejected line has neither op nor user nor group."""
+    """The outcome of one change. For a rejected line, `op`, `user` and `group` are None."""
 
     op: Action | None
     user: Key | None
@@ -26,14 +26,14 @@ class Outcome:
 
 
 def of_rejects(window: OpenWindow) -> Iterator[Outcome]:
-    """The invalid lines of a window that was just opened."""
+    """Outcomes of the invalid lines of a window that was just opened."""
     columns = window.window.columns
     for reject in columns.rejects:
         yield Outcome(None, None, None, Status.REJECTED, reject.reason, int(columns.line[reject.index]))
 
 
 def of_settlement(window: OpenWindow, settlement: Settlement) -> Iterator[Outcome]:
-    """The changes that were settled, each with those that it superseded."""
+    """Outcomes of the changes that were settled, each after those that it superseded."""
     columns = window.window.columns
     losers = np.flatnonzero(window.losers[settlement.rows])
     superseded: dict[int, list[int]] = {int(settlement.rows[index]): [] for index in losers}

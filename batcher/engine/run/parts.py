@@ -1,4 +1,4 @@
-"""What a run works with once it reaches its target: made in one place, each part when all that it needs is there."""
+"""The parts of a run that all workers share, created in one place, in the order in which they depend on each other."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Parts:
     deliverer: Deliverer
     committer: Committer
     next_id: Callable[[], int]
-    """Numbers that no batch of the ledger has."""
+    """Returns a number that no batch in the ledger has."""
     started: float
-    """Monotonic seconds."""
+    """In monotonic seconds."""
 
     def figures(self) -> Figures:
-        """What this invocation has done so far."""
+        """Counts and times of this invocation so far."""
         gate, deliverer = self.gate, self.deliverer
         seconds = self.session.runtime.clock.now() - self.started
         return Figures(seconds, deliverer.requests, gate.waited, gate.in_flight, gate.limit.limit, deliverer.took)
@@ -55,7 +55,7 @@ class Parts:
 async def parts_of(
     session: Session, kind: str, credentials: Credentials, exchanged: Callable[[Batch, Exchange], None]
 ) -> AsyncIterator[Parts]:
-    """The parts; the ledger has a session of this kind while the body runs. `exchanged` is as of `Deliverer`."""
+    """Create the parts; the ledger has a session of this kind while the body runs. For `exchanged` see `Deliverer`."""
     clock, settings, shutdown, ledger = session.runtime.clock, session.settings, session.shutdown, session.ledger
     started = clock.now()
     ledger.begin_session(kind, clock.stamp())
@@ -92,7 +92,7 @@ async def parts_of(
 
 
 class _Departures:
-    """Who is told when a request with changes leaves: other runs of the first, the books of each."""
+    """Called when a request with changes leaves: tells the committer and, at the first one, registers the run."""
 
     def __init__(self, registration: Registration, committer: Committer) -> None:
         self._registration = registration
@@ -107,7 +107,7 @@ class _Departures:
 
 
 class _ignoring_a_dead_ledger:  # noqa: N801 — reads as a statement
-    """Where the ledger was what stopped the run, writing its end may fail as well."""
+    """Ignores errors while the end of the session is recorded, if the ledger is what stopped the run."""
 
     def __init__(self, shutdown: Shutdown) -> None:
         self._shutdown = shutdown

@@ -1,4 +1,4 @@
-"""The one task group: windows in (`admission`), batches out (`pool`), settlements to the ledger (`committer`)."""
+"""A run's task group: windows come in (`admission`), batches go out (`pool`), settlements are written (`committer`)."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ from batcher.ledger.sessions import Figures
 
 _log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 10.0
-"""What is in flight may come back for so long after a stop."""
+"""How long requests in flight may still be answered after a stop."""
 _FLUSH_SECONDS = 10.0
+"""How long settlements may take to be written after the workers have ended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Invocation:
-    """How a run works, and who looks on."""
+    """The options of one invocation, and its observer."""
 
     kind: str
-    """As the ledger names its session."""
+    """The kind of its session in the ledger."""
     credentials: Credentials
     observer: Observer = field(default_factory=Observer)
     rules: AdmissionRules = field(default_factory=AdmissionRules)
@@ -46,7 +47,7 @@ class Invocation:
 
 
 class Run:
-    """One invocation at work."""
+    """One invocation in progress."""
 
     def __init__(self, parts: Parts, works: AsyncIterator[WorkItem], invocation: Invocation) -> None:
         session, self._observer = parts.session, invocation.observer
@@ -73,7 +74,7 @@ class Run:
 
     @property
     def is_sending(self) -> bool:
-        """Whether there is anything to be sent that was read."""
+        """Whether anything that was read is still to be sent."""
         return not self._parts.schedule.is_idle or self.admission.is_at_work
 
     @property
@@ -83,15 +84,15 @@ class Run:
 
     @property
     def tally(self) -> Mapping[Status, int]:
-        """How many changes of the ledger have which status, on disk."""
+        """How many changes in the ledger have which status, on disk."""
         return self._parts.committer.tally
 
     def figures(self) -> Figures:
-        """What this invocation has done so far."""
+        """Counts and times of this invocation so far."""
         return self._parts.figures()
 
     async def run(self) -> None:
-        """Work until everything is settled, or the run is stopped. What was sent and answered is on disk then."""
+        """Work until everything is settled or the run is stopped; by then, what was sent and answered is on disk."""
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._watch.run)
             watching.start_soon(self._watchdog.run)
@@ -127,7 +128,7 @@ class Run:
         )
 
     def _settled(self, window: OpenWindow, settlement: Settlement) -> None:
-        """Something is on the disk: judge the budget, let go what waited for it, and tell who looks on."""
+        """A settlement is on disk: update the budget, release what waited for it, and tell the observer."""
         self._watch.settled(settlement.status)
         if not window.unsettled:
             self.admission.closed()
@@ -147,7 +148,7 @@ class Run:
         return f"{self._parts.schedule!r} {committer!r} {pending} pending, {self._parts.deliverer.requests}"
 
     def _waits(self) -> bool:
-        """For its turn, for a late request, for a back-off, or for input: all of that is meant."""
+        """Whether the run is waiting on purpose: for its turn, an in-doubt request, a back-off, or input."""
         parts = self._parts
         is_idle = parts.schedule.is_idle and parts.committer.is_clear and not self.admission.is_at_work
         is_sending_later = parts.gate.waiting is not None or parts.deliverer.is_backing_off
@@ -163,7 +164,7 @@ class Run:
 
 
 async def work(session: Session, works: AsyncIterator[WorkItem], invocation: Invocation) -> Run:
-    """Run until everything is settled or the run is stopped; the session is then recorded in the ledger."""
+    """Run until everything is settled or the run is stopped; by then the session is recorded in the ledger."""
     observer = invocation.observer
     async with parts_of(session, invocation.kind, invocation.credentials, observer.exchanged) as parts:
         run = Run(parts, works, invocation)

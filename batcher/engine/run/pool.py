@@ -1,4 +1,4 @@
-"""The workers: each takes what is next, delivers it, and hands on what came of it. Runs and load runs share it."""
+"""The workers: each takes the next batch, delivers it, and passes its outcome on. Used by runs and load runs alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from batcher.engine.run.signal import Signal
 
 
 class DeliveryPool:
-    """See the module. One worker at a time asks what is next; they deliver side by side."""
+    """The pool of workers. One at a time asks for the next batch; they deliver concurrently."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class DeliveryPool:
         delivered: Callable[[Batch, Delivered], None],
         changed: Signal,
     ) -> None:
-        """`delivered` is told of each batch that comes back; `changed` is woken then, and whenever more may be next."""
+        """`delivered` is called with each outcome; `changed` is woken then, and whenever another batch may be next."""
         self._parts = parts
         self._dispatch = dispatch
         self._admission = admission
@@ -39,16 +39,16 @@ class DeliveryPool:
         self._changed = changed
         self._choosing = anyio.Lock(fast_acquire=True)
         self.held_until: float | None = None
-        """Until when (monotonic seconds) nothing may leave, for requests that may still arrive late."""
+        """Until when (monotonic seconds) nothing may be sent because of in-doubt requests; None if not so."""
         self.is_ahead_of_time = False
-        """Whether all that is waited for is a moment of the clock."""
+        """Whether the workers are only waiting for a moment in time."""
 
     def __repr__(self) -> str:
         return f"<DeliveryPool {self._parts.schedule!r} {self._dispatch!r}>"
 
     def start(self, group: TaskGroup) -> None:
-        """The workers; they end when nothing is left to deliver, or the run ends."""
-        for _ in range(self._parts.gate.limit.ceiling + 1):  # one more has its request ready for the next place
+        """Start the workers; they end when nothing is left to deliver, or the run ends."""
+        for _ in range(self._parts.gate.limit.ceiling + 1):  # one more, which has its request ready for the next place
             group.start_soon(self._work)
 
     async def _work(self) -> None:
@@ -63,7 +63,7 @@ class DeliveryPool:
             self._changed.wake()
 
     async def _next_batch(self) -> Batch | None:
-        """What to deliver next, when there is anything; None when the run ends. One worker at a time asks."""
+        """Wait for the next batch to deliver; None when the run ends. One worker at a time does this."""
         parts = self._parts
         blame, shutdown, clock = parts.evidence.blame, parts.session.shutdown, parts.session.runtime.clock
         async with self._choosing:
@@ -89,11 +89,11 @@ class DeliveryPool:
         return None
 
     async def _book_what_is_left(self) -> None:
-        """Nothing could prove whose fault it is, unless the target refuses what changes nothing, too."""
+        """Record the refusals that nothing else can prove, unless the target refuses a harmless request as well."""
         deliverer, blame, shutdown = self._parts.deliverer, self._parts.evidence.blame, self._parts.session.shutdown
         doubted = deliverer.doubted
         if doubted is not None and not blame.accepted_once:
-            shutdown.stop(doubted.cause, f"{doubted.reason}; no change was accepted by itself either")
+            shutdown.stop(doubted.cause, f"{doubted.reason}; no change was accepted on its own either")
             return
         if not blame.is_suspect:
             await self._outcomes.book(blame.release())
@@ -108,13 +108,13 @@ class DeliveryPool:
             case Stop(cause, reason):
                 shutdown.stop(cause, reason)
             case Split(reason):
-                said = f"the target refused {blame.holds} changes in a row and what changes nothing, too"
+                said = f"the target refused {blame.holds} changes in a row, and a request that changes nothing as well"
                 shutdown.stop(Cause.SUSPICION, f"{said}: {reason}")
             case Retry(reason):
                 shutdown.stop(Cause.OUTAGE, f"the target does not answer as it should: {reason}")
 
     def _nothing_else_is_left(self) -> bool:
-        """Whether what is held can only be proven by what does not exist."""
+        """Whether nothing is left to send that could show whose fault the held refusals are."""
         schedule, admission, dispatch = self._parts.schedule, self._admission, self._dispatch
         if schedule.in_flight or dispatch.has_more or admission.is_at_work or not self._parts.committer.is_clear:
             return False

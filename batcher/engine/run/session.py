@@ -1,4 +1,4 @@
-"""What is fixed for one invocation before it reaches its target, and what it knows of requests that may arrive late."""
+"""Sessions: what is fixed for one invocation before it contacts its target, and the in-doubt requests it knows of."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from batcher.settings import Settings
 from batcher.targets import create
 
 STATE_ID = "state_id"
-"""The fact of a ledger that tells with which state its run worked, wherever that state's file is."""
+"""The fact in a ledger that identifies the state of its run, wherever that state's file is now."""
 _MOST_WORKERS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """How other runs on this host learn of this one; without a register they do not."""
+    """How other runs on this host learn of this one; they do not if there is no run registry."""
 
     register: RunRegistry | None = None
     run: RegisteredRun | None = None
     started: float = 0.0
-    """UTC seconds."""
+    """In UTC seconds."""
     state: str = ""
-    """Which state it works with."""
+    """The id of the state that it uses; empty for none."""
 
     def begun(self) -> None:
-        """The first request with changes leaves."""
+        """The first request with changes is leaving."""
         if self.register is not None and self.run is not None:
             self.register.touch(self.run, self.started, self.state)
 
     def ended(self, last: Stamp) -> None:
-        """The last one has come back, or nobody waits for it any more; what was lost was lost by then."""
+        """The last request was answered or given up; requests that were lost were lost by the time `last`."""
         if self.register is not None and self.run is not None:
             self.register.ended(self.run.run, last)
 
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One invocation on one ledger, made by `Session.of`."""
+    """One invocation on one ledger, created by `Session.of`."""
 
     settings: Settings
     target: Target
@@ -66,7 +66,7 @@ class Session:
 
     @staticmethod
     def of(settings: Settings, ledger: LedgerWriter, runtime: Runtime, shutdown: Shutdown) -> Session:
-        """See the module.
+        """The session for these settings.
 
         Raises:
             ConfigurationError: When the settings do not fit the target.
@@ -74,7 +74,7 @@ class Session:
         """
         target = make_target(settings)
         order_by = OrderBy(settings.target.order_by)
-        if target.order is OrderBy.GROUP:  # whatever the user asks for: it is how the target works
+        if target.order is OrderBy.GROUP:  # whatever the user asks for, as the target works that way
             order_by = OrderBy.GROUP
         if settings.input.ordered:
             order_by = OrderBy.INPUT
@@ -82,26 +82,26 @@ class Session:
         return Session(settings, target, limits, order_by, ledger, runtime, shutdown)
 
     def expect_late(self, grace: float) -> None:
-        """Lost requests may still arrive within so many seconds; what is known of any is forgotten."""
+        """Set for how many seconds a lost request may still arrive, and forget the in-doubt requests known so far."""
         self.in_doubt = InDoubtRequests(grace, own_too=self.order_by is not OrderBy.PAIR)
 
     def register(self) -> RunRegistry | None:
-        """Where runs on this target know of each other."""
+        """The run registry through which runs on this target know of each other, if there is one."""
         folder = self.runtime.state_folder
         settings = self.settings.target
         return None if folder is None else RunRegistry(folder, self.target.name, self.target.url, settings.env)
 
     def register_at_first_send(self, facts: Mapping[str, str]) -> None:
-        """Let other runs know of this one, once it has touched the target."""
+        """Let other runs know of this one as soon as it sends changes."""
         register = self.register()
         if register is not None and "simulated" not in facts:
             run = RegisteredRun(facts["run"], self.ledger.path)
             self.registration = Registration(register, run, float(facts["started"]), facts.get(STATE_ID, ""))
 
     def remember_lost(self, window: Window, rows: Settlement | None, age: float, *, is_foreign: bool = False) -> None:
-        """A request for these rows (all of the window's when None) may still arrive; it was lost `age` seconds ago.
+        """A request for these rows (None: all of the window) may still arrive; it was lost `age` seconds ago.
 
-        The windows of another run (`is_foreign`) are none of ours, whatever their numbers.
+        The windows of another run (`is_foreign`) are kept apart from ours even if they have the same numbers.
         """
         columns = window.columns
         index = slice(None) if rows is None else rows.rows
@@ -112,7 +112,7 @@ class Session:
         self.in_doubt.lost(number, ordering_keys(user, group, self.order_by), columns.action[index][valid], moment)
 
     def remember_unknown(self, age: float) -> None:
-        """Requests of another run that nobody knows were lost `age` seconds ago."""
+        """Unknown requests of another run were lost `age` seconds ago."""
         self.in_doubt.lost_anything(self.runtime.clock.now() - age)
 
     def limit_in_flight(self) -> ConcurrencyLimit:
@@ -127,17 +127,17 @@ def make_target(settings: Settings) -> Target:
     """The target that the settings name.
 
     Raises:
-        ConfigurationError: When they name none.
+        ConfigurationError: When they do not name a valid one.
 
     """
     return create(settings.target.kind, settings.target.url, settings.target.env)
 
 
 def check_credentials(target: Target, given: Credentials) -> None:
-    """See that there is anything to prove who we are.
+    """Check that there are credentials.
 
     Raises:
-        ConfigurationError: When there is not.
+        ConfigurationError: When there are none.
 
     """
     if not given.token and target.login(given, 0.0) is None:

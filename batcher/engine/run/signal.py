@@ -1,4 +1,4 @@
-"""Something has changed, whatever it is: who waits looks again."""
+"""A signal that something has changed, so that waiting tasks check again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import anyio
 
 
 class Signal:
-    """Wakes all who wait at that moment. Costs nothing while nobody does."""
+    """Wakes all tasks that are waiting at that moment. Costs nothing if none are."""
 
     def __init__(self) -> None:
         self._event: anyio.Event | None = None
@@ -21,7 +21,7 @@ class Signal:
             self._event = None
 
     async def wait(self) -> None:
-        """Until it is said the next time."""
+        """Wait until the next `wake`."""
         if self._event is None:
             self._event = anyio.Event()
         await self._event.wait()

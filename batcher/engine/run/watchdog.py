@@ -1,4 +1,4 @@
-"""Ends a run that no longer moves although it waits for nothing: a disk that hangs, or a fault of our own."""
+"""Ends a run that makes no progress although it waits for nothing, because of a disk that hangs or a bug."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Shutdown
 
 STALLED_SECONDS = 300.0
-"""Beyond the longest that a request may take."""
+"""How long a run may make no progress, in addition to the longest time that a request may take."""
 _LOOKS = 10
 
 
 class Watchdog:
-    """`pulse` gives a text that changes whenever anything moves; `waits` tells of a wait that is meant."""
+    """`pulse` returns a text that changes with any progress; `waits` tells whether the run is waiting on purpose."""
 
     def __init__(
         self,
@@ -34,12 +34,12 @@ class Watchdog:
         return f"<Watchdog patience={self._patience:g} pulse={self._pulse()}>"
 
     async def run(self) -> None:
-        """Look now and then."""
+        """Check periodically, until the run ends."""
         last, still = self._pulse(), 0
         while True:
             await anyio.sleep(self._patience / _LOOKS)
             pulse = self._pulse()
-            # Looks are counted, not seconds: a process that was suspended has not stood still, it was not there.
+            # Counts checks instead of seconds: a process that was suspended has not been stuck in that time.
             still = 0 if pulse != last or self._waits() else still + 1
             last = pulse
             if still == _LOOKS:

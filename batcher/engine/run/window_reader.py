@@ -1,4 +1,4 @@
-"""Windows in the order of the input, as an async stream; reading is blocking work and runs in the executor."""
+"""Windows in input order, as an async stream; reading is blocking work and runs in the executor."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from batcher.source.spool import Spool
 from batcher.source.windows import Windower
 
 LINGER_SECONDS = 0.2
-"""When the input is slow, a window that holds rows goes out after so long."""
+"""If the input is slow, a window with any rows is passed on after this time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorkItem:
-    """A window to be worked on. `status` and `wanted` are given for windows from the ledger."""
+    """A window to be sent.
+
+    For a window from the ledger, `status` has the status of each row. For a retry, `wanted` marks the rows to send.
+    """
 
     window: Window
     status: Bytes | None = None
@@ -41,7 +44,7 @@ async def feed(
     """The windows of all inputs from `start` on.
 
     Raises:
-        InputError: When an input cannot be read (any further) or was changed.
+        InputError: When an input cannot be read (any further), or was changed.
 
     """
     for number in range(start.source, len(inputs)):
@@ -69,12 +72,13 @@ async def feed(
 
 
 def check_unchanged(number: int, item: Input, how: Reading, known: SourceFacts, *, was_broken: bool) -> None:
-    """See that a file is still of the size that it had, and what was read to its end still the same.
+    """Check that a file still has its size, and that what was read to its end is still the same.
 
-    One that could not be read to its end (`was_broken`) may have been repaired: only what was read must be the same.
+    A file that could not be read to its end (`was_broken`) may have been repaired: only the part that was read must be
+    the same.
 
     Raises:
-        InputError: When it is not.
+        InputError: When it was changed.
 
     """
     may_differ = known.is_spool or (was_broken and known.ended is None)

@@ -1,1 +1,1 @@
-"""Changes that come from a feed and a state, and how a run is undone."""
+"""Changes that are computed from a feed and a state, and undoing a run."""

@@ -1,4 +1,4 @@
-"""From a feed and what is known of the target to what would be sent, judged and written down as files of changes."""
+"""Compares a feed with what is known of the target; the difference is judged and written as files of changes."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ _MOST_PROTECTED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What differs, and what the guardrails of its kind are to judge."""
+    """A difference, and the figures that the guardrails judge."""
 
     difference: Difference
     feed: Feed
     bounds: Bounds
     loaded: Loaded
     sources: Sequence[Path]
-    """What was read."""
+    """The files that were read."""
     is_of_feed: bool
     look_alikes: Sequence[LookAlike] = ()
-    """Some of the pairs that are held because others look like them."""
+    """Some of the pairs that are held back because others look like them."""
     held_removals: int = 0
-    """Removals that are left out, because invalid lines may speak of anybody."""
+    """Removals that are left out because invalid lines may concern anybody."""
     contents: Sequence[Content] = ()
     """What was found in each file of a feed."""
     arrived: Sequence[Ruling] = ()
+    """The rulings on the files before they were read."""
 
 
 Propose = Callable[[StateStore], Proposal]
@@ -65,7 +66,7 @@ class SyncDiff:
     seen: InputScan
     sample: PairSample
     state: str
-    """The fingerprint of the state that it rests on."""
+    """The fingerprint of the state that the difference is based on."""
 
 
 def from_feed(
@@ -77,9 +78,9 @@ def from_feed(
     arrived: Sequence[Ruling] = (),
     is_passing: bool = False,
 ) -> Propose:
-    """What differs between a feed and a state, or (`is_passing`) a snapshot.
+    """How to find the difference between a feed and a state, or (`is_passing`) a snapshot.
 
-    `arrived` is what was said of its files before they were read.
+    `arrived` are the rulings on the files before they were read.
     """
 
     def propose(store: StateStore) -> Proposal:
@@ -120,7 +121,7 @@ def from_feed(
 
 
 def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> Propose:
-    """What files of changes say, whose pairs the state knows. The guardrails of a feed do not speak of them."""
+    """How to get the difference from files of changes whose pairs the state knows. Feed guardrails do not apply."""
 
     def propose(store: StateStore) -> Proposal:
         loaded = load(store, "given", as_they_say(_stretches(files, reading(settings, target.key_kind), "")))
@@ -133,10 +134,10 @@ def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> P
 
 
 def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) -> None:
-    """Load the pairs that are in. Columns are `user` and `group`, whatever the feed calls them.
+    """Load the current memberships. Columns are `user` and `group`, whatever the feed calls them.
 
     Raises:
-        InputError: When a line is invalid: what is not known of cannot be judged.
+        InputError: When a line is invalid: without it, the current memberships are not known.
 
     """
     how = Reading(Fields.of({}, target.key_kind, is_feed=True))
@@ -144,7 +145,7 @@ def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) ->
     if loaded.rejected:
         raise _invalid("--current", current, loaded)
     if len(loaded.sources) < len(current):
-        raise InputError("--current: there is no pair in one of the files; if the target is empty: --from-nothing")
+        raise InputError("--current: one of the files contains no pair; if the target is empty: --from-nothing")
 
 
 def draft(
@@ -156,7 +157,7 @@ def draft(
     *,
     with_requests: bool,
 ) -> SyncDiff:
-    """What would be sent, and what the guardrails say of it; `with_requests` also in how many requests."""
+    """Find out what would be sent, and the rulings on it; `with_requests` also in how many requests."""
     proposal = propose(store)
     adds, removals = difference_files(ledger)
     proposal.difference.write(adds, removals)
@@ -175,7 +176,7 @@ def draft(
 
 
 def _protected(difference: Difference, guard: GuardSettings) -> set[str]:
-    """Some of the protected ones that are touched."""
+    """Some of the protected users and groups whose memberships would be changed."""
     found: set[str] = set()
     for label, patterns in (("user", guard.protected_users), ("group", guard.protected_groups)):
         meant = Patterns(patterns, folds=True)
@@ -190,11 +191,11 @@ def _stretches(files: Sequence[Path], how: Reading, form: str, contents: Sequenc
     inputs = [Input(str(file), file, form).as_it_is() for file in files]
     for number, item in enumerate(inputs):
         content = contents[number] if contents else None
-        with suppress(EmptyInputError):  # the guardrails speak of it
+        with suppress(EmptyInputError):  # the guardrails deal with it
             for step in read(number, item, how, Position(), content):
                 if not isinstance(step, Waits):
                     yield step[0]
-    for item in inputs:  # all of them together say what is to be
+    for item in inputs:  # only all of them together are the feed
         item.check_version()
 
 

@@ -1,4 +1,4 @@
-"""A state in the hands of one run: held against others, with what earlier ledgers told taken in."""
+"""A state that one run has to itself: locked against others, with the results of earlier ledgers taken over."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 class LockedState:
-    """Use it as a context. `runs` are those of the state, the last first, whose ledgers are there.
+    """A locked state; use it as a context manager.
 
-    A state that this run makes has its name only once something was begun; else it leaves nothing behind.
+    `runs` are the runs of the state whose ledgers exist, the latest first. A state that this run creates gets its name
+    only once the run has begun; otherwise nothing is left behind.
     """
 
     def __init__(self, path: Path, binding: Binding, register: RunRegistry | None = None, *, is_new: bool) -> None:
@@ -44,11 +45,11 @@ class LockedState:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Take hold of it.
+        """Lock the state.
 
         Raises:
             StateError: When it cannot be used for this target.
-            LedgerHeldError: When another run has it, or works on the last ledger.
+            LedgerHeldError: When another run holds it, or works on its last ledger.
 
         """
         if self._is_new:
@@ -58,7 +59,7 @@ class LockedState:
         self._made_lock = found(lock_file(self.path)) is None
         with ExitStack() as stack:
             stack.callback(os.close, hold(self.path))
-            stack.callback(self._clear)  # before the lock goes: nobody else's files are touched
+            stack.callback(self._clear)  # before the lock is released, so that no file of another run is touched
             if self._is_new:
                 StateStore.check_new(self.path)
                 _remove(self._file)
@@ -79,24 +80,24 @@ class LockedState:
 
     @contextmanager
     def opened(self) -> Iterator[StateStore]:
-        """The state, for a short time: its memory is needed while a run works."""
+        """Open the state for a short time: its memory is needed for the run itself."""
         with StateStore.open(self._file, self._binding) as store:
             yield store
 
     def take_over(self, now: Stamp) -> None:
-        """A run is about to begin: nobody goes on with the ledgers before it."""
+        """A run is about to begin: close the ledgers before it, so that they cannot be continued."""
         for ledger in self._ledgers:
             ledger.set_fact(CLOSED, str(now))
 
     def keep(self) -> None:
-        """Something was begun: the state stays, and has its name."""
+        """The run has begun: keep the state, under its name."""
         self._is_kept = True
         if self._file != self.path:
             self._file.rename(self.path)
             self._file = self.path
 
     def fold(self) -> None:
-        """Take in what the last run's ledger tells."""
+        """Take over the results from the last run's ledger."""
         with self.opened() as store:
             for run in store.runs()[-1:]:
                 fold(store, run)
@@ -116,11 +117,11 @@ class LockedState:
 
 @contextmanager
 def seen_state(path: Path, binding: Binding, register: RunRegistry | None, *, is_new: bool) -> Iterator[StateStore]:
-    """A state as the next run will find it, to look at: a copy, so that nobody is kept from the state itself.
+    """The state as the next run will find it, for reading: a copy, so that the state itself is not locked.
 
     Raises:
         StateError: When it cannot be used for this target.
-        LedgerHeldError: When a run works with it.
+        LedgerHeldError: When a run holds it.
 
     """
     with ExitStack() as stack:
@@ -137,13 +138,13 @@ def seen_state(path: Path, binding: Binding, register: RunRegistry | None, *, is
 
 
 def news(store: StateStore, register: RunRegistry | None) -> list[KnownRun]:
-    """The runs whose ledgers may tell what the state does not know yet, the first one first.
+    """The runs whose ledgers may have results that the state does not know yet, the earliest first.
 
-    That is its last run, while it may be gone on with, and those that this host knows to have worked with this state
-    although it does not know them: it was restored from a copy that is older.
+    These are its last run, as long as that may be continued, and runs that used this state according to the run
+    registry although the state does not know them: then it was restored from an older copy.
 
     Raises:
-        StateError: When the ledger of one of those is not there to tell.
+        StateError: When the ledger of one of the latter is missing.
 
     """
     runs = store.runs()
@@ -154,8 +155,8 @@ def news(store: StateStore, register: RunRegistry | None) -> list[KnownRun]:
             run = KnownRun(number, other.run, other.ledger, -1, is_open=True)
             if not is_own(run):
                 raise StateError(
-                    f"{store.path} is older than the run of {other.ledger}, which worked with it and is not there any"
-                    " more: what it has changed is not known. Restore a later copy of the state, or make a new one:"
+                    f"{store.path} is older than the run of {other.ledger}, which used it and is missing:"
+                    " what that run changed is not known. Restore a newer copy of the state, or create a new one:"
                     " --bootstrap --current SNAPSHOT"
                 )
             found.append(run)
@@ -163,11 +164,9 @@ def news(store: StateStore, register: RunRegistry | None) -> list[KnownRun]:
 
 
 def take_in(store: StateStore, run: KnownRun) -> None:
-    """Let the state know what the ledger of a run tells, and of the run, if it does not yet."""
+    """Take over the results from the ledger of a run into the state, and the run itself if it is not known yet."""
     if run.number not in {known.number for known in store.runs() if known.run == run.run}:
-        _log.warning(
-            "the state was restored from an older copy: what the run of %s has changed is taken in", run.ledger
-        )
+        _log.warning("the state was restored from an older copy: taking over the results of the run of %s", run.ledger)
         run = replace(run, number=store.begin_run(run.run, run.ledger))
     fold(store, run)
 
@@ -179,6 +178,6 @@ def _remove(state: Path) -> None:
 
 @contextmanager
 def passing_state() -> Iterator[StateStore]:
-    """A state that is forgotten at the end."""
+    """A temporary state, deleted at the end."""
     with tempfile.TemporaryDirectory(prefix="batcher-") as folder, StateStore.passing(Path(folder)) as store:
         yield store

@@ -1,4 +1,4 @@
-"""Old ledgers go, once everything they tell is in the state."""
+"""Removes old ledgers once all of their results are in the state."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _log = logging.getLogger(__name__)
 
 
 def rotate(state: Path, keep: int, clock: Clock, grace: float) -> list[Path]:
-    """Remove the ledgers of a state that is held, but for the last `keep`, with the files beside; gives what went.
+    """Remove all but the last `keep` ledgers of a locked state, and the files beside them; returns what was removed.
 
-    One that may still tell news, one that alone knows what may still arrive (for `grace` seconds), and one that holds
-    another run by now stay.
+    A ledger stays if it may have results that the state does not know, if it has requests that may still arrive (for
+    `grace` seconds), or if its file holds another run by now.
     """
     with StateStore.open(state) as store:
         runs = store.runs()
     gone = []
     for run in runs[: max(0, len(runs) - keep)]:
-        if run.is_open or not is_own(run):  # what cannot be read is not ours to remove
+        if run.is_open or not is_own(run):  # a file that cannot be read is not removed
             continue
         try:
             with LedgerReader(run.ledger) as reader:
                 if may_still_arrive(reader, clock, grace):
                     continue
         except LedgerError as error:
-            _log.warning("the old ledger stays: %s", error)
+            _log.warning("an old ledger is kept: %s", error)
             continue
         try:
             for file in (*difference_files(run.ledger), rejects_file(run.ledger), run.ledger):
@@ -42,5 +42,5 @@ def rotate(state: Path, keep: int, clock: Clock, grace: float) -> list[Path]:
             _log.warning("the old ledger %s cannot be removed: %s", run.ledger, error.strerror)
         else:
             gone.append(run.ledger)
-            _log.info("the ledger %s is older than the last %d and was removed", run.ledger, keep)
+            _log.info("removed the ledger %s, which is older than the last %d", run.ledger, keep)
     return gone

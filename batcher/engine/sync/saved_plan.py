@@ -1,4 +1,4 @@
-"""What would be done, for people and as a file that binds: what was planned is what is sent, or nothing is."""
+"""Plans: what would be done, for people and as a file. A run with that file sends what was planned, or nothing."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from batcher.engine.preview.input_scan import InputScan
 from batcher.settings import Settings
 from batcher.small_files import read_small
 
-if TYPE_CHECKING:  # what compares sets of pairs is a second's fifth to import
+if TYPE_CHECKING:  # importing what compares sets of pairs takes a fifth of a second
     from batcher.engine.sync.diff import SyncDiff
 
 _VERSION = 1
 _LARGEST_PLAN = 256 << 20
-"""Bytes. One lists up to a hundred thousand groups."""
+"""In bytes. A plan lists up to a hundred thousand groups."""
 _MOST_GROUPS = 10
 _PIECE = 1 << 20
 _NOT_BINDING = ("auth", "rate", "retry", "ledger", "job")
 _NOT_BINDING_GUARDS = ("max_failures", "deadline", "canary", "after_refusals", "settle")
-"""Settings that change neither what is sent to whom, nor what is judged before: pace, patience, files beside it."""
+"""Settings that affect neither what is sent nor what is checked before: speed, patience, other files."""
 
 
 class Fingerprints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a plan rests on: paths and digests of files in their order, of the settings, and the moment of the state."""
+    """What a plan is based on: digest of the settings, paths and digests of the inputs, fingerprint of the state."""
 
     settings: str
     inputs: list[tuple[str, str]]
     state: str | None = None
-    """None where it was not looked at."""
+    """None if no state was used."""
     changes: list[str] = []
     """Digests of the additions and removals of a sync."""
 
 
 class SavedPlan(msgspec.Struct, frozen=True):
-    """What of a plan's file binds; the rest is for people."""
+    """The binding part of a plan's file; the rest is for people."""
 
     version: int
     command: str
@@ -54,14 +54,14 @@ class SavedPlan(msgspec.Struct, frozen=True):
     current: list[str]
     fingerprints: Fingerprints
     undone: str = ""
-    """Of an undo: the ledger."""
+    """The ledger that is undone; empty if the plan is not for an undo."""
 
 
 def read_plan(path: Path) -> SavedPlan:
-    """A plan that `bind` has made.
+    """Read a plan that `bind` has made.
 
     Raises:
-        ConfigurationError: When the file is none.
+        ConfigurationError: When the file is not a plan.
 
     """
     try:
@@ -69,9 +69,9 @@ def read_plan(path: Path) -> SavedPlan:
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigurationError(f"{path} is no plan: {error}") from None
+        raise ConfigurationError(f"{path} is not a plan: {error}") from None
     if plan.version != _VERSION:
-        raise ConfigurationError(f"{path} is a plan of version {plan.version}; this batcher knows {_VERSION}")
+        raise ConfigurationError(f"{path} is a plan of version {plan.version}; this batcher reads version {_VERSION}")
     return plan
 
 
@@ -85,7 +85,7 @@ def bind(
     basis: Basis | None = None,
     undone: Path | None = None,
 ) -> dict[str, Any]:
-    """The part of a plan that binds.
+    """The binding part of a plan.
 
     Raises:
         InputError: When a file cannot be read.
@@ -105,19 +105,19 @@ def bind(
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a plan for a state rests on besides its files: the state's fingerprint, and what was found to differ."""
+    """What a plan for a state is also based on: the state's fingerprint, and the files with the difference."""
 
     state: str
     changes: Sequence[Path] = ()
 
     @staticmethod
     def of(draft: SyncDiff) -> Basis:
-        """Of a difference that was written down."""
+        """The basis of a plan with this difference."""
         return Basis(draft.state, draft.files)
 
 
 def fingerprints(files: Sequence[Path], settings: Settings, basis: Basis | None = None) -> Fingerprints:
-    """What a plan rests on, as it is now."""
+    """The fingerprints of what a plan is based on, as it is now."""
     sections = msgspec.to_builtins(settings)
     for section in _NOT_BINDING:
         del sections[section]
@@ -132,34 +132,34 @@ def fingerprints(files: Sequence[Path], settings: Settings, basis: Basis | None 
 
 
 def check_unchanged(plan: SavedPlan, now: Fingerprints) -> None:
-    """See that what was planned is what would be sent.
+    """Check that what was planned is what would be sent.
 
     Raises:
-        GuardrailError: When anything has changed since.
+        GuardrailError: When anything has changed since then.
 
     """
     then = plan.fingerprints
     digests = dict(then.inputs)
     changed = [f"{path} was changed" for path, digest in now.inputs if digests.get(path, digest) != digest]
     if [path for path, _ in now.inputs] != [path for path, _ in then.inputs]:
-        changed.append("the files are others, or in another order")
+        changed.append("the files or their order are different")
     if now.settings != then.settings:
-        changed.append("the settings are others")
+        changed.append("the settings are different")
     if now.state is not None and now.state != then.state:
         changed.append("the state has changed")
     elif now.changes and now.changes != then.changes and not changed:
-        changed.append("what differs is something else (a day of validity, or a mapping file?)")
+        changed.append("the computed difference no longer matches the plan (a validity date, or a mapping file?)")
     if changed:
         raise GuardrailError(
-            f"since the plan was made: {'; '.join(changed)}; nothing was sent; make the plan anew, and give the same"
-            " options"
+            f"since the plan was made: {'; '.join(changed)}; nothing was sent; run `batcher"
+            f" {'undo' if plan.command == 'undo' else 'plan'}` again, with the same options"
         )
 
 
 def described(
     settings: Settings, target: Target, seen: InputScan, rulings: Sequence[Ruling], *, draft: SyncDiff | None = None
 ) -> dict[str, Any]:
-    """The part of a plan that is for people: counts, requests, least duration in seconds, groups, guardrails."""
+    """The part of a plan that is for people: counts, requests, minimum duration in seconds, groups, guardrails."""
     limits, speed = settings.limits_for(target), settings.requests_rate(target)
     sendable = seen.adds + seen.removals - seen.superseded
     content: dict[str, Any] = {
@@ -192,7 +192,7 @@ def described(
 
 def _strictly(settings: Settings, seen: InputScan) -> list[str]:
     is_refused = settings.input.strict and seen.rejected
-    return [f"{seen.rejected} invalid lines, --strict allows none"] if is_refused else []
+    return [f"{seen.rejected} invalid lines; --strict allows none"] if is_refused else []
 
 
 def _difference(draft: SyncDiff) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def _difference(draft: SyncDiff) -> dict[str, Any]:
 
 
 def _seconds(settings: Settings, target: Target, limits: Limits, requests: int, sendable: int) -> float:
-    """The least that the rates allow."""
+    """The minimum duration that the rates allow."""
     speed, changes = settings.requests_rate(target), parse_rate(settings.rate.changes)
     margin = 1 + settings.rate.margin
     seconds = max(0, requests - settings.rate.burst) * speed.seconds * margin / speed.count if speed else 0.0
@@ -217,13 +217,13 @@ def _seconds(settings: Settings, target: Target, limits: Limits, requests: int, 
 def _hints(settings: Settings, target: Target, seen: InputScan) -> list[str]:
     hints = [*target.hints]
     hints += [
-        f"the {part} column holds both ids and names; the same {part} under both cannot be recognised: --ordered keeps"
-        " their order"
+        f"the {part} column holds both ids and names; a {part} that appears as both cannot be recognised as one:"
+        " --ordered keeps the order of their changes"
         for part in seen.mixes
         if not settings.input.ordered
     ]
     if not seen.groups_are_complete:
-        hints.append("there are more groups than were counted; the figures of the largest may be too low")
+        hints.append("there are too many groups to count all of them; the figures of the largest may be too low")
     return hints
 
 

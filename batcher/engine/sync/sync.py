@@ -1,7 +1,7 @@
-"""`sync`: brings a target to what a feed says.
+"""`sync`: makes the memberships of a target match a feed.
 
-What differs from the state (or from a second snapshot) passes the guardrails and is applied like any other changes.
-What came of it is folded into the state.
+The difference from the state (or from a second snapshot) is checked by the guardrails and applied like any other
+changes. The outcomes are then folded into the state.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ _TOLD = 10
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is to be, and what is compared with it: a state, or without one the snapshot `current`.
+    """The feed, and what it is compared with: a state or, without one, the snapshot `current`.
 
-    `is_first` makes the state: from `current`, or else from nothing.
+    With `is_first`, the state is created: from `current`, or else from nothing.
     """
 
     feed: Sequence[Path]
@@ -66,14 +66,14 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On which terms something is sent for a state. `agreed` may refuse a draft by raising."""
+    """The conditions under which a difference is sent. `agreed` is called with it, and may refuse it by raising."""
 
     override: Override = NOTHING_OVERRIDDEN
     agreed: Callable[[SyncDiff], None] = lambda _: None
 
 
 async def sync(goal: Goal, context: RunContext, terms: Terms) -> Report:
-    """Bring the target to what the feed says, as far as it is not there already.
+    """Bring the target to what the feed says, as far as it differs.
 
     Raises:
         UsageError: When settings, inputs, state or the ledger's path cannot be used; nothing was sent.
@@ -95,9 +95,9 @@ async def sync(goal: Goal, context: RunContext, terms: Terms) -> Report:
 
 
 class SyncBasis:
-    """What a goal is compared with, for as long as the context lasts; `store` until something is sent.
+    """What a goal is compared with: `store`, open until something is sent. Use it as a context manager.
 
-    With `is_look` nothing will be: then the state is not held against others, and stays as it is.
+    With `is_look`, nothing will be sent: the state is not locked, and is left unchanged.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class SyncBasis:
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
-        """Hold the state, and take in what earlier ledgers tell."""
+        """Lock the state, and take over the results from earlier ledgers."""
         with ExitStack() as stack:
             state, is_new = self.goal.state, self.goal.is_first
             opened = passing_state()
@@ -146,12 +146,12 @@ class SyncBasis:
         self._stack.__exit__(*error)  # type: ignore[arg-type]  # the three of any exit
 
     def close_store(self) -> None:
-        """Its memory is needed for what follows; the state stays held."""
+        """Close the store, as its memory is needed for what follows; the state stays locked."""
         self._opened.close()
 
 
 async def send(comparison: SyncBasis, propose: Propose, context: RunContext, terms: Terms) -> Report:
-    """Judge and send what is proposed; see `sync`."""
+    """Check the proposed changes and send them; see `sync`."""
     held, store, executor = comparison.held, comparison.store, context.runtime.executor
     settings, ledger = context.settings, context.ledger
     has_begun = False
@@ -194,11 +194,11 @@ async def send(comparison: SyncBasis, propose: Propose, context: RunContext, ter
             await executor(lambda: _fold(held))
         if not has_begun:
             for file in difference_files(ledger):
-                remove(file)  # the list of invalid lines stays: it may be why nothing was begun
+                remove(file)  # the list of invalid lines stays: it may show why the run did not begin
 
 
 async def _drafted(work: Callable[[], SyncDiff], store: StateStore, executor: Executor, shutdown: Shutdown) -> SyncDiff:
-    """The draft; a run that is to end before it is made need not wait for it.
+    """Compute the difference; a run that is to end meanwhile does not wait for it.
 
     Raises:
         NotBegunError: When the run is to end.
@@ -215,7 +215,7 @@ async def _drafted(work: Callable[[], SyncDiff], store: StateStore, executor: Ex
         group.start_soon(interrupt)
         try:
             made = await executor(work)
-        except Exception as error:  # noqa: BLE001 — it leaves as itself, not inside a group of errors
+        except Exception as error:  # noqa: BLE001 — raised below as itself, not inside a group of errors
             failure = error
         group.cancel_scope.cancel()
     if shutdown.is_set:
@@ -226,7 +226,7 @@ async def _drafted(work: Callable[[], SyncDiff], store: StateStore, executor: Ex
 
 
 def _tell_rejects(made: SyncDiff, ledger: Path) -> None:
-    """The lines of a feed that say nothing are in no ledger: they go into a file beside it, the first are told."""
+    """List invalid lines of a feed in a file beside the ledger, which does not have them, and log the first ones."""
     loaded, alike = made.proposal.loaded, made.proposal.look_alikes
     if not loaded.rejected and not alike:
         return
@@ -245,41 +245,41 @@ def _tell_rejects(made: SyncDiff, ledger: Path) -> None:
         _log.warning("the feed has %d invalid lines; they are listed in %s", loaded.rejected, file)
     if made.proposal.held_removals:
         _log.warning(
-            "%d removals are left out: %d invalid lines do not say whose they are, and may be of anybody; mend them"
+            "%d removals are left out: %d invalid lines do not show whose they are, and may concern anybody; fix them"
             " (guard.unread_lines)",
             made.proposal.held_removals,
             loaded.anybodys,
         )
     if alike:
         held = made.proposal.feed.look_alikes
-        _log.warning("%d pairs that look like others are left as they are; they are listed in %s", held, file)
+        _log.warning("%d pairs that look like others are left unchanged; they are listed in %s", held, file)
 
 
 def _fold(held: LockedState) -> None:
-    """What cannot be taken in now is taken in by the next run."""
+    """Fold the outcomes into the state; if that fails now, the next run does it."""
     try:
         held.fold()
     except BatcherError as error:
-        _log.warning("the outcomes are in the ledger, and not in the state yet: %s", error)
+        _log.warning("the outcomes are in the ledger, but not in the state yet: %s", error)
 
 
 def today(runtime: Runtime) -> date:
-    """The day of this place, by which dates of validity are judged."""
+    """Today's date in the local time zone, against which validity dates are checked."""
     return datetime.fromtimestamp(runtime.clock.utc()).astimezone().date()
 
 
 def check_goal(goal: Goal) -> None:
-    """See that it can be compared with something.
+    """Check that there is something to compare the feed with.
 
     Raises:
-        UsageError: When not.
+        UsageError: When there is not, or a file does not exist.
 
     """
     if goal.state is None and not goal.current:
         raise ConfigurationError("nothing to compare the feed with: --state FILE, or --current SNAPSHOT")
     if goal.state is None and goal.is_first:
-        raise ConfigurationError("--bootstrap makes a state: say where it goes with --state FILE")
+        raise ConfigurationError("--bootstrap creates a state; give its path with --state FILE")
     if goal.state is not None and goal.current and not goal.is_first:
-        raise ConfigurationError("--current makes a state with --bootstrap, or is compared without --state")
+        raise ConfigurationError("--current with --state needs --bootstrap, which creates the state; else omit --state")
     for file in (*goal.feed, *goal.current):
         check_file(file)

@@ -1,4 +1,4 @@
-"""`undo`: the inverse of what a run applied, as a plan; and such a plan at work for a state."""
+"""`undo`: compiles the inverse of what a run applied as a plan, and sends such changes for a state."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ from batcher.state.store import StateStore
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """What was compiled: `changes` are files of changes, additions and removals, `left_out` one of pairs and reasons.
+    """A compiled undo.
 
-    `unread` are ledgers of later runs that are not there any more: what they changed cannot be known.
+    `changes` are the files with additions and removals, `left_out` is a file with pairs and the reasons why they are
+    left out. `unread` are missing ledgers of later runs: what those changed is not known.
     """
 
     inverse: Inverse
@@ -56,10 +57,10 @@ def compile_undo(
     state: Path | None,
     state_folder: Path | None,
 ) -> Undo:
-    """Compile the inverse of a run into files that begin with `stem`; nothing is sent.
+    """Compile the inverse of a run into files whose paths begin with `stem`; nothing is sent.
 
     Raises:
-        LedgerError: When it is no ledger, or one of another target.
+        LedgerError: When the file is not a ledger, or belongs to another target.
         StateError: When the state does not know the run.
         LedgerHeldError: When another run holds the state.
 
@@ -73,11 +74,11 @@ def compile_undo(
     its_place = "" if is_simulated else place_of(facts.get("url", ""))
     if (facts.get("target"), its_place, facts.get("env")) != mine:
         raise LedgerError(
-            f"{ledger} is of {facts.get('target')} at {facts.get('url')}, not of {target.name} at {target.url}"
+            f"{ledger} is for {facts.get('target')} at {facts.get('url')}, not for {target.name} at {target.url}"
         )
     for path in later:
         if not is_file(path):
-            raise LedgerError(f"{path}: there is no such ledger; leave it out, or name the ledger of a later run")
+            raise LedgerError(f"{path}: no such file; leave it out, or name the ledger of a later run")
     known = state or (Path(facts["state"]) if "state" in facts else None)
     with ExitStack() as stack:
         folder = None if is_simulated else state_folder
@@ -102,13 +103,13 @@ def compile_undo(
 
 
 def files_of(stem: Path) -> tuple[Path, Path, Path]:
-    """What is compiled: the additions, the removals, and what is left out."""
+    """The files for the additions, the removals, and what is left out."""
     adds, removals, left_out = (stem.parent / f"{stem.name}.{kind}.csv" for kind in ("adds", "removals", "left-out"))
     return adds, removals, left_out
 
 
 def later_runs(ledger: Path, state_folder: Path | None) -> str:
-    """What an undo without a state rests on: the runs of this host that came after it."""
+    """What an undo without a state is based on: the ledgers of later runs on this host, as one text."""
     with LedgerReader(ledger) as reader:
         return " ".join(map(str, _later(reader.facts(), (), state_folder, set())))
 
@@ -130,12 +131,12 @@ def _store(
     comparison = stack.enter_context(looked_at)
     numbers = [run.number for run in comparison.store.runs() if run.run == facts["run"]]
     if not numbers:
-        raise StateError(f"{state} does not know the run {facts['run']}; is it the state of another target?")
+        raise StateError(f"{state} has no record of the run {facts['run']}; is it the state of another target?")
     return comparison.store, numbers[0]
 
 
 def _later(facts: Mapping[str, str], given: Sequence[Path], folder: Path | None, own: set[Path]) -> list[Path]:
-    """Ledgers of later runs of which the state does not know."""
+    """Ledgers of later runs that the state does not know."""
     known = [path.absolute() for path in given]
     if folder is not None and "simulated" not in facts:
         register = RunRegistry(folder, facts["target"], facts["url"], facts["env"])
@@ -144,7 +145,7 @@ def _later(facts: Mapping[str, str], given: Sequence[Path], folder: Path | None,
 
 
 async def undo_changes(files: Sequence[Path], state: Path, context: RunContext, terms: Terms) -> Report:
-    """Send changes whose pairs a state knows, and let it know what came of them; raises as `sync` does."""
+    """Send changes whose pairs a state knows, and fold the outcomes into the state; raises like `sync`."""
     settings, goal = context.settings, Goal(files, state)
     target = preflight(settings, context.credentials)
     check_new(context.ledger)
