@@ -6,6 +6,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 _NANO = 1_000_000_000
 _BUCKETS = 1_000
@@ -143,21 +144,50 @@ class PaceState:
     quiet_because: str
 
 
+class Pace(Protocol):
+    """Whose turn it is: asked before every request to the target. Times are monotonic seconds."""
+
+    blocked_since: float | None
+    """Since when it could not be determined whose turn it is; None when it could."""
+    blocked_by: str
+    """Why, for people."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether sends have to queue at all."""
+        ...
+
+    def quiet(self, until: float, because: Waiting) -> None:
+        """No send before `until`."""
+        ...
+
+    def turn(self, now: float, changes: int) -> Turn:
+        """When a request with so many changes may be sent."""
+        ...
+
+    def try_take(self, now: float, changes: int) -> Turn:
+        """The turn; if it is now, it is taken, and the send is recorded."""
+        ...
+
+    def close(self) -> None:
+        """No more sends."""
+        ...
+
+
 class Pacer:
     """Paces every request to the target: requests and changes per unit, and pauses when the target asks for them."""
 
     def __init__(self, requests: Meter | None, changes: Meter | None) -> None:
         self._requests = requests
         self._changes = changes
-        self._quiet_until = -math.inf
-        self._quiet_because = Waiting.RETRY_AFTER
+        self.quiet_until = -math.inf
+        self.quiet_because = Waiting.RETRY_AFTER
         self.blocked_since: float | None = None
-        """Since when (monotonic seconds) it could not be determined whose turn it is; None when it could."""
         self.blocked_by = ""
 
     def __repr__(self) -> str:
         meters = f"requests={self._requests} changes={self._changes}"
-        return f"<{type(self).__name__} {meters} quiet_until={self._quiet_until:g}>"
+        return f"<{type(self).__name__} {meters} quiet_until={self.quiet_until:g}>"
 
     @property
     def is_limited(self) -> bool:
@@ -166,13 +196,13 @@ class Pacer:
 
     def quiet(self, until: float, because: Waiting) -> None:
         """No send before `until`."""
-        if until > self._quiet_until:
-            self._quiet_until, self._quiet_because = until, because
+        if until > self.quiet_until:
+            self.quiet_until, self.quiet_because = until, because
 
     def turn(self, now: float, changes: int) -> Turn:
         """When a request with so many changes may be sent."""
-        if now < self._quiet_until:
-            return Turn(self._quiet_until - now, self._quiet_because)
+        if now < self.quiet_until:
+            return Turn(self.quiet_until - now, self.quiet_because)
         if not self.is_limited:
             return _NOW
         waits = [0.0]
@@ -211,8 +241,8 @@ class Pacer:
         return PaceState(
             self._requests.dump() if self._requests else [],
             self._changes.dump() if self._changes else [],
-            self._quiet_until,
-            self._quiet_because.value,
+            self.quiet_until,
+            self.quiet_because.value,
         )
 
     def load(self, state: PaceState, now: float) -> None:
@@ -221,5 +251,5 @@ class Pacer:
             self._requests.load(state.requests, now)
         if self._changes is not None and state.changes:
             self._changes.load(state.changes, now)
-        self._quiet_until = min(state.quiet_until, now + LONGEST_QUIET)
-        self._quiet_because = Waiting(state.quiet_because)
+        self.quiet_until = min(state.quiet_until, now + LONGEST_QUIET)
+        self.quiet_because = Waiting(state.quiet_because)

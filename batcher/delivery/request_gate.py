@@ -11,7 +11,7 @@ import anyio
 from batcher.core.clock import Clock
 from batcher.core.concurrency import ConcurrencyLimit
 from batcher.core.http import Request, Response
-from batcher.core.rate import Pacer, Turn, Waiting
+from batcher.core.rate import Pace, Turn, Waiting
 from batcher.core.report import Waited
 from batcher.core.retry import wish_of
 from batcher.core.units import spoken
@@ -48,7 +48,7 @@ class RequestGate:
     """
 
     def __init__(
-        self, transport: Transport, pacer: Pacer, limit: ConcurrencyLimit, clock: Clock, shutdown: Shutdown
+        self, transport: Transport, pacer: Pace, limit: ConcurrencyLimit, clock: Clock, shutdown: Shutdown
     ) -> None:
         self.pacer = pacer
         self.limit = limit

@@ -23,7 +23,7 @@ import orjson
 
 from batcher.core.address import place_of
 from batcher.core.clock import Clock
-from batcher.core.rate import Meter, Pacer, PaceState, Turn, Waiting
+from batcher.core.rate import Meter, Pace, Pacer, PaceState, Turn, Waiting
 from batcher.core.target import Target
 from batcher.core.units import parse_rate
 from batcher.files import NoLocksError, is_same, try_flock
@@ -39,7 +39,7 @@ _PATIENCE = 5.0
 """In seconds. No process holds the lock for so long, unless it was suspended meanwhile."""
 
 
-def make_pacer(settings: Settings, target: Target, runtime: Runtime) -> Pacer:
+def make_pacer(settings: Settings, target: Target, runtime: Runtime) -> Pace:
     """The pacer of a run; it is shared with other runs on this host if there is a state folder."""
     rate, folder, clock = settings.rate, runtime.state_folder, runtime.clock
     requests, changes = settings.requests_rate(target), parse_rate(rate.changes)
@@ -51,11 +51,14 @@ def make_pacer(settings: Settings, target: Target, runtime: Runtime) -> Pacer:
     return SharedPacer(requests_meter, changes_meter, file, clock)
 
 
-class SharedPacer(Pacer):
+class SharedPacer:
     """A pacer that keeps what was sent in a file. If there can be none, it logs that and paces this process alone."""
 
     def __init__(self, requests: Meter | None, changes: Meter | None, file: Path, clock: Clock) -> None:
-        super().__init__(requests, changes)
+        self._pacer = Pacer(requests, changes)
+        """In the seconds that all processes of the machine count."""
+        self.blocked_since: float | None = None
+        self.blocked_by = ""
         self._path = file
         self._clock = clock
         self._is_unwritten = False
@@ -71,6 +74,14 @@ class SharedPacer(Pacer):
             self.close()
             _log.error("the rate cannot be shared with other runs on this host: %s", error.strerror or error)
 
+    def __repr__(self) -> str:
+        return f"<SharedPacer {self._pacer!r} {self._path.name}>"
+
+    @property
+    def is_limited(self) -> bool:
+        """See `Pace`."""
+        return self._pacer.is_limited
+
     def close(self) -> None:
         """Close the file."""
         if self._descriptor is not None:
@@ -79,34 +90,34 @@ class SharedPacer(Pacer):
 
     def quiet(self, until: float, because: Waiting) -> None:
         """Let no run send before `until` (monotonic seconds); others learn of it as soon as the file can be written."""
-        super().quiet(until + self._offset(), because)
+        self._pacer.quiet(until + self._offset(), because)
         with self._file(until, is_asking=False) as descriptor:
             if descriptor is not None:
                 self._write(descriptor, self._clock.now())
 
     def turn(self, now: float, changes: int) -> Turn:
-        """See `Pacer`; for all runs together."""
+        """See `Pace`; for all runs together."""
         if self._has_just_looked(now):
-            return super().turn(now + self._offset(), changes)
+            return self._pacer.turn(now + self._offset(), changes)
         with self._file(now) as descriptor:
             if descriptor is None and self._descriptor is not None:
                 return Turn(_AGAIN, Waiting.RATE)
-            turn = super().turn(now + self._offset(), changes)
+            turn = self._pacer.turn(now + self._offset(), changes)
             if turn.seconds > 0:
                 self._is_free()
             return turn
 
     def try_take(self, now: float, changes: int) -> Turn:
-        """See `Pacer`; no other run can take the same turn."""
+        """See `Pace`; no other run can take the same turn."""
         if self._has_just_looked(now):
-            return super().turn(now + self._offset(), changes)
+            return self._pacer.turn(now + self._offset(), changes)
         with self._file(now) as descriptor:
             if descriptor is None and self._descriptor is not None:
                 return Turn(_AGAIN, Waiting.RATE)
             shared = now + self._offset()
-            turn = super().turn(shared, changes)
+            turn = self._pacer.turn(shared, changes)
             if turn.seconds <= 0:
-                self.record(shared, changes)
+                self._pacer.record(shared, changes)
                 if descriptor is not None and self.is_limited and not self._write(descriptor, now):
                     return Turn(_AGAIN, Waiting.RATE)  # the other runs would not know of it
             self._is_free()
@@ -185,7 +196,7 @@ class SharedPacer(Pacer):
         content = os.pread(descriptor, _LARGEST, 0).partition(b"\n")[0]
         if not content:
             return
-        mine, reason = self._quiet_until, self._quiet_because
+        mine, reason = self._pacer.quiet_until, self._pacer.quiet_because
         try:
             boot_id, written, requests, changes, until, because = orjson.loads(content)
             quiet_until = float("-inf") if until is None else float(until)
@@ -193,16 +204,16 @@ class SharedPacer(Pacer):
             if boot_id != self._clock.boot_id:
                 state = _before_the_start(state, float(written))
             self._others = state
-            self.load(state, shared)
+            self._pacer.load(state, shared)
         except (ValueError, TypeError):
             _log.warning("the file of the shared rate was damaged; nothing is sent for one time unit of the rate")
-            self.fill(shared)
+            self._pacer.fill(shared)
             if not self._write(descriptor, shared - self._offset()):
                 raise OSError("it is damaged, and cannot be written") from None
-        super().quiet(mine, reason)  # in case the file was not available when the target asked for a wait
+        self._pacer.quiet(mine, reason)  # in case the file was not available when the target asked for a wait
 
     def _write(self, descriptor: int, now: float) -> bool:
-        requests, changes, until, because = astuple(self.dump())
+        requests, changes, until, because = astuple(self._pacer.dump())
         mine = (requests or self._others.requests, changes or self._others.changes, until, because)
         content = orjson.dumps((self._clock.boot_id, self._clock.shared(), *mine)) + b"\n"
         self._is_unwritten = True

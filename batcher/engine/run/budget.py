@@ -11,7 +11,7 @@ import numpy as np
 from batcher.core.clock import Clock
 from batcher.core.health import Health
 from batcher.core.model import Bytes
-from batcher.core.rate import Pacer
+from batcher.core.rate import Pace
 from batcher.core.status import FAILURES, are
 from batcher.core.units import parse_duration, parse_failures, spoken
 from batcher.core.verdict import Cause
@@ -50,7 +50,7 @@ def budget_of(settings: Settings) -> Budget:
 class BudgetWatch:
     """Stops the run when its budget is used up. All figures refer to this invocation."""
 
-    def __init__(self, budget: Budget, health: Health, pacer: Pacer, clock: Clock, shutdown: Shutdown) -> None:
+    def __init__(self, budget: Budget, health: Health, pacer: Pace, clock: Clock, shutdown: Shutdown) -> None:
         self._budget = budget
         self._health = health
         self._pacer = pacer

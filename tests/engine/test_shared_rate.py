@@ -136,8 +136,8 @@ def test_what_was_sent_before_the_machine_was_started_was_sent_by_then_at_the_la
     turn = after.turn(uptime, 1)
     assert turn.because is Waiting.RETRY_AFTER
     assert turn.seconds + uptime == pytest.approx(100)
-    after._quiet_until = 0.0
-    assert (after._requests.delay(uptime) > 0) is (uptime < 1.03)
+    after._pacer.quiet_until = 0.0
+    assert (after._pacer._requests.delay(uptime) > 0) is (uptime < 1.03)
     after.close()
 
 
