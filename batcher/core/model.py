@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from typing import TypeAlias
@@ -76,6 +76,11 @@ class Keys:
     def used(self) -> Ints:
         """The codes that occur, sorted; only for a column with entries."""
         return np.flatnonzero(np.bincount(self.codes, minlength=1))
+
+    def counted(self) -> Iterator[tuple[Key, int]]:
+        """Each value that occurs, and how often."""
+        codes, counts = np.unique(self.codes, return_counts=True)
+        return zip(self.values(codes), counts.tolist(), strict=True)
 
     @staticmethod
     def of(values: Sequence[Key]) -> Keys:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from batcher.core.status import PROBLEMS, Status, count_of
@@ -75,11 +75,8 @@ class Report:
             "seconds": round(self.seconds, 3),
             "input_complete": self.input_complete,
             "changes": {"total": self.total} | {status.label: self.changes.get(status, 0) for status in SUMMARY_ORDER},
-            "requests": {name: getattr(self.requests, name) for name in ("sent", "ok", "retried", "split")},
-            "waited": {
-                name: round(getattr(self.waited, name), 3)
-                for name in ("rate", "retry_after", "backoff", "concurrency", "grace")
-            },
+            "requests": asdict(self.requests),
+            "waited": {name: round(seconds, 3) for name, seconds in asdict(self.waited).items()},
             "next": self.next,
         } | {name: value for name, value in (("feed", self.feed), ("sheets", self.sheets)) if value}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 from batcher.core.arrivals import Arrivals, parse_arrivals
 from batcher.core.errors import InputError
 from batcher.core.model import Position
+from batcher.core.report import Waited
 from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.delivery.shutdown import Shutdown
@@ -26,7 +28,7 @@ from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN
 from batcher.engine.run.observers import Observer
 from batcher.engine.run.pipeline import Invocation, work
 from batcher.engine.run.session import Session
-from batcher.engine.run.window_reader import WorkItem, feed
+from batcher.engine.run.window_reader import WorkItem, read_windows
 from batcher.host.runtime import Runtime
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
@@ -130,7 +132,7 @@ async def measure(
         look.flights = flights
         works: AsyncIterator[WorkItem]
         if inputs:
-            works = feed(inputs, how, Position(), Windower(), runtime.executor)
+            works = read_windows(inputs, how, Position(), Windower(), runtime.executor)
         else:
             works = synthetic_windows(changes, session.limits.max_changes, flights.missing, spec.part)
             session.expect_late(0.0)  # windows of random changes follow each other without a gap
@@ -230,7 +232,8 @@ def _measurement(
     )
 
 
-_REASONS = ("rate", "retry_after", "backoff", "concurrency")
+_REASONS = tuple(field.name for field in fields(Waited) if field.name != "grace")
+"""What sends wait for; nothing of what a load run makes up waits for late requests."""
 
 
 def _judged(finding: Finding, intended: Latencies) -> GeneratorFacts:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import orjson
 
 from batcher.core.durations import Durations
@@ -98,8 +97,7 @@ class _Groups:
         bad = valid & are(state.status, FAILURES)
         applied = valid & are(state.status, IN_EFFECT)
         for counter, mask in ((self.total, valid), (self.applied, applied), (self.bad, bad)):
-            codes, counts = np.unique(group.codes[mask], return_counts=True)
-            for key, count in zip(group.values(codes), counts.tolist(), strict=True):
+            for key, count in group.take(mask).counted():
                 counter[key] += count
         if len(self.total) > _MOST_GROUPS:
             self.total = Counter(dict(self.total.most_common(_MOST_GROUPS // 2)))

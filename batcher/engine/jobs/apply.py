@@ -42,7 +42,7 @@ from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN, Override, enfo
 from batcher.engine.preview.input_scan import Protected, scan
 from batcher.engine.run.pipeline import Invocation, Run, work
 from batcher.engine.run.session import Session
-from batcher.engine.run.window_reader import feed
+from batcher.engine.run.window_reader import read_windows
 from batcher.files import check_file, found
 from batcher.host.runtime import Runtime
 from batcher.ledger.facts import SourceFacts
@@ -129,7 +129,7 @@ async def apply(
             windower = Windower(
                 window_rows=context.window_rows, canary=rules.canary, in_turn=rules.in_turn, names=how.names
             )
-            works = feed(inputs, how, Position(), windower, runtime.executor, spool)
+            works = read_windows(inputs, how, Position(), windower, runtime.executor, spool)
             run = await work(session, works, Invocation("apply", context.credentials, context.observer, rules))
             finish(session, run.admission.all_read, windower, spool)
             failure = _why_nothing_came(run, session, spool)

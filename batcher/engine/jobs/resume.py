@@ -21,7 +21,7 @@ from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN
 from batcher.engine.run.observers import Observer
 from batcher.engine.run.pipeline import Invocation, work
 from batcher.engine.run.session import Session
-from batcher.engine.run.window_reader import WorkItem, check_unchanged, feed
+from batcher.engine.run.window_reader import WorkItem, check_unchanged, read_windows
 from batcher.host.runtime import Runtime
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
@@ -117,7 +117,7 @@ async def _resumed(
     lost_ago: float,
 ) -> AsyncIterator[WorkItem]:
     """The windows that were open, then the rest of the input, after checking that its beginning is unchanged."""
-    rest = feed(inputs, how, position, windower, session.runtime.executor)
+    rest = read_windows(inputs, how, position, windower, session.runtime.executor)
     try:
         following = await anext(rest, None)  # reads up to the position: nothing is sent before the input was checked
         with LedgerReader(session.ledger.path) as reader:

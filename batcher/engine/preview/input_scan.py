@@ -11,6 +11,7 @@ import numpy as np
 
 from batcher.core.batch import Limits
 from batcher.core.coalesce import coalesce
+from batcher.core.key_kinds import KeyKinds
 from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Position, Window
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.patterns import Patterns
@@ -92,15 +93,15 @@ def scan(
 
     """
     seen = InputScan()
-    forms = {"user": 0, "group": 0}
+    kinds = KeyKinds()
     seen.contents = [Content(item.name) for item in inputs]
     for window in _windows(inputs, how, packing.window_rows if packing else WINDOW_ROWS, seen.contents):
-        _count(seen, window.columns, inputs, forms)
+        _count(seen, window.columns, inputs)
+        kinds.look_at(window.columns)
         _look_for(seen, window.columns, protected)
         if packing is not None:
             _pack(seen, window, packing)
-    both = 3
-    seen.mixes = [part for part, bits in forms.items() if bits == both]
+    seen.mixes = kinds.mixed
     return seen
 
 
@@ -113,16 +114,13 @@ def _windows(inputs: Sequence[Input], how: Reading, rows: int, contents: Sequenc
     yield from windower.flush()
 
 
-def _count(seen: InputScan, columns: Columns, inputs: Sequence[Input], forms: dict[str, int]) -> None:
+def _count(seen: InputScan, columns: Columns, inputs: Sequence[Input]) -> None:
     seen.adds += int((columns.action == Action.ADD).sum())
     seen.removals += int((columns.action == Action.REMOVE).sum())
     seen.rejected += len(columns.rejects)
     for reject in columns.rejects[: _SHOWN_REJECTS - len(seen.first_rejects)]:
         source = inputs[int(columns.source[reject.index])].name
         seen.first_rejects.append((source, int(columns.line[reject.index]), reject.reason))
-    valid = columns.action != REJECTED_ROW
-    forms["user"] |= columns.user.take(valid).forms
-    forms["group"] |= columns.group.take(valid).forms
 
 
 def _look_for(seen: InputScan, columns: Columns, protected: Protected) -> None:
@@ -145,8 +143,7 @@ def _pack(seen: InputScan, window: Window, packing: PackingRules) -> None:
     for ops in packer(columns, rows, packing.limits, packing.wire):
         seen.requests += 1
         seen.ops += len(ops)
-    codes, counts = np.unique(columns.group.codes[rows], return_counts=True)
-    for key, count in zip(columns.group.values(codes), counts.tolist(), strict=True):
+    for key, count in columns.group.take(rows).counted():
         seen.groups[key] += count
     if len(seen.groups) > _MOST_GROUPS:
         seen.groups_are_complete = False

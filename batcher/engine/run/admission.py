@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from batcher.core.errors import InputError, LedgerError
+from batcher.core.key_kinds import KeyKinds, mixed
 from batcher.core.model import Ints
 from batcher.core.ordering import OrderBy
 from batcher.core.status import FAILURES, count_of
@@ -20,11 +22,11 @@ from batcher.core.verdict import Cause
 from batcher.engine.run.committer import OpenWindow
 from batcher.engine.run.dispatch import Dispatch
 from batcher.engine.run.intake import Intake, Packing, take_in
-from batcher.engine.run.key_kinds import KeyKindWatch
 from batcher.engine.run.parts import Parts
 from batcher.engine.run.signal import Signal
 from batcher.engine.run.window_reader import WorkItem
 
+_log = logging.getLogger(__name__)
 _MOST_OPEN = 2
 
 
@@ -64,7 +66,7 @@ class Admission:
         self._changed = changed
         self._awaits_canary = rules.canary > 0
         self._is_waiting = False
-        self._key_kinds = KeyKindWatch(is_ordered=session.order_by is OrderBy.INPUT)
+        self._key_kinds = KeyKinds()
         self._at_work = 0
         self._producing = anyio.CancelScope()
         self._group: TaskGroup | None = None
@@ -168,7 +170,9 @@ class Admission:
                 rows = await self._executor(lambda: intake.hold_back(before))
                 await self._committer.open_window(window, is_new=intake.is_new)
             self._opened(window)
-            self._key_kinds.look_at(window.window.columns)
+            for part in self._key_kinds.look_at(window.window.columns):
+                if self._packing.order_by is not OrderBy.INPUT:
+                    _log.warning("%s", mixed(part))
             await self._pack(window, rows)
             self._release(window)
         finally:

@@ -33,7 +33,7 @@ class WorkItem:
     wanted: Mask | None = None
 
 
-async def feed(
+async def read_windows(
     inputs: Sequence[Input],
     how: Reading,
     start: Position,

@@ -13,6 +13,7 @@ import msgspec
 from batcher.core.batch import Limits
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError
 from batcher.core.guardrails import Ruling
+from batcher.core.key_kinds import mixed
 from batcher.core.target import Target
 from batcher.core.units import parse_rate
 from batcher.engine.preview.guardrails import told
@@ -216,12 +217,7 @@ def _seconds(settings: Settings, target: Target, limits: Limits, requests: int, 
 
 def _hints(settings: Settings, target: Target, seen: InputScan) -> list[str]:
     hints = [*target.hints]
-    hints += [
-        f"the {part} column holds both ids and names; a {part} that appears as both cannot be recognised as one:"
-        " --ordered keeps the order of their changes"
-        for part in seen.mixes
-        if not settings.input.ordered
-    ]
+    hints += [] if settings.input.ordered else map(mixed, seen.mixes)
     if not seen.groups_are_complete:
         hints.append("there are too many groups to count all of them; the figures of the largest may be too low")
     return hints
