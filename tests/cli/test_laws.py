@@ -167,7 +167,7 @@ def test_a_run_goes_on_with_a_renewed_certificate(shell):
     shell.write("other.toml", '[target]\nkind = "minapp"\nurl = "https://127.0.0.1:1"\n')
     refused = shell.run("resume", "l", "-c", "other.toml", **MINAPP)
     assert refused.returncode == 2
-    assert b"if that is the same system at another address: --url" in refused.stderr
+    assert b"if this is the same system at another address: --url" in refused.stderr
     noted = shell.run("resume", "l", **MINAPP, BATCHER_CONFIG="other.toml")
     assert noted.returncode == 0
     assert b"ignoring BATCHER_CONFIG" in noted.stderr
