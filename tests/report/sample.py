@@ -94,7 +94,7 @@ def run():
             {"guardrail": "max_share_of_a_group", "figures": "61 % of group 53, at most 50 %", "outcome": "refused"},
         ],
         "settings": [["target.kind", "minapp"], ["rate.requests", "50/min"], ["batch.changes", "100"], ["retry.attempts", "8"], ["retry.deadline", "2 h"], ["target.url", "https://cloud.minapp.example/a/rather/long/path/that/has/to/wrap/on/a/phone"]],
-        "next": {"text": "Some changes failed; when the reasons are dealt with:", "command": "batcher retry run.ledger"},
+        "next": {"text": "Some changes failed; when the reasons for the failures are fixed:", "command": "batcher retry run.ledger"},
     }  # fmt: skip
 
 
