@@ -204,7 +204,7 @@ def survives(fault: Fault) -> bool:
         for name in ("pyproject.toml", "README.md", "config.example.toml"):
             shutil.copyfile(ROOT / name, place / name)
         (place / "batcher" / fault.module).write_text(fault.text, encoding="utf-8")
-        tests = ROOMS[fault.module.partition("/")[0]][1]
+        tests = ROOMS[fault.module.rpartition("/")[0]][1]
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--numprocesses=0", *tests]
         environment = os.environ | {"PYTHONPATH": folder, "TMPDIR": folder}
         nowhere = subprocess.DEVNULL
