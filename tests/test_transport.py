@@ -473,3 +473,15 @@ def test_whose_fault_it_is_that_there_is_no_connection():
     assert isinstance(fault(UnicodeError("label too long"), "h", has_left=False), EndpointError)
     assert type(fault(OSError(errno.ECONNREFUSED, "x"), "h", has_left=False)) is NotSentError
     assert isinstance(fault(ssl.SSLError(1, "x"), "h", has_left=True), ReplyLostError)
+
+
+@pytest.mark.parametrize("beginning", [1, 9, 12, 20])
+async def test_the_beginning_of_another_reply_is_not_that_of_the_next_requests(beginning):
+    """It comes in one piece with the reply that was asked for; whatever follows it would complete it."""
+    surplus = NO_CONTENT + b"\r\n" + NO_CONTENT[:beginning]
+    answers = (surplus, REFUSED, REFUSED)
+    async with meddling_server(answers=answers, pause=0.0) as (url, asked), making[0](5.0, Trust()) as transport:
+        replies = [await transport.exchange(Request("PATCH", url + "/x", {}, b"body"), now) for _ in range(2)]
+    assert replies[0].status == 204
+    assert replies[1].status == 204  # of another connection, where it is the first again
+    assert len(asked) == 2

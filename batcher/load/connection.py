@@ -210,6 +210,12 @@ class _Connection(asyncio.Protocol):
         if self._head > LARGEST_HEAD:
             self._fail(ReplyLostError("no complete reply: its head is larger than 64 KiB"))
 
+    def on_message_begin(self) -> None:
+        """A reply begins. What follows a complete one would be taken for the beginning of the next request's."""
+        if self._is_over():
+            self.is_reusable = False
+            self._has_surplus()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line."""
         if self._is_over():

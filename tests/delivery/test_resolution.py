@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from columns import batch_of
 from harness import EPOCH
 
 from batcher.core.clock import Clock
+from batcher.core.errors import EndpointError, ExhaustedError, UnknownClientError, UntrustedError
 from batcher.core.health import Health
 from batcher.core.report import Requests
 from batcher.core.secrets import Secrets
 from batcher.core.status import Status
-from batcher.core.verdict import Retry, Split
+from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.delivery.delivery import Delivery
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.resolution import Resolution
+from batcher.delivery.token_provider import stop_of
 from batcher.targets import create
 
 
@@ -49,3 +52,30 @@ def test_several_changes_are_halved_and_nothing_is_said_of_them(verdict):
     assert not delivered.settled
     assert not delivered.refused
     assert delivered.was_refused is isinstance(verdict, Split)
+
+
+@pytest.mark.parametrize(("pending", "pieces"), [(1, [1]), (2, [1, 1]), (3, [1, 2])])
+def test_what_a_reply_leaves_open_goes_out_again_in_halves(pending, pieces):
+    statuses = np.array([Status.APPLIED] * (4 - pending) + [Status.PENDING] * pending, np.int8)
+    batch = batch_of([("add", user, 2) for user in range(4)])
+    delivered = resolution(Health()).of(Delivery(batch, 0), Settled(statuses))
+    assert [sum(map(len, ops)) for ops in delivered.pieces] == pieces
+    assert [word.rows.tolist() for word in delivered.settled] == [list(range(4 - pending))]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_known", "expected"),
+    [
+        (EndpointError("gone"), False, Stop),
+        (EndpointError("gone"), True, Retry),
+        (UntrustedError("another certificate"), False, Stop),
+        (UntrustedError("another certificate"), True, Stop),
+        (UnknownClientError("who are you?"), True, Stop),
+        (ExhaustedError("no descriptors"), True, Stop),
+    ],
+)
+def test_a_target_that_has_answered_before_is_only_lost_for_good_by_what_does_not_pass(error, is_known, expected):
+    verdict = stop_of(error, is_known=is_known)
+    assert isinstance(verdict, expected)
+    if isinstance(error, UntrustedError):
+        assert verdict.cause is Cause.UNTRUSTED

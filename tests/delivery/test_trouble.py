@@ -8,7 +8,7 @@ import sqlite3
 import anyio
 import orjson
 import pytest
-from harness import Play, Target, settings_for
+from harness import EPOCH, Play, Target, settings_for
 
 from batcher.api import _Following
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError, LedgerError
@@ -18,8 +18,10 @@ from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.engine.jobs.apply import Pipe
+from batcher.engine.run.observers import Observer
 from batcher.ledger.reader import LedgerReader
 from batcher.simulator.behaviour import Behaviour, Fault
+from batcher.simulator.world import World
 
 ADDS = [("add", user, 1) for user in range(100)]
 ONE_EACH = {"limits_max_changes": 1, "rate_max_in_flight": 1}
@@ -610,3 +612,45 @@ def test_what_is_held_is_not_booked_while_the_input_may_bring_a_fair_trial(tmp_p
     report = run.apply_files(Pipe("<changes>", changes()))
     assert (report.stopped, report.exit_code) == (Cause.SUSPICION, 6)
     assert report.changes[Status.FAILED] == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_pushed"),
+    [(Response(429), True), (Response(503, {"retry-after": "1"}), True), (None, True), (Response(500), False)],
+    ids=["429", "503 with a wait", "no reply", "500"],
+)
+def test_what_asks_for_less_lowers_the_limit_and_what_does_not_leaves_it(tmp_path, caplog, answer, is_pushed):
+    """And in the end no request is taken for one that is still in flight."""
+    seen = []
+    target = Target(Behaviour(latency_seconds=0.1), answer=only({} if answer is None else {3: answer}))
+    if answer is None:
+        target.world = World(
+            Behaviour(latency_seconds=0.1, faults=(Fault("drop-after", 0.2),), seed=2), utc_offset=EPOCH
+        )
+    run = play(tmp_path, target, limits_max_changes=1)
+    run.observer = Observer(started=seen.append)
+    assert run.apply(ADDS[:40]).exit_code == 0
+    assert ("back-pressure: limiting to" in caplog.text) is is_pushed
+    assert seen[0].gate.in_flight == 0
+    assert seen[0].gate.highest_in_flight >= 3
+
+
+def test_a_harmless_request_that_is_answered_at_once_clears_the_target(tmp_path):
+    """A change that the target can never bear is not an outage, however fast the target is."""
+    target = Target(Behaviour(poisonous_users=frozenset({3})))
+    report = play(tmp_path, target, limits_max_changes=1, retry_max_attempts=2, rate_max_in_flight=1).apply(ADDS[:8])
+    assert (report.stopped, report.exit_code) == (None, 3)
+    assert (report.changes[Status.APPLIED], report.changes[Status.UNKNOWN]) == (7, 1)
+
+
+def test_what_was_answered_before_a_stop_is_on_disk_however_slow_that_is(tmp_path):
+    target = Target(Behaviour(latency_seconds=1.0))
+    run = play(tmp_path, target, limits_max_changes=10)
+    run.work_seconds = 2.0
+    seen = []
+    run.observer = Observer(
+        started=seen.append, delivered=lambda *_: seen[0].shutdown.stop(Cause.INTERRUPT, "SIGINT was received")
+    )
+    report = run.apply(ADDS)
+    assert report.stopped is Cause.INTERRUPT
+    assert report.changes[Status.APPLIED] == len(target.members()) > 0

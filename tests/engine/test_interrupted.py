@@ -6,6 +6,7 @@ import os
 import shutil
 
 import anyio
+import orjson
 import pytest
 from harness import Play, Target, settings_for, write_changes
 
@@ -440,3 +441,5 @@ def test_a_canary_that_was_judged_is_not_judged_by_what_came_after_it(tmp_path):
     report = play.resume()
     assert report.stopped is None
     assert (report.changes[Status.APPLIED], report.changes[Status.FAILED]) == (19, 1)
+    with LedgerReader(play.ledger) as reader:  # of what was open, and of nothing else, a request may still arrive
+        assert [windows for _, windows in orjson.loads(reader.facts()["interrupted"])] == [[1]]

@@ -190,3 +190,11 @@ def test_a_trial_waits_for_what_is_due_and_the_schedule_goes_on(tmp_path):
     assert found.stopped == ""
     assert (found.changes["failed"], found.changes["applied"], found.changes["pending"]) == (30, 70, 0)
     assert target.members() == {(user, group) for _, user, group in changes if user != 5}
+
+
+def test_files_of_a_load_run_need_not_wait_for_each_other(tmp_path):
+    files = [str(write_changes(tmp_path / f"{n}.jsonl", [("add", n, 53)])) for n in range(2)]
+    server = Server(lambda _: 5.0)
+    found = play(tmp_path, server, arrivals="2/s for 30s", files=tuple(files))
+    assert found.changes["applied"] == 2
+    assert server.sends[1] - server.sends[0] == pytest.approx(0.5, abs=0.01)
