@@ -637,10 +637,11 @@ def test_what_asks_for_less_lowers_the_limit_and_what_does_not_leaves_it(tmp_pat
 
 def test_a_harmless_request_that_is_answered_at_once_clears_the_target(tmp_path):
     """A change that the target can never bear is not an outage, however fast the target is."""
-    target = Target(Behaviour(poisonous_users=frozenset({3})))
-    report = play(tmp_path, target, limits_max_changes=1, retry_max_attempts=2, rate_max_in_flight=1).apply(ADDS[:4])
+    target = Target(Behaviour(poisonous_users=frozenset({3, 4})))
+    report = play(tmp_path, target, limits_max_changes=1, retry_max_attempts=2, rate_max_in_flight=1).apply(ADDS[:5])
     assert (report.stopped, report.exit_code) == (None, 3)
-    assert (report.changes[Status.APPLIED], report.changes[Status.UNKNOWN]) == (3, 1)
+    assert (report.changes[Status.APPLIED], report.changes[Status.UNKNOWN]) == (3, 2)
+    assert "GET" in {method for _, method, _ in target.sends}
 
 
 def test_what_was_answered_before_a_stop_is_on_disk_however_slow_that_is(tmp_path):
