@@ -66,6 +66,7 @@ ROOMS = {
 }
 """The modules of each folder, and the tests for it, beginning with those that are most likely to fail."""
 KNOWN = {
+    "delivery/probe.py: self._answered_at < asked: Lt for LtE": "of two that ask at the same moment either may",
     "core/guardrails.py: 0: one more": "the defaults of bounds are never used: the settings have their own",
     "core/schedule.py: False: the other": "whether it is a trial is only asked where there is a batch, which says so",
     "core/cover.py: 0: one more": "what is assigned to no place may have any length",
