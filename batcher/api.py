@@ -26,7 +26,7 @@ from batcher.engine.run.observers import Observer
 from batcher.engine.run.outcomes import Outcome, of_rejects, of_settlement
 from batcher.files import is_folder, open_private, shortened
 from batcher.host.run_registry import state_folder
-from batcher.host.runtime import real_runtime
+from batcher.host.runtime import real_clock, real_runtime
 from batcher.settings import Settings
 
 _BEHIND = 100
@@ -61,40 +61,27 @@ async def apply(
         LedgerHeldError: When another run holds the ledger.
 
     """
-    inputs = inputs_of(changes)
-    runtime = real_runtime(state_folder(os.environ))
-    given = credentials(settings.auth, os.environ)
-    following = _Following(on_outcome)
-    with named_ledger(inputs, ledger, runtime.clock.utc()) as path:
-        context = RunContext(settings, given, path, runtime, following.shutdown, following.observer())
-        report = await apply_changes(inputs, context)
+    inputs, following = inputs_of(changes), _Following(on_outcome)
+    with named_ledger(inputs, ledger, real_clock().utc()) as path:
+        report = await apply_changes(inputs, _context(settings, path, following))
     return following.ended(report)
 
 
 async def resume(ledger: str | Path, *, on_outcome: Follower | None = None) -> Report:
     """Continue an interrupted run; see `apply`."""
-    ledger, following = Path(ledger), _Following(on_outcome)
-    report = await resume_run(
-        ledger,
-        credentials(settings_of(ledger).auth, os.environ),
-        real_runtime(state_folder(os.environ)),
-        shutdown=following.shutdown,
-        observer=following.observer(),
-    )
-    return following.ended(report)
+    following = _Following(on_outcome)
+    return following.ended(await resume_run(_context(settings_of(Path(ledger)), Path(ledger), following)))
 
 
 async def retry(ledger: str | Path, *, on_outcome: Follower | None = None) -> Report:
     """Send failed and unknown changes again; see `apply`."""
-    ledger, following = Path(ledger), _Following(on_outcome)
-    report = await retry_run(
-        ledger,
-        credentials(settings_of(ledger).auth, os.environ),
-        real_runtime(state_folder(os.environ)),
-        shutdown=following.shutdown,
-        observer=following.observer(),
-    )
-    return following.ended(report)
+    following = _Following(on_outcome)
+    return following.ended(await retry_run(_context(settings_of(Path(ledger)), Path(ledger), following)))
+
+
+def _context(settings: Settings, ledger: Path, following: _Following) -> RunContext:
+    given, runtime = credentials(settings.auth, os.environ), real_runtime(state_folder(os.environ))
+    return RunContext(settings, given, ledger, runtime, following.shutdown, following.observer())
 
 
 def inputs_of(changes: Changes) -> Sequence[Path | Pipe]:

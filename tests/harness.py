@@ -168,20 +168,16 @@ class Play:
         )
 
     def resume(self, **options: Any) -> Report:
-        return self._run(
-            lambda world, shutdown: resume(
-                self.ledger,
-                self.credentials,
-                world,
-                Anew(**options),
-                shutdown=shutdown,
-                window_rows=self.window_rows,
-            )
-        )
+        return self._go_on(resume, options)
 
     def retry(self, **options: Any) -> Report:
+        return self._go_on(retry, options)
+
+    def _go_on(self, job: Callable[[RunContext, Anew], Awaitable[Report]], options: dict[str, Any]) -> Report:
         return self._run(
-            lambda world, shutdown: retry(self.ledger, self.credentials, world, Anew(**options), shutdown=shutdown)
+            lambda world, shutdown: job(
+                context_of(self, world, shutdown, Observer(), self.window_rows), Anew(**options)
+            )
         )
 
     def _run(self, job: Callable[[Runtime, Shutdown], Awaitable[Report]]) -> Report:

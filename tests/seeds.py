@@ -302,26 +302,16 @@ class Life:
         self.say(f"refused: {refused.exceptions}")
 
     async def _job(self, shutdown: Shutdown, observer: Observer) -> Report:
-        world = self._runtime()
+        context = harness.context_of(self, self._runtime(), shutdown, observer, self.plan.window_rows)
         if not self._holds_a_run():
             self.say("apply")
-            return await harness.apply(
-                self._inputs(),
-                harness.context_of(self, world, shutdown, observer, self.plan.window_rows),
-            )
+            return await harness.apply(self._inputs(), context)
         standing = summary(self.ledger, None, "")
         if standing.next is not None and standing.next.startswith("batcher resume"):
             self.say("resume")
-            return await harness.resume(
-                self.ledger,
-                self.credentials,
-                world,
-                shutdown=shutdown,
-                observer=observer,
-                window_rows=self.plan.window_rows,
-            )
+            return await harness.resume(context)
         self.say("retry")
-        return await harness.retry(self.ledger, self.credentials, world, shutdown=shutdown, observer=observer)
+        return await harness.retry(context)
 
     def _holds_a_run(self) -> bool:
         try:

@@ -74,18 +74,15 @@ async def test_a_cancelled_run_can_be_gone_on_with(tmp_path, how, given):
             assert 0 < tally[batcher.Status.APPLIED] < 20
             assert reader.sessions()[-1].ended is not None
         from batcher.credentials import credentials  # noqa: PLC0415 — the address is another one, which the API cannot say
+        from batcher.engine.jobs.context import RunContext  # noqa: PLC0415 — as above
         from batcher.engine.jobs.reaching import Anew  # noqa: PLC0415 — as above
         from batcher.engine.jobs.resume import resume  # noqa: PLC0415 — as above
         from batcher.host.run_registry import state_folder  # noqa: PLC0415 — as above
         from batcher.host.runtime import real_runtime  # noqa: PLC0415 — as above
 
         given_now = credentials(settings(url).auth, {"BATCHER_TOKEN": "t"})
-        report = await resume(
-            ledger,
-            given_now,
-            real_runtime(state_folder({"XDG_STATE_HOME": str(tmp_path)})),
-            Anew({"target": {"url": url}}),
-        )
+        runtime = real_runtime(state_folder({"XDG_STATE_HOME": str(tmp_path)}))
+        report = await resume(RunContext(settings(url), given_now, ledger, runtime), Anew({"target": {"url": url}}))
     assert report.changes[batcher.Status.PENDING] == 0
     assert sound(ledger)
 

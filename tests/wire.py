@@ -41,7 +41,6 @@ from batcher.core.target import Credentials
 from batcher.delivery.shutdown import Shutdown
 from batcher.engine.jobs.apply import apply
 from batcher.engine.jobs.context import RunContext
-from batcher.engine.jobs.reaching import Anew
 from batcher.engine.jobs.resume import resume
 from batcher.engine.jobs.retry import retry
 from batcher.host.runtime import Runtime
@@ -350,7 +349,7 @@ class Life:
                 self.peer.odd = 0.0
                 for action in (resume, retry):
                     with suppress(BatcherError):  # nothing to do for one or the other
-                        report = await action(self.ledger, Credentials(token=TOKEN), self._runtime(), Anew())
+                        report = await action(self._context(settings))
                         self._check(report)
                 return report
         finally:
@@ -361,8 +360,10 @@ class Life:
 
     async def _run(self, settings: Settings) -> Report:
         path = write_changes(self.folder / "changes.jsonl", self.plan.changes)
-        context = RunContext(settings, Credentials(token=TOKEN), self.ledger, self._runtime(), Shutdown())
-        return await apply([path], context)
+        return await apply([path], self._context(settings))
+
+    def _context(self, settings: Settings) -> RunContext:
+        return RunContext(settings, Credentials(token=TOKEN), self.ledger, self._runtime(), Shutdown())
 
     def _runtime(self) -> Runtime:
         clock = Clock(anyio.current_time, lambda: EPOCH + anyio.current_time())

@@ -8,7 +8,7 @@ import shutil
 import anyio
 import orjson
 import pytest
-from harness import Play, Target, settings_for, write_changes
+from harness import Play, Target, context_of, settings_for, write_changes
 
 from batcher.core.errors import GuardrailError, InputError, LedgerError, NotBegunError
 from batcher.core.model import Action
@@ -103,7 +103,7 @@ def test_a_retry_whose_reply_is_slower_than_the_drain_is_open(failed):
     async def main(world, shutdown):
         from batcher.engine.jobs.retry import retry  # noqa: PLC0415 — as the harness does
 
-        return await retry(failed.ledger, failed.credentials, world, shutdown=shutdown)
+        return await retry(context_of(failed, world, shutdown, Observer(), failed.window_rows))
 
     report = failed._run(main)
     assert (report.exit_code, report.changes[Status.PENDING]) == (130, 10)

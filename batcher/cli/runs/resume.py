@@ -12,6 +12,7 @@ from batcher.cli.runs.memory import be_frugal
 from batcher.cli.runs.runner import Output, embedded, given_credentials, run_async, run_job
 from batcher.core.report import Report
 from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.job import settings_of
 from batcher.engine.jobs.reaching import Anew
 from batcher.engine.jobs.resume import resume
@@ -43,7 +44,7 @@ def go_on(name: str, ledger: Path, anew: Anew, output: Output) -> int:
             action = resume if name == "resume" else retry
 
             async def work(shutdown: Shutdown, observer: Observer) -> Report:
-                return await action(ledger, given, runtime, chosen, shutdown=shutdown, observer=observer)
+                return await action(RunContext(settings, given, ledger, runtime, shutdown, observer), chosen)
 
             spoken = replace(output, is_simulated=simulated)
             return await run_job(work, ledger, settings, [source.size for source in sources], spoken, job)

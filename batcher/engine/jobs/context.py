@@ -1,4 +1,4 @@
-"""The context of a run, which every job that creates a ledger gets from its caller."""
+"""The context of a run, which every job gets from its caller."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class RunContext:
     """The settings and surroundings of a run: its ledger, its runtime, and its observer."""
 
     settings: Settings
+    """For a run that is continued, those that its ledger holds (`settings_of`)."""
     credentials: Credentials
     ledger: Path
-    """The ledger of this run, which does not exist yet."""
+    """The ledger of this run; it exists only if the run is continued."""
     runtime: Runtime
     shutdown: Shutdown = field(default_factory=Shutdown)
     observer: Observer = field(default_factory=Observer)

@@ -8,38 +8,26 @@ from pathlib import Path
 from batcher.core.model import Position
 from batcher.core.report import Report
 from batcher.core.status import Status
-from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
-from batcher.delivery.shutdown import Shutdown
 from batcher.engine.jobs.apply import look_first
+from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.in_doubt import note_interruption, remember_losses, remember_others
 from batcher.engine.jobs.job import JUDGED, ending, finish, preflight, reading, reopen, rules_of
 from batcher.engine.jobs.reaching import NOTHING_ANEW, Anew
 from batcher.engine.jobs.retry import RETRY, settle_earlier
 from batcher.engine.jobs.summary import report
 from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN
-from batcher.engine.run.observers import Observer
 from batcher.engine.run.pipeline import Invocation, work
 from batcher.engine.run.session import Session
 from batcher.engine.run.window_reader import WorkItem, check_unchanged, read_windows
-from batcher.host.runtime import Runtime
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.writer import LedgerWriter
 from batcher.source.inputs import Input, Reading
 from batcher.source.spool import cut, was_whole
-from batcher.source.windows import WINDOW_ROWS, Windower
+from batcher.source.windows import Windower
 
 
-async def resume(
-    ledger_path: Path,
-    credentials: Credentials,
-    runtime: Runtime,
-    anew: Anew = NOTHING_ANEW,
-    *,
-    shutdown: Shutdown | None = None,
-    observer: Observer | None = None,
-    window_rows: int = WINDOW_ROWS,
-) -> Report:
+async def resume(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
     """Continue an interrupted run.
 
     Raises:
@@ -48,11 +36,11 @@ async def resume(
         LedgerHeldError: When another run holds the ledger.
 
     """
-    shutdown = shutdown or Shutdown()
+    ledger_path, runtime, shutdown = context.ledger, context.runtime, context.shutdown
     ledger = LedgerWriter.open(ledger_path)
     try:
         session, facts, sources = reopen(ledger, runtime, shutdown, anew)
-        preflight(session.settings, credentials)
+        preflight(session.settings, context.credentials)
         before = report(ledger_path)
         if before.input_complete and not before.changes[Status.PENDING]:
             return before  # nothing is left to do, and its spool, if any, was deleted
@@ -79,10 +67,10 @@ async def resume(
         remember_others(session, facts["run"], facts)
         rules = rules_of(facts, canary_is_over=canary_is_over)
         windower = Windower(
-            next_window, next_row, window_rows, canary=rules.canary, in_turn=rules.in_turn, names=how.names
+            next_window, next_row, context.window_rows, canary=rules.canary, in_turn=rules.in_turn, names=how.names
         )
         works = _resumed(session, inputs, how, position, windower, lost_ago)
-        run = await work(session, works, Invocation("resume", credentials, observer or Observer(), rules))
+        run = await work(session, works, Invocation("resume", context.credentials, context.observer, rules))
         finish(session, run.admission.all_read, windower, None)
         if was_retried and run.admission.all_read and not shutdown.is_set:
             settle_earlier(ledger, run.figures(), runtime.clock.utc(), how.names)

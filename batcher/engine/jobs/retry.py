@@ -15,16 +15,13 @@ from batcher.core.look_alikes import Names
 from batcher.core.model import REJECTED_ROW, Action, Columns, Hashes, Ints, Mask
 from batcher.core.report import Report, command
 from batcher.core.status import FAILURES, Status, are
-from batcher.core.target import Credentials
-from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.in_doubt import remember_losses, remember_others
 from batcher.engine.jobs.job import ending, names_of, preflight, reopen, rules_of
 from batcher.engine.jobs.reaching import NOTHING_ANEW, Anew
 from batcher.engine.jobs.summary import report
-from batcher.engine.run.observers import Observer
 from batcher.engine.run.pipeline import Invocation, work
 from batcher.engine.run.window_reader import WorkItem
-from batcher.host.runtime import Runtime
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.sessions import Figures
@@ -34,15 +31,7 @@ RETRY = "retry"
 """The kind of a retry's sessions."""
 
 
-async def retry(
-    ledger_path: Path,
-    credentials: Credentials,
-    runtime: Runtime,
-    anew: Anew = NOTHING_ANEW,
-    *,
-    shutdown: Shutdown | None = None,
-    observer: Observer | None = None,
-) -> Report:
+async def retry(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
     """Send failed and unknown changes again.
 
     Raises:
@@ -51,11 +40,11 @@ async def retry(
         LedgerHeldError: When another run holds the ledger.
 
     """
-    shutdown = shutdown or Shutdown()
+    ledger_path, runtime, shutdown = context.ledger, context.runtime, context.shutdown
     ledger = LedgerWriter.open(ledger_path)
     try:
         session, facts, _ = reopen(ledger, runtime, shutdown, anew)
-        preflight(session.settings, credentials)
+        preflight(session.settings, context.credentials)
         unfinished = report(ledger_path)
         if unfinished.changes[Status.PENDING] or (unfinished.next or "").startswith("batcher resume"):
             raise LedgerError(f"{ledger_path} has pending changes; first: {command('resume', ledger_path)}")
@@ -64,7 +53,7 @@ async def retry(
             remember_others(session, facts["run"], facts)
         rules = rules_of(facts, canary_is_over=True)
         names = names_of(session.settings)
-        invocation = Invocation(RETRY, credentials, observer or Observer(), rules)
+        invocation = Invocation(RETRY, context.credentials, context.observer, rules)
         run = await work(session, _retried(ledger_path, names), invocation)
         if run.admission.all_read and not shutdown.is_set:
             settle_earlier(ledger, run.figures(), runtime.clock.utc(), names)
