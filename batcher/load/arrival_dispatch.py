@@ -99,7 +99,7 @@ class ArrivalDispatch:
         """See `Dispatch`."""
         self._ready.extend(batches)
         self._ready_changes += sum(map(len, batches))
-        self._flights.made += len(batches)
+        self._flights.packed(len(batches))
         self._is_filled = self._is_filled or self.in_order
 
     def filled(self) -> None:

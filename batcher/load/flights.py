@@ -13,6 +13,7 @@ from batcher.core.status import IN_EFFECT, are
 from batcher.core.verdict import Cause
 from batcher.delivery.delivery import Delivered, Exchange
 from batcher.delivery.shutdown import Shutdown
+from batcher.engine.run.signal import Signal
 from batcher.load.flight import Flight
 from batcher.load.plan import Finding, Plan
 from batcher.load.recorder import Gauges, Recorder
@@ -41,6 +42,9 @@ class Flights:
         self.recorder = Recorder(math.inf, self._gauges)
         self._ends = math.inf
         self._begun = anyio.Event()
+        self._packed = Signal()
+        self._is_one_on_its_way = False
+        """Whether a window was asked for and is not packed yet."""
 
     def __repr__(self) -> str:
         return f"<Flights {self.launched} launched, {self.flying} in the air, {self.recorder!r}>"
@@ -50,12 +54,28 @@ class Flights:
         """Whether it is known when the first arrival is due."""
         return self._begun.is_set()
 
-    def missing(self) -> float:
-        """How many batches are still to be made; infinity for a closed loop whose warm-up is not over."""
+    async def missing(self) -> float:
+        """How many batches are still to be made, in one window more; infinity while the end is not known.
+
+        Waits for the batches of the last window: how many a window has is only known once it is packed.
+        """
+        while self._is_one_on_its_way:
+            await self._packed.wait()
+        missing = self._missing()
+        self._is_one_on_its_way = missing > 0
+        return missing
+
+    def packed(self, batches: int) -> None:
+        """The changes of a window were packed into so many batches."""
+        self.made += batches
+        self._is_one_on_its_way = False
+        self._packed.wake()
+
+    def _missing(self) -> float:
         plan = self.plan
         if plan.arrivals is not None:
             return plan.planned - self.made
-        if plan.warm_up and not self.counted:
+        if plan.warm_up and not self.counted:  # the warm-up of a closed loop
             return math.inf
         return plan.most + self.launched - self.counted - self.made
 

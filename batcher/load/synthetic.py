@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,14 +104,14 @@ class Synthetic:
 
 
 async def synthetic_windows(
-    changes: Synthetic, per_request: int, missing: Callable[[], float], part: int
+    changes: Synthetic, per_request: int, missing: Callable[[], Awaitable[float]], part: int
 ) -> AsyncIterator[WorkItem]:
     """Windows for as many requests as `missing` returns; short at first, so that few changes are made in vain."""
     first_row = number = 0
     count = _FIRST_BATCHES
-    while missing() > 0:
+    while (wanted := await missing()) > 0:
         most = min(count, max(1, WINDOW_ROWS // per_request))
-        rows = int(min(most, missing())) * per_request
+        rows = int(min(most, wanted)) * per_request
         yield WorkItem(changes.window(number, first_row, rows, part))
         number, first_row = number + 1, first_row + rows
         count = min(2 * count, _MOST_BATCHES)

@@ -113,6 +113,14 @@ def test_the_count_is_exact(tmp_path, count):
     assert found.requests["dropped"] == 0
 
 
+@pytest.mark.parametrize("requests", [1, 15, 16, 17, 47, 48, 49, 200])
+def test_no_more_is_made_than_is_sent(tmp_path, requests):
+    """What was made and not sent would stay pending, and whoever cleans up would wait for it."""
+    found = play(tmp_path, Server(), arrivals=f"{requests}/s for 1s", synthetic={"users": 10**9})
+    assert found.requests["sent"] == requests
+    assert found.changes["applied"] == sum(found.changes.values()) == 5 * requests
+
+
 def test_the_warm_up_is_not_counted(tmp_path):
     slow_at_first = Server(lambda now: 0.5 if now < 2 else 0.01)
     found = play(tmp_path, slow_at_first, arrivals="50/s for 4s", warm_up=2.0)
