@@ -26,6 +26,7 @@ from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Shutdown
 from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.job import settings_of
 from batcher.engine.jobs.resume import resume
 from batcher.engine.jobs.retry import retry
 from batcher.engine.run.session import make_target
@@ -53,6 +54,11 @@ def nights(tmp_path):
 
 def credentials():
     return Credentials(token="a-token")
+
+
+def of_ledger(ledger, world, **more):
+    """The context in which the run of a ledger is continued."""
+    return RunContext(settings_of(ledger), credentials(), ledger, world, **more)
 
 
 def facts_of(ledger):
@@ -121,14 +127,14 @@ def test_a_ledger_that_was_resumed_meanwhile_is_taken_in(nights):
     assert nights.sync(ALL).exit_code == 6
     nights.target.refuse_connections = lambda _: False
     first = nights.ledger
-    report = nights.play(lambda world: resume(first, credentials(), world))
+    report = nights.play(lambda world: resume(of_ledger(first, world)))
     assert report.exit_code == 0
     sent = len(nights.target.sends)
     assert nights.sync(ALL).total == 0
     assert len(nights.target.sends) == sent
     for job in (resume, retry):
         with pytest.raises(LedgerError, match="was closed by a later run"):
-            nights.play(lambda world, job=job: job(first, credentials(), world))
+            nights.play(lambda world, job=job: job(of_ledger(first, world)))
 
 
 def test_a_refused_night_leaves_the_ledger_before_it_open(nights):
@@ -138,7 +144,7 @@ def test_a_refused_night_leaves_the_ledger_before_it_open(nights):
     with pytest.raises(GuardrailError):
         nights.sync([])
     nights.target.world.behave(Behaviour())
-    assert nights.play(lambda world: retry(first, credentials(), world)).exit_code == 0
+    assert nights.play(lambda world: retry(of_ledger(first, world))).exit_code == 0
     assert nights.sync(ALL).total == 0
 
 
@@ -250,7 +256,7 @@ def test_the_order_holds_after_a_resumption_too(nights):
     assert nights.sync([(user, group) for user in range(21, 61) for group in (1, 2)]).exit_code == 6
     nights.target.refuse_connections = lambda _: False
     sends = len(nights.target.sends)
-    assert nights.play(lambda world: resume(nights.ledger, credentials(), world, window_rows=5)).exit_code == 0
+    assert nights.play(lambda world: resume(of_ledger(nights.ledger, world, window_rows=5))).exit_code == 0
     kinds = [b'"add"' in body for _, _, body in nights.target.sends[sends:]]
     assert kinds == sorted(kinds, reverse=True)
     assert {*kinds} == {True, False}
@@ -273,7 +279,7 @@ def test_a_canary_that_dies_stops_the_others(nights, canary):
     assert f"of the first {canary} changes were not applied" in report.reason
     assert report.changes[Status.FAILED] == canary
     nights.target.world.behave(Behaviour())
-    assert nights.play(lambda world: resume(nights.ledger, credentials(), world)).exit_code == 3
+    assert nights.play(lambda world: resume(of_ledger(nights.ledger, world))).exit_code == 3
     assert nights.sync(ALL, guard_canary=canary).exit_code == 0
     assert nights.target.members() == {*ALL}
     assert not nights.lies()
@@ -480,7 +486,7 @@ def test_a_run_that_the_state_does_not_know_of_is_not_resumed(nights, monkeypatc
     monkeypatch.undo()
     if nights.ledger.exists():
         with pytest.raises(LedgerError, match="had not begun, and nothing was sent"):
-            nights.play(lambda world: resume(nights.ledger, credentials(), world))
+            nights.play(lambda world: resume(of_ledger(nights.ledger, world)))
     assert nights.sync(ALL[5:]).changes[Status.APPLIED] == 5
     assert nights.target.members() == {*ALL[5:]}
 
@@ -519,7 +525,7 @@ def test_a_late_request_is_waited_for_across_runs(nights, between):
 
         assert nights.play(stopped).exit_code == 143
         if between == "interrupted and resumed":
-            nights.play(lambda world: resume(nights.ledger, credentials(), world))
+            nights.play(lambda world: resume(of_ledger(nights.ledger, world)))
     if between != "interrupted and resumed":
         nights.sync(ALL, day=False)
     removed = [at for at, _, body in nights.target.sends if at > lost and b'"remove"' in body]
@@ -593,7 +599,7 @@ def test_a_canary_is_not_forgotten_by_a_resumption(nights):
     assert nights.sync(ALL).stopped is Cause.MAX_WAIT
     nights.target.refuse_connections = lambda _: False
     nights.target.world.behave(Behaviour(bad_users=frozenset(range(1, 41))))
-    report = nights.play(lambda world: resume(nights.ledger, credentials(), world))
+    report = nights.play(lambda world: resume(of_ledger(nights.ledger, world)))
     assert report.stopped is Cause.CANARY
     assert report.total == 10
 
