@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from batcher.simulator.virtual_time import VirtualLoop
 for name, examples in (("quick", 20), ("gate", 60), ("long", 2_000)):  # by hand, in .ci/run, and for a thorough search
     settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell does that to what it starts in the background, and
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs that the tests interrupt would inherit it
 
 
 def pytest_asyncio_loop_factories(
