@@ -7,6 +7,7 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -261,7 +262,8 @@ def test_metrics_are_served_while_it_works(shell):
         busy = shell.run("apply", "c.csv", *flags, "--metrics-port", str(port), "--ledger", "x.ledger", **MINAPP)
         assert busy.returncode == 2
         assert b"--metrics-port" in busy.stderr
-        free = port + 1 if port < 60000 else port - 1
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            free = listener.getsockname()[1]
         process = shell.start("apply", "c.csv", *flags, "--metrics-port", str(free), "--ledger", "a.ledger", **MINAPP)
         try:
             text = fetch(f"http://127.0.0.1:{free}/metrics", "batcher_requests_total")
