@@ -3,8 +3,8 @@
     python tests/hosts.py 5000                 the seeds 0 to 4999
     python tests/hosts.py 1 --first 4711 -v    one seed, with what happened
 
-Two to four people work side by side, each with users of its own, each with one command after the other: `apply`, then
-perhaps `resume` or `retry`, or an `undo` that is applied. Their processes are killed and asked to stop at any event,
+Two to four people work side by side, each with users of its own, each with one command after the other: `apply` or a
+`sync` with a state, then perhaps `resume` or `retry`, or an `undo` that is applied. Their processes are killed and asked to stop at any event,
 held up by their disks for minutes, and the wall clock is set while they work. The target loses requests and applies them later. At
 the end the target must be as if the commands of each had been carried out one after the other; no sliding window may
 hold more requests than the rate; and what was reported before a kill must be in the ledgers.
@@ -48,6 +48,7 @@ from batcher.engine.jobs.resume import resume
 from batcher.engine.jobs.retry import retry
 from batcher.engine.run.committer import OpenWindow
 from batcher.engine.run.observers import Observer
+from batcher.engine.sync.sync import Goal, Terms, sync
 from batcher.engine.sync.undo import compile_undo
 from batcher.host.run_registry import RunRegistry
 from batcher.host.runtime import Runtime
@@ -62,6 +63,7 @@ _LONGEST = 500_000.0
 """How many virtual seconds all of it may take."""
 _MOST_TRIES = 30
 Pair = tuple[int, int]
+Job = Callable[[RunContext], Awaitable[Report]]
 
 
 class Killed(BaseException):
@@ -242,13 +244,21 @@ class Host:
 
 @dataclass(eq=False)
 class Person:
-    """Has users of its own, and gives one command after the other."""
+    """Has users of its own, and gives one command after the other. A feed has other users than what is applied."""
 
     host: Host
     number: int
     rng: random.Random
     ledgers: list[Path] = field(default_factory=list)
-    """Of all runs, in the order in which they were begun."""
+    """Of all runs by hand, in the order in which they were begun."""
+    nights: list[Path] = field(default_factory=list)
+    """The same for those with a feed."""
+    feed: set[Pair] | None = None
+    """The last feed, if everything in it is in effect."""
+
+    def __post_init__(self) -> None:
+        self.folder = self.host.folder / f"person-{self.number}"
+        self.folder.mkdir()
 
     @property
     def settings(self) -> Settings:
@@ -262,12 +272,18 @@ class Person:
             retry_base_seconds=0.1,
             retry_max_attempts=self.rng.choice([2, 5]),
             retry_max_wait="1h",
+            guard_max_shrink="none",
+            guard_max_removal_share="none",
+            guard_max_group_share="none",
+            guard_max_addition_share="none",
         )
 
     async def live(self) -> None:
         await anyio.sleep(self.rng.choice([0.0, 0.2, 3.0]))
         for _ in range(self.rng.randint(2, 6)):
-            if self.ledgers and self.rng.random() < 0.25:
+            if self.rng.random() < 0.4:
+                await self._sync()
+            elif self.ledgers and self.rng.random() < 0.25:
                 await self._undo()
             else:
                 await self._apply(self._changes())
@@ -281,53 +297,73 @@ class Person:
         ]
 
     async def _apply(self, changes: list[Change]) -> None:
-        folder = self._folder()
-        path = write_changes(folder / "changes.jsonl", changes)
-        await self._run(folder, [path], self.settings)
+        path = write_changes(self._file("changes.jsonl"), changes)
+        await self._by_hand([path], self.settings)
+
+    async def _by_hand(self, files: list[Path], settings: Settings) -> None:
+        ledger = self._file("ledger")
+        self.ledgers.append(ledger)
+        await self._run("apply", lambda context: apply(files, context), ledger, settings)
+
+    async def _sync(self) -> None:
+        pairs = [(100 * self.number + user, group) for user in range(50, 54) for group in range(2)]
+        feed = set(self.rng.sample(pairs, self.rng.randint(1, len(pairs))))
+        file, state, ledger = self._file("feed.csv"), self.folder / "hr.state", self._file("ledger")
+        file.write_text("user,group\n" + "".join(f"{user},{group}\n" for user, group in sorted(feed)), "utf-8")
+        self.nights.append(ledger)
+        self.feed = None
+        report = await self._run(
+            "sync",
+            lambda context: sync(Goal([file], state, (), not state.exists()), context, Terms()),
+            ledger,
+            self.settings,
+        )
+        if report is not None and report.exit_code == 0:
+            self.feed = feed
 
     async def _undo(self) -> None:
-        folder, settings = self._folder(), for_difference(self.settings)
+        settings = for_difference(self.settings)
         try:
             made = compile_undo(
-                self.ledgers[-1], self.ledgers, settings, folder / "undo.json", state=None, state_folder=self.host.state
+                self.ledgers[-1],
+                self.ledgers,
+                settings,
+                self._file("undo.json"),
+                state=None,
+                state_folder=self.host.state,
             )
         except BatcherError as error:
             self.host.say(f"{self.number}: no undo: {error}")
             return
-        await self._run(folder, list(made.changes), settings)
+        await self._by_hand(list(made.changes), settings)
 
-    def _folder(self) -> Path:
-        folder = self.host.folder / f"{self.number}-{len(self.ledgers)}-{self.rng.randrange(10**9)}"
-        folder.mkdir()
-        return folder
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{len(self.ledgers) + len(self.nights)}-{self.rng.randrange(10**9)}.{name}"
 
-    async def _run(self, folder: Path, files: list[Path], settings: Settings) -> None:
-        """Apply the files, and go on with it as long as that is suggested, or until it is left alone."""
-        ledger, report = folder / "run.ledger", None
-        self.ledgers.append(ledger)
+    async def _run(self, begin: str, begins: Job, ledger: Path, settings: Settings) -> Report | None:
+        """Begin a run, and continue it as long as that is suggested, or until it is left as it is."""
+        report = None
         for number in range(_MOST_TRIES):
             calm = number > _MOST_TRIES // 2
-            job: Callable[[RunContext], Awaitable[Report]]
+            name, job = begin, begins
             if not self._is_begun(ledger):
-                name, job = "apply", lambda context: apply(files, context)
+                pass
             elif report is None or (report.next or "").startswith("batcher resume"):
                 name, job = "resume", lambda context: resume(context, Anew(despite_later_runs=True))
             elif (report.next or "").startswith("batcher retry") and self.rng.random() < 0.7:
                 name, job = "retry", lambda context: retry(context, Anew(despite_later_runs=True))
             else:
-                return
+                return report
             report = await self._command(name, job, settings, ledger, calm=calm)
             await anyio.sleep(self.rng.choice([0.0, 0.5, 40.0]))
             if self._is_begun(ledger) and self.rng.random() < 0.1:
-                return  # left as it is
+                return report  # left as it is
         raise LawBrokenError("it does not come to an end")
 
-    async def _command(
-        self, name: str, job: Callable[[RunContext], Awaitable[Report]], settings: Settings, ledger: Path, *, calm: bool
-    ) -> Report | None:
+    async def _command(self, name: str, job: Job, settings: Settings, ledger: Path, *, calm: bool) -> Report | None:
         plan, rng = self.host.plan, self.rng
         fatal = rng.choice([1, 3, 10, 30, 60]) if not calm and rng.random() < plan.crashes else -1
-        process = Process(rng, ledger.parent, fatal, 0.0 if calm else plan.hangs)
+        process = Process(rng, self.folder, fatal, 0.0 if calm else plan.hangs)
         shutdown, report = Shutdown(), None
         context = RunContext(
             settings,
@@ -395,7 +431,7 @@ class Person:
     def check(self, members: set[Any]) -> None:
         """Law 2: per pair, the last change that is known to have settled decides, one command after the other."""
         wanted: dict[Pair, bool | None] = {}
-        for ledger in self.ledgers:
+        for ledger in self.ledgers + self.nights:
             if not self._is_begun(ledger):
                 continue
             with LedgerReader(ledger) as reader:
@@ -413,6 +449,10 @@ class Person:
         for pair, is_in in wanted.items():
             if is_in is not None and (pair in members) is not is_in:
                 raise LawBrokenError(f"{pair} of {self.number} should be {'in' if is_in else 'out'}, and is not")
+        first = 100 * self.number
+        fed = {pair for pair in members if first + 50 <= pair[0] < first + 100}
+        if self.feed is not None and fed != self.feed:
+            raise LawBrokenError(f"the feed of {self.number} is not what is in effect: {self.feed ^ fed}")
 
 
 async def _stop_later(shutdown: Shutdown, seconds: float) -> None:
