@@ -31,7 +31,7 @@ from harness import EPOCH, Change, Target, settings_for, write_changes
 
 from batcher.core.batch import Settlement
 from batcher.core.clock import Clock, Stamp
-from batcher.core.errors import BatcherError
+from batcher.core.errors import BatcherError, NotBegunError
 from batcher.core.http import Request, Response
 from batcher.core.model import Action
 from batcher.core.rate import Rate
@@ -255,6 +255,8 @@ class Person:
     """The same for those with a feed."""
     feed: set[Pair] | None = None
     """The last feed, if everything in it is in effect."""
+    is_to_repeat: bool = False
+    """Whether the last refusal said that nothing was begun."""
 
     def __post_init__(self) -> None:
         self.folder = self.host.folder / f"person-{self.number}"
@@ -343,9 +345,14 @@ class Person:
     async def _run(self, begin: str, begins: Job, ledger: Path, settings: Settings) -> Report | None:
         """Begin a run, and continue it as long as that is suggested, or until it is left as it is."""
         report = None
+        self.is_to_repeat = False
         for number in range(_MOST_TRIES):
             calm = number > _MOST_TRIES // 2
             name, job = begin, begins
+            if self.is_to_repeat:
+                ledger = self._file("ledger")
+                self.nights.append(ledger)
+                self.is_to_repeat = False
             if not self._is_begun(ledger):
                 pass
             elif report is None or (report.next or "").startswith("batcher resume"):
@@ -382,17 +389,25 @@ class Person:
                 group.cancel_scope.cancel()
             self.host.say(f"{self.number}: {name}: {report.exit_code} {report.reason}")
         except BaseExceptionGroup as group_:
-            killed, others = group_.split(Killed)
+            killed, _ = group_.split(Killed)
             if killed is None:
-                _, others = group_.split(BatcherError)
-                if others is not None:
-                    raise others from None
+                self._refused(group_)
             self.host.say(f"{self.number}: {name}: {'killed' if killed else group_.exceptions}")
         finally:
             PROCESS.reset(mark)
             process.restore()
         self._check_told(process, ledger)
         return report
+
+    def _refused(self, group: BaseExceptionGroup[BaseException]) -> None:
+        """A command may only be refused because it was stopped in time, or was never begun."""
+        refusals, others = group.split(BatcherError)
+        if others is not None:
+            raise others from None
+        (refusal,) = refusals.exceptions
+        self.is_to_repeat = "run its command again with another --ledger" in str(refusal)
+        if not (self.is_to_repeat or isinstance(refusal, NotBegunError)):
+            raise LawBrokenError(f"refused: {refusal}")
 
     def _transport(self, process: Process) -> Callable[[Settings], Any]:
         host = self.host

@@ -485,8 +485,15 @@ def test_a_run_that_the_state_does_not_know_of_is_not_resumed(nights, monkeypatc
         nights.sync(ALL[5:])
     monkeypatch.undo()
     if nights.ledger.exists():
-        with pytest.raises(LedgerError, match="had not begun, and nothing was sent"):
+        with pytest.raises(
+            LedgerError, match="had not begun, and nothing was sent; run its command again with another"
+        ):
             nights.play(lambda world: resume(of_ledger(nights.ledger, world)))
+        nights.number -= 1
+        with pytest.raises(
+            LedgerError, match="had not begun, and nothing was sent; run its command again with another"
+        ):
+            nights.sync(ALL[5:])
     assert nights.sync(ALL[5:]).changes[Status.APPLIED] == 5
     assert nights.target.members() == {*ALL[5:]}
 

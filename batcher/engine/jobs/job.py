@@ -192,8 +192,22 @@ def check_new(ledger: Path) -> None:
         LedgerError: When the ledger exists.
 
     """
-    if is_begun(ledger):
-        raise LedgerError(f"{ledger} already exists; to continue it: {command('resume', ledger)}")
+    if not is_begun(ledger):
+        return
+    try:
+        with LedgerReader(ledger) as reader:
+            facts = reader.facts()
+    except LedgerError:  # it is in the way all the same
+        facts = {}
+    _refuse_if_not_begun(ledger, facts)
+    raise LedgerError(f"{ledger} already exists; to continue it: {command('resume', ledger)}")
+
+
+def _refuse_if_not_begun(ledger: Path, facts: Mapping[str, str]) -> None:
+    if STATE in facts and BEGUN not in facts:
+        raise LedgerError(
+            f"{ledger}: the run had not begun, and nothing was sent; run its command again with another --ledger"
+        )
 
 
 def reopen(
@@ -215,8 +229,7 @@ def reopen(
         raise LedgerError(f"{ledger.path} holds no run yet; start one with batcher apply --ledger {ledger.path}")
     if facts.get("kind") == LOAD:
         raise LedgerError(f"{ledger.path} belongs to a load run, which cannot be continued; start a new one")
-    if STATE in facts and BEGUN not in facts:
-        raise LedgerError(f"{ledger.path}: the run had not begun, and nothing was sent; run its command again")
+    _refuse_if_not_begun(ledger.path, facts)
     if CLOSED in facts:
         raise LedgerError(
             f"{ledger.path} was closed by a later run with the state {facts[STATE]}: what it left open was included"
