@@ -70,7 +70,7 @@ def _play(seeds: Iterable[int], change: Callable[[Plan], Plan]) -> None:
 def _everything_is_late(plan: Plan) -> Plan:
     calm = replace(plan.behaviour, late_seconds=GRACE - 0.5)
     stages = (Stage(replace(calm, faults=(Fault("late", 0.5),)), 0.0), Stage(calm, 200.0))
-    return replace(plan, behaviour=calm, stages=stages, crashes=0.0, stops=0.0, rate=None)
+    return replace(plan, behaviour=calm, stages=stages, crashes=0.0, stops=0.0, rate=None, habits=("apply",))
 
 
 def _slow(plan: Plan) -> Plan:

@@ -443,3 +443,20 @@ def test_a_canary_that_was_judged_is_not_judged_by_what_came_after_it(tmp_path):
     assert (report.changes[Status.APPLIED], report.changes[Status.FAILED]) == (19, 1)
     with LedgerReader(play.ledger) as reader:  # of what was open, and of nothing else, a request may still arrive
         assert [windows for _, windows in orjson.loads(reader.facts()["interrupted"])] == [[1]]
+
+
+def test_a_resume_of_a_broken_stream_that_is_interrupted_at_once_is_to_be_resumed(tmp_path):
+    """What arrived before the stream broke is all in its copy, and nothing of it may be forgotten."""
+
+    def breaks():
+        yield from CHANGES
+        raise RuntimeError("no more")
+
+    play = Play(tmp_path, Target(), settings_for("minapp"))
+    play.stop_at, play.stop = 0.0, lambda shutdown: shutdown.stop(Cause.INTERRUPT, "x")
+    first = play.apply_files(Pipe("<changes>", breaks()))
+    again = play.resume()
+    assert (again.exit_code, first.next, again.next) == (130, f"batcher resume {play.ledger}", first.next)
+    play.stop_at = None
+    last = play.resume()
+    assert (last.total, last.changes[Status.APPLIED], last.next) == (20, 20, None)

@@ -14,6 +14,7 @@ from batcher.engine.jobs.reaching import NOTHING_ANEW
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.ledger.writer import LedgerWriter
+from batcher.load.arrival_dispatch import ArrivalDispatch
 from batcher.load.synthetic import Synthetic
 from batcher.simulator.behaviour import Behaviour, Fault, Stage
 
@@ -198,3 +199,15 @@ def test_files_of_a_load_run_need_not_wait_for_each_other(tmp_path):
     found = play(tmp_path, server, arrivals="2/s for 30s", files=tuple(files))
     assert found.changes["applied"] == 2
     assert server.sends[1] - server.sends[0] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_run_whose_end_fails_ends(tmp_path, monkeypatch):
+    """Whatever was raised: what still writes must not wait for more."""
+
+    def fails(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ArrivalDispatch, "_finding", fails)
+    with pytest.raises(BaseExceptionGroup) as raised:
+        play(tmp_path, Server(), arrivals="", seconds=1.0)
+    assert raised.group_contains(ZeroDivisionError)

@@ -34,8 +34,9 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
     facts, sessions, changes = reader.facts(), reader.sessions(), reader.tally()
     if "run" not in facts:
         raise LedgerError(f"{ledger} holds no run yet")
-    complete = all(source.ended is not None for source in reader.sources())
-    complete = complete and facts.get("spool", "whole") == "whole"
+    is_read = all(source.ended is not None for source in reader.sources())
+    spool = facts.get("spool", "whole")
+    complete = is_read and spool == "whole"
     requests, waited = Requests(), Waited()
     for session in sessions:
         for name, number in session.requests.items():
@@ -45,7 +46,7 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
     following = None
     if facts.get("kind") == LOAD:
         complete = True  # a load run ends when its time is over
-    elif changes[Status.PENDING] or (not complete and facts.get("spool") != "cut"):
+    elif changes[Status.PENDING] or not is_read or spool == "growing":
         following = command("resume", ledger)
     elif count_of(changes, FAILURES):
         following = command("retry", ledger)

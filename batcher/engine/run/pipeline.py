@@ -106,10 +106,16 @@ class Run:
                         self._pool.start(self._working)
                 finally:
                     with anyio.CancelScope(shield=True):
-                        await self._dispatch.finish()
-                        self._flushing.deadline = anyio.current_time() + _FLUSH_SECONDS
-                        await self._parts.committer.close()
+                        await self._finish()
             watching.cancel_scope.cancel()
+
+    async def _finish(self) -> None:
+        """Write what is left. The writer is shielded, so whatever fails here must let it end."""
+        try:
+            await self._dispatch.finish()
+        finally:
+            self._flushing.deadline = anyio.current_time() + _FLUSH_SECONDS
+            await self._parts.committer.close()
 
     def shown(self) -> RunningParts:
         """What observers see."""
