@@ -1,8 +1,5 @@
 """Several runs at once on one host from random seeds: they share a target, its rate, and what they know of each other.
 
-    python tests/hosts.py 5000                 the seeds 0 to 4999
-    python tests/hosts.py 1 --first 4711 -v    one seed, with what happened
-
 Two to four people work side by side, each with users of its own, each with one command after the other (`people.py`):
 changes from files and streams, feeds with a state, `resume`, `retry`, `undo`, load runs that are cleaned up, and
 settings that make no sense. Their processes are killed and asked to stop at any event, held up by their disks for
@@ -16,30 +13,25 @@ hold more requests than the rate; and what was reported before a kill must be in
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import logging
 import os
 import random
 import shutil
-import sqlite3
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import anyio
 from harness import EPOCH, Target
-from people import GRACE, PROCESS, LawBrokenError, Pair, Person
+from people import GRACE, Pair, Person
+from processes import LawBrokenError, dead_processes_do_not_write, disks_may_be_full, nobody_waits_for_readers
 
-import batcher.source.spool
-from batcher.core.clock import Clock, Stamp
+from batcher.core.clock import Clock
 from batcher.core.errors import LedgerError
 from batcher.core.rate import Rate
-from batcher.host.run_registry import RunRegistry
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.simulator.behaviour import Behaviour, Fault, Stage
@@ -145,7 +137,7 @@ class Host(logging.Handler):
 
     def play(self) -> None:
         """Everything until everybody has done."""
-        with _dead_processes_do_not_write(), _disks_may_be_full(), _nobody_waits_for_readers():
+        with dead_processes_do_not_write(), disks_may_be_full(), nobody_waits_for_readers():
             run_virtual(self._main)
 
     async def _main(self) -> None:
@@ -235,60 +227,6 @@ async def _rest(seconds: float) -> None:
     await anyio.sleep(seconds * (1.0 + anyio.current_time() / 100.0))
 
 
-@contextmanager
-def _dead_processes_do_not_write() -> Iterator[None]:
-    """A killed process tells nobody that it has ended."""
-    ended = RunRegistry.ended
-
-    def of_the_living(self: RunRegistry, run: str, at: Stamp) -> None:
-        process = PROCESS.get()
-        if process is None or process.snapshot is None:
-            ended(self, run, at)
-
-    RunRegistry.ended = of_the_living
-    try:
-        yield
-    finally:
-        RunRegistry.ended = ended
-
-
-@contextmanager
-def _disks_may_be_full() -> Iterator[None]:
-    """A write to the copy of a stream may take less than it is given, as write(2) does when a disk fills up."""
-    write_whole = batcher.source.spool.write_whole
-
-    def on_this_disk(write: Callable[[bytes], int | None], data: bytes) -> None:
-        process = PROCESS.get()
-
-        def short(piece: bytes) -> int | None:
-            if process is None:
-                return write(piece)
-            if not process.room:
-                raise OSError(28, "No space left on device")
-            taken = write(piece[: process.room])
-            process.room -= taken or 0
-            return taken
-
-        write_whole(short, data)
-
-    batcher.source.spool.write_whole = on_this_disk
-    try:
-        yield
-    finally:
-        batcher.source.spool.write_whole = write_whole
-
-
-@contextmanager
-def _nobody_waits_for_readers() -> Iterator[None]:
-    """All processes are in one thread: while one waited for a lock, the one that has it could not go on."""
-    connect = sqlite3.connect
-    sqlite3.connect = partial(connect, timeout=0.0)
-    try:
-        yield
-    finally:
-        sqlite3.connect = connect
-
-
 def run_seed(seed: int, *, change: Callable[[Plan], Plan] = lambda plan: plan, verbose: bool = False) -> Host:
     """Simulate one seed with its plan as `change` returns it; raises `LawBrokenError` if a law does not hold."""
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 — fsync costs nothing there
@@ -304,30 +242,3 @@ def run_seed(seed: int, *, change: Callable[[Plan], Plan] = lambda plan: plan, v
             logger.removeHandler(host)
         host.check()
         return host
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("count", type=int)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("-v", action="store_true")
-    options = parser.parse_args()
-    logging.getLogger("batcher").propagate = options.v
-    logging.lastResort = None
-    failed = 0
-    for seed in range(options.first, options.first + options.count):
-        try:
-            run_seed(seed, verbose=options.v)
-        except Exception as error:
-            failed += 1
-            print(
-                f"python tests/hosts.py 1 --first {seed} -v    # {type(error).__name__}: {str(error)[:300]}", flush=True
-            )
-            if options.v:
-                raise
-    print(f"{options.count} seeds, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()

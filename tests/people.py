@@ -6,25 +6,22 @@ import random
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from harness import settings_for, write_changes
+from processes import PROCESS, Killed, LawBrokenError, Process, Watched, bring_back, move_away, stop_later
 
-from batcher.core.batch import Settlement
 from batcher.core.errors import (
     BatcherError,
     GuardrailError,
     LedgerHeldError,
     NotBegunError,
     StateError,
-    UntrustedError,
     UsageError,
 )
-from batcher.core.http import Request, Response
 from batcher.core.model import Action
 from batcher.core.report import Report
 from batcher.core.status import IN_EFFECT, Status
@@ -37,7 +34,6 @@ from batcher.engine.jobs.job import for_difference
 from batcher.engine.jobs.reaching import Anew
 from batcher.engine.jobs.resume import resume
 from batcher.engine.jobs.retry import retry
-from batcher.engine.run.committer import OpenWindow
 from batcher.engine.run.observers import Observer
 from batcher.engine.run.session import make_target
 from batcher.engine.sync.sync import Goal, SyncBasis, Terms, sync
@@ -69,67 +65,6 @@ NONSENSE = (
 SPELLINGS = ("{}://127.0.0.1:1", "{}://localhost:1", "{}://LOCALHOST:1/")
 Pair = tuple[int | str, int | str]
 Job = Callable[[RunContext], Awaitable[Report]]
-
-
-class Killed(BaseException):
-    """The process was killed; whatever still runs while this is raised does not count."""
-
-
-class LawBrokenError(AssertionError):
-    """A law that does not hold for this seed."""
-
-
-PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
-"""The process in which the running task works."""
-
-
-@dataclass(eq=False)
-class Process:
-    """One command of a person; it may be killed at its `fatal`th event, and its disk may hang at any, or be full."""
-
-    rng: random.Random
-    folder: Path
-    fatal: int
-    hangs: float
-    """How likely it is at each event that the disk hangs."""
-    room: int = 1 << 40
-    """How many bytes of a copied input the disk still takes."""
-    snapshot: Path | None = None
-    told: dict[tuple[int, int], int] = field(default_factory=dict)
-    told_then: int | None = None
-    """How much had been reported when the ledger was moved away."""
-
-    def event(self) -> None:
-        """A moment at which the process may be killed; if so, the person's files are kept as they are then."""
-        if self.snapshot is not None:
-            raise Killed  # it was killed already: what is shielded from cancellation must not continue either
-        self.fatal -= 1
-        if self.fatal == 0:
-            self.snapshot = self.folder.with_name(self.folder.name + ".snapshot")
-            shutil.copytree(self.folder, self.snapshot)
-            raise Killed
-
-    async def executor(self, work: Callable[[], Any]) -> Any:
-        """See `Executor`."""
-        self.event()
-        if self.rng.random() < self.hangs:
-            with anyio.CancelScope(shield=True):
-                await anyio.sleep(self.rng.choice([0.1, 20.0, 200.0]))
-        result = work()
-        self.event()
-        return result
-
-    def note(self, window: OpenWindow, settlement: Settlement) -> None:
-        """What is reported now must be in the ledger from now on."""
-        if self.snapshot is None:
-            for row, status in zip(settlement.rows.tolist(), settlement.status.tolist(), strict=True):
-                self.told[window.window.id, row] = status
-
-    def restore(self) -> None:
-        """Leave the files as they were when the process was killed."""
-        if self.snapshot is not None:
-            shutil.rmtree(self.folder)
-            self.snapshot.rename(self.folder)
 
 
 @dataclass(eq=False)
@@ -465,9 +400,9 @@ class Person:
         try:
             async with anyio.create_task_group() as group:
                 if not calm and rng.random() < plan.stops:
-                    group.start_soon(_stop_later, shutdown, rng.choice([0.0, 0.5, 5.0]))
+                    group.start_soon(stop_later, shutdown, rng.choice([0.0, 0.5, 5.0]))
                 if not calm and rng.random() < plan.moves:
-                    group.start_soon(_move_away, process, ledger, rng.choice([0.1, 1.0, 5.0]))
+                    group.start_soon(move_away, process, ledger, rng.choice([0.1, 1.0, 5.0]))
                 report = await job(self._context(settings, ledger, process, shutdown))
                 group.cancel_scope.cancel()
             self.host.say(f"{self.number}: {name}: {report and (report.exit_code, report.reason)}")
@@ -479,7 +414,7 @@ class Person:
         finally:
             PROCESS.reset(mark)
             process.restore()
-            _bring_back(ledger)
+            bring_back(ledger)
         self._check_told(process, ledger)
         return report
 
@@ -515,7 +450,11 @@ class Person:
 
         @asynccontextmanager
         async def transport(settings: Settings) -> AsyncIterator[Any]:
-            yield _Watched(host, process, settings)
+            yield Watched(
+                host.target,
+                process,
+                lambda: not host.plan.renews or settings.target.ca_file == str(host.certificate),
+            )
 
         return transport
 
@@ -583,41 +522,3 @@ class Person:
                         continue
                     is_add = bool(columns.action[row] == Action.ADD)
                     wanted[pair] = is_add if status in IN_EFFECT else None
-
-
-@dataclass(eq=False)
-class _Watched:
-    """The way to the target from one process."""
-
-    host: Host
-    process: Process
-    settings: Settings
-
-    async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
-        """See `Transport`."""
-        self.process.event()
-        if self.host.plan.renews and self.settings.target.ca_file != str(self.host.certificate):
-            await anyio.lowlevel.checkpoint()
-            raise UntrustedError("certificate verify failed")
-        response = await self.host.target.exchange(request, turn)
-        self.process.event()
-        return response
-
-
-async def _stop_later(shutdown: Shutdown, seconds: float) -> None:
-    await anyio.sleep(seconds)
-    shutdown.stop(Cause.INTERRUPT, "a signal")
-
-
-async def _move_away(process: Process, ledger: Path, seconds: float) -> None:
-    """Somebody tidies up while the run works."""
-    await anyio.sleep(seconds)
-    if ledger.exists() and process.snapshot is None:
-        process.told_then = len(process.told)
-        ledger.rename(ledger.with_name(ledger.name + ".moved"))
-
-
-def _bring_back(ledger: Path) -> None:
-    moved = ledger.with_name(ledger.name + ".moved")
-    if moved.exists():
-        moved.rename(ledger)

@@ -1,21 +1,14 @@
 """Whole runs from random seeds: many things go wrong at once, crashes included; at the end the laws are checked.
 
-    python tests/seeds.py 10000                 the seeds 0 to 9999
-    python tests/seeds.py 500 --first 20000     500 seeds from 20000 on
-    python tests/seeds.py 1 --first 4711 -v     one seed, with its log
-
 A seed decides the input, the settings, the target and how it changes with time, when the disk is full, when the process
 is killed or asked to stop, and in which order all of this happens. Time is virtual, so a seed always gives one result.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
 import os
 import random
 import shutil
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +20,7 @@ import anyio
 import harness
 import numpy as np
 from harness import Change, Target, final_state, settings_for, write_changes
+from processes import Killed, LawBrokenError
 
 from batcher.core.batch import Settlement
 from batcher.core.errors import BatcherError, LedgerError
@@ -52,14 +46,6 @@ from batcher.simulator.virtual_time import run_virtual
 _MOST_INVOCATIONS = 40
 _LONGEST = 100_000.0
 """How many virtual seconds one invocation may take."""
-
-
-class Killed(BaseException):
-    """The process was killed; whatever still runs while this is raised does not count."""
-
-
-class LawBrokenError(AssertionError):
-    """A law that does not hold for this seed."""
 
 
 @dataclass
@@ -447,29 +433,3 @@ def run_seed(seed: int, *, verbose: bool = False) -> None:
         if verbose:
             print(life.plan)
         life.check(life.play())
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("count", type=int)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("-v", action="store_true")
-    options = parser.parse_args()
-    logging.disable(logging.NOTSET if options.v else logging.CRITICAL)
-    failed = 0
-    for seed in range(options.first, options.first + options.count):
-        try:
-            run_seed(seed, verbose=options.v)
-        except Exception as error:
-            failed += 1
-            print(
-                f"python tests/seeds.py 1 --first {seed} -v    # {type(error).__name__}: {str(error)[:300]}", flush=True
-            )
-            if options.v:
-                raise
-    print(f"{options.count} seeds, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -236,7 +236,7 @@ def test_the_scenario_of_the_guarantees_can_be_played(bash):
 def test_the_commands_of_the_test_tools():
     """Seeds and worlds can also be run by hand."""
     for command, said in (
-        (["tests/seeds.py", "2", "-v"], "2 seeds, 0 failed"),
+        (["tests/simulations.py", "2"], "months: 2 seeds, 0 failed"),
         (["tests/worlds.py", "402-first"], "6 quota"),
     ):
         done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, timeout=100, check=False)

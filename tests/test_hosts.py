@@ -1,4 +1,4 @@
-"""Some hundred seeds of several runs at once on one host; `python tests/hosts.py 5000` plays more."""
+"""That the simulation of several runs finds faults; its seeds are played by `test_simulations.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import hosts
 import pytest
-from hosts import GRACE, LawBrokenError, Plan
+from hosts import Plan
+from people import GRACE
+from processes import LawBrokenError
 
 import batcher.engine.run.parts
 from batcher.core.rate import Rate
@@ -16,31 +18,11 @@ from batcher.host.run_registry import RunRegistry
 from batcher.host.shared_rate import make_pacer
 from batcher.simulator.behaviour import Fault, Stage
 
-PARTS = 4
-
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
     """Suppress the log, which would fill the report."""
     monkeypatch.setattr(logging.getLogger("batcher"), "propagate", False)
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("part", range(PARTS))
-def test_seeds(part):
-    """Twenty-five seeds each; the message names the seed."""
-    for seed in range(part * 25, part * 25 + 25):
-        try:
-            hosts.run_seed(seed)
-        except Exception as error:
-            error.add_note(f"python tests/hosts.py 1 --first {seed} -v")
-            raise
-
-
-@pytest.mark.parametrize("seed", range(10_000, 10_008))
-def test_some_more(seed):
-    """So few that they are part of every test run."""
-    hosts.run_seed(seed)
 
 
 def test_runs_that_do_not_know_of_each_other_are_found(monkeypatch):

@@ -1,4 +1,4 @@
-"""Some hundred runs against a peer that speaks in bytes of every kind; `python tests/wire.py 5000` plays more."""
+"""That the simulation with raw bytes says what it should; its seeds are played by `test_simulations.py`."""
 
 from __future__ import annotations
 
@@ -7,34 +7,12 @@ import logging
 import pytest
 import wire
 
-PARTS = 8
-FOUND = (438, 967, 1483, 2089, 2114)
-"""Seeds that have found something: the beginning of a second reply, behind the first, was taken for the next one's."""
-
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
     """Suppress the log, which would fill the report."""
     monkeypatch.setattr(logging.getLogger("batcher"), "propagate", False)
     monkeypatch.setattr(logging.getLogger("asyncio"), "disabled", True)
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("part", range(PARTS))
-def test_seeds(part):
-    """Forty seeds each; the message names the seed."""
-    for seed in range(part * 40, part * 40 + 40):
-        try:
-            wire.run_seed(seed)
-        except Exception as error:
-            error.add_note(f"python tests/wire.py 1 --first {seed} -v")
-            raise
-
-
-@pytest.mark.parametrize("seed", [*FOUND, *range(10_000, 10_010)])
-def test_some_more(seed):
-    """So few that they are part of every test run."""
-    wire.run_seed(seed)
 
 
 def test_each_oddity_reaches_both_clients():

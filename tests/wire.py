@@ -1,8 +1,5 @@
 """Whole runs over real sockets from random seeds, against a peer whose replies are bytes of every kind.
 
-    python tests/wire.py 5000                 the seeds 0 to 4999
-    python tests/wire.py 1 --first 4711 -v    one seed, with its log
-
 Both clients are tried, that of runs and that of load runs. The peer knows what it has done for each request, and what it
 has said; client and peer share one event loop, whose clock jumps to the next timer when neither has anything to do, so
 time-outs and back-offs cost nothing. At the end no status may contradict the peer's log, no secret may be anywhere, and
@@ -11,7 +8,6 @@ nothing may have been raised or waited for that should not.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import gzip
@@ -20,7 +16,6 @@ import logging
 import os
 import random
 import ssl
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -32,6 +27,7 @@ from urllib.parse import quote
 
 import anyio
 from harness import EPOCH, Change, inline, settings_for, write_changes
+from processes import LawBrokenError
 
 from batcher.core.clock import Clock
 from batcher.core.errors import BatcherError
@@ -62,10 +58,6 @@ _LONGEST = 50_000.0
 _HANG = 1e6
 Step = tuple[float, bytes | None]
 """After so many seconds these bytes are sent; None ends the connection."""
-
-
-class LawBrokenError(AssertionError):
-    """A law that does not hold for this seed."""
 
 
 def encodings(token: str) -> list[bytes]:
@@ -441,30 +433,3 @@ def run_seed(seed: int, *, verbose: bool = False, change: Callable[[Plan], Plan]
                 print(said.getvalue(), *life.peer.log, sep="\n")
         life.check_end(report, said.getvalue())
         return life
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("count", type=int)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("-v", action="store_true")
-    options = parser.parse_args()
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    logging.getLogger("batcher").propagate = False
-    failed = 0
-    for seed in range(options.first, options.first + options.count):
-        try:
-            run_seed(seed, verbose=options.v)
-        except Exception as error:
-            failed += 1
-            print(
-                f"python tests/wire.py 1 --first {seed} -v    # {type(error).__name__}: {str(error)[:300]}", flush=True
-            )
-            if options.v:
-                raise
-    print(f"{options.count} seeds, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()

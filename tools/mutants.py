@@ -30,7 +30,7 @@ LAWS = (
     "tests/engine/test_laws.py",
     "tests/engine/test_neighbours.py",
     "tests/engine/test_interrupted.py",
-    "tests/test_seeds.py",
+    "tests/test_simulations.py",
 )
 ROOMS = {
     "core": (

@@ -1,0 +1,181 @@
+"""Simulated processes of one machine: killed at any event, held up by their disks, their files moved away."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+from harness import Target
+
+import batcher.source.spool
+from batcher.core.batch import Settlement
+from batcher.core.clock import Stamp
+from batcher.core.errors import UntrustedError
+from batcher.core.http import Request, Response
+from batcher.core.verdict import Cause
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.run.committer import OpenWindow
+from batcher.host.run_registry import RunRegistry
+
+
+class Killed(BaseException):
+    """The process was killed; whatever still runs while this is raised does not count."""
+
+
+class LawBrokenError(AssertionError):
+    """A law that does not hold for this seed."""
+
+
+PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
+"""The process in which the running task works."""
+
+
+@dataclass(eq=False)
+class Process:
+    """One command of a person; it may be killed at its `fatal`th event, and its disk may hang at any, or be full."""
+
+    rng: random.Random
+    folder: Path
+    fatal: int
+    hangs: float
+    """How likely it is at each event that the disk hangs."""
+    room: int = 1 << 40
+    """How many bytes of a copied input the disk still takes."""
+    snapshot: Path | None = None
+    told: dict[tuple[int, int], int] = field(default_factory=dict)
+    told_then: int | None = None
+    """How much had been reported when the ledger was moved away."""
+
+    def event(self) -> None:
+        """A moment at which the process may be killed; if so, the person's files are kept as they are then."""
+        if self.snapshot is not None:
+            raise Killed  # it was killed already: what is shielded from cancellation must not continue either
+        self.fatal -= 1
+        if self.fatal == 0:
+            self.snapshot = self.folder.with_name(self.folder.name + ".snapshot")
+            shutil.copytree(self.folder, self.snapshot)
+            raise Killed
+
+    async def executor(self, work: Callable[[], Any]) -> Any:
+        """See `Executor`."""
+        self.event()
+        if self.rng.random() < self.hangs:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(self.rng.choice([0.1, 20.0, 200.0]))
+        result = work()
+        self.event()
+        return result
+
+    def note(self, window: OpenWindow, settlement: Settlement) -> None:
+        """What is reported now must be in the ledger from now on."""
+        if self.snapshot is None:
+            for row, status in zip(settlement.rows.tolist(), settlement.status.tolist(), strict=True):
+                self.told[window.window.id, row] = status
+
+    def restore(self) -> None:
+        """Leave the files as they were when the process was killed."""
+        if self.snapshot is not None:
+            shutil.rmtree(self.folder)
+            self.snapshot.rename(self.folder)
+
+
+@dataclass(eq=False)
+class Watched:
+    """The way to the target from one process."""
+
+    target: Target
+    process: Process
+    trusts: Callable[[], bool] = lambda: True
+    """Whether the process trusts the certificate that the target has now."""
+
+    async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
+        """See `Transport`."""
+        self.process.event()
+        if not self.trusts():
+            await anyio.lowlevel.checkpoint()
+            raise UntrustedError("certificate verify failed")
+        response = await self.target.exchange(request, turn)
+        self.process.event()
+        return response
+
+
+async def stop_later(shutdown: Shutdown, seconds: float) -> None:
+    await anyio.sleep(seconds)
+    shutdown.stop(Cause.INTERRUPT, "a signal")
+
+
+async def move_away(process: Process, ledger: Path, seconds: float) -> None:
+    """Somebody tidies up while the run works."""
+    await anyio.sleep(seconds)
+    if ledger.exists() and process.snapshot is None:
+        process.told_then = len(process.told)
+        ledger.rename(ledger.with_name(ledger.name + ".moved"))
+
+
+def bring_back(ledger: Path) -> None:
+    moved = ledger.with_name(ledger.name + ".moved")
+    if moved.exists():
+        moved.rename(ledger)
+
+
+@contextmanager
+def dead_processes_do_not_write() -> Iterator[None]:
+    """A killed process tells nobody that it has ended."""
+    ended = RunRegistry.ended
+
+    def of_the_living(self: RunRegistry, run: str, at: Stamp) -> None:
+        process = PROCESS.get()
+        if process is None or process.snapshot is None:
+            ended(self, run, at)
+
+    RunRegistry.ended = of_the_living
+    try:
+        yield
+    finally:
+        RunRegistry.ended = ended
+
+
+@contextmanager
+def disks_may_be_full() -> Iterator[None]:
+    """A write to the copy of a stream may take less than it is given, as write(2) does when a disk fills up."""
+    write_whole = batcher.source.spool.write_whole
+
+    def on_this_disk(write: Callable[[bytes], int | None], data: bytes) -> None:
+        process = PROCESS.get()
+
+        def short(piece: bytes) -> int | None:
+            if process is None:
+                return write(piece)
+            if not process.room:
+                raise OSError(28, "No space left on device")
+            taken = write(piece[: process.room])
+            process.room -= taken or 0
+            return taken
+
+        write_whole(short, data)
+
+    batcher.source.spool.write_whole = on_this_disk
+    try:
+        yield
+    finally:
+        batcher.source.spool.write_whole = write_whole
+
+
+@contextmanager
+def nobody_waits_for_readers() -> Iterator[None]:
+    """All processes are in one thread: while one waited for a lock, the one that has it could not go on."""
+    connect = sqlite3.connect
+    sqlite3.connect = partial(connect, timeout=0.0)
+    try:
+        yield
+    finally:
+        sqlite3.connect = connect
