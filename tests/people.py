@@ -220,14 +220,15 @@ class Person:
         async def begins(context: RunContext) -> Report:
             return await sync(Goal([file], state, (), not state.exists()), context, Terms())
 
-        if self.rng.random() < 0.25:
-            async with anyio.create_task_group() as group:
-                self.has_company = True
+        async with anyio.create_task_group() as group:
+            dice = self.rng.random()
+            self.has_company = dice < 0.12
+            if self.has_company:
                 group.start_soon(self._keep_company, file, settings)
-                report = await self._run("sync", begins, ledger, settings)
-            self.has_company = False
-        else:
+            elif dice < 0.25:
+                group.start_soon(self._look, file, settings)
             report = await self._run("sync", begins, ledger, settings)
+        self.has_company = False
         if is_restored and report is None and not self._is_begun(ledger):
             shutil.copy(kept, state)
         if report is not None and report.exit_code == 0:
@@ -235,24 +236,20 @@ class Person:
             if self.rng.random() < 0.4:
                 shutil.copy(state, older)
 
+    async def _look(self, file: Path, settings: Settings) -> None:
+        """A colleague looks at what there would be to do, which is in nobody's way."""
+        await anyio.sleep(self.rng.choice([0.0, 0.01, 0.3, 2.0]))
+        goal, target = Goal([file], self.state, (), not self.state.exists()), make_target(settings)
+        with (
+            suppress(LedgerHeldError, StateError),
+            SyncBasis(goal, target, settings, self.host.state, is_simulated=False, is_look=True),
+        ):
+            await anyio.sleep(self.rng.choice([0.1, 3.0, 50.0]))
+
     async def _keep_company(self, file: Path, settings: Settings) -> None:
-        """A colleague does the same, or looks at what there would be to do."""
+        """A colleague does the same."""
         await anyio.sleep(self.rng.choice([0.0, 0.01, 0.3, 2.0]))
         is_first = not self.state.exists()
-        if self.rng.random() < 0.5:
-            with (
-                suppress(LedgerHeldError, StateError),
-                SyncBasis(
-                    Goal([file], self.state, (), is_first),
-                    make_target(settings),
-                    settings,
-                    self.host.state,
-                    is_simulated=False,
-                    is_look=True,
-                ),
-            ):
-                await anyio.sleep(self.rng.choice([0.1, 3.0, 50.0]))
-            return
         ledger = self._file("ledger")
 
         async def job(context: RunContext) -> Report:

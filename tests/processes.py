@@ -16,7 +16,6 @@ from typing import Any
 import anyio
 from harness import Target
 
-import batcher.source.spool
 from batcher.core.batch import Settlement
 from batcher.core.clock import Stamp
 from batcher.core.errors import UntrustedError
@@ -25,6 +24,7 @@ from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Shutdown
 from batcher.engine.run.committer import OpenWindow
 from batcher.host.run_registry import RunRegistry
+from batcher.source.spool import Spool
 
 
 class Killed(BaseException):
@@ -144,30 +144,40 @@ def dead_processes_do_not_write() -> Iterator[None]:
         RunRegistry.ended = ended
 
 
+class _Disk:
+    """The file in which a stream is copied; a write may take less than it is given, as write(2) does on a full disk."""
+
+    def __init__(self, file: Any, process: Process) -> None:
+        self._file, self._process = file, process
+
+    def write(self, data: bytes) -> int:
+        """Write as much as there is room for."""
+        if not self._process.room:
+            raise OSError(28, "No space left on device")
+        taken: int = self._file.write(data[: self._process.room])
+        self._process.room -= taken
+        return taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 @contextmanager
 def disks_may_be_full() -> Iterator[None]:
-    """A write to the copy of a stream may take less than it is given, as write(2) does when a disk fills up."""
-    write_whole = batcher.source.spool.write_whole
+    """Copies of streams are on the disk of the process that makes them."""
+    begin = Spool.__init__
 
-    def on_this_disk(write: Callable[[bytes], int | None], data: bytes) -> None:
+    def begin_on_its_disk(self: Spool, path: Path) -> None:
+        begin(self, path)
         process = PROCESS.get()
+        if process is not None:
+            self._file = _Disk(self._file, process)
 
-        def short(piece: bytes) -> int | None:
-            if process is None:
-                return write(piece)
-            if not process.room:
-                raise OSError(28, "No space left on device")
-            taken = write(piece[: process.room])
-            process.room -= taken or 0
-            return taken
-
-        write_whole(short, data)
-
-    batcher.source.spool.write_whole = on_this_disk
+    Spool.__init__ = begin_on_its_disk
     try:
         yield
     finally:
-        batcher.source.spool.write_whole = write_whole
+        Spool.__init__ = begin
 
 
 @contextmanager

@@ -55,6 +55,7 @@ TOKEN = "wire-t0ken/with+every=kind-of.character"
 TIMEOUT = 5.0
 _LONGEST = 50_000.0
 """How many virtual seconds a run may take."""
+_SOON = 60.0
 _HANG = 1e6
 Step = tuple[float, bytes | None]
 """After so many seconds these bytes are sent; None ends the connection."""
@@ -194,11 +195,30 @@ ODDITIES: dict[str, Callable[[random.Random, bytes], list[Step]]] = {
 
 def _echoed(rng: random.Random) -> bytes:
     said = rng.choice(encodings(TOKEN))
+    if rng.random() < 0.5:
+        return _echoed_badly(rng, said)
     if rng.random() < 0.3:  # also in a part of its own, and in a field
         said = said[: len(said) * 2 // 3] + b" " + said
     field_ = b"X-Auth: " + said + b"\r\n" if b"\n" not in said else b""
     body = rng.choice([said, b'{"error_msg": "' + said + b'"}', b'{"err": "bad ' + said + b'"}'])
     return b"HTTP/1.1 %d X\r\n%bContent-Length: %d\r\n\r\n" % (rng.choice([500, 503]), field_, len(body)) + body
+
+
+def _echoed_badly(rng: random.Random, said: bytes) -> bytes:
+    """Where a parser would quote it: in a broken head, or in the framing."""
+    return rng.choice(
+        [
+            said + b"\r\n\r\n",
+            b"HTTP/1.1 " + said + b"\r\n\r\n",
+            b"HTTP/" + said + b" 200 OK\r\n\r\n",
+            b"HTTP/1.1 500 X\r\n" + said + b"\r\n\r\n",
+            b"HTTP/1.1 500 X\r\nContent-Length: " + said + b"\r\n\r\n",
+            b"HTTP/1.1 500 X\r\nTransfer-Encoding: " + said + b"\r\n\r\n",
+            b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n" + said + b"\r\n",
+            b"HTTP/1.1 500 X\r\nContent-Encoding: " + said + b"\r\nContent-Length: 2\r\n\r\nno",
+            b"HTTP/1.1 500 X\r\nSet-Cookie: a=" + said * 3000 + b"\r\nContent-Length: 2\r\n\r\nno",
+        ]
+    )
 
 
 @dataclass
@@ -281,6 +301,8 @@ class Plan:
     odd: float
     kinds: list[str]
     settings: dict[str, Any]
+    is_untrusted: bool
+    """Whether nobody has told the client about the peer's certificate."""
 
     @staticmethod
     def of(rng: random.Random) -> Plan:
@@ -302,6 +324,7 @@ class Plan:
                 "retry_max_wait": "20m",
                 "target_timeout_seconds": TIMEOUT,
             },
+            rng.random() < 0.3,
         )
 
 
@@ -332,12 +355,18 @@ class Life:
         server = await asyncio.start_server(self.peer.serve, "127.0.0.1", 0, ssl=server_tls, limit=1 << 22)
         port = server.sockets[0].getsockname()[1]
         scheme, more = ("https", {"target_ca_file": str(TLS / "cert.pem")}) if server_tls else ("http", {})
+        is_hopeless = self.plan.is_encrypted and self.plan.is_untrusted
+        if is_hopeless:
+            more = {}
         url = f"{scheme}://127.0.0.1:{port}"
         settings = settings_for(self.plan.kind, target_url=url, **more, **self.plan.settings)
         try:
             with anyio.fail_after(_LONGEST):
                 report = await self._run(settings)
                 self._check(report)
+                if is_hopeless:
+                    self._check_hopeless(report)
+                    return report
                 self.peer.odd = 0.0
                 for action in (resume, retry):
                     with suppress(BatcherError):  # nothing to do for one or the other
@@ -373,6 +402,11 @@ class Life:
                 yield opened
 
         return Runtime(clock, random.Random(1).random, inline, transport)
+
+    def _check_hopeless(self, report: Report) -> None:
+        """What waiting does not change is not waited for."""
+        if report.stopped is None or anyio.current_time() > _SOON or self.peer.log:
+            raise LawBrokenError(f"nobody trusts the peer, and after {anyio.current_time():g} s: {report}")
 
     def _check(self, report: Report) -> None:
         members = {(user, group) for group, users in self.peer.world.membership.groups.items() for user in users}
