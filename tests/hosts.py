@@ -26,8 +26,9 @@ from pathlib import Path
 
 import anyio
 from harness import EPOCH, Target
-from people import GRACE, Pair, Person
+from people import GRACE, Person
 from processes import LawBrokenError, dead_processes_do_not_write, disks_may_be_full, nobody_waits_for_readers
+from told import Pair
 
 from batcher.core.clock import Clock
 from batcher.core.errors import LedgerError

@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 from harness import EPOCH, Target, settings_for
 from processes import PROCESS, Killed, LawBrokenError, Process, Watched, dead_processes_do_not_write
+from told import Pair, is_begun
 
 from batcher.core.clock import Clock
 from batcher.core.errors import BatcherError, LedgerError, NotBegunError
@@ -45,7 +46,6 @@ from batcher.state.store import Known
 _DAY = 86_400.0
 _GRACE = 30.0
 _USERS, _GROUPS = range(1, 9), 3
-Pair = tuple[int, int]
 
 
 @dataclass
@@ -159,18 +159,18 @@ class Feed:
     ) -> Report | None:
         """Begin a run; after a kill begin it again or resume it, or leave that to the next night."""
         self.is_as_it_says = False
-        report, is_begun = None, False
+        report, has_begun = None, False
         for _ in range(self.rng.choice([1, 2, 5])):
-            if not is_begun:
+            if not has_begun:
                 self.ledgers.append(self.folder / f"{len(self.ledgers)}.ledger")
             ledger = self.ledgers[-1]
-            if is_begun:
+            if has_begun:
                 report = await self._command(
                     "resume", lambda context: resume(context, Anew(despite_later_runs=True)), ledger
                 )
             else:
                 report = await self._command(name, begins, ledger)
-            is_begun = self._is_begun(ledger)
+            has_begun = is_begun(ledger)
             if report is not None and not (report.next or "").startswith("batcher resume"):
                 break
             await anyio.sleep(self.rng.choice([0.0, 1.0, _GRACE]))
@@ -222,14 +222,6 @@ class Feed:
             retry_max_wait="10m",
             **{f"guard_{name}": "none" for name in unbounded},
         )
-
-    @staticmethod
-    def _is_begun(ledger: Path) -> bool:
-        try:
-            summary(ledger)
-        except LedgerError:
-            return False
-        return True
 
     def _members(self) -> set[Pair]:
         target = self.month.target

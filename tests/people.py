@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from harness import settings_for, write_changes
 from processes import PROCESS, Killed, LawBrokenError, Process, Watched, bring_back, move_away, stop_later
+from told import Pair, check_told, is_begun
 
 from batcher.core.errors import (
     BatcherError,
@@ -22,9 +23,7 @@ from batcher.core.errors import (
     StateError,
     UsageError,
 )
-from batcher.core.model import Action
 from batcher.core.report import Report
-from batcher.core.status import IN_EFFECT, Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Shutdown
@@ -40,7 +39,6 @@ from batcher.engine.sync.sync import Goal, SyncBasis, Terms, sync
 from batcher.engine.sync.undo import compile_undo, undo_changes
 from batcher.host.runtime import Runtime
 from batcher.ledger.reader import LedgerReader
-from batcher.ledger.verify import differences
 from batcher.load.clean_up import clean_up, cleaning_files, write_removals
 from batcher.load.flight import Punctual
 from batcher.load.load_run import LoadSpec, Looking, measure
@@ -63,7 +61,6 @@ NONSENSE = (
     {"rate_requests": "0/s"},
 )
 SPELLINGS = ("{}://127.0.0.1:1", "{}://localhost:1", "{}://LOCALHOST:1/")
-Pair = tuple[int | str, int | str]
 Job = Callable[[RunContext], Awaitable[Report]]
 
 
@@ -229,7 +226,7 @@ class Person:
                 group.start_soon(self._look, file, settings)
             report = await self._run("sync", begins, ledger, settings)
         self.has_company = False
-        if is_restored and report is None and not self._is_begun(ledger):
+        if is_restored and report is None and not is_begun(ledger):
             shutil.copy(kept, state)
         if report is not None and report.exit_code == 0:
             self.feed = feed
@@ -257,7 +254,7 @@ class Person:
 
         self.may_be_refused = (LedgerHeldError, StateError)
         report = await self._command("sync too", job, settings, ledger, calm=True)
-        if self._is_begun(ledger):
+        if is_begun(ledger):
             self.ledgers.append(ledger)
         self.host.say(f"{self.number}: sync too: {report and report.exit_code}")
 
@@ -313,7 +310,7 @@ class Person:
             )
 
         await self._command("load", job, settings, ledger, calm=False)
-        if not self._is_begun(ledger):
+        if not is_begun(ledger):
             return
         self.loads.append(ledger)
         await anyio.sleep(self.rng.choice([0.0, 1.0, GRACE + 1]))
@@ -363,7 +360,7 @@ class Person:
                 ledger = self._file("ledger")
                 self.ledgers.append(ledger)
                 self.is_to_repeat = False
-            if not self._is_begun(ledger):
+            if not is_begun(ledger):
                 if room < 1 << 40 and number:
                     return None  # the stream is gone
             elif report is None or (report.next or "").startswith("batcher resume"):
@@ -373,10 +370,10 @@ class Person:
             else:
                 return report
             report = await self._command(name, job, settings, ledger, calm=calm, room=room)
-            if self.is_closed or (self.may_be_refused and report is None and not self._is_begun(ledger)):
+            if self.is_closed or (self.may_be_refused and report is None and not is_begun(ledger)):
                 return None
             await anyio.sleep(self.rng.choice([0.0, 0.5, 40.0]))
-            if self._is_begun(ledger) and self.rng.random() < 0.1:
+            if is_begun(ledger) and self.rng.random() < 0.1:
                 return report  # left as it is
         raise LawBrokenError("it does not come to an end")
 
@@ -458,14 +455,6 @@ class Person:
     def _file(self, name: str) -> Path:
         return self.folder / f"{len(self.ledgers)}-{self.rng.randrange(10**9)}.{name}"
 
-    @staticmethod
-    def _is_begun(ledger: Path) -> bool:
-        try:
-            with LedgerReader(ledger) as reader:
-                return "run" in reader.facts()
-        except BatcherError:
-            return False
-
     # The laws:
 
     def _check_told(self, process: Process, ledger: Path) -> None:
@@ -482,13 +471,7 @@ class Person:
 
     def check(self, members: set[Pair]) -> None:
         """Law 2: per pair, the last change that is known to have settled decides, one command after the other."""
-        wanted: dict[Pair, bool | None] = {}
-        for ledger in self.ledgers:
-            if self._is_begun(ledger):
-                self._check_ledger(ledger, wanted)
-        for pair, is_in in wanted.items():
-            if is_in is not None and (pair in members) is not is_in:
-                raise LawBrokenError(f"{pair} of {self.number} should be {'in' if is_in else 'out'}, and is not")
+        check_told(self.ledgers, members, self.host.is_bad)
         first = 100 * self.number
         mine = {pair for pair in members if isinstance(pair[0], int) and first <= pair[0] < first + 100}
         if any(pair[0] == first + _PROTECTED for pair in mine):
@@ -498,24 +481,3 @@ class Person:
             raise LawBrokenError(f"the feed of {self.number} is not what is in effect: {self.feed ^ fed}")
         if not self.loads and any(pair[0] - first in _LOADED for pair in mine):
             raise LawBrokenError(f"a load run of {self.number} was cleaned up, and members are left")
-
-    def _check_ledger(self, ledger: Path, wanted: dict[Pair, bool | None]) -> None:
-        is_bad = self.host.is_bad
-        with LedgerReader(ledger) as reader:
-            if differences(reader):
-                raise LawBrokenError(f"{ledger} contradicts itself: {differences(reader)}")
-            for state in reader.windows():
-                columns = state.window.columns
-                pairs = zip(
-                    columns.user.values(columns.user.codes), columns.group.values(columns.group.codes), strict=True
-                )
-                for row, (pair, code) in enumerate(zip(pairs, state.status.tolist(), strict=True)):
-                    status = Status(code)
-                    if status in IN_EFFECT and is_bad(pair):
-                        raise LawBrokenError(f"{pair} of {self.number} is {status.label}, and was refused")
-                    if status is Status.FAILED and not is_bad(pair):
-                        raise LawBrokenError(f"{pair} of {self.number} has failed, and was never refused")
-                    if status in {Status.SUPERSEDED, Status.REJECTED, Status.FAILED}:
-                        continue
-                    is_add = bool(columns.action[row] == Action.ADD)
-                    wanted[pair] = is_add if status in IN_EFFECT else None

@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,28 +205,52 @@ def drawn(number: int, seed: int, only: str) -> Iterator[Fault]:
 
 def survives(fault: Fault) -> bool:
     """Whether no test for its folder notices it."""
+    with copied() as place:
+        (place / "batcher" / fault.module).write_text(fault.text, encoding="utf-8")
+        tests = ROOMS[fault.module.rpartition("/")[0]][1]
+        command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--numprocesses=0", *tests]
+        try:
+            return run(command, place, _SECONDS)[0] == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """A copy of what the tests need, to put faults into."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         place = Path(folder)
         for name in ("batcher", "tests", "docs", "examples"):
             shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "README.md", "config.example.toml"):
             shutil.copyfile(ROOT / name, place / name)
-        (place / "batcher" / fault.module).write_text(fault.text, encoding="utf-8")
-        tests = ROOMS[fault.module.rpartition("/")[0]][1]
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--numprocesses=0", *tests]
-        environment = os.environ | {"PYTHONPATH": folder, "TMPDIR": folder}
-        nowhere = subprocess.DEVNULL
-        with subprocess.Popen(
-            command, cwd=place, env=environment, stdout=nowhere, stderr=nowhere, start_new_session=True
-        ) as process:
-            RUNNING.add(process)
-            try:
-                return process.wait(_SECONDS) == 0
-            except subprocess.TimeoutExpired:
-                return False
-            finally:
-                RUNNING.discard(process)
-                end(process)
+        yield place
+
+
+def run(command: Sequence[str], place: Path, seconds: float) -> tuple[int, str]:
+    """Run Python in a copy; returns the exit code and what it printed.
+
+    Raises:
+        subprocess.TimeoutExpired: When it takes longer; it is ended with everything that it has started.
+
+    """
+    environment = os.environ | {"PYTHONPATH": str(place), "TMPDIR": str(place)}
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        RUNNING.add(process)
+        try:
+            told, _ = process.communicate(timeout=seconds)
+            return process.returncode, told
+        finally:
+            RUNNING.discard(process)
+            end(process)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
