@@ -71,12 +71,13 @@ class Plan:
             latency_seconds=rng.choice([0.0, 0.05, 0.5]),
             jitter_seconds=rng.choice([0.0, 0.3]),
             bad_users=frozenset(
-                rng.choice([100 * n + rng.randrange(3), f"u{100 * n}a", str(100 * n)]) for n in range(4)
+                rng.choice([100 * n + rng.randrange(3), f"u{100 * n}a", f"u{100 * n}a", str(100 * n)]) for n in range(4)
             )
-            if rng.random() < 0.4
+            if rng.random() < 0.5
             else frozenset(),
             late_seconds=rng.choice([1.0, GRACE / 2, GRACE - 0.5]),
             shuffles=rng.random() < 0.5,
+            says_names=rng.random() < 0.5,
             seed=rng.randrange(1000),
         )
         stages, at = [], 0.0
@@ -85,10 +86,11 @@ class Plan:
             faults = tuple(Fault(rng.choice(kinds), rng.choice([0.1, 0.3, 0.7])) for _ in range(rng.randint(1, 2)))
             stages.append(Stage(replace(calm, faults=faults), at))
             at += rng.choice([1.0, 10.0, 100.0])
+        holds_locks = rng.random() < 0.3
         return Plan(
             rng.choice(["minapp", "scrutinizer"]),
             rng.randint(2, 4),
-            rng.choice([None, Rate(3, 1), Rate(10, 1), Rate(30, 60)]),
+            rng.choice([Rate(2, 1), Rate(3, 1), Rate(30, 60), *([] if holds_locks else [None, None])]),
             calm,
             (*stages, Stage(calm, at)),
             rng.choice([0.0, 0.4, 0.7]),
@@ -96,7 +98,7 @@ class Plan:
             rng.choice([0.0, 0.0, 0.05]),
             rng.choice([0.0, 0.0, 0.3]),
             sets_clock=rng.random() < 0.4,
-            holds_locks=rng.random() < 0.3,
+            holds_locks=holds_locks,
             renews=rng.random() < 0.15,
             habits=rng.choice([_HABITS, _HABITS, rng.sample(["apply", "sync", "undo", "load"], rng.randint(1, 2))]),
         )
@@ -173,7 +175,7 @@ class Host(logging.Handler):
             for path in self.state.glob("*.pace"):
                 with path.open("rb") as file, suppress(BlockingIOError):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    await anyio.sleep(rng.choice([0.2, 8.0, 90.0]))
+                    await anyio.sleep(rng.choice([0.2, 20.0, 90.0]))
 
     async def _renew(self) -> None:
         rng = random.Random(self.seed + 3)

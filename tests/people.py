@@ -93,8 +93,8 @@ class Person:
         self.folder.mkdir()
         self.state = self.folder / "hr.state"
         first = 100 * self.number
-        self.users: list[int | str] = list(range(first, first + 3))
-        if self.host.plan.kind == "scrutinizer" and self.rng.random() < 0.6:  # names that look alike, and like ids
+        self.users: list[int | str] = list(range(first, first + self.rng.choice([3, 3, 15])))
+        if self.host.plan.kind == "scrutinizer" and self.rng.random() < 0.7:  # names that look alike, and like ids
             self.users = [first, str(first), f"u{first}a", f"U{first}A"]
 
     @property

@@ -105,6 +105,8 @@ class Behaviour:
     """Whether adding an existing member, or removing somebody who is not one, is an error."""
     shuffles: bool = False
     """Whether Scrutinizer's statements come in a different order from the entries."""
+    says_names: bool = False
+    """Whether Scrutinizer's statements tell users and groups as they were given, and not by their ids."""
     folds_names: bool = False
     """Whether names that differ only in case, Unicode form or surrounding blanks are the same name."""
     seed: int = 0

@@ -118,10 +118,12 @@ class Appliance:
             return f"Error: {refusal}"
         membership.apply(wish)
         verb = "added to" if is_add else "removed from"
-        return f"User {self._id('user', user)} {verb} usergroup {self._id('usergroup', group)}"
+        return f"User {self._said('user', user)} {verb} usergroup {self._said('usergroup', group)}"
 
-    def _id(self, kind: str, name: Name) -> int:
-        return name if isinstance(name, int) else self._ids.setdefault((kind, name), 1001 + len(self._ids))
+    def _said(self, kind: str, name: Name) -> Name:
+        if isinstance(name, int) or self.behaviour.says_names:
+            return name
+        return self._ids.setdefault((kind, name), 1001 + len(self._ids))
 
     def _shuffled(self, sentences: list[str]) -> list[str]:
         if self.behaviour.shuffles:
