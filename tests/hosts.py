@@ -27,7 +27,13 @@ from pathlib import Path
 import anyio
 from harness import EPOCH, Target
 from people import GRACE, Person
-from processes import LawBrokenError, dead_processes_do_not_write, disks_may_be_full, nobody_waits_for_readers
+from processes import (
+    LawBrokenError,
+    dead_processes_do_not_write,
+    disks_may_be_full,
+    nobody_waits_for_readers,
+    plug_ins_may_be_sloppy,
+)
 from told import Pair
 
 from batcher.core.clock import Clock
@@ -112,6 +118,7 @@ class Host(logging.Handler):
         self.seed, self.folder, self.verbose = seed, folder, verbose
         self.rng = random.Random(seed)
         self.plan = change(Plan.of(self.rng))
+        self.sloppiness = random.Random(seed + 5)
         self.target = Target(self.plan.behaviour, stages=self.plan.stages)
         self.step = 0.0
         self.state = folder / "state"
@@ -140,7 +147,7 @@ class Host(logging.Handler):
 
     def play(self) -> None:
         """Everything until everybody has done."""
-        with dead_processes_do_not_write(), disks_may_be_full(), nobody_waits_for_readers():
+        with dead_processes_do_not_write(), disks_may_be_full(), nobody_waits_for_readers(), plug_ins_may_be_sloppy():
             run_virtual(self._main)
 
     async def _main(self) -> None:
