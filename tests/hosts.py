@@ -100,7 +100,7 @@ class Plan:
             calm,
             (*stages, Stage(calm, at)),
             rng.choice([0.0, 0.4, 0.7]),
-            rng.choice([0.0, 0.3]),
+            rng.choice([0.0, 0.3, 0.6]),
             rng.choice([0.0, 0.0, 0.05]),
             rng.choice([0.0, 0.0, 0.3]),
             sets_clock=rng.random() < 0.4,

@@ -70,20 +70,20 @@ class Plan:
     @staticmethod
     def of(rng: random.Random) -> Plan:
         nights, stages = rng.choice([3, 3, 4, 6, 12, 30]), []
-        trouble = rng.choice([0.0, 0.3, 0.6])
+        trouble = rng.choice([0.0, 0.5, 0.9])
         for night in range(1, nights + 1):
             calm = Behaviour(latency_seconds=0.1, late_seconds=rng.choice([1.0, _GRACE / 2, _GRACE - 0.5]))
             if rng.random() < trouble:
                 kinds = ["500", "late", "late", "drop-before", "drop-after", "cut"]
                 faults = tuple(Fault(rng.choice(kinds), rng.choice([0.2, 0.5])) for _ in range(rng.randint(0, 2)))
-                bad = frozenset(rng.sample(_USERS, rng.choice([0, 1, 2])))
+                bad = frozenset(rng.sample(_USERS, rng.choice([0, 2, 4])))
                 stages.append(Stage(replace(calm, faults=faults, bad_users=bad), night * _DAY - 1.0))
-            stages.append(Stage(calm, night * _DAY + rng.choice([2.0, 600.0, _DAY / 2])))
+            stages.append(Stage(calm, night * _DAY + rng.choice([10.0, 600.0])))
         return Plan(
             rng.choice(["minapp", "scrutinizer"]),
             nights,
             rng.choice([0.0, 0.2, 0.5]),
-            rng.choice([0.0, 0.3, 0.7]),
+            rng.choice([0.0, 0.5, 0.9]),
             tuple(stages) or (Stage(Behaviour(), 0.0),),
         )
 
@@ -112,7 +112,7 @@ class Feed:
             self._change()
             await self._sync()
             if self.rng.random() < self.month.plan.by_hand:
-                await anyio.sleep(self.rng.choice([0.0, 10.0, 3600.0]))
+                await anyio.sleep(self.rng.choice([0.0, 1000.0, 3600.0]))
                 await self._retry_or_undo()
             await anyio.sleep_until((night + 0.9) * _DAY)
             self._check()
@@ -178,7 +178,9 @@ class Feed:
         return report
 
     async def _command(self, name: str, job: Callable[[RunContext], Any], ledger: Path) -> Report | None:
-        fatal = self.rng.choice([1, 4, 10, 30]) if self.rng.random() < self.month.plan.crashes else -1
+        is_small = name == "retry"  # few events, each of which is to be hit
+        is_killed = self.rng.random() < self.month.plan.crashes * (1 + is_small)
+        fatal = self.rng.randint(1, 12 if is_small else 30) if is_killed else -1
         process, report = Process(self.rng, self.folder, fatal, 0.0), None
         mark = PROCESS.set(process)
         try:

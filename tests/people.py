@@ -153,7 +153,7 @@ class Person:
         ]
         if rng.random() < 0.1:
             changes.append(("add", f"u{100 * self.number}\x1b[2J\r", 0))
-        if rng.random() < 0.15:
+        if rng.random() < 0.25:
             more = {"guard_protected_users": [str(100 * self.number + _PROTECTED)]}
             changes.append(("add", 100 * self.number + _PROTECTED, 0))
             self.may_be_refused = (GuardrailError,)

@@ -1,7 +1,7 @@
 """Puts each fault of `law_faults.toml` into the code, one at a time, and says which simulation finds it.
 
     python tools/law_faults.py [--only 4 7] [--jobs 2]     print the table
-    python tools/law_faults.py --write                     and put it into docs/decisions/0010-law-faults.md
+    python tools/law_faults.py --write                     and put its rows into docs/decisions/0010-law-faults.md
 
 The faults are those that have broken a law. A test of its own finds each of them; this shows that the simulations do,
 too, which know nothing of it: so they may also find its relatives.
@@ -25,9 +25,10 @@ from mutants import ROOT, RUNNING, copied, end, run
 
 DOCS = ROOT / "docs" / "decisions" / "0010-law-faults.md"
 BEGIN, END = "<!-- faults -->\n", "<!-- /faults -->\n"
-SEEDS = {"hosts": 400, "seeds": 200, "wire": 1500, "months": 40}
+SEEDS = {"hosts": 400, "seeds": 200, "wire": 1500, "months": 80}
 """The simulations in the order in which they are tried, and how many seeds of each are played at most."""
 _SECONDS = 1200
+_HEAD = "| | fault | found by, after seeds | what it says |\n|---|---|---|---|\n"
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
     print(f"{len(faults)} faults, {missed} missed, in {time.monotonic() - started:.0f} s")
     if options.write:
-        text = DOCS.read_text("utf-8")
-        table = "| | fault | found by, after seeds | what it says |\n|---|---|---|---|\n" + "".join(rows)
-        DOCS.write_text(text.split(BEGIN)[0] + BEGIN + table + END + text.split(END)[1], "utf-8")
+        _write(rows)
     return 1 if missed else 0
+
+
+def _write(rows: Sequence[str]) -> None:
+    """Put these rows into the table, in place of those with the same numbers."""
+    text = DOCS.read_text("utf-8")
+    known = text.split(BEGIN)[1].split(END)[0].splitlines(keepends=True)[len(_HEAD.splitlines()) :]
+    table = {int(row.split(" | ")[0].strip("| ")): row for row in [*known, *rows]}
+    body = "".join(row for _, row in sorted(table.items()))
+    DOCS.write_text(text.split(BEGIN)[0] + BEGIN + _HEAD + body + END + text.split(END)[1], "utf-8")
 
 
 if __name__ == "__main__":
