@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 GRACE = 30.0
 _MOST_TRIES = 30
-_SLOPPY = 0.03
+_SLOPPY = 0.08
 """How likely a command is to have a plug-in that leaves something out."""
 _FED, _LOADED, _PROTECTED = range(50, 54), range(70, 75), 99
 """The numbers of users that are in feeds, of load runs, and whom nobody may change; others are changed by hand."""

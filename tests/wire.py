@@ -182,15 +182,15 @@ ODDITIES: dict[str, Callable[[random.Random, bytes], list[Step]]] = {
     "HTML": lambda rng, data: [
         (0.0, b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\r\n<html>sign in</html>"[:-1])
     ],
-    "another status": lambda rng, data: [
-        (
-            0.0,
-            b"HTTP/1.1 %d X\r\n%bContent-Length: 2\r\n\r\nno"
-            % (rng.choice([408, 425, 429, 500, 502, 503, 504, 599]), rng.choice([b"", b"Retry-After: 1\r\n"])),
-        )
-    ],
+    "another status": lambda rng, data: [(0.0, _another_status(rng))],
     "the token": lambda rng, data: [(0.0, _echoed(rng))],
 }
+
+
+def _another_status(rng: random.Random) -> bytes:
+    status, after = rng.choice([408, 425, 429, 500, 502, 503, 504, 599]), rng.choice([b"", b"Retry-After: 1\r\n"])
+    body = rng.choice([b"no", b"\x1b[2J\rno\nbatcher: everything was applied", b"\xe2\x80\xae on"])
+    return b"HTTP/1.1 %d X\r\n%bContent-Length: %d\r\n\r\n" % (status, after, len(body)) + body
 
 
 def _echoed(rng: random.Random) -> bytes:
@@ -429,7 +429,9 @@ class Life:
                     raise LawBrokenError(f"{pair} is a member, and was refused")
 
     def check_end(self, report: Report, log: str) -> None:
-        """Once the peer was well again everything has its place; and nobody has seen a token."""
+        """Once the peer was well again everything has its place; and nobody has seen a token, or what controls."""
+        if not all(line.isprintable() for line in [*log.split("\n"), *self._details()]):
+            raise LawBrokenError(f"this was logged, or is in the ledger: {log!r}, {self._details()}")
         if report.changes[Status.PENDING] and report.stopped is None:
             raise LawBrokenError(f"{report.changes[Status.PENDING]} changes are pending, and nothing stopped the run")
         seen = {
@@ -440,6 +442,11 @@ class Life:
             for secret in encodings(TOKEN):
                 if secret in content:
                     raise LawBrokenError(f"the token stands in {name}")
+
+    def _details(self) -> list[str]:
+        with LedgerReader(self.ledger) as reader:
+            settled = [settlement for state in reader.windows() for settlement in state.settlements]
+        return [text for settlement in settled for text in settlement.details.values()]
 
 
 def only(plan: Plan, name: str, *, is_timed: bool) -> Plan:
