@@ -47,11 +47,13 @@ _IS_DECIDED = "BATCHER_TEST_NAMESPACE"
 
 @dataclass
 class Mishap:
-    """What happens to a process: a signal after some seconds; `nohup` if hang-ups are ignored."""
+    """What happens to a process: signals after some seconds; `nohup` if hang-ups are ignored."""
 
     after: float
     signals: tuple[int, ...]
-    nohup: bool = False
+    nohup: bool
+    waits: bool
+    """Whether the seconds begin once there is a ledger, and not with the process."""
 
 
 def _mishap(rng: random.Random) -> Mishap | None:
@@ -68,7 +70,7 @@ def _mishap(rng: random.Random) -> Mishap | None:
         "hang up": (signal.SIGHUP,),
         "nohup": (signal.SIGHUP,),
     }
-    return Mishap(after, signals[kind], kind == "nohup")
+    return Mishap(after, signals[kind], kind == "nohup", waits=kind == "nohup" or rng.random() < 0.6)
 
 
 @dataclass
@@ -167,7 +169,7 @@ class Person(threading.Thread):
             env=self.host.environment,
         )
         if mishap is not None:
-            threading.Thread(target=self._strike, args=(process, mishap), daemon=True).start()
+            threading.Thread(target=self._strike, args=(process, mishap, self.ledgers[-1]), daemon=True).start()
         try:
             out, err = process.communicate(content, timeout=_SECONDS)
         except subprocess.TimeoutExpired:
@@ -179,7 +181,9 @@ class Person(threading.Thread):
         lines = out.splitlines()
         return Ended(process.returncode, json.loads(lines[-1]) if lines and lines[-1][:1] == b"{" else {}, said)
 
-    def _strike(self, process: subprocess.Popen[bytes], mishap: Mishap) -> None:
+    def _strike(self, process: subprocess.Popen[bytes], mishap: Mishap, ledger: Path) -> None:
+        while mishap.waits and not ledger.exists() and process.poll() is None:
+            wait(0.05)
         wait(mishap.after)
         for number in mishap.signals:
             if process.poll() is not None:
@@ -210,6 +214,7 @@ class RealHost:
         """That of every command."""
         known = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state")}
         known |= {"BATCHER_TOKEN": self.token, "BATCHER_CONFIG": str(self.folder / "batcher.toml")}
+        known |= {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}  # of a copy, perhaps
         if _FAKETIME:
             known |= {"LD_PRELOAD": str(_FAKETIME[-1]), "FAKETIME_TIMESTAMP_FILE": str(self.clock)}
             known |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
