@@ -451,7 +451,7 @@ class Life:
 
 def only(plan: Plan, name: str, *, is_timed: bool) -> Plan:
     """The same, with this kind of oddity in every reply, for this client."""
-    return replace(plan, kinds=[name], odd=1.0, is_timed=is_timed)
+    return replace(plan, kinds=[name], odd=1.0, is_timed=is_timed, is_untrusted=False)
 
 
 def run_seed(seed: int, *, verbose: bool = False, change: Callable[[Plan], Plan] = lambda plan: plan) -> Life:

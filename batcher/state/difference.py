@@ -96,6 +96,10 @@ class Difference:
         )
         return [GroupLoss(group, lost, members) for group, lost, members in rows.fetchall()]
 
+    def newly_named(self) -> list[Key]:
+        """The groups that a feed names and no feed before has named. Call it before `accept`."""
+        return []
+
     def touched(self, label: str) -> Iterator[list[Key]]:
         """The users or the groups (by `label`) that the changes touch."""
         yield from self._distinct(
@@ -263,6 +267,11 @@ class FeedDifference(Difference):
         self._set_wish("removals", Wish.OUT)
         self._store.set_fact("last_pairs", str(self._number("SELECT count(*) FROM merged WHERE fed")))
         self._connection.execute('INSERT INTO named SELECT "group" FROM feed_group ANTI JOIN named USING ("group")')
+
+    def newly_named(self) -> list[Key]:
+        """See `Difference`."""
+        pages = self._distinct('SELECT "group" FROM feed_group ANTI JOIN named USING ("group")')
+        return [group for page in pages for group in page]
 
 
 class GivenDifference(Difference):

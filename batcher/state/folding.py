@@ -10,7 +10,7 @@ import orjson
 
 from batcher.core.errors import LedgerError
 from batcher.core.look_alikes import Names
-from batcher.core.model import REJECTED_ROW, Action
+from batcher.core.model import REJECTED_ROW, Action, Columns, Key
 from batcher.core.status import IN_EFFECT, UNCLEAR, Status, are
 from batcher.ledger.reader import LedgerReader
 from batcher.state.pairs import Stretch, load
@@ -18,6 +18,8 @@ from batcher.state.spelling import spread
 from batcher.state.store import Known, KnownRun, StateStore, Wish
 
 _log = logging.getLogger(__name__)
+NAMED = "named"
+"""The fact in a ledger that lists the groups which its feed was the first to name, for a state that is restored."""
 _GONE = -2
 """The value of `settled` for a ledger that is missing."""
 
@@ -49,6 +51,33 @@ def fold(store: StateStore, run: KnownRun) -> None:
     connection.execute("UPDATE run SET settled = ? WHERE number = ?", (progress, run.number))
     store.touched()
     connection.commit()
+
+
+def fold_names(store: StateStore, run: KnownRun) -> None:
+    """Take over which groups the feed of a run has named; only for a run that the state did not know.
+
+    Ledgers of earlier versions do not tell. There at least the groups are known to which the run was to add somebody.
+    """
+    is_id = store.facts()["forms"].endswith("id")
+    with LedgerReader(run.ledger) as reader:
+        facts = reader.facts()
+        if NAMED in facts:
+            named = set(orjson.loads(facts[NAMED]))
+        elif "feed" in facts:
+            named = {group for state in reader.windows() for group in _added_to(state.window.columns)}
+        else:
+            return
+    groups = [group for group in named if isinstance(group, int) is is_id]
+    if groups:
+        store.connection.execute(
+            'INSERT INTO named SELECT "group" FROM (SELECT unnest(?) AS "group") ANTI JOIN named USING ("group")',
+            (groups,),
+        )
+
+
+def _added_to(columns: Columns) -> set[Key]:
+    codes = columns.group.codes[columns.action == Action.ADD]
+    return set(columns.group.values(np.unique(codes)))
 
 
 def _load_news(store: StateStore, run: KnownRun) -> tuple[int | None, Names]:

@@ -448,13 +448,14 @@ def test_a_canary_that_was_judged_is_not_judged_by_what_came_after_it(tmp_path):
 def test_a_resume_of_a_broken_stream_that_is_interrupted_at_once_is_to_be_resumed(tmp_path):
     """What arrived before the stream broke is all in its copy, and nothing of it may be forgotten."""
 
-    def breaks():
-        yield from CHANGES
+    async def breaks():
+        for change in CHANGES:
+            yield change
         raise RuntimeError("no more")
 
     play = Play(tmp_path, Target(), settings_for("minapp"))
-    play.stop_at, play.stop = 0.0, lambda shutdown: shutdown.stop(Cause.INTERRUPT, "x")
     first = play.apply_files(Pipe("<changes>", breaks()))
+    play.stop_at, play.stop = 0.0, lambda shutdown: shutdown.stop(Cause.INTERRUPT, "x")
     again = play.resume()
     assert (again.exit_code, first.next, again.next) == (130, f"batcher resume {play.ledger}", first.next)
     play.stop_at = None

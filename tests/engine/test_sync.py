@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import anyio
@@ -727,6 +729,20 @@ def host(tmp_path):
     """A night on a host whose runs know of each other."""
     (tmp_path / "nights").mkdir()
     return Nights(tmp_path / "nights", host=tmp_path / "host")
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["listed", "ledger of an earlier version"])
+def test_a_restored_state_learns_which_groups_feeds_have_named(host, tells):
+    """A group that only newer feeds have named, and tonight's does not, loses its members all the same."""
+    host.sync([(1, 10)], **FREE)
+    backup = host.state.read_bytes()
+    host.sync([(1, 10), (1, 11)], **FREE)
+    if not tells:
+        with closing(sqlite3.connect(host.ledger)) as connection, connection:
+            assert connection.execute("DELETE FROM run WHERE key = 'named'").rowcount == 1
+    host.state.write_bytes(backup)
+    assert host.sync([(1, 10)], **FREE).changes[Status.APPLIED] == 1
+    assert host.target.members() == {(1, 10)}
 
 
 def test_a_state_that_was_restored_from_a_backup_learns_what_it_has_missed(host, caplog):
