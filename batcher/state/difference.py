@@ -18,6 +18,8 @@ _IN_FORCE = f"((known <> {Known.OUT:d} OR wish = {Wish.IN:d}) AND wish <> {Wish.
 """Current memberships: pairs that are in, may be in, or were asked for and are still to be added."""
 _ASKED = f'SELECT "user", "group" FROM {{}} WHERE wish = {Wish.IN:d} AND known <> {Known.IN:d}'
 """Pairs of a table that an earlier feed asked for and that are not known to be in."""
+_NEWLY_NAMED = 'SELECT "group" FROM feed_group ANTI JOIN named USING ("group")'
+"""The groups that the feed names, and no feed before it has named."""
 _MOST_GROUPS = 100_000
 _FETCHED = 10_000
 _FED, _IS_KNOWN = 16, 32
@@ -266,12 +268,11 @@ class FeedDifference(Difference):
         self._set_wish(gone, Wish.NONE)
         self._set_wish("removals", Wish.OUT)
         self._store.set_fact("last_pairs", str(self._number("SELECT count(*) FROM merged WHERE fed")))
-        self._connection.execute('INSERT INTO named SELECT "group" FROM feed_group ANTI JOIN named USING ("group")')
+        self._connection.execute(f"INSERT INTO named {_NEWLY_NAMED}")
 
     def newly_named(self) -> list[Key]:
         """See `Difference`."""
-        pages = self._distinct('SELECT "group" FROM feed_group ANTI JOIN named USING ("group")')
-        return [group for page in pages for group in page]
+        return [group for page in self._distinct(_NEWLY_NAMED) for group in page]
 
 
 class GivenDifference(Difference):

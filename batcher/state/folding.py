@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import orjson
@@ -18,6 +18,8 @@ from batcher.state.spelling import spread
 from batcher.state.store import Known, KnownRun, StateStore, Wish
 
 _log = logging.getLogger(__name__)
+FEED = "feed"
+"""The fact in the ledger of a run that tells how large its feed was."""
 NAMED = "named"
 """The fact in a ledger that lists the groups which its feed was the first to name, for a state that is restored."""
 _GONE = -2
@@ -30,7 +32,7 @@ def fold(store: StateStore, run: KnownRun) -> None:
     A change that is applied or unchanged makes its pair in or out; one that was refused, and whose reply was never
     lost, changes nothing. A change that is unknown, or was opened for sending without an outcome, may have taken
     effect, so its pair becomes uncertain. If the ledger is missing or damaged, every pair that the run was to change
-    becomes uncertain.
+    becomes uncertain. What the run's feed was is taken over in the same transaction.
     """
     progress, names = _load_news(store, run)
     if progress is None:
@@ -48,36 +50,40 @@ def fold(store: StateStore, run: KnownRun) -> None:
         (run.number,),
     )
     spread(store, names, run.number)
+    if progress != _GONE:
+        _fold_feed(store, run)
     connection.execute("UPDATE run SET settled = ? WHERE number = ?", (progress, run.number))
     store.touched()
     connection.commit()
 
 
-def fold_names(store: StateStore, run: KnownRun) -> None:
-    """Take over which groups the feed of a run has named; only for a run that the state did not know.
+def _fold_feed(store: StateStore, run: KnownRun) -> None:
+    """Take over what the feed of a run was: how many pairs it named, and which groups as the first one.
 
-    Ledgers of earlier versions do not tell. There at least the groups are known to which the run was to add somebody.
+    The state knows that already, unless it was restored from a copy that is older than the run. Ledgers of earlier
+    versions do not list the groups; at least those to which the run was to add somebody were named.
     """
-    is_id = store.facts()["forms"].endswith("id")
     with LedgerReader(run.ledger) as reader:
         facts = reader.facts()
-        if NAMED in facts:
-            named = set(orjson.loads(facts[NAMED]))
-        elif "feed" in facts:
-            named = {group for state in reader.windows() for group in _added_to(state.window.columns)}
-        else:
+        if FEED not in facts:
             return
+        if NAMED in facts:
+            named = orjson.loads(facts[NAMED])
+        else:
+            named = [group for state in reader.windows() for group in _added_to(state.window.columns)]
+    store.set_fact("last_pairs", str(orjson.loads(facts[FEED])["pairs"]))
+    is_id = store.facts()["forms"].endswith("id")
     groups = [group for group in named if isinstance(group, int) is is_id]
     if groups:
         store.connection.execute(
-            'INSERT INTO named SELECT "group" FROM (SELECT unnest(?) AS "group") ANTI JOIN named USING ("group")',
+            'INSERT INTO named SELECT DISTINCT "group" FROM (SELECT unnest(?) AS "group")'
+            ' ANTI JOIN named USING ("group")',
             (groups,),
         )
 
 
-def _added_to(columns: Columns) -> set[Key]:
-    codes = columns.group.codes[columns.action == Action.ADD]
-    return set(columns.group.values(np.unique(codes)))
+def _added_to(columns: Columns) -> Sequence[Key]:
+    return columns.group.values(np.unique(columns.group.codes[columns.action == Action.ADD]))
 
 
 def _load_news(store: StateStore, run: KnownRun) -> tuple[int | None, Names]:

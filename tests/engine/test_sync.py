@@ -38,7 +38,7 @@ from batcher.ledger.lock import lock
 from batcher.ledger.reader import LedgerReader
 from batcher.simulator.behaviour import Behaviour, Fault
 from batcher.simulator.virtual_time import run_virtual
-from batcher.state.store import Known
+from batcher.state.store import Known, StateStore
 
 ALL = [(user, group) for user in range(1, 41) for group in (1, 2)]
 FREE = {
@@ -741,6 +741,36 @@ def test_a_restored_state_learns_which_groups_feeds_have_named(host, tells):
         with closing(sqlite3.connect(host.ledger)) as connection, connection:
             assert connection.execute("DELETE FROM run WHERE key = 'named'").rowcount == 1
     host.state.write_bytes(backup)
+    assert host.sync([(1, 10)], **FREE).changes[Status.APPLIED] == 1
+    assert host.target.members() == {(1, 10)}
+
+
+def test_a_restored_state_learns_how_large_the_last_feed_was(host):
+    """Else a feed that was cut off could pass, compared with one of long ago."""
+    host.sync(ALL[:5], **FREE)
+    backup = host.state.read_bytes()
+    host.sync(ALL, **FREE)
+    host.state.write_bytes(backup)
+    shrunk = FREE | {"guard_max_shrink": "50%"}
+    with pytest.raises(GuardrailError, match="the last accepted one named"):
+        host.sync(ALL[:6], **shrunk)
+    assert host.target.members() == {*ALL}
+
+
+def test_what_a_restored_state_takes_over_is_taken_over_together(host, monkeypatch):
+    """Killed in between, it is taken over by the next run."""
+    host.sync([(1, 10)], **FREE)
+    backup = host.state.read_bytes()
+    host.sync([(1, 10), (1, 11)], **FREE)
+    host.state.write_bytes(backup)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StateStore, "touched", killed)
+        with pytest.raises(BaseException):  # noqa: B017, PT011 — perhaps in a group
+            host.sync([(1, 10)], **FREE)
     assert host.sync([(1, 10)], **FREE).changes[Status.APPLIED] == 1
     assert host.target.members() == {(1, 10)}
 

@@ -18,7 +18,7 @@ from batcher.engine.jobs.in_doubt import CLOSED
 from batcher.files import found, remove
 from batcher.host.run_registry import RunRegistry
 from batcher.ledger.writer import LedgerWriter
-from batcher.state.folding import fold, fold_names, is_own
+from batcher.state.folding import fold, is_own
 from batcher.state.holding import check_there, copied, hold, lock_file
 from batcher.state.store import Binding, KnownRun, StateStore
 
@@ -165,13 +165,10 @@ def news(store: StateStore, register: RunRegistry | None) -> list[KnownRun]:
 
 def take_in(store: StateStore, run: KnownRun) -> None:
     """Take over the results from the ledger of a run into the state, and the run itself if it is not known yet."""
-    is_news = run.number not in {known.number for known in store.runs() if known.run == run.run}
-    if is_news:
+    if run.number not in {known.number for known in store.runs() if known.run == run.run}:
         _log.warning("the state was restored from an older copy: taking over the results of the run of %s", run.ledger)
         run = replace(run, number=store.begin_run(run.run, run.ledger))
     fold(store, run)
-    if is_news:
-        fold_names(store, run)
 
 
 def _remove(state: Path) -> None:

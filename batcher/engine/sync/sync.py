@@ -44,7 +44,7 @@ from batcher.files import check_file, remove, replaced_privately
 from batcher.host.run_registry import RunRegistry
 from batcher.host.runtime import Executor, Runtime
 from batcher.settings import Settings
-from batcher.state.folding import NAMED
+from batcher.state.folding import FEED, NAMED
 from batcher.state.pairs import adopt
 from batcher.state.store import Binding, StateStore
 
@@ -183,12 +183,13 @@ async def send(comparison: SyncBasis, propose: Propose, context: RunContext, ter
             feed = made.proposal.feed
             told = {"lines": feed.lines, "rejected": feed.rejected, "pairs": feed.pairs}
             told |= {"look_alikes": feed.look_alikes} if feed.look_alikes else {}
-            facts["feed"] = orjson.dumps(told).decode()
+            facts[FEED] = orjson.dumps(told).decode()
+            is_first = comparison.goal.is_first  # no copy of a state is older than its first run
+            named = [] if held is None or is_first else made.proposal.difference.newly_named()
+            facts[NAMED] = orjson.dumps(named).decode()
             facts |= sheets_fact({file.name: file.sheet for file in made.proposal.contents})
         if held is not None:
             facts |= {STATE: str(held.path.absolute()), STATE_ID: store.name}
-            if not comparison.goal.is_first:  # no copy of the state can be older than its first run
-                facts[NAMED] = orjson.dumps(made.proposal.difference.newly_named()).decode()
         earlier = [run.ledger for run in held.runs] if held is not None else []
         plain = replace(context, settings=for_difference(settings))
         return await apply(made.files, plain, occasion=Occasion(facts, begun, earlier, is_judged=True))
