@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import random
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
-from harness import EPOCH, Target
+from harness import EPOCH, Target, fast_folder
 from people import GRACE, Person
 from processes import (
     LawBrokenError,
@@ -239,8 +237,7 @@ async def _rest(seconds: float) -> None:
 
 def run_seed(seed: int, *, change: Callable[[Plan], Plan] = lambda plan: plan, verbose: bool = False) -> Host:
     """Simulate one seed with its plan as `change` returns it; raises `LawBrokenError` if a law does not hold."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 — fsync costs nothing there
-    with tempfile.TemporaryDirectory(dir=base) as folder:
+    with fast_folder() as folder:
         host = Host(seed, Path(folder), change, verbose=verbose)
         if verbose:
             print(host.plan)

@@ -8,9 +8,7 @@ that ended well the members are those of the feed.
 
 from __future__ import annotations
 
-import os
 import random
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -18,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from harness import EPOCH, Target, settings_for
-from processes import PROCESS, Killed, LawBrokenError, Process, Watched, dead_processes_do_not_write
+from harness import EPOCH, Target, fast_folder, settings_for
+from processes import LawBrokenError, Process, Watched, dead_processes_do_not_write, is_to_repeat
 from told import Pair, is_begun
 
 from batcher.core.clock import Clock
@@ -181,27 +179,13 @@ class Feed:
         is_small = name == "retry"  # few events, each of which is to be hit
         is_killed = self.rng.random() < self.month.plan.crashes * (1 + is_small)
         fatal = self.rng.randint(1, 12 if is_small else 30) if is_killed else -1
-        process, report = Process(self.rng, self.folder, fatal, 0.0), None
-        mark = PROCESS.set(process)
-        try:
-            async with anyio.create_task_group():  # so that whatever is raised comes in a group
-                report = await job(self._context(process, ledger))
-        except BaseExceptionGroup as group:
-            killed, refused = group.split(Killed)
-            if killed is None:
-                self._refused(refused)
-        finally:
-            PROCESS.reset(mark)
-            process.restore()
+        process = Process(self.rng, self.folder, fatal, 0.0)
+        report, refusal = await process.carry_out(lambda: job(self._context(process, ledger)))
+        if refusal is not None and not (isinstance(refusal, NotBegunError) or is_to_repeat(refusal)):
+            raise LawBrokenError(f"refused: {refusal!r}")
+        process.check_told(ledger)
         self.month.say(f"{self.number}: {name} {ledger.name}: {report and (report.exit_code, report.reason)}")
         return report
-
-    @staticmethod
-    def _refused(group: BaseExceptionGroup[BaseException]) -> None:
-        (refusal,) = group.exceptions
-        is_to_repeat = "run its command again with another --ledger" in str(refusal)
-        if not (isinstance(refusal, NotBegunError) or is_to_repeat):
-            raise group
 
     def _context(self, process: Process, ledger: Path) -> RunContext:
         @asynccontextmanager
@@ -273,8 +257,7 @@ class Month:
 
 def run_seed(seed: int, *, verbose: bool = False) -> None:
     """Simulate one seed; raises `LawBrokenError` if a law does not hold."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 — fsync costs nothing there
-    with tempfile.TemporaryDirectory(dir=base) as folder, dead_processes_do_not_write():
+    with fast_folder() as folder, dead_processes_do_not_write():
         month = Month(seed, Path(folder), verbose=verbose)
         if verbose:
             print(month.plan)

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from harness import settings_for, write_changes
-from processes import PROCESS, Killed, LawBrokenError, Process, Watched, bring_back, move_away, stop_later
+from processes import LawBrokenError, Process, Watched, bring_back, is_to_repeat, move_away, stop_later
 from told import Pair, check_told, is_begun
 
 from batcher.core.errors import (
@@ -38,7 +39,6 @@ from batcher.engine.run.session import make_target
 from batcher.engine.sync.sync import Goal, SyncBasis, Terms, sync
 from batcher.engine.sync.undo import compile_undo, undo_changes
 from batcher.host.runtime import Runtime
-from batcher.ledger.reader import LedgerReader
 from batcher.load.clean_up import clean_up, cleaning_files, write_removals
 from batcher.load.flight import Punctual
 from batcher.load.load_run import LoadSpec, Looking, measure
@@ -329,7 +329,7 @@ class Person:
 
     async def _try_nonsense(self) -> None:
         """What cannot be used is refused before anything is created."""
-        before, sends = sorted(self.folder.rglob("*")), len(self.host.target.sends)
+        before = sorted(self.folder.rglob("*"))
         nonsense = self.rng.choice(NONSENSE)
         path = write_changes(self.folder / "x.jsonl", [("add", 100 * self.number + _PROTECTED, 0)])
         process = Process(self.rng, self.folder, -1, 0.0)
@@ -341,8 +341,7 @@ class Person:
         else:
             raise LawBrokenError(f"{nonsense} was accepted")
         path.unlink()
-        others = len(self.host.target.sends) - sends
-        if sorted(self.folder.rglob("*")) != before or (others and self.host.plan.people == 1):
+        if sorted(self.folder.rglob("*")) != before:
             raise LawBrokenError(f"{nonsense} was refused, and has left something behind")
 
     # How a command is carried out:
@@ -390,27 +389,22 @@ class Person:
         fatal = rng.choice([1, 3, 10, 30, 60]) if not calm and rng.random() < plan.crashes else -1
         process = Process(rng, self.folder, fatal, 0.0 if calm else plan.hangs, room)
         process.is_sloppy = not calm and self.host.sloppiness.random() < _SLOPPY
-        shutdown, report = Shutdown(), None
-        mark = PROCESS.set(process)
+        shutdown, around = Shutdown(), []
+        if not calm and rng.random() < plan.stops:
+            around.append(partial(stop_later, shutdown, rng.choice([0.0, 0.5, 5.0])))
+        if not calm and rng.random() < plan.moves:
+            around.append(partial(move_away, process, ledger, rng.choice([0.1, 1.0, 5.0])))
         try:
-            async with anyio.create_task_group() as group:
-                if not calm and rng.random() < plan.stops:
-                    group.start_soon(stop_later, shutdown, rng.choice([0.0, 0.5, 5.0]))
-                if not calm and rng.random() < plan.moves:
-                    group.start_soon(move_away, process, ledger, rng.choice([0.1, 1.0, 5.0]))
-                report = await job(self._context(settings, ledger, process, shutdown))
-                group.cancel_scope.cancel()
-            self.host.say(f"{self.number}: {name}: {report and (report.exit_code, report.reason)}")
-        except BaseExceptionGroup as group_:
-            killed, _ = group_.split(Killed)
-            if killed is None:
-                self._refused(group_, process)
-            self.host.say(f"{self.number}: {name}: {'killed' if killed else group_.exceptions}")
+            report, refusal = await process.carry_out(
+                lambda: job(self._context(settings, ledger, process, shutdown)), *around
+            )
         finally:
-            PROCESS.reset(mark)
-            process.restore()
             bring_back(ledger)
-        self._check_told(process, ledger)
+        if refusal is not None:
+            self._refused(refusal, process)
+        end = "killed" if process.snapshot is not None else refusal or (report and (report.exit_code, report.reason))
+        self.host.say(f"{self.number}: {name}: {end}")
+        process.check_told(ledger)
         return report
 
     def _context(self, settings: Settings, ledger: Path, process: Process, shutdown: Shutdown) -> RunContext:
@@ -419,13 +413,9 @@ class Person:
             settings, Credentials(token="a-token"), ledger, world, shutdown, Observer(settled=process.note)
         )
 
-    def _refused(self, group: BaseExceptionGroup[BaseException], process: Process) -> None:
+    def _refused(self, refusal: BatcherError, process: Process) -> None:
         """A command may only be refused for a reason that this person knows."""
-        refusals, others = group.split(BatcherError)
-        if others is not None or refusals is None:
-            raise group
-        (refusal,) = refusals.exceptions
-        self.is_to_repeat = "run its command again with another --ledger" in str(refusal)
+        self.is_to_repeat = is_to_repeat(refusal)
         self.is_closed = "was closed by a later run with the state" in str(refusal)
         is_expected = isinstance(refusal, self.may_be_refused) or (
             self.has_company and (self.is_closed or isinstance(refusal, (LedgerHeldError, StateError)))
@@ -457,18 +447,6 @@ class Person:
         return self.folder / f"{len(self.ledgers)}-{self.rng.randrange(10**9)}.{name}"
 
     # The laws:
-
-    def _check_told(self, process: Process, ledger: Path) -> None:
-        """Law 4: what was reported is on disk, even after a kill; nothing is reported that no file would show."""
-        if process.told_then is not None and len(process.told) > process.told_then:
-            raise LawBrokenError(f"{ledger.name} was moved away, and still outcomes were reported")
-        if not process.told:
-            return
-        with LedgerReader(ledger) as reader:
-            held = {state.window.id: state.status for state in reader.windows()}
-        for (window, row), status in process.told.items():
-            if held[window][row] != status:
-                raise LawBrokenError(f"window {window}, row {row}: {status} was reported, {held[window][row]} is held")
 
     def check(self, members: set[Pair]) -> None:
         """Law 2: per pair, the last change that is known to have settled decides, one command after the other."""

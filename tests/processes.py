@@ -18,12 +18,13 @@ from harness import Target
 
 from batcher.core.batch import Batch, Settlement
 from batcher.core.clock import Stamp
-from batcher.core.errors import UntrustedError
+from batcher.core.errors import BatcherError, UntrustedError
 from batcher.core.http import Request, Response
 from batcher.core.verdict import Cause, Settled, Verdict
 from batcher.delivery.shutdown import Shutdown
 from batcher.engine.run.committer import OpenWindow
 from batcher.host.run_registry import RunRegistry
+from batcher.ledger.reader import LedgerReader
 from batcher.source.spool import Spool
 from batcher.targets.minapp import MinApp
 from batcher.targets.scrutinizer import Scrutinizer
@@ -79,17 +80,62 @@ class Process:
         self.event()
         return result
 
+    async def carry_out(
+        self, job: Callable[[], Awaitable[Any]], *around: Callable[[], Awaitable[None]]
+    ) -> tuple[Any, BatcherError | None]:
+        """Carry out a command, while something goes on around it; afterwards the files are as the process left them.
+
+        Returns its result, or the error by which it was refused; neither if it was killed.
+        """
+        result, mark = None, PROCESS.set(self)
+        try:
+            async with anyio.create_task_group() as group:
+                for goes_on in around:
+                    group.start_soon(goes_on)
+                result = await job()
+                group.cancel_scope.cancel()
+        except BaseExceptionGroup as failed:
+            if failed.subgroup(Killed) is not None:
+                return None, None
+            refusals, others = failed.split(BatcherError)
+            if others is not None or refusals is None:
+                raise
+            (refusal,) = refusals.exceptions
+            return None, refusal
+        finally:
+            PROCESS.reset(mark)
+            if self.snapshot is not None:
+                shutil.rmtree(self.folder)
+                self.snapshot.rename(self.folder)
+        return result, None
+
+    def check_told(self, ledger: Path) -> None:
+        """Law 4: what was reported is on disk, even after a kill; nothing is reported that no file would show.
+
+        Raises:
+            LawBrokenError: When that is not so.
+
+        """
+        if self.told_then is not None and len(self.told) > self.told_then:
+            raise LawBrokenError(f"{ledger.name} was moved away, and still outcomes were reported")
+        if not self.told:
+            return
+        with LedgerReader(ledger) as reader:
+            held = {state.window.id: state.status for state in reader.windows()}
+        for (window, row), status in self.told.items():
+            if held[window][row] != status:
+                raise LawBrokenError(f"window {window}, row {row}: {status} was reported, {held[window][row]} is held")
+
     def note(self, window: OpenWindow, settlement: Settlement) -> None:
         """What is reported now must be in the ledger from now on."""
         if self.snapshot is None:
             for row, status in zip(settlement.rows.tolist(), settlement.status.tolist(), strict=True):
                 self.told[window.window.id, row] = status
 
-    def restore(self) -> None:
-        """Leave the files as they were when the process was killed."""
-        if self.snapshot is not None:
-            shutil.rmtree(self.folder)
-            self.snapshot.rename(self.folder)
+
+def is_to_repeat(refusal: BatcherError | None) -> bool:
+    """Whether it says that the run had not begun, and its command is to be given again."""
+    return "run its command again with another --ledger" in str(refusal)
 
 
 @dataclass(eq=False)

@@ -145,12 +145,8 @@ class Person(threading.Thread):
                 is_first = state is not None and not state.exists()
                 more = ["--bootstrap", "--from-nothing"] if is_first else []
                 ended = self._command([*command, *more, "--ledger", str(ledger)], content, mishap)
-                is_begin = True
             else:
                 ended = self._command(["resume", str(ledger), "--despite-later-runs"], b"", mishap)
-                is_begin = False
-            if ended.code == Cause.INPUT.exit_code and is_begin and not is_begun(ledger):
-                continue
             if "run its command again with another --ledger" in ended.said:
                 ledger = None
             elif ended.code in {0, 3} and not ended.next.startswith("batcher resume"):

@@ -6,10 +6,8 @@ is killed or asked to stop, and in which order all of this happens. Time is virt
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -19,7 +17,7 @@ from typing import Any
 import anyio
 import harness
 import numpy as np
-from harness import Change, Target, final_state, settings_for, write_changes
+from harness import Change, Target, fast_folder, final_state, settings_for, write_changes
 from processes import Killed, LawBrokenError
 
 from batcher.core.batch import Settlement
@@ -427,8 +425,7 @@ async def _stop_later(shutdown: Shutdown, seconds: float, cause: Cause) -> None:
 
 def run_seed(seed: int, *, verbose: bool = False) -> None:
     """Simulate one seed; raises `LawBrokenError` if a law does not hold."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 — fsync costs nothing there
-    with tempfile.TemporaryDirectory(dir=base) as folder:
+    with fast_folder() as folder:
         life = Life(seed, Path(folder), verbose)
         if verbose:
             print(life.plan)

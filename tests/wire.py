@@ -13,10 +13,8 @@ import base64
 import gzip
 import io
 import logging
-import os
 import random
 import ssl
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -26,7 +24,7 @@ from typing import Any
 from urllib.parse import quote
 
 import anyio
-from harness import EPOCH, Change, inline, settings_for, write_changes
+from harness import EPOCH, Change, fast_folder, inline, settings_for, write_changes
 from processes import LawBrokenError
 
 from batcher.core.clock import Clock
@@ -456,8 +454,7 @@ def only(plan: Plan, name: str, *, is_timed: bool) -> Plan:
 
 def run_seed(seed: int, *, verbose: bool = False, change: Callable[[Plan], Plan] = lambda plan: plan) -> Life:
     """Simulate one seed, or what is made of its plan; raises `LawBrokenError` if a law does not hold."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 — fsync costs nothing there
-    with tempfile.TemporaryDirectory(dir=base) as folder:
+    with fast_folder() as folder:
         life, said = Life(seed, Path(folder), change), io.StringIO()
         handler, logger = logging.StreamHandler(said), logging.getLogger("batcher")
         level = logger.level

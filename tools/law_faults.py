@@ -17,11 +17,10 @@ import sys
 import time
 import tomllib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutants import ROOT, RUNNING, copied, end, run
+from mutants import ROOT, copied, run, tried
 
 DOCS = ROOT / "docs" / "decisions" / "0010-law-faults.md"
 BEGIN, END = "<!-- faults -->\n", "<!-- /faults -->\n"
@@ -125,17 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     faults = [fault for fault in law_faults() if not options.only or fault.number in options.only]
     started = time.monotonic()
     rows, missed = [], 0
-    with ThreadPoolExecutor(options.jobs) as pool:
-        try:
-            for fault, finding in zip(faults, pool.map(found, faults), strict=True):
-                missed += finding is None and not fault.why
-                rows.append(_row(fault, finding))
-                print(rows[-1], end="", flush=True)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(RUNNING):
-                end(process)
-            raise
+    for fault, finding in tried(found, faults, options.jobs):
+        missed += finding is None and not fault.why
+        rows.append(_row(fault, finding))
+        print(rows[-1], end="", flush=True)
     print(f"{len(faults)} faults, {missed} missed, in {time.monotonic() - started:.0f} s")
     if options.write:
         _write(rows)

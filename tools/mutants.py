@@ -19,11 +19,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).parent.parent
 LAWS = (
@@ -83,6 +84,7 @@ _COMPARED = {
 }  # fmt: skip
 _COUNTED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
 _SECONDS = 600
+F, T = TypeVar("F"), TypeVar("T")
 RUNNING: set[subprocess.Popen[bytes]] = set()
 
 
@@ -259,6 +261,18 @@ def end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def tried(work: Callable[[F], T], faults: Sequence[F], jobs: int) -> Iterator[tuple[F, T]]:
+    """Each fault with what the work says of it, in order; if that is interrupted, everything that was started ends."""
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield from zip(faults, pool.map(work, faults), strict=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(RUNNING):
+                end(process)
+            raise
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 if all faults are noticed or known, 1 otherwise."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -269,18 +283,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     chosen = list(drawn(options.number, options.seed, options.only))
     unnoticed = 0
-    with ThreadPoolExecutor(options.jobs) as pool:
-        try:
-            for fault, alive in zip(chosen, pool.map(survives, chosen), strict=True):
-                if alive:
-                    why = KNOWN.get(fault.name)
-                    unnoticed += why is None
-                    print(f"survives  {fault}" + (f" ({why})" if why else ""), flush=True)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(RUNNING):
-                end(process)
-            raise
+    for fault, alive in tried(survives, chosen, options.jobs):
+        if alive:
+            why = KNOWN.get(fault.name)
+            unnoticed += why is None
+            print(f"survives  {fault}" + (f" ({why})" if why else ""), flush=True)
     print(f"{len(chosen)} faults, {unnoticed} of them not noticed by any test")
     return 1 if unnoticed else 0
 
