@@ -2,10 +2,10 @@
 
 Two to four people work side by side, each with users of its own, each with one command after the other (`people.py`):
 changes from files and streams, feeds with a state, `resume`, `retry`, `undo`, load runs that are cleaned up, and
-settings that make no sense. Their processes are killed and asked to stop at any event, held up by their disks for
-minutes, their ledgers are moved away, their states restored from backups; the wall clock is set, the lock of the shared
-rate is held, the target's certificate is renewed, and somebody reads all ledgers. The target loses requests and applies
-them later.
+settings that make no sense. Their processes are killed and asked to stop at any event, suspended, held up by their
+disks for minutes; their ledgers are moved away, renamed and copied, their states restored from backups; the wall clock
+is set, the lock of the shared rate is held, the target's certificate is renewed, and somebody reads all ledgers. The
+target loses requests and applies them later.
 
 At the end the target must be as if the commands of each had been carried out one after the other; no sliding window may
 hold more requests than the rate; and what was reported before a kill must be in the ledgers.
@@ -37,6 +37,7 @@ from told import Pair
 from batcher.core.clock import Clock
 from batcher.core.errors import LedgerError
 from batcher.core.rate import Rate
+from batcher.engine.jobs.summary import report as summary
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.simulator.behaviour import Behaviour, Fault, Stage
@@ -116,7 +117,7 @@ class Host(logging.Handler):
         self.seed, self.folder, self.verbose = seed, folder, verbose
         self.rng = random.Random(seed)
         self.plan = change(Plan.of(self.rng))
-        self.sloppiness = random.Random(seed + 5)
+        self.odds = random.Random(seed + 5)
         self.target = Target(self.plan.behaviour, stages=self.plan.stages)
         self.step = 0.0
         self.state = folder / "state"
@@ -193,7 +194,9 @@ class Host(logging.Handler):
         rng = random.Random(self.seed + 4)
         while True:
             await _rest(rng.choice([0.3, 3.0, 20.0]))
-            ledgers = [ledger for person in self.people for ledger in person.ledgers[-1:]]
+            ledgers = [ledger for person in self.people for ledger in person.ledgers[-1:] if ledger.exists()]
+            if ledgers and rng.random() < 0.3:
+                self._check_copy(rng.choice(ledgers))
             with (
                 suppress(LedgerError),
                 LedgerReader(rng.choice(ledgers or [Path("none")])) as reader,
@@ -204,6 +207,16 @@ class Host(logging.Handler):
                 is_other = differences(reader) or reader.tally() != before
                 if is_other and (is_held or reader.version() == version):
                     raise LawBrokenError(f"{reader.path} contradicts itself while somebody writes")
+
+    def _check_copy(self, ledger: Path) -> None:
+        """The file alone, copied at any moment, is no backup (sqlite.org/howtocorrupt.html §1.2), but may not lie.
+
+        It may know less than the original, or contradict itself; but it says so.
+        """
+        with fast_folder() as folder, suppress(LedgerError):
+            copy, original = summary(Path(shutil.copy(ledger, folder))), summary(ledger)
+            if copy.next is None and (copy.total, copy.changes) != (original.total, original.changes):
+                raise LawBrokenError(f"a copy of {ledger} knows less, and says that nothing is left: {copy}")
 
     # The laws:
 

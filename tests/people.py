@@ -30,7 +30,7 @@ from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Shutdown
 from batcher.engine.jobs.apply import Pipe, apply
 from batcher.engine.jobs.context import RunContext
-from batcher.engine.jobs.job import for_difference
+from batcher.engine.jobs.job import for_difference, spool_path
 from batcher.engine.jobs.reaching import Anew
 from batcher.engine.jobs.resume import resume
 from batcher.engine.jobs.retry import retry
@@ -52,6 +52,8 @@ GRACE = 30.0
 _MOST_TRIES = 30
 _SLOPPY = 0.08
 """How likely a command is to have a plug-in that leaves something out."""
+_SUSPENDED, _RENAMED = 0.05, 0.1
+"""How likely a process is to be suspended, and a ledger to get another name before it is continued."""
 _FED, _LOADED, _PROTECTED = range(50, 54), range(70, 75), 99
 """The numbers of users that are in feeds, of load runs, and whom nobody may change; others are changed by hand."""
 NONSENSE = (
@@ -372,6 +374,8 @@ class Person:
             if self.is_closed or (self.may_be_refused and report is None and not is_begun(ledger)):
                 return None
             await anyio.sleep(self.rng.choice([0.0, 0.5, 40.0]))
+            if begin == "apply" and room == 1 << 40 and not spool_path(ledger).exists():
+                ledger = self._rename(ledger)
             if is_begun(ledger) and self.rng.random() < 0.1:
                 return report  # left as it is
         raise LawBrokenError("it does not come to an end")
@@ -388,7 +392,7 @@ class Person:
         calm = calm or self.has_company
         fatal = rng.choice([1, 3, 10, 30, 60]) if not calm and rng.random() < plan.crashes else -1
         process = Process(rng, self.folder, fatal, 0.0 if calm else plan.hangs, room)
-        process.is_sloppy = not calm and self.host.sloppiness.random() < _SLOPPY
+        self._befall(process, is_calm=calm)
         shutdown, around = Shutdown(), []
         if not calm and rng.random() < plan.stops:
             around.append(partial(stop_later, shutdown, rng.choice([0.0, 0.5, 5.0])))
@@ -406,6 +410,26 @@ class Person:
         self.host.say(f"{self.number}: {name}: {end}")
         process.check_told(ledger)
         return report
+
+    def _befall(self, process: Process, *, is_calm: bool) -> None:
+        """Let it be suspended, or its plug-in be sloppy, now and then."""
+        odds = self.host.odds
+        process.is_sloppy = not is_calm and odds.random() < _SLOPPY
+        if not is_calm and odds.random() < _SUSPENDED:
+            since = anyio.current_time() + odds.choice([0.0, 0.5, 3.0])
+            process.stopped = since, since + odds.choice([5.0, 60.0, 120.0])
+
+    def _rename(self, ledger: Path) -> Path:
+        """Somebody gives the ledger of a run that does not work another name, at times; returns the one it has now."""
+        is_open = ledger.with_name(ledger.name + "-wal").exists()
+        if is_open or not is_begun(ledger) or self.host.odds.random() > _RENAMED:
+            return ledger
+        renamed = self._file("renamed.ledger")
+        ledger.rename(renamed)
+        for ledgers in (self.ledgers, self.by_hand):
+            ledgers[:] = [renamed if known == ledger else known for known in ledgers]
+        self.host.say(f"{self.number}: {ledger.name} is {renamed.name} from now on")
+        return renamed
 
     def _context(self, settings: Settings, ledger: Path, process: Process, shutdown: Shutdown) -> RunContext:
         world = Runtime(self.host.clock(), self.rng.random, process.executor, self._transport(process), self.host.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import sqlite3
@@ -53,6 +54,8 @@ class Process:
     """How likely it is at each event that the disk hangs."""
     room: int = 1 << 40
     """How many bytes of a copied input the disk still takes."""
+    stopped: tuple[float, float] = (math.inf, math.inf)
+    """From when until when it is suspended (seconds): it neither sends, nor reads or writes, nor takes note of replies."""
     is_sloppy: bool = False
     """Whether the target's plug-in reports on fewer changes than it was asked about."""
     snapshot: Path | None = None
@@ -70,13 +73,22 @@ class Process:
             shutil.copytree(self.folder, self.snapshot)
             raise Killed
 
+    async def go_on(self) -> None:
+        """Return when it is not suspended."""
+        since, until = self.stopped
+        if since <= anyio.current_time() < until:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep_until(until)
+
     async def executor(self, work: Callable[[], Any]) -> Any:
         """See `Executor`."""
+        await self.go_on()
         self.event()
         if self.rng.random() < self.hangs:
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(self.rng.choice([0.1, 20.0, 200.0]))
         result = work()
+        await self.go_on()
         self.event()
         return result
 
@@ -149,11 +161,13 @@ class Watched:
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
         """See `Transport`."""
+        await self.process.go_on()
         self.process.event()
         if not self.trusts():
             await anyio.lowlevel.checkpoint()
             raise UntrustedError("certificate verify failed")
         response = await self.target.exchange(request, turn)
+        await self.process.go_on()
         self.process.event()
         return response
 

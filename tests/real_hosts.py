@@ -40,7 +40,7 @@ _RATE = 30
 _MOST_TRIES = 25
 _SECONDS = 60.0
 """How long a command may take."""
-_EXPECTED = {0, 3, *(cause.exit_code for cause in Cause)}
+_EXPECTED = {0, 2, 3, 6, 7, *(cause.exit_code for cause in Cause if cause.is_signal)}
 _IS_DECIDED = "BATCHER_TEST_NAMESPACE"
 """Set in processes for which it is decided whether they are in a network namespace of their own."""
 
