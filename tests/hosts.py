@@ -209,7 +209,7 @@ class Host(logging.Handler):
                     raise LawBrokenError(f"{reader.path} contradicts itself while somebody writes")
 
     def _check_copy(self, ledger: Path) -> None:
-        """The file alone, copied at any moment, is no backup (sqlite.org/howtocorrupt.html §1.2), but may not lie.
+        """The file alone, copied at any moment, is no backup (sqlite.org/howtocorrupt.html), but may not lie.
 
         It may know less than the original, or contradict itself; but it says so.
         """

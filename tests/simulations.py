@@ -6,7 +6,8 @@
 
 The kinds are `seeds` (one run, whatever the target does), `wire` (a peer that speaks in bytes of every kind), `hosts`
 (several runs at once on one host), and `months` (two feeds, night after night). A seed that fails prints the command
-that plays it again.
+that plays it again. `people.py` says what people do on a host, `processes.py` what befalls their commands, and
+`told.py` what their ledgers tell; `real_hosts.py` does the like without simulating anything.
 """
 
 from __future__ import annotations
