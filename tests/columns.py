@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from batcher.core.batch import Batch, Op, Shape
-from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Keys, Reject
+from batcher.core.keys import Key, Keys
+from batcher.core.model import REJECTED_ROW, Action, Columns, Reject
 
 ACTIONS = {"add": Action.ADD, "remove": Action.REMOVE}
 

@@ -18,7 +18,8 @@ import numpy as np
 from batcher.core.batch import Batch, Limits
 from batcher.core.errors import InputError
 from batcher.core.http import Response
-from batcher.core.model import REJECTED_ROW, Columns, KeyKind, Keys, Position
+from batcher.core.keys import Keys
+from batcher.core.model import REJECTED_ROW, Columns, KeyKind, Position
 from batcher.core.pack import pack
 from batcher.core.status import Status
 from batcher.core.verdict import Retry, Settled, Split, Stop

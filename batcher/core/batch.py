@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from batcher.core.model import Action, Bytes, Ints, Keys
+from batcher.core.keys import Keys
+from batcher.core.model import Action
+from batcher.core.vectors import Bytes, Ints
 
 
 class Shape(Enum):

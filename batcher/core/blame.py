@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batcher.core.batch import Batch, Settlement
-from batcher.core.model import Key
+from batcher.core.keys import Key
 
 SUSPICIOUS = 20
 TRIALS = 3

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from batcher.core.model import REJECTED_ROW, Columns, Ints
+from batcher.core.model import REJECTED_ROW, Columns
 from batcher.core.sorting import run_starts, sorted_order
+from batcher.core.vectors import Ints
 
 
 def coalesce(columns: Columns) -> Ints:

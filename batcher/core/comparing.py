@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from batcher.core.model import Ints
+from batcher.core.vectors import Ints
 
 Floats: TypeAlias = NDArray[np.float64]
 Counts: TypeAlias = tuple[Ints, Ints]

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batcher.core.identity import mix
-from batcher.core.model import Columns, Ints, Keys, Mask
+from batcher.core.keys import Keys
+from batcher.core.model import Columns
 from batcher.core.sorting import run_starts, sorted_order
+from batcher.core.text_bytes import mix
+from batcher.core.vectors import Ints, Mask
 from batcher.core.wire import Wire
 
 _TABLE = 1 << 16
@@ -43,7 +45,7 @@ class Pairs:
         first = run_starts(user)
         size = np.diff(first, append=len(rows))
         known, group = _dense(columns.group.codes[rows])
-        users, groups = Keys(user[first], columns.user.entries), Keys(known, columns.group.entries)
+        users, groups = Keys(user[first], columns.user.dictionary), Keys(known, columns.group.dictionary)
         return Pairs(
             rows,
             np.repeat(np.arange(len(first)), size),

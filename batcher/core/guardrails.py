@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from batcher.core.model import Key
+from batcher.core.keys import Key
 
 _SHOWN = 5
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from batcher.core.model import Action, Bytes, Hashes
+from batcher.core.model import Action
 from batcher.core.ordering import distinct, shared
+from batcher.core.vectors import Bytes, Hashes
 
 _MERGED_AT = 64
 """Arrays kept unmerged; a target that loses the same pairs for hours must not fill the memory."""

@@ -7,7 +7,8 @@ from enum import Enum
 import numpy as np
 
 from batcher.core.identity import ordering_words
-from batcher.core.model import Hashes, Keys, Mask
+from batcher.core.keys import Keys
+from batcher.core.vectors import Hashes, Mask
 
 
 class OrderBy(Enum):

@@ -23,9 +23,11 @@ import numpy as np
 
 from batcher.core.batch import Limits, Op, Shape
 from batcher.core.cover import Buckets, Pairs
-from batcher.core.model import Action, Columns, Ints, Keys, Mask
+from batcher.core.keys import Keys
+from batcher.core.model import Action, Columns
 from batcher.core.sorting import run_starts
 from batcher.core.split import cut
+from batcher.core.vectors import Ints, Mask
 from batcher.core.wire import Wire
 
 _Sized: TypeAlias = tuple[Op, int]
@@ -201,7 +203,7 @@ def _requests(ops: Iterable[_Sized], columns: Columns, limits: Limits, wire: Wir
         if held and (too_many or changes + len(op) > limits.max_changes or size + op_size > limits.max_bytes):
             room = 0 if too_many else limits.max_changes - changes
             if room >= worthwhile:  # the op's own bytes are only looked at then
-                widths = wire.widths(Keys(op.users, columns.user.entries))
+                widths = wire.widths(Keys(op.users, columns.user.dictionary))
                 rest = op_size - int(widths.sum())
                 fit = int(np.searchsorted(np.cumsum(widths), limits.max_bytes - size - rest, side="right"))
                 count = min(fit, room // len(op.groups))

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from fnmatch import translate
 
-from batcher.core.look_alikes import folded, folded_entries
-from batcher.core.model import Key
+from batcher.core.keys import Dictionary, Key
+from batcher.core.text_folding import folded
 
 
 class Patterns:
@@ -29,5 +29,5 @@ class Patterns:
         if self._matches is None:
             return
         keys = list(keys)
-        names = folded_entries(keys) if self._folds and keys else keys
+        names = Dictionary.of(keys).looks.to_pylist() if self._folds and keys else keys
         yield from (key for key, name in zip(keys, names, strict=True) if self._matches(str(name)))

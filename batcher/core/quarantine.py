@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from batcher.core.batch import Batch, Op, Shape
-from batcher.core.model import Ints, Key, Keys, Mask
+from batcher.core.keys import Key, Keys
 from batcher.core.split import first_alone
+from batcher.core.vectors import Ints, Mask
 
 _LONE_REFUSALS = 3
 _MOST_KNOWN = 10_000
@@ -148,10 +149,11 @@ class _Suspects:
 def _among(known: Mapping[Key, object], keys: Keys, codes: Ints) -> Mask:
     if not known:
         return np.zeros(len(codes), bool)
-    if keys.entries is None:
+    if keys.dictionary is None:
         wanted = [key for key in known if isinstance(key, int)]
     else:
-        wanted = [code for code in np.unique(codes).tolist() if keys.entries[code] in known]
+        used = np.unique(codes)
+        wanted = [code for code, key in zip(used.tolist(), keys.values(used), strict=True) if key in known]
     return np.isin(codes, np.array(wanted, np.int64))
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from batcher.core.batch import Batch
 from batcher.core.blame import Blame
 from batcher.core.in_doubt import InDoubtRequests
-from batcher.core.model import Hashes, Keys
+from batcher.core.keys import Keys
 from batcher.core.ordering import OrderBy, distinct, ordering_keys, shared
+from batcher.core.vectors import Hashes
 
 _NO_KEYS: Hashes = np.empty(0, np.uint64)
 
@@ -128,4 +129,4 @@ class Schedule:
 def keys_of(batch: Batch, order_by: OrderBy) -> Hashes:
     """The batch's lane keys, aligned with its rows."""
     _, user, group = batch.pairs()
-    return ordering_keys(Keys(user, batch.user.entries), Keys(group, batch.group.entries), order_by)
+    return ordering_keys(Keys(user, batch.user.dictionary), Keys(group, batch.group.dictionary), order_by)

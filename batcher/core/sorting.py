@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from batcher.core.model import Ints
+from batcher.core.vectors import Ints
 
 _WORD_BITS = 63
 

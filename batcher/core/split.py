@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from batcher.core.batch import Op, Shape
-from batcher.core.model import Mask
+from batcher.core.vectors import Mask
 
 
 def cut(op: Op, users: int) -> tuple[Op, Op]:

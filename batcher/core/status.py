@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from batcher.core.model import Bytes, Mask
+from batcher.core.vectors import Bytes, Mask
 
 
 class Status(IntEnum):

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from batcher.core.model import Bytes
 from batcher.core.status import Status
+from batcher.core.vectors import Bytes
 
 
 class Cause(Enum):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 
 from batcher.core.batch import Shape
-from batcher.core.model import Ints, Keys
+from batcher.core.keys import Keys
+from batcher.core.vectors import Ints
 
 _POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
 
@@ -29,13 +29,12 @@ class Wire:
 
     def widths(self, keys: Keys) -> Ints:
         """The bytes of each row's key, including its overhead."""
-        if keys.entries is None:
+        known = keys.dictionary
+        if known is None:
             return digits(keys.codes) + self.id_key
-        table = [
-            len(orjson.dumps(entry)) + (self.id_key if isinstance(entry, int) else self.name_key)
-            for entry in keys.entries
-        ]
-        return np.array(table, np.int64)[keys.codes] if table else np.empty(0, np.int64)
+        if known.is_id is None:
+            return known.widths[keys.codes] + self.name_key
+        return known.widths[keys.codes] + np.where(known.is_id[keys.codes], self.id_key, self.name_key)
 
 
 def total_digits(ids: Ints) -> int:

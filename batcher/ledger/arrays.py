@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from batcher.core.model import Ints, Key, Keys
+from batcher.core.keys import Dictionary, Keys
+from batcher.core.text_bytes import bytes_of
+from batcher.core.vectors import Ints
 
 _CODEC = pa.Codec("zstd", compression_level=1)
 _WORTHWHILE = 512
@@ -56,14 +59,19 @@ def unpack_json(blob: bytes) -> object:
     return orjson.loads(_unseal(blob))
 
 
-def pack_entries(entries: Sequence[Key] | None) -> bytes | None:
-    """A blob of a dictionary of names; None stands for ids that are their own codes."""
-    return None if entries is None else pack_json(list(entries))
+def pack_dictionary(dictionary: Dictionary | None) -> bytes | None:
+    """A blob of a dictionary, a JSON array of its keys; None stands for ids that are their own codes."""
+    if dictionary is None:
+        return None
+    quoted = pc.binary_join_element_wise('"', dictionary.escaped, '"', "")
+    keys = dictionary.where_id(dictionary.texts, quoted)
+    return _seal(b"[%b]" % bytes_of(pc.binary_join_element_wise(keys, ",", ""))[:-1])
 
 
-def unpack_keys(codes: bytes, entries: bytes | None) -> Keys:
+def unpack_keys(codes: bytes, dictionary: bytes | None) -> Keys:
     """A column of users or groups from its blobs."""
-    return Keys(unpack_ints(codes), None if entries is None else tuple(unpack_json(entries)))  # type: ignore[arg-type]
+    known: Any = None if dictionary is None else unpack_json(dictionary)
+    return Keys(unpack_ints(codes), None if known is None else Dictionary.of(known))
 
 
 def _seal(raw: bytes) -> bytes:

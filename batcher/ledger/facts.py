@@ -10,7 +10,8 @@ from batcher.core.batch import Settlement
 from batcher.core.clock import Stamp
 from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
-from batcher.core.model import Bytes, Ints, Position, Window
+from batcher.core.model import Position, Window
+from batcher.core.vectors import Bytes, Ints
 from batcher.files import is_file
 from batcher.ledger.schema import APPLICATION_ID, UPGRADES, VERSION
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from batcher.core.model import REJECTED_ROW, Action, Key, Keys
+from batcher.core.keys import Key, Keys
+from batcher.core.model import REJECTED_ROW, Action
 from batcher.core.status import Status
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
@@ -67,7 +68,8 @@ def _is(keys: Keys, text: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     wanted: set[Key] = {text}
     with suppress(ValueError):
         wanted.add(int(text))
-    if keys.entries is None:
+    if keys.dictionary is None:
         ids = [key for key in wanted if isinstance(key, int) and -(2**63) <= key < 2**63]
         return np.isin(keys.codes, ids)
-    return np.isin(keys.codes, [code for code, entry in enumerate(keys.entries) if entry in wanted])
+    known = keys.dictionary.values(np.arange(len(keys.dictionary)))
+    return np.isin(keys.codes, [code for code, key in enumerate(known) if key in wanted])

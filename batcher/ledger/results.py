@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from batcher.core.model import REJECTED_ROW, Action, Ints, Keys, Mask
+from batcher.core.keys import Keys
+from batcher.core.model import REJECTED_ROW, Action
 from batcher.core.status import IN_EFFECT, Status, are
+from batcher.core.vectors import Ints, Mask
 from batcher.ledger.ahead import ahead
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
@@ -108,16 +110,19 @@ class _Columns:
 
 
 def _ids(keys: Keys, is_change: Mask) -> pa.Array:
-    if keys.entries is None:
+    known = keys.dictionary
+    if known is None:
         return pa.array(keys.codes, mask=~is_change)
-    values = pa.array([entry if isinstance(entry, int) else None for entry in keys.entries], pa.int64())
+    nothing = pa.nulls(len(known), pa.string())
+    values = pc.cast(known.where_id(known.texts, nothing), pa.int64())
     return values.take(pa.array(keys.codes, mask=~is_change))
 
 
 def _names(keys: Keys, is_change: Mask) -> pa.Array:
-    if keys.entries is None:
+    known = keys.dictionary
+    if known is None:
         return pa.nulls(len(keys), pa.string())
-    values = pa.array([entry if isinstance(entry, str) else None for entry in keys.entries], pa.string())
+    values = known.where_id(pa.nulls(len(known), pa.string()), known.texts)
     return values.take(pa.array(keys.codes, mask=~is_change))
 
 

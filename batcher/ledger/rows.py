@@ -10,9 +10,10 @@ import orjson
 
 from batcher.core.batch import Attempt, Settlement
 from batcher.core.clock import Stamp
-from batcher.core.model import REJECTED_ROW, Bytes, Ints, Position, Window
+from batcher.core.model import REJECTED_ROW, Position, Window
 from batcher.core.status import Status
-from batcher.ledger.arrays import pack_entries, pack_ints, pack_json, pack_steps
+from batcher.core.vectors import Bytes, Ints
+from batcher.ledger.arrays import pack_dictionary, pack_ints, pack_json, pack_steps
 
 _fields = attrgetter(*(field.name for field in fields(Attempt) if field.name != "boot"))
 """As `astuple`, which copies deeply and is many times slower; when it was for other processes is kept with the loss."""
@@ -30,9 +31,9 @@ def window_row(window: Window) -> tuple[object, ...]:
         position_text(window.position),
         pack_ints(columns.action),
         pack_ints(columns.user.codes),
-        pack_entries(columns.user.entries),
+        pack_dictionary(columns.user.dictionary),
         pack_ints(columns.group.codes),
-        pack_entries(columns.group.entries),
+        pack_dictionary(columns.group.dictionary),
         pack_steps(columns.line),
         pack_ints(columns.source),
         pack_json([(r.index, r.reason) for r in columns.rejects]),

@@ -12,8 +12,9 @@ from pathlib import Path
 from batcher.core.batch import Settlement
 from batcher.core.clock import Stamp
 from batcher.core.errors import LedgerError
-from batcher.core.model import Ints, Position, Window
+from batcher.core.model import Position, Window
 from batcher.core.status import Status
+from batcher.core.vectors import Ints
 from batcher.core.verdict import Cause
 from batcher.files import found, is_same, remove
 from batcher.ledger.arrays import pack_ints, pack_json

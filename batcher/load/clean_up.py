@@ -10,7 +10,8 @@ import numpy as np
 import orjson
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.model import Action, Key
+from batcher.core.keys import Key
+from batcher.core.model import Action
 from batcher.core.report import Report
 from batcher.core.status import IN_EFFECT, UNCLEAR, are
 from batcher.engine.jobs.apply import Occasion, apply

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.model import Ints
+from batcher.core.vectors import Ints
 
 if TYPE_CHECKING:
     from hdrh.histogram import HdrHistogram

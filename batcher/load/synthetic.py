@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.model import Action, Columns, Ints, Keys, Position, Window
+from batcher.core.keys import Keys
+from batcher.core.model import Action, Columns, Position, Window
+from batcher.core.vectors import Ints
 from batcher.engine.run.window_reader import WorkItem
 from batcher.source.windows import WINDOW_ROWS
 

@@ -11,7 +11,8 @@ import msgspec
 import orjson
 
 from batcher.core.durations import Durations
-from batcher.core.model import REJECTED_ROW, Key
+from batcher.core.keys import Key
+from batcher.core.model import REJECTED_ROW
 from batcher.core.report import SUMMARY_ORDER, Report
 from batcher.core.status import FAILURES, IN_EFFECT, Status, are, count_of
 from batcher.core.units import spoken

@@ -15,7 +15,10 @@ import pyarrow as pa
 import pyarrow.csv
 
 from batcher.core.errors import EmptyInputError, InputError
-from batcher.core.model import Action, Columns, Ints, KeyKind, Keys
+from batcher.core.keys import Keys
+from batcher.core.model import Action, Columns, KeyKind
+from batcher.core.text_bytes import lengths_of
+from batcher.core.vectors import Ints
 from batcher.core.wholeness import Content
 from batcher.core.wire import total_digits
 from batcher.source.cells import MARK
@@ -26,7 +29,7 @@ from batcher.source.layout import Column, Layout
 from batcher.source.lines import Lines, TooLong, Waits
 from batcher.source.names import are_ordinary
 from batcher.source.opening import is_sheet
-from batcher.source.rules import Form, Invalid, action_of, is_integer
+from batcher.source.rules import Form, Invalid, action_of, are_any_integers
 
 _MARKS = ",;\t"
 """Possible delimiters of a header, the most likely first."""
@@ -202,14 +205,8 @@ def _plain_length(array: pa.Array) -> int:
     if pa.types.is_int64(array.type):
         return total_digits(array.to_numpy())
     if pa.types.is_dictionary(array.type):
-        return int(np.diff(_offsets(array.dictionary))[array.indices.to_numpy()].sum())
-    offsets = _offsets(array)
-    return int(offsets[-1] - offsets[0])
-
-
-def _offsets(texts: pa.StringArray) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-    """The byte offsets where each text begins and the last one ends, as Arrow stores them."""
-    return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+        return int(lengths_of(array.dictionary)[array.indices.to_numpy()].sum())
+    return int(lengths_of(array).sum())
 
 
 def _actions(array: pa.DictionaryArray) -> np.ndarray[tuple[int], np.dtype[np.int8]] | None:
@@ -224,9 +221,8 @@ def _actions(array: pa.DictionaryArray) -> np.ndarray[tuple[int], np.dtype[np.in
 def _keys(array: pa.Array, layout: Layout, *, decided: bool) -> Keys | None:
     if pa.types.is_int64(array.type):
         return Keys(array.to_numpy())
-    entries: list[str] = array.dictionary.to_pylist()
     if not are_ordinary(array.dictionary, layout.words, takes_odd=layout.takes_odd):
         return None
-    if decided and any(map(is_integer, entries)):
+    if decided and are_any_integers(array.dictionary):
         return None
-    return Keys(array.indices.to_numpy().astype(np.int64), tuple(entries))
+    return Keys.encoded(array)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import NamedTuple
 
-from batcher.core.model import Action, Columns, Key, KeyKind
+from batcher.core.keys import Key
+from batcher.core.model import Action, Columns, KeyKind
 from batcher.source import cells
 from batcher.source.layout import Column, Layout
 from batcher.source.records import Rows

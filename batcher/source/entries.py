@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from batcher.core.model import Action, Key, KeyKind
+from batcher.core.keys import Key
+from batcher.core.model import Action, KeyKind
 from batcher.source.cells import plain, unmarked
 from batcher.source.layout import Field, Fields, as_key, meant
 from batcher.source.refine import PLAIN, Refinement

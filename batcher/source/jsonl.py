@@ -15,7 +15,8 @@ import orjson
 import pyarrow as pa
 
 from batcher.core.errors import InputError
-from batcher.core.model import Action, Columns, Keys
+from batcher.core.keys import Keys
+from batcher.core.model import Action, Columns
 from batcher.core.wholeness import Content
 from batcher.source.csv_records import lines_of
 from batcher.source.entries import Entries, Part, parts_of
@@ -194,7 +195,7 @@ def _column(values: list[Any], field: Field, *, takes_odd: bool) -> Keys | None:
         except UnicodeEncodeError:  # a lone surrogate, written as an escape
             return None
         if are_ordinary(array.dictionary, takes_odd=takes_odd):
-            return Keys(array.indices.to_numpy().astype(np.int64), tuple(array.dictionary.to_pylist()))
+            return Keys.encoded(array)
     return None
 
 

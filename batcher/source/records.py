@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Keys, Reject
+from batcher.core.keys import Key, Keys
+from batcher.core.model import REJECTED_ROW, Action, Columns, Reject
 
 CHUNK_ROWS = 1 << 17
 """How many rows one op unfolds into at a time."""
@@ -74,8 +75,8 @@ def unfold(line: int, action: Action, users: Sequence[Key], groups: Sequence[Key
             count = len(some) * len(others)
             yield Columns(
                 np.full(count, action, np.int8),
-                Keys(np.repeat(some, len(others)), user.entries),
-                Keys(np.tile(others, len(some)), group.entries),
+                Keys(np.repeat(some, len(others)), user.dictionary),
+                Keys(np.tile(others, len(some)), group.dictionary),
                 np.full(count, line, np.int64),
                 np.full(count, source, np.int32),
             )

@@ -10,7 +10,11 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from batcher.core.model import Action, Key
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batcher.core.keys import Key
+from batcher.core.model import Action
 
 LONGEST_NAME = 1024
 """Characters. Ensures that any single pair is well below the smallest `max_bytes`."""
@@ -71,6 +75,11 @@ def action_of(value: object) -> Action:
 def is_integer(text: str) -> bool:
     """Whether a text has the form of an id."""
     return _INTEGER.fullmatch(text) is not None
+
+
+def are_any_integers(texts: pa.StringArray) -> bool:
+    """Whether any of the texts has the form of an id."""
+    return bool(pc.any(pc.match_substring_regex(texts, rf"^(?:{_INTEGER.pattern})$")).as_py())
 
 
 def id_of(value: int | str, label: str) -> int:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batcher.core.guardrails import Feed, GroupLoss
+from batcher.core.keys import Key
 from batcher.core.look_alikes import Names
-from batcher.core.model import Key
 from batcher.core.patterns import Patterns
 from batcher.state.holding import written_privately
 from batcher.state.spelling import Spelling

@@ -9,8 +9,9 @@ import numpy as np
 import orjson
 
 from batcher.core.errors import LedgerError
+from batcher.core.keys import Key
 from batcher.core.look_alikes import Names
-from batcher.core.model import REJECTED_ROW, Action, Columns, Key
+from batcher.core.model import REJECTED_ROW, Action, Columns
 from batcher.core.status import IN_EFFECT, UNCLEAR, Status, are
 from batcher.ledger.reader import LedgerReader
 from batcher.state.pairs import Stretch, load

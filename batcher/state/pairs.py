@@ -9,10 +9,12 @@ from typing import IO, Any, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 
 from batcher.core.errors import InputError
-from batcher.core.model import REJECTED_ROW, Action, Bytes, Columns, Keys, Mask
+from batcher.core.keys import Keys
+from batcher.core.model import REJECTED_ROW, Action, Columns
+from batcher.core.vectors import Bytes, Mask
 from batcher.ledger.ahead import ahead
 from batcher.state.store import Known, StateStore, Wish
 
@@ -153,7 +155,7 @@ class _Unread:
         found = pa.array(users, pa.string())
         if len(found):
             self.count += len(found)
-            self._writer.write_batch(pa.RecordBatch.from_arrays([pa.compute.unique(found)], schema=self._schema))
+            self._writer.write_batch(pa.RecordBatch.from_arrays([pc.unique(found)], schema=self._schema))
 
     def tell(self, store: StateStore) -> None:
         """Fill the table `unread` with each user once."""
@@ -236,10 +238,9 @@ def _form(keys: Keys) -> str:
 def _array(keys: Keys, valid: Mask) -> Any:  # noqa: ANN401 — untyped library
     """The values as strings or as 64-bit integers, independent of the dictionary."""
     codes = keys.codes[valid]
-    if keys.entries is None:
+    known = keys.dictionary
+    if known is None:
         return pa.array(codes)
-    used = np.zeros(len(keys.entries), bool)
-    used[codes] = True
-    entries = [entry if is_used else None for entry, is_used in zip(keys.entries, used.tolist(), strict=True)]
-    kind = pa.string() if any(isinstance(entry, str) for entry in entries) else pa.int64()
-    return pa.array(entries, kind).take(pa.array(codes))
+    texts = known.texts.take(pa.array(codes))
+    is_id = known.is_id is not None and len(codes) and known.is_id[codes[0]]  # then all of them are
+    return pc.cast(texts, pa.int64()) if is_id else texts

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 from duckdb.func import PythonUDFType
 
-from batcher.core.look_alikes import Names, fold
-from batcher.core.model import Key
+from batcher.core.keys import Key
+from batcher.core.look_alikes import Names
+from batcher.core.text_folding import fold
 from batcher.state.store import Known, StateStore
 
 _SIDES = ("user", "group")

@@ -12,11 +12,13 @@ import orjson
 
 from batcher.core.batch import Batch, Limits, Shape
 from batcher.core.http import Request, Response, brief
-from batcher.core.model import Ints, KeyKind, Keys
+from batcher.core.keys import Keys
+from batcher.core.model import KeyKind
 from batcher.core.ordering import OrderBy
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Login
+from batcher.core.vectors import Ints
 from batcher.core.verdict import Retry, Settled, Verdict
 from batcher.core.wire import Wire
 from batcher.targets.minapp_login import login
@@ -99,7 +101,7 @@ class MinApp:
 
 def _ids(keys: Keys, codes: Ints) -> Ints | list[int]:
     """The ids themselves. Names never get here; if one did, sending its code would change another user's rights."""
-    if keys.entries is not None:
+    if keys.dictionary is not None:
         msg = "MinApp takes integer ids only"
         raise TypeError(msg)
     return codes if len(codes) > _LONG_LIST else codes.tolist()

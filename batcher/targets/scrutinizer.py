@@ -10,19 +10,25 @@ So a change counts as applied only if its sentence says exactly that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from batcher.core.batch import Batch, Limits, Op, Shape
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response, brief
-from batcher.core.model import Action, Ints, Key, KeyKind
+from batcher.core.keys import Dictionary, Keys
+from batcher.core.model import Action, KeyKind
 from batcher.core.ordering import OrderBy
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Login
+from batcher.core.text_bytes import bytes_of
+from batcher.core.vectors import Ints
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.core.wire import Wire
 from batcher.targets.scrutinizer_sentences import VERBS, match
@@ -120,8 +126,7 @@ def _entries(batch: Batch, op: Op) -> bytes:
     if _has_ids(batch):
         # One format over all numbers is several times faster than an object per entry.
         return (b'{"user_id":%b,"usergroup_id":%b},' * len(op) % _alternating(users, groups))[:-1]
-    entries = zip(batch.user.values(users), batch.group.values(groups), strict=True)
-    return b",".join([_entry(user, group) for user, group in entries])
+    return _joined(_parts(batch.user, users, _user_of_entry), _parts(batch.group, groups, _group_of_entry))
 
 
 def _is_plain_success(batch: Batch, response: Response) -> bool:
@@ -153,15 +158,60 @@ def _is_plain_success(batch: Batch, response: Response) -> bool:
 def _expected(batch: Batch, op: Op) -> bytes:
     """The expected success sentences of the op as JSON, without the brackets."""
     users, groups = op.pairs()
-    verb = VERBS[op.action]
     if _has_ids(batch):
+        verb = VERBS[op.action]
         return (b'"User %%b %b usergroup %%b",' % verb.encode() * len(op) % _alternating(users, groups))[:-1]
-    entries = zip(batch.user.values(users), batch.group.values(groups), strict=True)
-    return orjson.dumps([f"User {user} {verb} usergroup {group}" for user, group in entries])[1:-1]
+    group_of = _GROUP_OF_SENTENCE[op.action]
+    return _joined(_parts(batch.user, users, _user_of_sentence), _parts(batch.group, groups, group_of))
 
 
 def _has_ids(batch: Batch) -> bool:
-    return batch.user.entries is None and batch.group.entries is None
+    return batch.user.dictionary is None and batch.group.dictionary is None
+
+
+def _user_of_entry(known: Dictionary) -> pa.Array:
+    return known.where_id(
+        _around('{"user_id":', known.escaped, ","),
+        _around('{"user_name":"', known.escaped, '",'),
+    )
+
+
+def _group_of_entry(known: Dictionary) -> pa.Array:
+    return known.where_id(
+        _around('"usergroup_id":', known.escaped, "},"),
+        _around('"usergroup_name":"', known.escaped, '"},'),
+    )
+
+
+def _user_of_sentence(known: Dictionary) -> pa.Array:
+    return _around('"User ', known.escaped, " ")
+
+
+def _added(known: Dictionary) -> pa.Array:
+    return _around("added to usergroup ", known.escaped, '",')
+
+
+def _removed(known: Dictionary) -> pa.Array:
+    return _around("removed from usergroup ", known.escaped, '",')
+
+
+_GROUP_OF_SENTENCE = {Action.ADD: _added, Action.REMOVE: _removed}
+
+
+def _around(before: str, texts: pa.Array, after: str) -> pa.Array:
+    return pc.binary_join_element_wise(before, texts, after, "")
+
+
+def _parts(keys: Keys, codes: Ints, make: Callable[[Dictionary], pa.Array]) -> pa.Array:
+    """For each code the text that is made of its key; of names, made once for the window."""
+    if keys.dictionary is not None:
+        return keys.dictionary.made(make).take(pa.array(codes))
+    return make(Dictionary.of_ids(codes))
+
+
+def _joined(users: pa.Array, groups: pa.Array) -> bytes:
+    """The texts of each user and group, one after the other, without the last comma."""
+    return bytes_of(pc.binary_join_element_wise(users, groups, ""))[:-1]
 
 
 def _alternating(users: Ints, groups: Ints) -> tuple[bytes, ...]:
@@ -173,15 +223,6 @@ def _alternating(users: Ints, groups: Ints) -> tuple[bytes, ...]:
 def _texts(ids: Ints) -> list[bytes]:
     """Each id in decimal."""
     return orjson.dumps(np.ascontiguousarray(ids), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-
-
-def _entry(user: Key, group: Key) -> bytes:
-    return b'{"%b":%b,"%b":%b}' % (
-        b"user_id" if isinstance(user, int) else b"user_name",
-        orjson.dumps(user),
-        b"usergroup_id" if isinstance(group, int) else b"usergroup_name",
-        orjson.dumps(group),
-    )
 
 
 def _data(response: Response, now: float) -> dict[str, object] | Verdict:

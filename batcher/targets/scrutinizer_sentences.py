@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batcher.core.http import brief
-from batcher.core.model import Action, Key
+from batcher.core.keys import Key
+from batcher.core.model import Action
 from batcher.core.status import Status
 
 _SUCCESS = {

@@ -17,7 +17,8 @@ from batcher.core.health import Health
 from batcher.core.http import Request, Response, printable
 from batcher.core.identity import fingerprints
 from batcher.core.in_doubt import InDoubtRequests
-from batcher.core.model import Action, Keys
+from batcher.core.keys import Keys
+from batcher.core.model import Action
 from batcher.core.ordering import OrderBy, ordering_keys, shared
 from batcher.core.rate import Rate
 from batcher.core.replies import unsuccessful

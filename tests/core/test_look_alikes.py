@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from batcher.core.coalesce import coalesce
 from batcher.core.identity import fingerprints, ordering_words
-from batcher.core.look_alikes import Names, fold, folded, resolved, twins
-from batcher.core.model import Keys
+from batcher.core.keys import Keys
+from batcher.core.look_alikes import Names, resolved, twins
 from batcher.core.patterns import Patterns
 from batcher.core.text_bytes import may_be_unseen
+from batcher.core.text_folding import fold, folded
 from batcher.source.rules import Invalid, name_of
 
 ALPHABET = "aAbBßſsSÄäÄéÉéİıσςΣ \u00a0\u200b\u200d\u00adЖж张ﬁ\t"

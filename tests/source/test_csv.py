@@ -255,7 +255,7 @@ def test_a_target_of_integer_ids_takes_no_names_whatever_the_header():
     assert read_clean(b"add,bob,3\n", 2, layout, Forms(), ",", 0) is None
     both, _, _, _ = carefully(b"add,5,,3\nadd,,bob,3\n", header="op,user_id,user_name,group_id", fields=IDS)
     assert [row[0] for row in listed(both)] == [2, 3]
-    assert both.user.entries is None
+    assert both.user.dictionary is None
 
 
 def test_a_target_of_integer_ids_takes_neutral_columns_for_ids():

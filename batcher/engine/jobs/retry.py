@@ -12,9 +12,10 @@ from batcher.core.batch import Settlement
 from batcher.core.errors import LedgerError
 from batcher.core.identity import fingerprints
 from batcher.core.look_alikes import Names
-from batcher.core.model import REJECTED_ROW, Action, Columns, Hashes, Ints, Mask
+from batcher.core.model import REJECTED_ROW, Action, Columns
 from batcher.core.report import Report, command
 from batcher.core.status import FAILURES, Status, are
+from batcher.core.vectors import Hashes, Ints, Mask
 from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.in_doubt import remember_losses, remember_others
 from batcher.engine.jobs.job import ending, names_of, preflight, reopen, rules_of

@@ -12,7 +12,8 @@ import numpy as np
 from batcher.core.batch import Limits
 from batcher.core.coalesce import coalesce
 from batcher.core.key_kinds import KeyKinds
-from batcher.core.model import REJECTED_ROW, Action, Columns, Key, Position, Window
+from batcher.core.keys import Key
+from batcher.core.model import REJECTED_ROW, Action, Columns, Position, Window
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.patterns import Patterns
 from batcher.core.wholeness import Content

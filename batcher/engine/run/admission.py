@@ -15,9 +15,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.key_kinds import KeyKinds, mixed
-from batcher.core.model import Ints
 from batcher.core.ordering import OrderBy
 from batcher.core.status import FAILURES, count_of
+from batcher.core.vectors import Ints
 from batcher.core.verdict import Cause
 from batcher.engine.run.committer import OpenWindow
 from batcher.engine.run.dispatch import Dispatch

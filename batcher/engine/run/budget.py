@@ -10,10 +10,10 @@ import numpy as np
 
 from batcher.core.clock import Clock
 from batcher.core.health import Health
-from batcher.core.model import Bytes
 from batcher.core.rate import Pace
 from batcher.core.status import FAILURES, are
 from batcher.core.units import parse_duration, parse_failures, spoken
+from batcher.core.vectors import Bytes
 from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Shutdown
 from batcher.settings import Settings

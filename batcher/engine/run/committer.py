@@ -11,8 +11,9 @@ import numpy as np
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from batcher.core.batch import Batch, Settlement
-from batcher.core.model import Bytes, Hashes, Ints, Mask, Window
+from batcher.core.model import Window
 from batcher.core.status import Status
+from batcher.core.vectors import Bytes, Hashes, Ints, Mask
 from batcher.delivery.shutdown import Abandoned
 from batcher.host.runtime import Executor
 from batcher.ledger.sessions import Figures

@@ -9,10 +9,10 @@ import numpy as np
 
 from batcher.core.batch import Batch, Limits
 from batcher.core.coalesce import coalesce
-from batcher.core.model import Hashes, Ints
 from batcher.core.ordering import OrderBy, common, distinct, ordering_keys, shared
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.status import Status
+from batcher.core.vectors import Hashes, Ints
 from batcher.core.wire import Wire
 from batcher.engine.run.committer import Again, OpenWindow
 from batcher.engine.run.window_reader import WorkItem

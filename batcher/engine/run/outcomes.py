@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from batcher.core.batch import Settlement
-from batcher.core.model import Action, Key
+from batcher.core.keys import Key
+from batcher.core.model import Action
 from batcher.core.status import Status
 from batcher.engine.run.committer import OpenWindow
 

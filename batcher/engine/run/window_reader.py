@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import anyio
 
 from batcher.core.errors import InputError
-from batcher.core.model import Bytes, Mask, Position, Window
+from batcher.core.model import Position, Window
+from batcher.core.vectors import Bytes, Mask
 from batcher.host.runtime import Executor
 from batcher.ledger.facts import SourceFacts
 from batcher.source.inputs import Input, Reading
