@@ -50,6 +50,29 @@ def names(path: Path, rows: int) -> Path:
     return _write(path, {"op": op, "user_name": user, "group_name": group})
 
 
+def uuids(path: Path, rows: int) -> Path:
+    """Pairs of UUIDs (RFC 9562): every user once, in random groups."""
+    user, group = _uuids(rows)
+    return _write(path, {"op": np.full(rows, "add"), "user_name": user, "group_name": group})
+
+
+def uuids_jsonl(path: Path, rows: int) -> Path:
+    """The same as JSON Lines."""
+    path = path.with_suffix(".jsonl")
+    with path.open("w", encoding="ascii") as file:
+        pairs = zip(*(column.to_pylist() for column in _uuids(rows)), strict=True)
+        file.writelines(f'{{"op":"add","user_name":"{u}","group_name":"{g}"}}\n' for u, g in pairs)
+    return path
+
+
+def _uuids(rows: int) -> tuple[pa.StringArray, pa.StringArray]:
+    rng = np.random.default_rng(4)
+    digits = rng.bytes(16 * (rows + GROUPS)).hex()
+    texts = [digits[place : place + 32] for place in range(0, len(digits), 32)]
+    known = pa.array([f"{t[:8]}-{t[8:12]}-4{t[13:16]}-a{t[17:20]}-{t[20:]}" for t in texts])
+    return known[:rows], known[rows:].take(pa.array(rng.integers(0, GROUPS, rows)))
+
+
 def jsonl(path: Path, rows: int) -> Path:
     """What `profiles` writes, as JSON Lines."""
     path = path.with_suffix(".jsonl")

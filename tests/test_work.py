@@ -67,6 +67,12 @@ def as_csv(path, changes):
     return path
 
 
+def as_names(path, changes):
+    lines = (f"{op},User {u}@example.org,Team {g}\n" for op, u, g in changes)
+    path.write_text("op,user_name,group_name\n" + "".join(lines), "ascii")
+    return path
+
+
 def as_jsonl(path, changes):
     path = path.with_suffix(".jsonl")
     path.write_text("".join(f'{{"op":"{op}","user_id":{u},"group_id":{g}}}\n' for op, u, g in changes), "ascii")
@@ -99,7 +105,7 @@ def _all_well(batch):
     said = {}
     for op in batch.ops:
         listed, verb = lists[op.action]
-        users, groups = (column.tolist() for column in op.pairs())
+        users, groups = (keys.values(codes) for keys, codes in zip((batch.user, batch.group), op.pairs(), strict=True))
         said[listed] = ",".join([f'"User {u} {verb} usergroup {g}"' for u, g in zip(users, groups, strict=True)])
     body = ",".join(f'"{listed}":[{text}]' for listed, text in said.items())
     return Response(200, {}, f'{{"data":{{{body}}}}}'.encode())
@@ -112,17 +118,18 @@ def _all_well(batch):
         ("minapp", as_csv, profiles),
         ("minapp", as_jsonl, profiles),
         ("scrutinizer", as_csv, random_pairs),
+        ("scrutinizer", as_names, random_pairs),
     ],
-    ids=["random", "profiles", "JSON Lines", "scrutinizer"],
+    ids=["random", "profiles", "JSON Lines", "scrutinizer", "names"],
 )
-def test_ids_go_by_columns_from_the_file_to_the_wire(tmp_path, kind, write, make):
-    """If the file grows by 60,000 rows, there is at most one more call for every three of them."""
+def test_changes_go_by_columns_from_the_file_to_the_wire(tmp_path, kind, write, make):
+    """If the file grows by 60,000 rows, there is at most one more call for every two of them: those per request."""
     small, large = (write(tmp_path / f"{rows}.csv", make(rows)) for rows in (60_000, 120_000))
     pipeline(kind, small, 5000 if kind == "minapp" else 1000)
     costs = [
         calls(lambda path=path: pipeline(kind, path, 5000 if kind == "minapp" else 1000)) for path in (small, large)
     ]
-    assert (costs[1] - costs[0]) / 60_000 < 0.3
+    assert (costs[1] - costs[0]) / 60_000 < (0.42 if write is as_names else 0.3)
 
 
 def test_a_request_costs_a_bounded_number_of_calls(tmp_path):

@@ -78,7 +78,8 @@ class Dictionary:
 
     def distinct_by(self, texts: pa.StringArray) -> Ints:
         """For each key, a number that it shares with the keys of its kind that have the same one of these texts."""
-        codes = _numbers(texts.dictionary_encode().indices)
+        is_own = texts is self.texts or texts.equals(self.texts)
+        codes = np.arange(len(self)) if is_own else _numbers(texts.dictionary_encode().indices)
         return codes if self.is_id is None else 2 * codes + self.is_id
 
     @staticmethod
@@ -100,7 +101,7 @@ class Dictionary:
         masks = [np.zeros(len(part), bool) if part.is_id is None else part.is_id for part in parts]
         is_id = np.concatenate(masks)
         if is_id.any() and not is_id.all():
-            numbers = Dictionary(texts, is_id).distinct_by(texts)
+            numbers = 2 * _numbers(texts.dictionary_encode().indices) + is_id
             _, first, codes = np.unique(numbers, return_index=True, return_inverse=True)
             merged = Dictionary(texts.take(pa.array(first)), is_id[first])
         else:

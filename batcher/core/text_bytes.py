@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import orjson
 import pyarrow as pa
@@ -37,6 +39,18 @@ def bytes_of(texts: pa.StringArray) -> bytes:
         return b""
     offsets = _offsets(texts)
     return memoryview(values)[int(offsets[0]) : int(offsets[-1])].tobytes()
+
+
+def joined(*parts: pa.StringArray | str) -> pa.StringArray:
+    """The parts of each row, one after the other; a plain text is part of every row."""
+    texts = [_scalar(part) if isinstance(part, str) else part for part in (*parts, "")]
+    return pc.binary_join_element_wise(*texts)
+
+
+@functools.cache
+def _scalar(text: str) -> pa.StringScalar:
+    """Arrow takes longer to make one than to join a thousand texts: it looks for pandas each time."""
+    return pa.scalar(text, pa.string())
 
 
 def lengths_of(texts: pa.StringArray) -> Ints:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batcher.core.keys import Dictionary, Keys
-from batcher.core.text_bytes import bytes_of
+from batcher.core.text_bytes import bytes_of, joined
 from batcher.core.vectors import Ints
 
 _CODEC = pa.Codec("zstd", compression_level=1)
@@ -63,9 +62,9 @@ def pack_dictionary(dictionary: Dictionary | None) -> bytes | None:
     """A blob of a dictionary, a JSON array of its keys; None stands for ids that are their own codes."""
     if dictionary is None:
         return None
-    quoted = pc.binary_join_element_wise('"', dictionary.escaped, '"', "")
+    quoted = joined('"', dictionary.escaped, '"')
     keys = dictionary.where_id(dictionary.texts, quoted)
-    return _seal(b"[%b]" % bytes_of(pc.binary_join_element_wise(keys, ",", ""))[:-1])
+    return _seal(b"[%b]" % bytes_of(joined(keys, ","))[:-1])
 
 
 def unpack_keys(codes: bytes, dictionary: bytes | None) -> Keys:

@@ -11,7 +11,8 @@ from batcher.core.text_bytes import bytes_of, has_controls, may_be_unseen
 from batcher.source.cells import DAMAGE
 from batcher.source.rules import LONGEST_NAME, UNSEEN
 
-_SIGNS_OF_DAMAGE = (b"#", b"e+", b"E+", b"Err:", b"Loading...")
+_SIGNS_OF_DAMAGE = {b"#": (b"#",), b"+": (b"e+", b"E+"), b":": (b"Err:",), b"L": (b"Loading...",)}
+"""By a character of each, which is found faster."""
 
 
 def are_ordinary(names: pa.StringArray, words: Collection[str] = (), *, takes_odd: bool = False) -> bool:
@@ -29,13 +30,17 @@ def are_ordinary(names: pa.StringArray, words: Collection[str] = (), *, takes_od
     content = bytes_of(names)
     if has_controls(content) or (may_be_unseen(content) and _any(names, UNSEEN)):
         return False
-    if any(sign in content for sign in _SIGNS_OF_DAMAGE) and _any(names, f"^(?:{DAMAGE})$"):
+    if _may_be_damaged(content) and _any(names, f"^(?:{DAMAGE})$"):
         return False
     if (b" " in content or may_be_unseen(content)) and pc.any(pc.equal(pc.utf8_trim_whitespace(names), "")).as_py():
         return False
     short = names.filter(pc.less_equal(lengths, max(map(len, words), default=0)))
     plain = pc.utf8_lower(pc.utf8_trim_whitespace(short))
     return not pc.any(pc.is_in(plain, pa.array(sorted(words), pa.string()))).as_py()
+
+
+def _may_be_damaged(content: bytes) -> bool:
+    return any(mark in content and any(sign in content for sign in signs) for mark, signs in _SIGNS_OF_DAMAGE.items())
 
 
 def _any(names: pa.StringArray, pattern: str) -> bool:

@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batcher.core.batch import Batch, Limits, Op, Shape
 from batcher.core.errors import ConfigurationError
@@ -27,7 +26,7 @@ from batcher.core.ordering import OrderBy
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Login
-from batcher.core.text_bytes import bytes_of
+from batcher.core.text_bytes import bytes_of, joined
 from batcher.core.vectors import Ints
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.core.wire import Wire
@@ -171,35 +170,31 @@ def _has_ids(batch: Batch) -> bool:
 
 def _user_of_entry(known: Dictionary) -> pa.Array:
     return known.where_id(
-        _around('{"user_id":', known.escaped, ","),
-        _around('{"user_name":"', known.escaped, '",'),
+        joined('{"user_id":', known.escaped, ","),
+        joined('{"user_name":"', known.escaped, '",'),
     )
 
 
 def _group_of_entry(known: Dictionary) -> pa.Array:
     return known.where_id(
-        _around('"usergroup_id":', known.escaped, "},"),
-        _around('"usergroup_name":"', known.escaped, '"},'),
+        joined('"usergroup_id":', known.escaped, "},"),
+        joined('"usergroup_name":"', known.escaped, '"},'),
     )
 
 
 def _user_of_sentence(known: Dictionary) -> pa.Array:
-    return _around('"User ', known.escaped, " ")
+    return joined('"User ', known.escaped, " ")
 
 
 def _added(known: Dictionary) -> pa.Array:
-    return _around("added to usergroup ", known.escaped, '",')
+    return joined("added to usergroup ", known.escaped, '",')
 
 
 def _removed(known: Dictionary) -> pa.Array:
-    return _around("removed from usergroup ", known.escaped, '",')
+    return joined("removed from usergroup ", known.escaped, '",')
 
 
 _GROUP_OF_SENTENCE = {Action.ADD: _added, Action.REMOVE: _removed}
-
-
-def _around(before: str, texts: pa.Array, after: str) -> pa.Array:
-    return pc.binary_join_element_wise(before, texts, after, "")
 
 
 def _parts(keys: Keys, codes: Ints, make: Callable[[Dictionary], pa.Array]) -> pa.Array:
@@ -211,7 +206,7 @@ def _parts(keys: Keys, codes: Ints, make: Callable[[Dictionary], pa.Array]) -> p
 
 def _joined(users: pa.Array, groups: pa.Array) -> bytes:
     """The texts of each user and group, one after the other, without the last comma."""
-    return bytes_of(pc.binary_join_element_wise(users, groups, ""))[:-1]
+    return bytes_of(joined(users, groups))[:-1]
 
 
 def _alternating(users: Ints, groups: Ints) -> tuple[bytes, ...]:
