@@ -1,9 +1,12 @@
-"""Decompressing bodies, which some servers compress even without being asked."""
+"""How large a reply may be, and decompressing bodies, which some servers compress even without being asked."""
 
 from __future__ import annotations
 
 import zlib
 
+LARGEST_HEAD = 64 << 10
+LARGEST_BODY = 8 << 20
+"""Bytes; far above any reply of a target. A larger reply is treated as unusable."""
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 

@@ -23,14 +23,13 @@ import aiohttp
 
 from batcher.core.errors import EndpointError, ReplyLostError
 from batcher.core.http import Request, Response
-from batcher.transport.bodies import unpacked
-from batcher.transport.connector import LARGEST_HEAD, SENDING, Connector, Sending, host_of
+from batcher.transport.bodies import LARGEST_BODY, LARGEST_HEAD, unpacked
+from batcher.transport.connector import SENDING, Connector, Sending, host_of
 from batcher.transport.faults import fault
+from batcher.transport.kept_connection import HEADERS
 from batcher.transport.protocol import Trust
 from batcher.transport.proxies import Proxy
 
-LARGEST_BODY = 8 << 20
-"""Bytes; far above any reply of a target. A larger reply is treated as unusable."""
 _MOST_HEADERS = 10_000
 CONNECT_SECONDS = 30.0
 
@@ -49,7 +48,7 @@ class HttpTransport:
             connector=Connector(self._trust, limit=0, ssl=self._trust.expected() or True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-            headers={"User-Agent": "batcher", "Accept": "application/json", "Accept-Encoding": "identity"},
+            headers=HEADERS,
             auto_decompress=False,
             max_line_size=LARGEST_HEAD,
             max_field_size=LARGEST_HEAD,

@@ -20,10 +20,10 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from batcher.core.errors import EndpointError
+from batcher.transport.bodies import LARGEST_HEAD
 from batcher.transport.protocol import Trust
 
 _log = logging.getLogger(__name__)
-LARGEST_HEAD = 64 << 10
 _FRESH_TRIES = 2
 _CODE, _NO_CONTENT = slice(8, 12), b" 204"
 """Where a status line has its code (RFC 9112 §4), and what is there for a 204."""
