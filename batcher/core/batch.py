@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -110,8 +111,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Receipts:
+    """Batches that were each accepted as a whole, by the only request that carried them. One entry per batch."""
+
+    batch: tuple[int, ...]
+    changes: tuple[int, ...]
+    """How many of the settlement's rows each of them has."""
+    at: tuple[float, ...]
+    """When the reply came (UTC seconds)."""
+    http_status: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Settlement:
-    """The outcome of some rows of one window, as recorded in the ledger."""
+    """The outcome of some rows of one window, as recorded in the ledger.
+
+    It is about one batch, or about all batches of its `receipts`, whose rows follow each other.
+    """
 
     window: int
     batch: int
@@ -121,3 +137,17 @@ class Settlement:
     """Position in `rows` → reason, for rows that have one."""
     at: float
     history: tuple[Attempt, ...]
+    receipts: Receipts | None = None
+
+    def each(self) -> Iterator[Settlement]:
+        """The same, batch by batch."""
+        if self.receipts is None:
+            yield self
+            return
+        start = 0
+        columns = (self.receipts.batch, self.receipts.changes, self.receipts.at, self.receipts.http_status)
+        for batch, changes, at, http_status in zip(*columns, strict=True):
+            cut = slice(start, start + changes)
+            history = (Attempt(at, batch, changes, http_status, ""),)
+            yield Settlement(self.window, batch, self.rows[cut], self.status[cut], {}, at, history)
+            start += changes

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import orjson
 
-from batcher.core.batch import Attempt, Settlement
+from batcher.core.batch import Attempt, Receipts, Settlement
 from batcher.core.clock import Stamp
 from batcher.core.coalesce import coalesce
 from batcher.core.durations import Durations
@@ -28,6 +28,8 @@ from batcher.ledger.opening import OpenedLedger, open_to_read
 
 _WITH_MARKS = 4
 """The first format version with the columns `ended_mark` and `lost_mark`."""
+_WITH_RECEIPTS = 5
+"""The first format version with the column `receipts`."""
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, IndexError, struct.error)
 """The exceptions that unpacking a damaged blob may raise."""
 
@@ -206,23 +208,24 @@ class LedgerReader:
             raise LedgerError(f"{self.path} is damaged: settlements of window {window}: {error}") from error
 
     def _settlements(self, window: int) -> Iterator[tuple[int, Settlement]]:
+        several = "NULL" if self._version < _WITH_RECEIPTS else "receipts"
         rows = self._connection.execute(
-            "SELECT id, batch, at, rows, status, details, history FROM settlement WHERE window = ? ORDER BY id",
+            f"SELECT id, batch, at, rows, status, details, history, {several}"  # noqa: S608 — one of two words
+            " FROM settlement WHERE window = ? ORDER BY id",
             (window,),
         )
-        for number, batch, at, indices, status, details, history in rows:
-            yield (
-                number,
-                Settlement(
-                    window,
-                    batch,
-                    unpack_ints(indices),
-                    unpack_ints(status).astype(np.int8),
-                    {int(k): v for k, v in unpack_json(details).items()},  # type: ignore[attr-defined]
-                    at,
-                    tuple(Attempt(*fields) for fields in unpack_json(history)),  # type: ignore[attr-defined]
-                ),
+        for number, batch, at, indices, status, details, history, receipts in rows:
+            found = Settlement(
+                window,
+                batch,
+                unpack_ints(indices),
+                unpack_ints(status).astype(np.int8),
+                {int(k): v for k, v in unpack_json(details).items()},  # type: ignore[attr-defined]
+                at,
+                tuple(Attempt(*fields) for fields in unpack_json(history)),  # type: ignore[attr-defined]
+                None if receipts is None else Receipts(*map(tuple, unpack_json(receipts))),  # type: ignore[call-overload]
             )
+            yield from ((number, settlement) for settlement in found.each())
 
     def state(self, window: int) -> WindowState:
         """A window and the state of its rows."""

@@ -52,6 +52,7 @@ def settlement_row(settlement: Settlement, lost: Stamp | None) -> tuple[object, 
         pack_ints(settlement.status),
         pack_json({str(index): reason for index, reason in settlement.details.items()}),
         pack_json([_fields(attempt) for attempt in settlement.history]),
+        None if settlement.receipts is None else pack_json(astuple(settlement.receipts)),
     )
 
 

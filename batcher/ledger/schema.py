@@ -11,12 +11,13 @@ from __future__ import annotations
 
 APPLICATION_ID = 0x62746368
 """`btch`, stored in SQLite's `application_id`."""
-VERSION = 4
+VERSION = 5
 UPGRADES = {
     3: (
         "ALTER TABLE settlement ADD COLUMN lost_mark TEXT",
         "ALTER TABLE session ADD COLUMN ended_mark TEXT",
     ),
+    4: ("ALTER TABLE settlement ADD COLUMN receipts BLOB",),
 }
 """Statements that upgrade a ledger of this version to the next, when its run is continued; reading needs no upgrade."""
 
@@ -35,7 +36,8 @@ CREATE TABLE window (
 CREATE TABLE unsettled (window INTEGER PRIMARY KEY, changes INTEGER NOT NULL);
 CREATE TABLE settlement (
     id INTEGER PRIMARY KEY, window INTEGER NOT NULL, batch INTEGER NOT NULL, at REAL NOT NULL, lost_at REAL,
-    rows BLOB NOT NULL, status BLOB NOT NULL, details BLOB NOT NULL, history BLOB NOT NULL, lost_mark TEXT
+    rows BLOB NOT NULL, status BLOB NOT NULL, details BLOB NOT NULL, history BLOB NOT NULL, lost_mark TEXT,
+    receipts BLOB
 );
 CREATE INDEX settlement_of_window ON settlement (window);
 CREATE TABLE tally (status INTEGER PRIMARY KEY, changes INTEGER NOT NULL);

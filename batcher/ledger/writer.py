@@ -152,8 +152,8 @@ class LedgerWriter:
             for s in settlements:
                 done[s.window] += len(s.rows)
                 self._connection.execute(
-                    "INSERT INTO settlement (window, batch, at, lost_at, lost_mark, rows, status, details, history)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO settlement (window, batch, at, lost_at, lost_mark, rows, status, details, history,"
+                    " receipts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     settlement_row(s, self._last_loss(s)),
                 )
             self._connection.executemany(

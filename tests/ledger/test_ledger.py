@@ -184,8 +184,8 @@ def test_a_ledger_agrees_with_itself_until_somebody_meddles(played):
         ("UPDATE tally SET changes = changes + 1 WHERE status = 1", "changes as applied"),
         ("UPDATE window SET first_row = 9", "starts at row 9, not 0"),
         (
-            "INSERT INTO settlement SELECT 99, window, batch, at, lost_at, rows, status, details, history, lost_mark"
-            " FROM settlement",
+            "INSERT INTO settlement SELECT 99, window, batch, at, lost_at, rows, status, details, history, lost_mark,"
+            " receipts FROM settlement",
             "settled before",
         ),
         ("UPDATE window SET action = x'00'", "is damaged"),
@@ -288,6 +288,7 @@ def test_a_ledger_of_the_version_before_is_read_and_gone_on_with(tmp_path, lossy
     play = Play(tmp_path, Target(behaviour), settings_for("minapp", limits_max_changes=4, retry_base_seconds=0.1))
     before = play.apply([("add", user, 1) for user in range(20)])
     with closing(sqlite3.connect(play.ledger)) as connection:
+        connection.execute("ALTER TABLE settlement DROP COLUMN receipts")
         connection.execute("ALTER TABLE settlement DROP COLUMN lost_mark")
         connection.execute("ALTER TABLE session DROP COLUMN ended_mark")
         connection.execute("PRAGMA user_version = 3")
