@@ -56,6 +56,8 @@ class Target(Protocol):
     order: OrderBy
     """What must stay in order: the changes of a pair, or of a group if each request rewrites the whole group."""
     default_rate: str
+    success_is_uniform: bool
+    """Whether a reply that means success for all changes of one batch means the same for any other batch."""
     hints: tuple[str, ...]
     """Warnings that `plan` and `check` show."""
 

@@ -15,7 +15,7 @@ from batcher.core.errors import (
     EndpointError,
     ExhaustedError,
     NotSentError,
-    ReplyLostError,
+    TransportError,
 )
 from batcher.core.evidence import Evidence
 from batcher.core.http import Response
@@ -26,8 +26,9 @@ from batcher.core.status import Status
 from batcher.core.target import LoginRefusedError
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.attempts import NO_CONNECTION, NO_REPLY, RENEWED, AttemptMade, Attempts
-from batcher.delivery.delivery import Delivered, Delivery, Exchange
+from batcher.delivery.delivery import Delivered, Delivery, Exchange, Sent
 from batcher.delivery.dialect import Dialect, DialectError
+from batcher.delivery.fast_lane import FastLane
 from batcher.delivery.probe import Probe
 from batcher.delivery.request_gate import RequestGate
 from batcher.delivery.resolution import Resolution
@@ -49,6 +50,7 @@ class Deliverer:
     ) -> None:
         """`departs` is called when a request leaves, `exchanged` when it was answered or will surely not be."""
         self._attempts = Attempts(gate, evidence, exchanged)
+        self.lane = FastLane(dialect, tokens, gate, evidence, self._attempts, departs)
         self._resolution = Resolution(self._attempts.requests, evidence.health, gate.clock, dialect)
         self._probe = Probe(dialect, tokens, gate, evidence.blame)
         self._dialect = dialect
@@ -80,15 +82,15 @@ class Deliverer:
         """Whether any delivery is waiting before its next attempt."""
         return self._backing_off > 0
 
-    async def deliver(self, batch: Batch) -> Delivered:
-        """Send a batch until its outcome is final.
+    async def deliver(self, batch: Batch, sent: Sent | None = None) -> Delivered:
+        """Send a batch until its outcome is final; `sent` is its first attempt, if that was made already.
 
         Raises:
             Abandoned: When the run ends first; the batch stays pending.
 
         """
         delivery = Delivery(batch, self._health.accepted)
-        verdict = await self._attempt(delivery)
+        verdict = await (self._attempt(delivery) if sent is None else self._conclude(delivery, sent))
         if isinstance(verdict, Retry):
             verdict = await self._insist(delivery, verdict)
         return self._resolution.of(delivery, verdict)
@@ -178,40 +180,54 @@ class Deliverer:
     async def _try(self, delivery: Delivery, *, is_probe: bool) -> Verdict:
         """Send one request and classify its outcome."""
         self._shutdown.check()
-        batch = delivery.batch
-        started = self._clock.now()
-        departed: list[float] = []
+        return await self._conclude(delivery, await self._send(delivery.batch), is_probe=is_probe)
+
+    async def _send(self, batch: Batch) -> Sent:
+        started, departed = self._clock.now(), False
 
         def depart() -> None:
-            departed.append(self._clock.now())
-            self._health.tries(departed[0])
+            nonlocal started, departed
+            started, departed = self._clock.now(), True
+            self._health.tries(started)
             self._departs(batch)
             self._attempts.requests.sent += 1
 
-        response: Response | None = None
-        error, size = "", 0
-        generation = self._tokens.generation
+        size, generation = 0, self._tokens.generation
+        outcome: Response | Exception
         try:
             token = await self._tokens.token()
             generation = self._tokens.generation
             request = self._dialect.encode(batch, token)
             size = len(request.body)
-            response = await self._gate.send(request, len(batch), depart)
-            verdict = self._dialect.of_reply(batch, response, self._clock.utc())
-        except LoginRefusedError as refused:
-            verdict = refused.verdict
-        except DialectError as broken:
-            verdict = Stop(Cause.DIALECT, str(broken))
-        except (EndpointError, ExhaustedError) as unusable:
-            error, verdict = NO_CONNECTION, stop_of(unusable, is_known=self._evidence.blame.accepted_once)
-        except NotSentError as unsent:
-            error, verdict = NO_CONNECTION, Retry(str(unsent), lost=False, counted=False)
-        except ReplyLostError as lost:
-            error, verdict = NO_REPLY, Retry(str(lost))
-        verdict = await self._judge(delivery, verdict, response, generation)
-        made = AttemptMade(departed[0] if departed else started, bool(departed), is_probe, size, error, response)
+            outcome = await self._gate.send(request, len(batch), depart)
+        except (LoginRefusedError, DialectError, TransportError, EndpointError, ExhaustedError) as error:
+            outcome = error
+        return Sent(started, departed, size, generation, outcome)
+
+    async def _conclude(self, delivery: Delivery, sent: Sent, *, is_probe: bool = False) -> Verdict:
+        """What an attempt means for the batch and for everything else."""
+        response = sent.outcome if isinstance(sent.outcome, Response) else None
+        error, verdict = self._meaning(delivery.batch, sent.outcome)
+        verdict = await self._judge(delivery, verdict, response, sent.generation)
+        made = AttemptMade(sent.started, sent.has_left, is_probe, sent.size, error, response)
         self._attempts.note(delivery, verdict, made)
         return verdict
+
+    def _meaning(self, batch: Batch, outcome: Response | Exception) -> tuple[str, Verdict]:
+        """What happened instead of a reply, and the verdict."""
+        match outcome:
+            case Response():
+                return "", self._dialect.of_reply(batch, outcome, self._clock.utc())
+            case LoginRefusedError():
+                return "", outcome.verdict
+            case DialectError():
+                return "", Stop(Cause.DIALECT, str(outcome))
+            case EndpointError() | ExhaustedError():
+                return NO_CONNECTION, stop_of(outcome, is_known=self._evidence.blame.accepted_once)
+            case NotSentError():
+                return NO_CONNECTION, Retry(str(outcome), lost=False, counted=False)
+            case _:
+                return NO_REPLY, Retry(str(outcome))
 
     async def _judge(self, delivery: Delivery, verdict: Verdict, response: Response | None, generation: int) -> Verdict:
         """The verdict on the reply, revised by what the run has seen so far."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from batcher.core.batch import Attempt, Batch, Op, Settlement
 from batcher.core.blame import Refusal
+from batcher.core.http import Response
 from batcher.core.verdict import Stop
 
 
@@ -42,6 +43,20 @@ class Exchange:
     """What happened instead of a reply, or that a reply with a status of success is a refusal; else empty."""
     bytes_sent: int
     bytes_received: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sent:
+    """An attempt that is over: what went out, and what came of it."""
+
+    started: float
+    """When the request left, or when the attempt began if none did (monotonic seconds)."""
+    has_left: bool
+    size: int
+    """Bytes of the request's body."""
+    generation: int
+    """The number of the token that it was sent with."""
+    outcome: Response | Exception
 
 
 @dataclass(slots=True, eq=False)

@@ -36,6 +36,8 @@ class Dialect:
         self.repeats_accepted = repeats_accepted
         self.secrets = secrets
         self._target = target
+        self.success_is_uniform: bool = getattr(target, "success_is_uniform", False)  # plug-ins may be older
+        """See `Target`."""
 
     def __repr__(self) -> str:
         return f"<Dialect {self._target.name}>"

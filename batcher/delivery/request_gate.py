@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from batcher.core.verdict import Retry
 from batcher.delivery.log_once import LogOnce
 from batcher.delivery.shutdown import Shutdown
 from batcher.transport import Transport
+from batcher.transport.protocol import Line, OffersLines
 
 _REFUSED = 400
 """From this status on, a reply's `Retry-After` applies to all sends, whatever else the reply means."""
@@ -84,21 +85,58 @@ class RequestGate:
             response = await self._exchange(request, changes, departed)
         finally:
             self._permits.release_on_behalf_of(permit)
+        self.heed_reply(response)
+        return response
+
+    async def line(self, url: str) -> Line | None:
+        """See `OffersLines`; None if the transport does not."""
+        return await self._transport.line(url) if isinstance(self._transport, OffersLines) else None
+
+    def enter(self, permit: object) -> bool:
+        """Take a place in flight if one is free and nobody queues for it."""
+        try:
+            self._permits.acquire_on_behalf_of_nowait(permit)
+        except anyio.WouldBlock:
+            return False
+        return True
+
+    def leave(self, permit: object, *, has_departed: bool) -> None:
+        """Give the place back."""
+        self._permits.release_on_behalf_of(permit)
+        self.in_flight -= has_departed
+
+    def take_turn(self, changes: int) -> Turn:
+        """The turn of a request with so many changes; if it is now, it counts as departed."""
+        turn = self.pacer.try_take(self.clock.now(), changes)
+        if turn.seconds <= 0:
+            self._depart()
+        return turn
+
+    async def wait_for_turn(self, turn: Turn, changed: Callable[[], Awaitable[None]]) -> None:
+        """Wait until it is the turn, or until something has changed."""
+        self.waiting = Wait(turn.because, self.clock.now() + turn.seconds)
+        try:
+            with self.waiting_for(turn.because.value), anyio.move_on_after(turn.seconds):
+                await changed()
+        finally:
+            self.waiting = None
+
+    def heed_reply(self, response: Response) -> None:
+        """Respect a wait that a refusal asks for, whatever else it means."""
         wish = wish_of(response.headers, self.clock.utc()) if response.status >= _REFUSED else None
         if wish is not None and wish.seconds:
             self.keep_quiet(wish.seconds, f"{response.status}; {wish}" if wish.is_cut else str(response.status))
-        return response
 
     async def _queue(self, permit: object) -> None:
         """Wait for a place in flight; time is counted once, however many wait, and not while the rate is the reason."""
         if self._line.locked():
             await self._permits.acquire_on_behalf_of(permit)
             return
-        with self._waiting_for("concurrency"):
+        with self.waiting_for("concurrency"):
             await self._permits.acquire_on_behalf_of(permit)
 
     @contextmanager
-    def _waiting_for(self, reason: str) -> Iterator[None]:
+    def waiting_for(self, reason: str) -> Iterator[None]:
         """Count the time spent waiting; while several wait for the same reason, it is counted once."""
         together = self._together.setdefault(reason, _Together())
         if not together.count:
@@ -119,8 +157,7 @@ class RequestGate:
             nonlocal gated, flying
             await self._await_turn(self.pacer.try_take, changes)
             if not flying:  # aiohttp sends a GET again when a kept connection turns out to be closed
-                self.in_flight += 1
-                self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
+                self._depart()
             flying = True
             if departed is not None:
                 departed()
@@ -139,12 +176,16 @@ class RequestGate:
             if flying:
                 self.in_flight -= 1
 
+    def _depart(self) -> None:
+        self.in_flight += 1
+        self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
+
     async def _await_turn(self, ask: Callable[[float, int], Turn], changes: int) -> None:
         self.shutdown.check()
         while (turn := ask(self.clock.now(), changes)).seconds > 0:
             self.waiting = Wait(turn.because, self.clock.now() + turn.seconds)
             try:
-                with self._waiting_for(turn.because.value):
+                with self.waiting_for(turn.because.value):
                     await self.shutdown.pause(turn.seconds)
             finally:
                 self.waiting = None

@@ -58,6 +58,16 @@ class TokenProvider:
     def __repr__(self) -> str:
         return f"<TokenProvider generation {self.generation}, {'proven' if self._proven else 'not proven'}>"
 
+    @property
+    def current(self) -> str:
+        """The token; empty if there is none yet."""
+        return self._token
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the target has accepted the current token."""
+        return self._proven
+
     async def token(self) -> str:
         """The token to use; logs in if there is none yet.
 

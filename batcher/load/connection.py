@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 from batcher.core.errors import EndpointError, ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.transport import Trust
-from batcher.transport.client import CONNECT_SECONDS
 from batcher.transport.connector import SURPLUS
 from batcher.transport.faults import fault, not_expected
 from batcher.transport.kept_connection import KeptConnection, Memory, head_of
+from batcher.transport.line import CONNECT_SECONDS
 
 _log = logging.getLogger(__name__)
 _FRESH_TRIES = 2

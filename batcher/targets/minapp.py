@@ -43,6 +43,7 @@ class MinApp:
     meaningless_limits: frozenset[str] = frozenset()
     key_kind = KeyKind.INTEGER
     order = OrderBy.PAIR
+    success_is_uniform = True
     default_rate = "50/min"  # the free plan's figure in the vendor's technical notes
     hints = (
         "MinApp: the users' ids are the `user_id` of the profile (the `id` of the _userprofile table), not the"

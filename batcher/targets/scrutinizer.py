@@ -53,6 +53,7 @@ class Scrutinizer:
     meaningless_limits = frozenset({"max_users", "max_groups", "max_ops"})
     key_kind = KeyKind.ANY
     order = OrderBy.PAIR
+    success_is_uniform = False  # the sentences name users and groups
     default_rate = "5/s"
     hints: tuple[str, ...] = ()
 

@@ -27,11 +27,11 @@ from batcher.transport.bodies import LARGEST_BODY, LARGEST_HEAD, unpacked
 from batcher.transport.connector import SENDING, Connector, Sending, host_of
 from batcher.transport.faults import fault
 from batcher.transport.kept_connection import HEADERS
+from batcher.transport.line import CONNECT_SECONDS, HttpLine, open_line
 from batcher.transport.protocol import Trust
 from batcher.transport.proxies import Proxy
 
 _MOST_HEADERS = 10_000
-CONNECT_SECONDS = 30.0
 
 
 class HttpTransport:
@@ -44,11 +44,13 @@ class HttpTransport:
 
     async def __aenter__(self) -> Self:
         self._now = asyncio.get_running_loop().time
+        self._connector = Connector(self._trust, limit=0, ssl=self._trust.expected() or True)
         self._session = aiohttp.ClientSession(
-            connector=Connector(self._trust, limit=0, ssl=self._trust.expected() or True),
+            connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             headers=HEADERS,
+            skip_auto_headers=("Content-Type",),  # a target names it itself
             auto_decompress=False,
             max_line_size=LARGEST_HEAD,
             max_field_size=LARGEST_HEAD,
@@ -87,6 +89,18 @@ class HttpTransport:
         known = self._proxy.user or self._proxy.password
         auth = aiohttp.BasicAuth(self._proxy.user, self._proxy.password, "utf-8") if known else None
         return {"proxy": self._proxy.url, "proxy_auth": auth}
+
+    async def line(self, url: str) -> HttpLine | None:
+        """See `Transport`. None for a proxy without TLS, which wants requests of another form."""
+        if self._proxy is not None and url.startswith("http:"):
+            return None
+        connector, host = self._connector, host_of(url)
+        try:
+            return await open_line(connector, url, self._timeout, self._proxy, self._through())
+        except Exception as error:
+            if isinstance(error, EndpointError):
+                raise
+            raise fault(error, host, has_left=False, proxy=self._proxy) from None
 
     async def _send(self, request: Request) -> Response:
         async with self._session.request(

@@ -21,6 +21,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from batcher.core.errors import EndpointError
 from batcher.transport.bodies import LARGEST_HEAD
+from batcher.transport.kept_connection import Memory
 from batcher.transport.protocol import Trust
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Sending:
     sent: bool = False
     interrupted: BaseException | None = None
     """What `turn` raised."""
-    protocol: _Watched | None = None
+    protocol: Watched | None = None
 
     @property
     def peer(self) -> str:
@@ -65,7 +66,7 @@ class Sending:
             self.interrupted = error
             raise
 
-    def leaves(self, protocol: _Watched) -> None:
+    def leaves(self, protocol: Watched) -> None:
         """The request is handed over; the time limit starts."""
         self.protocol, self.sent = protocol, True
         self.limit.reschedule(self.now() + self.timeout)
@@ -80,17 +81,18 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, trust: Trust, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
         super().__init__(**options)
         self._trust = trust
-        self._factory: Any = functools.partial(_Watched, loop=self._loop, has_surplus=self._distrust)
-        self._keeps = True
+        self._factory: Any = functools.partial(Watched, loop=self._loop, has_surplus=self.distrust)
+        self.keeps = True
         """Whether a connection may be used for another request."""
+        self.memory = Memory()
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ANN401, ASYNC109 — aiohttp's signature
         """See `BaseConnector`."""
         flight, fresh = SENDING.get(), 0
         while True:
             connection = await super().connect(req, traces, timeout)
-            handler = cast("_Watched", connection.protocol)
-            if handler.replies and not self._keeps:
+            handler = cast("Watched", connection.protocol)
+            if handler.replies and not self.keeps:
                 connection.close()
                 continue
             fresh += not handler.replies
@@ -110,6 +112,20 @@ class Connector(aiohttp.TCPConnector):
             if fresh == _FRESH_TRIES:
                 raise EndpointError(f"{host_of(str(req.url))} sends data before any request: it is not an HTTP server")
 
+    async def unused(self, req: Any, seconds: float) -> aiohttp.connector.Connection | None:  # noqa: ANN401 — aiohttp's
+        """A connection for somebody who will use it again and again; None when there is none on which nothing came."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=seconds)
+        while self.keeps:
+            connection = await super().connect(req, [], timeout)
+            handler = cast("Watched", connection.protocol)
+            if handler.is_quiet:
+                return connection
+            handler.judge()
+            connection.close()
+            if not handler.replies:
+                break
+        return None
+
     @functools.cached_property
     def _context(self) -> ssl.SSLContext:
         """Created on demand: loading all certificate authorities of a system takes a while."""
@@ -123,15 +139,16 @@ class Connector(aiohttp.TCPConnector):
         if not should_close:
             protocol.judge_rest()
         protocol.has_replied()
-        super()._release(key, protocol, should_close=should_close or not self._keeps)
+        super()._release(key, protocol, should_close=should_close or not self.keeps)
 
-    def _distrust(self) -> None:
-        if self._keeps:
-            self._keeps = False
+    def distrust(self) -> None:
+        """A reply has come that nobody had requested."""
+        if self.keeps:
+            self.keeps = False
             _log.warning(SURPLUS)
 
 
-class _Watched(ResponseHandler):
+class Watched(ResponseHandler):
     """A connection that tracks how much has come on it, and handles a 204 with a body (RFC 9110 §6.4.1)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, has_surplus: Callable[[], None]) -> None:

@@ -65,6 +65,7 @@ class KeptConnection(asyncio.Protocol):
         self._headers: list[tuple[str, str]] = []
         self._body = bytearray()
         self._status = 0
+        self._has_replied = False
         self._head = 0
         """Bytes so far that may belong to the head of the reply; -1 once it is complete."""
         self._chunk = b""
@@ -89,6 +90,11 @@ class KeptConnection(asyncio.Protocol):
         self._unwatch()
         self.transport.abort()
 
+    def take_over(self, transport: asyncio.Transport, *, has_replied: bool) -> None:
+        """Go on with a connection that somebody else has opened, and on which nothing is awaited."""
+        self.transport, self._has_replied = transport, has_replied
+        transport.set_protocol(self)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = transport  # type: ignore[assignment]  # the transport of a connection can also write
@@ -106,12 +112,11 @@ class KeptConnection(asyncio.Protocol):
         if self._done is None:
             self.has_spoken = True
             self.transport.abort()  # nothing was requested
-            if self._status:
+            if self._has_replied:
                 self._has_surplus()
             return
         known = self._memory.response
         if known is not None and not self._head and data == self._memory.content:
-            self._status = known.status
             self._finish(known)
             return
         self.beginning = self.beginning or data[:16]
@@ -204,6 +209,7 @@ class KeptConnection(asyncio.Protocol):
 
     def _finish(self, outcome: Response | Exception) -> None:
         done, self._done = self._done, None
+        self._has_replied = True
         self._unwatch()
         if done is not None:
             done(outcome)
@@ -216,11 +222,17 @@ class KeptConnection(asyncio.Protocol):
 
 def head_of(request: Request, host: str, path: str) -> bytes:
     """The head of a request for a path of this host."""
+    start = start_of(request, host, path)
+    if request.body or request.method != "GET":
+        return b"%bContent-Length: %d\r\n\r\n" % (start, len(request.body))
+    return start + b"\r\n"
+
+
+def start_of(request: Request, host: str, path: str) -> bytes:
+    """The head without the length, and without the empty line at its end."""
     lines = [f"{request.method} {path or '/'} HTTP/1.1", f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in (HEADERS | dict(request.headers)).items()]
-    if request.body or request.method != "GET":
-        lines.append(f"Content-Length: {len(request.body)}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
 
 
 HEADERS = {"User-Agent": "batcher", "Accept": "application/json", "Accept-Encoding": "identity"}

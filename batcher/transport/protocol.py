@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import aiohttp
 
@@ -21,6 +21,41 @@ _BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 """Where Debian, Red Hat, and Alpine and BSD keep the certificate authorities that they trust."""
+
+
+class Line(Protocol):
+    """An open connection to the target that carries one request at a time. Nobody waits for it: it calls."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request may be sent on it now."""
+        ...
+
+    def send(self, request: Request, done: Callable[[Response | Exception], None]) -> None:
+        """Send the request at once; call it only while the line is open.
+
+        `done` is called once, later, with the complete reply, or with a `ReplyLostError` or `EndpointError`; replies
+        that are the same are the same object.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection; `done` is not called any more."""
+        ...
+
+
+@runtime_checkable
+class OffersLines(Protocol):
+    """A transport that can also open lines."""
+
+    async def line(self, url: str) -> Line | None:
+        """A line to the origin of this address; None if there is no such thing for it.
+
+        Raises:
+            BatcherError: When no connection can be made.
+
+        """
+        ...
 
 
 class Transport(Protocol):

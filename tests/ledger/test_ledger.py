@@ -215,7 +215,7 @@ def test_what_is_no_ledger(tmp_path):
         LedgerWriter.create(tmp_path / "folder" / "x")
 
 
-@pytest.mark.parametrize(("change", "age"), [(-2, "an older"), (1, "a newer")])
+@pytest.mark.parametrize(("change", "age"), [(-3, "an older"), (1, "a newer")])
 def test_a_ledger_of_another_format(played, change, age):
     """They may be sound ledgers, and nobody calls them damaged."""
     play = played(PLAIN)

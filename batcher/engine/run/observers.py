@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from batcher.core.batch import Batch, Settlement
 from batcher.core.clock import Clock
@@ -60,13 +60,24 @@ class Observer:
     started: Callable[[RunningParts], None] = lambda _: None
     opened: Callable[[OpenWindow], None] = lambda _: None
     settled: Callable[[OpenWindow, Settlement], None] = lambda *_: None
-    exchanged: Callable[[Batch, Exchange], None] = lambda *_: None
-    delivered: Callable[[Batch, Delivered], None] = lambda *_: None
+    exchanged: Callable[[Batch, Exchange], None] | None = None
+    delivered: Callable[[Batch, Delivered], None] | None = None
+    """These two are called for each request, and so keep all requests off the fast lane."""
+
+    @property
+    def wants_each_request(self) -> bool:
+        """Whether it is to be told of every single request."""
+        return self.exchanged is not None or self.delivered is not None
 
 
 def together(observers: Sequence[Observer]) -> Observer:
     """One observer that calls all of these, in this order."""
-    return Observer(*(_each([getattr(observer, field.name) for observer in observers]) for field in fields(Observer)))
+    merged: dict[str, Any] = {}
+    for name in (field.name for field in fields(Observer)):
+        callbacks = [wanted for observer in observers if (wanted := getattr(observer, name)) is not None]
+        if callbacks:
+            merged[name] = _each(callbacks)
+    return Observer(**merged)
 
 
 def _each(callbacks: Sequence[Callable[..., None]]) -> Callable[..., None]:

@@ -64,6 +64,11 @@ class OutcomeHandler:
         word = Settlement(batch.window, 0, batch.rows, status, dict(enumerate(reasons)), at, batch.history)
         self._blame.refused(Refusal(batch, word))
 
+    def accepted(self, batch: Batch) -> None:
+        """A batch was accepted as a whole, on the fast lane."""
+        self._schedule.done(batch)
+        self._learn_acceptance(batch)
+
     async def take(self, batch: Batch, delivered: Delivered) -> None:
         """A batch was delivered."""
         pieces, was_trial = self._put_back(batch, delivered, delivered.pieces)
@@ -82,27 +87,30 @@ class OutcomeHandler:
             reason = f"the target refused {self._blame.holds} changes in a row, of different users and groups"
             self._shutdown.stop(Cause.SUSPICION, reason)
         for settlement in delivered.settled:
-            await self._settle(settlement)
+            await self.settle(settlement)
         await self.book(booked)
 
     async def book(self, refusals: list[Refusal]) -> None:
         """Record refusals for which the changes are clearly at fault."""
         for refusal in refusals:
-            await self._settle(refusal.settlement)
+            await self.settle(refusal.settlement)
 
     def _learn(self, batch: Batch, delivered: Delivered, pieces: list[Batch]) -> None:
         if pieces and delivered.was_refused and not delivered.refused:
             self._lessons.sizes.was_split(batch, pieces, is_certain=delivered.was_too_large)
         elif delivered.accepted and not pieces:
-            if self._lessons.was_accepted(batch):
-                said = "the target refuses large requests: limiting them to at most %d changes"
-                self._log_once.say(said, self._lessons.sizes.most, subject=str(self._lessons.sizes.most))
+            self._learn_acceptance(batch)
         else:
             self._lessons.sizes.was_refused(batch)
             if delivered.refused and delivered.was_refused and len(batch) == 1:
                 for who in self._lessons.quarantine.was_refused_alone(batch):
                     said = "%s was refused on its own several times: sending it in requests of its own"
                     self._log_once.say(said, who, subject=who)
+
+    def _learn_acceptance(self, batch: Batch) -> None:
+        if self._lessons.was_accepted(batch):
+            said = "the target refuses large requests: limiting them to at most %d changes"
+            self._log_once.say(said, self._lessons.sizes.most, subject=str(self._lessons.sizes.most))
 
     def _piece(self, batch: Batch, ops: tuple[Op, ...], history: tuple[Attempt, ...]) -> Batch:
         return Batch(self._next_id(), batch.window, ops, batch.user, batch.group, history)
@@ -112,7 +120,8 @@ class OutcomeHandler:
         word = refusal.settlement
         return self._committer.was_failed(word)
 
-    async def _settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlement: Settlement) -> None:
+        """Have a settlement recorded, unless that is not possible any more; then its changes stay pending."""
         try:
             await self._dispatch.book(settlement)
         except Abandoned:

@@ -60,7 +60,7 @@ class Run:
         self._changed = Signal()
         self._dispatch = invocation.dispatch(parts)
         self.admission = Admission(parts, works, self._dispatch, invocation.rules, self._observer.opened, self._changed)
-        self._pool = DeliveryPool(parts, self._dispatch, self.admission, self._observer.delivered, self._changed)
+        self._pool = DeliveryPool(parts, self._dispatch, self.admission, self._observer, self._changed)
         self._flushing = anyio.CancelScope(shield=True)
         self._working: TaskGroup | None = None
 
@@ -113,6 +113,7 @@ class Run:
         """Write what is left. The writer is shielded, so whatever fails here must let it end."""
         try:
             await self._dispatch.finish()
+            await self._pool.finish()
         finally:
             self._flushing.deadline = anyio.current_time() + _FLUSH_SECONDS
             await self._parts.committer.close()
@@ -172,7 +173,9 @@ class Run:
 async def work(session: Session, works: AsyncIterator[WorkItem], invocation: Invocation) -> Run:
     """Run until everything is settled or the run is stopped; by then the session is recorded in the ledger."""
     observer = invocation.observer
-    async with parts_of(session, invocation.kind, invocation.credentials, observer.exchanged) as parts:
+    async with parts_of(
+        session, invocation.kind, invocation.credentials, observer.exchanged or (lambda *_: None)
+    ) as parts:
         run = Run(parts, works, invocation)
         observer.started(run.shown())
         await run.run()
