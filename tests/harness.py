@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import tempfile
@@ -16,7 +17,7 @@ import anyio.lowlevel
 import orjson
 
 from batcher.core.clock import Clock
-from batcher.core.errors import NotSentError
+from batcher.core.errors import NotSentError, ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.core.model import Action
 from batcher.core.report import Report
@@ -43,6 +44,45 @@ EPOCH = 1_800_000_000.0
 Change = tuple[str, int | str, int | str]
 
 
+class SimulatedLine:
+    """A line to a simulated target; a task plays the network's part. `is_up` tells whether the target is there."""
+
+    def __init__(self, exchange: Callable[[Request, Any], Awaitable[Response]], is_up: Callable[[], bool]) -> None:
+        self._exchange, self._is_up = exchange, is_up
+        self._task: asyncio.Task[None] | None = None
+        self._is_whole = True
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_whole and self._task is None and self._is_up()
+
+    def send(self, request: Request, done: Callable[[Any], None]) -> None:
+        assert self.is_open
+        self._task = asyncio.get_running_loop().create_task(self._carry(request, done))
+
+    def close(self) -> None:
+        self._is_whole = False
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _carry(self, request: Request, done: Callable[[Any], None]) -> None:
+        outcome: Any
+        try:
+            outcome = await self._exchange(request, _at_once)
+        except asyncio.CancelledError:
+            return
+        except NotSentError as error:
+            self._is_whole, outcome = False, ReplyLostError(str(error))
+        except BaseException as error:  # noqa: BLE001 — also that the process is killed
+            self._is_whole, outcome = False, error
+        self._task = None
+        done(outcome)
+
+
+async def _at_once() -> None:
+    """The turn of a request was waited for before it was handed to its line."""
+
+
 @dataclass
 class Target:
     """The simulated target and what reached it."""
@@ -57,13 +97,31 @@ class Target:
     """Called with the number of the request; returns a reply to use instead of the simulator's, or None."""
 
     stages: Sequence[Stage] = ()
+    offers_lines: bool = True
+    """Whether requests can take the fast lane."""
+    on_lines: int = 0
+    """How many did."""
 
     def __post_init__(self) -> None:
         self.world = World(self.behaviour, stages=self.stages, utc_offset=EPOCH)
 
+    async def line(self, _: str) -> SimulatedLine | None:
+        await anyio.lowlevel.checkpoint()
+        if not self.is_up():
+            raise NotSentError("connection refused")
+        return SimulatedLine(self._on_line, self.is_up) if self.offers_lines else None
+
+    async def _on_line(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
+        self.on_lines += 1
+        return await self.exchange(request, turn)
+
+    def is_up(self) -> bool:
+        now = anyio.current_time()
+        return not (self.refuse_connections(now) or self.world.is_away(now))
+
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
         await anyio.lowlevel.checkpoint()
-        if self.refuse_connections(anyio.current_time()) or self.world.is_away(anyio.current_time()):
+        if not self.is_up():
             raise NotSentError("connection refused")
         await turn()
         now = anyio.current_time()

@@ -90,10 +90,16 @@ class Deliverer:
 
         """
         delivery = Delivery(batch, self._health.accepted)
-        verdict = await (self._attempt(delivery) if sent is None else self._conclude(delivery, sent))
+        verdict = await (self._attempt(delivery) if sent is None else self._judge_first(delivery, sent))
         if isinstance(verdict, Retry):
             verdict = await self._insist(delivery, verdict)
         return self._resolution.of(delivery, verdict)
+
+    async def _judge_first(self, delivery: Delivery, sent: Sent) -> Verdict:
+        try:
+            return await self._conclude(delivery, sent)
+        finally:
+            self.lane.judged()
 
     async def _insist(self, delivery: Delivery, first: Retry) -> Verdict:
         """Try again until there is another verdict or the attempts are used up.

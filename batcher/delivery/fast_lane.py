@@ -99,8 +99,12 @@ class FastLane:
         self._lines: set[Line] = set()
         self._idle: list[Line] = []
         self._is_connecting = False
+        self._not_connected = 0
+        """How many requests had been accepted when no connection could be made; not before the next one again."""
         self._flying = 0
         self._arrived: list[_Flight] = []
+        self._to_judge = 0
+        """Attempts that somebody else is to judge, and has not yet."""
         self._accepted: dict[int, _Accepted] = {}
         self._plain: Response | None = None
         """A reply that meant success for all changes of a batch, and would for any other batch."""
@@ -120,6 +124,7 @@ class FastLane:
             and not health.failures
             and self._blame.accepted_once
             and not self._blame.holds
+            and not self._to_judge
             and self._tokens.is_proven
         )
 
@@ -141,9 +146,8 @@ class FastLane:
     @property
     def needs_line(self) -> bool:
         """Whether another connection would let another request leave."""
-        return (
-            self.is_wanted and not self._idle and not self._is_connecting and len(self._lines) < self._gate.limit.limit
-        )
+        may = self.is_wanted and not self._is_connecting and self._health.accepted > self._not_connected
+        return may and not self._idle and len(self._lines) < self._gate.limit.limit
 
     async def connect(self, url: str, wake: Callable[[], None]) -> None:
         """Open another connection. `wake` is called whenever there is something to do for the worker that chooses."""
@@ -153,15 +157,16 @@ class FastLane:
             line = await self._gate.line(url)
         except BatcherError as error:
             _log.debug("no connection for the fast lane: %s", error)
-            line = None
+            self._not_connected = self._health.accepted
+        else:
+            if line is None:
+                self.is_wanted = False
+            else:
+                self._lines.add(line)
+                self._idle.append(line)
         finally:
             self._is_connecting = False
-        if line is None:
-            self.is_wanted = self.has_lines
-        else:
-            self._lines.add(line)
-            self._idle.append(line)
-        wake()
+            wake()
 
     def close(self) -> None:
         """Close all connections; requests in flight are not answered any more."""
@@ -211,6 +216,10 @@ class FastLane:
                 accepted(flight.batch)
             else:
                 self._give_up(flight)
+
+    def judged(self) -> None:
+        """It is clear what one of the attempts that were handed over means."""
+        self._to_judge -= 1
 
     def settlements(self) -> list[Settlement]:
         """What was accepted since the last time, one settlement per window."""
@@ -298,5 +307,6 @@ class FastLane:
             raise outcome or RuntimeError  # a fault of ours
         if isinstance(outcome, Response):
             self._gate.heed_reply(outcome)
+        self._to_judge += 1
         sent = Sent(flight.departed, True, flight.size, flight.generation, outcome)
         self.for_couriers.append((flight.batch, sent))
