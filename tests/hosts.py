@@ -118,7 +118,7 @@ class Host(logging.Handler):
         self.rng = random.Random(seed)
         self.plan = change(Plan.of(self.rng))
         self.odds = random.Random(seed + 5)
-        self.target = Target(self.plan.behaviour, stages=self.plan.stages)
+        self.target = Target(self.plan.behaviour, stages=self.plan.stages, offers_lines=seed % 3 != 0)
         self.step = 0.0
         self.state = folder / "state"
         self.certificate = shutil.copy(_TLS / "cert.pem", folder / "cert-0.pem")

@@ -239,7 +239,7 @@ class Month:
         self.plan = Plan.of(self.rng)
         self.folder, self.verbose = folder, verbose
         self.host = folder / "host"
-        self.target = Target(self.plan.stages[0].behaviour, stages=self.plan.stages)
+        self.target = Target(self.plan.stages[0].behaviour, stages=self.plan.stages, offers_lines=seed % 3 != 0)
         self.feeds = [Feed(self, number) for number in range(2)]
 
     def say(self, text: str) -> None:

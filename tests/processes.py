@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from harness import Target
+from harness import SimulatedLine, Target
 
 from batcher.core.batch import Batch, Settlement
 from batcher.core.clock import Stamp
-from batcher.core.errors import BatcherError, UntrustedError
+from batcher.core.errors import BatcherError, NotSentError, UntrustedError
 from batcher.core.http import Request, Response
 from batcher.core.verdict import Cause, Settled, Verdict
 from batcher.delivery.shutdown import Shutdown
@@ -75,10 +75,14 @@ class Process:
 
     async def go_on(self) -> None:
         """Return when it is not suspended."""
-        since, until = self.stopped
-        if since <= anyio.current_time() < until:
+        if self.is_suspended():
             with anyio.CancelScope(shield=True):
-                await anyio.sleep_until(until)
+                await anyio.sleep_until(self.stopped[1])
+
+    def is_suspended(self) -> bool:
+        """Whether nothing of it happens now."""
+        since, until = self.stopped
+        return since <= anyio.current_time() < until
 
     async def executor(self, work: Callable[[], Any]) -> Any:
         """See `Executor`."""
@@ -159,13 +163,26 @@ class Watched:
     trusts: Callable[[], bool] = lambda: True
     """Whether the process trusts the certificate that the target has now."""
 
-    async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
-        """See `Transport`."""
+    async def line(self, _: str) -> SimulatedLine | None:
+        """See `OffersLines`."""
+        await self._begin()
+        if not self.target.is_up():
+            raise NotSentError("connection refused")
+        return SimulatedLine(self.exchange, self._is_up) if self.target.offers_lines else None
+
+    def _is_up(self) -> bool:
+        return self.target.is_up() and not self.process.is_suspended()
+
+    async def _begin(self) -> None:
         await self.process.go_on()
         self.process.event()
         if not self.trusts():
             await anyio.lowlevel.checkpoint()
             raise UntrustedError("certificate verify failed")
+
+    async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
+        """See `Transport`."""
+        await self._begin()
         response = await self.target.exchange(request, turn)
         await self.process.go_on()
         self.process.event()

@@ -180,7 +180,9 @@ class Life:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.plan = Plan.of(self.rng)
-        self.target = Watched(self.plan.behaviour, stages=self.plan.stages, timeout=60.0, kill_at=self._event)
+        self.target = Watched(
+            self.plan.behaviour, stages=self.plan.stages, kill_at=self._event, offers_lines=self.seed % 3 != 0
+        )
         self.settings = settings_for(self.plan.kind, **self.plan.settings)
         login = Credentials(client_id="id", client_secret="secret")
         self.credentials = login if self.plan.has_login else Credentials(token="a-token")
