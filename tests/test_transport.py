@@ -14,6 +14,7 @@ from time import monotonic
 import anyio
 import pytest
 from aiohttp import web
+from lines import OnLines
 
 from batcher.core.errors import (
     ConfigurationError,
@@ -41,7 +42,7 @@ making = []
 """The transport that this test is about."""
 
 
-@pytest.fixture(params=[HttpTransport, measured], ids=["aiohttp", "measured"], autouse=True)
+@pytest.fixture(params=[HttpTransport, measured, OnLines], ids=["aiohttp", "measured", "lines"], autouse=True)
 def _transport(request):
     making[:] = [request.param]
 
