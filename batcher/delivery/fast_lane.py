@@ -84,8 +84,6 @@ class FastLane:
         attempts: Attempts,
         departs: Callable[[Batch], None],
     ) -> None:
-        self.requests = 0
-        """How many requests were answered with plain success on it."""
         self.for_couriers: deque[ForCourier] = deque()
         self.is_wanted = evidence.order_by is not OrderBy.INPUT
         """Whether it may be used at all; in the order of the input, one request is in flight at a time."""
@@ -113,7 +111,7 @@ class FastLane:
         self._wake: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
-        return f"<FastLane {self._flying} in flight on {len(self._lines)} lines, {self.requests} so far>"
+        return f"<FastLane {self._flying} in flight on {len(self._lines)} lines>"
 
     @property
     def is_open(self) -> bool:
@@ -289,8 +287,8 @@ class FastLane:
 
     def _note(self, flight: _Flight) -> None:
         batch, took = flight.batch, flight.replied - flight.departed
-        self.requests += 1
         self._attempts.requests.ok += 1
+        self._attempts.requests.fast += 1
         self._attempts.took.add(took)
         self._health.succeeded()
         self._gate.succeeded(took, len(batch))

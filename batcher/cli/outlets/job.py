@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,8 @@ class Job:
         if self.settings.metrics_file:
             from batcher.cli.outlets.metrics_file import write_metrics
 
-            write_metrics(Path(self.settings.metrics_file), summary, now.timestamp())
+            counted = {} if self.report is None else {"requests": asdict(self.report.requests)}
+            write_metrics(Path(self.settings.metrics_file), summary | counted, now.timestamp())
         if self.settings.run_after:
             run_after(self.settings.run_after, summary)
         if self._tell:

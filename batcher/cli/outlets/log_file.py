@@ -64,6 +64,10 @@ class LogFile(logging.Handler):
             self.write("warning", outcome.detail, datetime.now(UTC), row=outcome.line, status=outcome.status.label)
 
     def _settled(self, window: OpenWindow, settlement: Settlement) -> None:
+        for each in settlement.each():
+            self._settled_batch(window, each)
+
+    def _settled_batch(self, window: OpenWindow, settlement: Settlement) -> None:
         at = datetime.fromtimestamp(settlement.at, UTC)
         counts = Counter(map(Status, settlement.status.tolist()))
         told = ", ".join(f"{count} {status.label}" for status, count in sorted(counts.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import anyio
@@ -20,6 +21,7 @@ from batcher.engine.run.outcome_handler import OutcomeHandler
 from batcher.engine.run.parts import Parts
 from batcher.engine.run.signal import Signal
 
+_log = logging.getLogger(__name__)
 _TOGETHER_SECONDS = 0.005
 """How long what was accepted on the fast lane waits for more that can be recorded with it."""
 
@@ -66,6 +68,8 @@ class DeliveryPool:
         self._lane.land(self._outcomes.accepted)
         await self._record()
         self._lane.close()
+        requests = self._parts.deliverer.requests
+        _log.info("%d of %d requests took the fast lane", requests.fast, requests.sent)
 
     async def _work(self) -> None:
         while (chosen := await self._choose()) is not None:
