@@ -14,13 +14,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-import numpy as np
-
-from batcher.core.batch import Batch, Receipts, Settlement
+from batcher.core.batch import Batch
 from batcher.core.errors import BatcherError
 from batcher.core.evidence import Evidence
 from batcher.core.http import Response
@@ -29,6 +27,7 @@ from batcher.core.rate import Turn
 from batcher.core.schedule import Next
 from batcher.core.status import Status
 from batcher.core.verdict import Settled
+from batcher.delivery.accepted_batches import AcceptedBatches
 from batcher.delivery.attempts import Attempts
 from batcher.delivery.delivery import Sent
 from batcher.delivery.dialect import Dialect, DialectError
@@ -50,22 +49,6 @@ class _Flight:
     generation: int
     replied: float = 0.0
     outcome: Response | Exception | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Accepted:
-    """Batches of one window that are to be recorded together."""
-
-    batches: list[Batch] = field(default_factory=list)
-    at: list[float] = field(default_factory=list)
-    http_status: list[int] = field(default_factory=list)
-
-    def settlement(self) -> Settlement:
-        rows = np.concatenate([op.rows for batch in self.batches for op in batch.ops])
-        ids, sizes = tuple(batch.id for batch in self.batches), tuple(map(len, self.batches))
-        receipts = Receipts(ids, sizes, tuple(self.at), tuple(self.http_status))
-        status = np.full(len(rows), Status.APPLIED, np.int8)
-        return Settlement(self.batches[0].window, max(ids), rows, status, {}, max(self.at), (), receipts)
 
 
 ForCourier: TypeAlias = tuple[Batch, Sent | None]
@@ -103,7 +86,8 @@ class FastLane:
         self._arrived: list[_Flight] = []
         self._to_judge = 0
         """Attempts that somebody else is to judge, and has not yet."""
-        self._accepted: dict[int, _Accepted] = {}
+        self.accepted = AcceptedBatches()
+        """What is to be recorded."""
         self._plain: Response | None = None
         """A reply that meant success for all changes of a batch, and would for any other batch."""
         self._held: Batch | None = None
@@ -135,11 +119,6 @@ class FastLane:
     def in_flight(self) -> int:
         """How many requests are on their way, or answered and not yet evaluated."""
         return self._flying
-
-    @property
-    def has_accepted(self) -> bool:
-        """Whether anything is to be recorded."""
-        return bool(self._accepted)
 
     @property
     def needs_line(self) -> bool:
@@ -219,11 +198,6 @@ class FastLane:
         """It is clear what one of the attempts that were handed over means."""
         self._to_judge -= 1
 
-    def settlements(self) -> list[Settlement]:
-        """What was accepted since the last time, one settlement per window."""
-        found, self._accepted = self._accepted, {}
-        return [accepted.settlement() for accepted in found.values()]
-
     def _free_line(self) -> Line | None:
         while self._idle:
             line = self._idle[-1]
@@ -292,12 +266,7 @@ class FastLane:
         self._attempts.took.add(took)
         self._health.succeeded()
         self._gate.succeeded(took, len(batch))
-        accepted = self._accepted.get(batch.window)
-        if accepted is None:
-            accepted = self._accepted[batch.window] = _Accepted()
-        accepted.batches.append(batch)
-        accepted.at.append(self._gate.clock.utc())
-        accepted.http_status.append(flight.outcome.status)  # type: ignore[union-attr]  # a response, as was found out
+        self.accepted.add(batch, self._gate.clock.utc(), flight.outcome.status)  # type: ignore[union-attr]  # a response
 
     def _give_up(self, flight: _Flight) -> None:
         outcome = flight.outcome

@@ -17,7 +17,7 @@ _ERRORS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ComparedFigure:
     """A figure in both measurements; latencies are in milliseconds. `is_worse` only if the figure is judged."""
 
     name: str
@@ -31,7 +31,7 @@ class Line:
 class Comparison:
     """All figures, notes on what makes the two hard to compare, and whether anything is worse."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[ComparedFigure, ...]
     notes: tuple[str, ...]
 
     @property
@@ -62,12 +62,12 @@ def compare(before: Measurement, after: Measurement, threshold: float, kind: str
         is_judged = percent in _JUDGED
         shown = replace(change, before=change.before / 1000, after=change.after / 1000)
         is_worse = is_judged and change.is_rise(threshold) and shown.after - shown.before > _OWN_ERROR
-        lines.append(Line(f"p{percent:g}", "ms", shown, is_judged, is_worse))
+        lines.append(ComparedFigure(f"p{percent:g}", "ms", shown, is_judged, is_worse))
     rates = compare_means(_rates(before), _rates(after))
     is_alike = (before.loop, before.arrivals) == (after.loop, after.arrivals)
-    lines.append(Line("requests", "/s", rates, is_alike, is_alike and rates.is_fall(threshold)))
+    lines.append(ComparedFigure("requests", "/s", rates, is_alike, is_alike and rates.is_fall(threshold)))
     errors = compare_shares(_errors(before), _errors(after))
-    lines.append(Line("errors", "share", errors, True, errors.is_rise(_ERRORS)))
+    lines.append(ComparedFigure("errors", "share", errors, True, errors.is_rise(_ERRORS)))
     return Comparison(tuple(lines), tuple(_notes(before, after, kind)))
 
 

@@ -14,7 +14,7 @@ from batcher.cli.console import guarded, say, set_up, write_json, write_lines
 from batcher.cli.option_types import FILE
 
 if TYPE_CHECKING:
-    from batcher.load.comparison import Comparison, Line
+    from batcher.load.comparison import ComparedFigure, Comparison
 
 _WORSE = 8
 
@@ -69,12 +69,12 @@ def _content(found: Comparison, code: int) -> dict[str, Any]:
     return {"exit_code": code, "notes": list(found.notes), "figures": [_plain(line) for line in found.lines]}
 
 
-def _plain(line: Line) -> dict[str, Any]:
+def _plain(line: ComparedFigure) -> dict[str, Any]:
     known = {name: value if math.isfinite(value) else None for name, value in asdict(line.change).items()}
     return {"name": line.name, "unit": line.unit} | known | {"judged": line.is_judged, "worse": line.is_worse}
 
 
-def _told(line: Line) -> str:
+def _told(line: ComparedFigure) -> str:
     change = line.change
     if line.name == "errors":
         mark = "  worse" if line.is_worse else ""

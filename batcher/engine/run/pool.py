@@ -130,7 +130,7 @@ class DeliveryPool:
             self._lane.for_couriers.append((batch, None))
 
     def _record_soon(self) -> None:
-        if self._lane.has_accepted and not self._is_recording:
+        if self._lane.accepted and not self._is_recording:
             self._is_recording = True
             self._group.start_soon(self._record_later)
 
@@ -141,7 +141,7 @@ class DeliveryPool:
         await self._record()
 
     async def _record(self) -> None:
-        for settlement in self._lane.settlements():
+        for settlement in self._lane.accepted.settlements():
             await self._outcomes.settle(settlement)
 
     def _take(self) -> Next:
