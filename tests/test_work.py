@@ -132,18 +132,19 @@ def test_changes_go_by_columns_from_the_file_to_the_wire(tmp_path, kind, write, 
     assert (costs[1] - costs[0]) / 60_000 < (0.42 if write is as_names else 0.3)
 
 
-def test_a_request_costs_a_bounded_number_of_calls(tmp_path):
+@pytest.mark.parametrize(("offers_lines", "most"), [(True, 780), (False, 1080)], ids=["fast lane", "the other way"])
+def test_a_request_costs_a_bounded_number_of_calls(tmp_path, offers_lines, most):
     """From the schedule through the network to the ledger, in virtual time, for requests of 100 changes."""
     costs = []
     for rows in (20_000, 60_000):
         folder = tmp_path / str(rows)
         folder.mkdir()
         path = as_csv(folder / "changes.csv", [("add", number, number % 7) for number in range(rows)])
-        target = Target()
+        target = Target(offers_lines=offers_lines)
         play = Play(folder, target, settings_for("minapp", limits_max_changes=100))
         costs.append((calls(lambda play=play, path=path: play.apply_files(path)), len(target.sends)))
     (few_calls, few), (many_calls, many) = costs
-    assert (many_calls - few_calls) / (many - few) < 960
+    assert (many_calls - few_calls) / (many - few) < most
 
 
 def test_the_memory_of_a_window(tmp_path):

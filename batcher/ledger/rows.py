@@ -8,13 +8,14 @@ from operator import attrgetter
 import numpy as np
 import orjson
 
-from batcher.core.batch import Attempt, Settlement
+from batcher.core.batch import Attempt, Receipts, Settlement
 from batcher.core.clock import Stamp
 from batcher.core.model import REJECTED_ROW, Position, Window
 from batcher.core.status import Status
 from batcher.core.vectors import Bytes, Ints
 from batcher.ledger.arrays import pack_dictionary, pack_ints, pack_json, pack_steps
 
+_receipts = attrgetter(*(field.name for field in fields(Receipts)))
 _fields = attrgetter(*(field.name for field in fields(Attempt) if field.name != "boot"))
 """As `astuple`, which copies deeply and is many times slower; when it was for other processes is kept with the loss."""
 
@@ -52,7 +53,7 @@ def settlement_row(settlement: Settlement, lost: Stamp | None) -> tuple[object, 
         pack_ints(settlement.status),
         pack_json({str(index): reason for index, reason in settlement.details.items()}),
         pack_json([_fields(attempt) for attempt in settlement.history]),
-        None if settlement.receipts is None else pack_json(astuple(settlement.receipts)),
+        None if settlement.receipts is None else pack_json(_receipts(settlement.receipts)),
     )
 
 
