@@ -12,10 +12,10 @@ A tour of the code. Data flows one way, from file to ledger:
   is decided in `source.cells` and `source.rules`, and documented in docs/input.md.
 - `targets` know the APIs' dialects, `simulator` is their other side; both are found by entry points. What a target
   tells of itself (order, kind of keys, shape and bounds of requests, what a reply means) is in `core.target`.
-- `transport` is one HTTP exchange, or a line that carries one after the other. `delivery` brings one batch to its final outcome: its turn (`request_gate`),
-  attempts, retries, splitting, and whether the run or single rows are to blame; what is answered with plain success
-  takes the `fast_lane`. What a target's plug-in returns passes
-  `delivery.dialect`, which masks secrets and rejects nonsense.
+- `transport` is one HTTP exchange, or a line that carries one after the other. `delivery` brings one batch to its final
+  outcome: its turn (`request_gate`), attempts, retries, splitting, and whether the run or single rows are to blame;
+  what is answered with plain success takes the `fast_lane`. What a target's plug-in returns passes `delivery.dialect`,
+  which masks secrets and rejects nonsense.
 - `engine.run` is one run at work (`pipeline`): `admission` of windows, a `pool` of workers, the `outcome_handler`, the
   `committer`, which alone opens and closes windows; observers see frozen `RunningParts`. What leaves when is decided by
   a `dispatch`: at once, or for load runs by the clock. All parts are made in `engine.run.parts`, in the order in which
