@@ -41,7 +41,9 @@ class AttemptMade:
 class Attempts:
     """Counts attempts and notifies the other parts; shared by all workers."""
 
-    def __init__(self, gate: RequestGate, evidence: Evidence, exchanged: Callable[[Batch, Exchange], None]) -> None:
+    def __init__(
+        self, gate: RequestGate, evidence: Evidence, exchanged: Callable[[Batch, Exchange], None] | None
+    ) -> None:
         self.requests = Requests()
         self.took = Durations()
         """Times from departure to reply."""
@@ -49,7 +51,8 @@ class Attempts:
         self._clock = gate.clock
         self._evidence = evidence
         self._health = evidence.health
-        self._exchanged = exchanged
+        self.exchanged = exchanged
+        """Called with each exchange, if anybody wants that."""
 
     def __repr__(self) -> str:
         return f"<Attempts {self.requests}>"
@@ -58,8 +61,8 @@ class Attempts:
         """An attempt has ended with this verdict."""
         now, response = self._clock.now(), made.response
         took = now - made.started
-        if made.has_left or made.error:
-            self._exchanged(delivery.batch, _exchange(made, verdict, now))
+        if self.exchanged is not None and (made.has_left or made.error):
+            self.exchanged(delivery.batch, _exchange(made, verdict, now))
         if made.has_left:
             if response is not None:
                 self.took.add(took)

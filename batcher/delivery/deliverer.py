@@ -46,7 +46,7 @@ class Deliverer:
         evidence: Evidence,
         policy: RetryPolicy,
         departs: Callable[[Batch], None],
-        exchanged: Callable[[Batch, Exchange], None],
+        exchanged: Callable[[Batch, Exchange], None] | None,
     ) -> None:
         """`departs` is called when a request leaves, `exchanged` when it was answered or will surely not be."""
         self._attempts = Attempts(gate, evidence, exchanged)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from batcher.core.batch import Batch
 from batcher.core.errors import BatcherError
@@ -29,7 +29,7 @@ from batcher.core.status import Status
 from batcher.core.verdict import Settled
 from batcher.delivery.accepted_batches import AcceptedBatches
 from batcher.delivery.attempts import Attempts
-from batcher.delivery.delivery import Sent
+from batcher.delivery.delivery import Exchange, Sent
 from batcher.delivery.dialect import Dialect, DialectError
 from batcher.delivery.request_gate import RequestGate
 from batcher.delivery.token_provider import TokenProvider
@@ -49,6 +49,11 @@ class _Flight:
     generation: int
     replied: float = 0.0
     outcome: Response | Exception | None = None
+
+
+def _exchange(flight: _Flight) -> Exchange:
+    response = cast("Response", flight.outcome)
+    return Exchange(flight.departed, flight.replied, response.status, "", flight.size, len(response.body))
 
 
 ForCourier: TypeAlias = tuple[Batch, Sent | None]
@@ -264,9 +269,11 @@ class FastLane:
         self._attempts.requests.ok += 1
         self._attempts.requests.fast += 1
         self._attempts.took.add(took)
+        if self._attempts.exchanged is not None:
+            self._attempts.exchanged(batch, _exchange(flight))
         self._health.succeeded()
         self._gate.succeeded(took, len(batch))
-        self.accepted.add(batch, self._gate.clock.utc(), flight.outcome.status)  # type: ignore[union-attr]  # a response
+        self.accepted.add(batch, self._gate.clock.utc(), cast("Response", flight.outcome).status)
 
     def _give_up(self, flight: _Flight) -> None:
         outcome = flight.outcome

@@ -46,6 +46,7 @@ class ArrivalDispatch:
     def __init__(self, parts: Parts, flights: Flights, watch: Stopwatch, start: float) -> None:
         """`start` is when the first request is due (monotonic seconds), or later if nothing is ready by then."""
         self.in_order = flights.plan.in_order
+        self.takes_fast_lane = flights.plan.arrivals is None
         self._parts = parts
         self._schedule = parts.schedule
         self._gate = parts.gate
@@ -138,6 +139,12 @@ class ArrivalDispatch:
             if self._flights.flying >= self._gate.limit.limit:
                 self._full_until = self._now()
             self._flights.landed(batch, self._now(), is_whole=delivered.stop is None)
+
+    def accepted(self, batch: Batch) -> None:
+        """See `Dispatch`."""
+        if self._flights.flying >= self._gate.limit.limit:
+            self._full_until = self._now()
+        self._flights.accepted(batch, self._now())
 
     async def book(self, settlement: Settlement) -> None:
         """See `Dispatch`. Writing is put off if possible: the ledger's thread would disturb the timing."""

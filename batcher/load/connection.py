@@ -21,10 +21,9 @@ from urllib.parse import urlsplit
 from batcher.core.errors import EndpointError, ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.transport import Trust
-from batcher.transport.connector import SURPLUS
 from batcher.transport.faults import fault, not_expected
-from batcher.transport.kept_connection import KeptConnection, Memory, head_of
-from batcher.transport.line import CONNECT_SECONDS
+from batcher.transport.kept_connection import KeptConnection, Peer, head_of
+from batcher.transport.line import CONNECT_SECONDS, HttpLine
 
 _log = logging.getLogger(__name__)
 _FRESH_TRIES = 2
@@ -38,11 +37,9 @@ class Connections:
         self._timeout = timeout_seconds
         self._trust = trust
         self._now = now
-        self._memory = Memory()
+        self._peer = Peer()
         self._idle: dict[str, list[KeptConnection]] = {}
         self._open: set[KeptConnection] = set()
-        self._keeps = True
-        """Whether a connection may be used for another request; not after unrequested data has arrived on one."""
 
     def __repr__(self) -> str:
         return f"<Connections {len(self._open)} open>"
@@ -85,11 +82,16 @@ class Connections:
             if isinstance(error, ReplyLostError) or not isinstance(error, Exception):
                 raise
             raise fault(error, host, has_left=True, beginning=connection.beginning) from None
-        if connection.is_open and self._keeps:
+        if connection.is_open:
             self._idle[f"{scheme}://{host}"].append(connection)
         else:
             connection.transport.close()
         return response
+
+    async def line(self, url: str) -> HttpLine:
+        """See `OffersLines`."""
+        kept = await self._connect("/".join(url.split("/", 3)[:3]))
+        return HttpLine(kept, urlsplit(url).netloc, self._timeout, lambda: None)
 
     async def _ready(self, origin: str, turn: Callable[[], Awaitable[None]]) -> KeptConnection:
         """An open connection at the moment when `turn` has returned."""
@@ -97,7 +99,7 @@ class Connections:
         fresh = 0
         while True:
             while idle and not idle[-1].is_open:
-                idle.pop()
+                idle.pop().transport.abort()
             fresh += not idle
             connection = idle.pop() if idle else await self._connect(origin)
             try:
@@ -118,7 +120,7 @@ class Connections:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, connection = await self._loop.create_connection(
-                    lambda: KeptConnection(self._loop, self._now, self._open.discard, self._distrust, self._memory),
+                    lambda: KeptConnection(self._loop, self._now, self._open.discard, self._peer),
                     host,
                     url.port or _PORTS[url.scheme],
                     ssl=self._context if url.scheme == "https" else None,
@@ -128,13 +130,6 @@ class Connections:
         self._open.add(connection)
         _check_fingerprint(self._trust, connection)
         return connection
-
-    def _distrust(self) -> None:
-        if self._keeps:
-            self._keeps = False
-            _log.warning(SURPLUS)
-            for connection in (connection for idle in self._idle.values() for connection in idle):
-                connection.transport.abort()
 
 
 def _check_fingerprint(trust: Trust, connection: KeptConnection) -> None:

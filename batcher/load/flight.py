@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from batcher.core.http import Request, Response
 from batcher.delivery.delivery import Exchange
 from batcher.transport import Transport
+from batcher.transport.protocol import Line, OffersLines
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +73,10 @@ class Punctual:
 
     def __repr__(self) -> str:
         return f"<Punctual {self._transport!r}>"
+
+    async def line(self, url: str) -> Line | None:
+        """See `OffersLines`: for the closed loop, in which nothing is due."""
+        return await self._transport.line(url) if isinstance(self._transport, OffersLines) else None
 
     async def exchange(self, request: Request, turn: Callable[[], Awaitable[None]]) -> Response:
         """See `Transport`."""

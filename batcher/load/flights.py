@@ -110,6 +110,16 @@ class Flights:
         self.of.update((piece.id, flight) for piece in pieces)
         return False
 
+    def accepted(self, batch: Batch, now: float) -> None:
+        """All changes of a batch were accepted."""
+        flight = self.of[batch.id]
+        flight.accepted += len(batch)
+        flight.parts -= 1
+        if flight.parts:
+            del self.of[batch.id]
+        else:
+            self.landed(batch, now, is_whole=True)
+
     def landed(self, batch: Batch, now: float, *, is_whole: bool) -> None:
         """All of an arrival was delivered; if it `is_whole`, the outcome of each of its changes is final."""
         flight = self.of.pop(batch.id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -21,17 +20,12 @@ from aiohttp.client_proto import ResponseHandler
 
 from batcher.core.errors import EndpointError
 from batcher.transport.bodies import LARGEST_HEAD
-from batcher.transport.kept_connection import Memory
+from batcher.transport.kept_connection import Peer
 from batcher.transport.protocol import Trust
 
-_log = logging.getLogger(__name__)
 _FRESH_TRIES = 2
 _CODE, _NO_CONTENT = slice(8, 12), b" 204"
 """Where a status line has its code (RFC 9112 §4), and what is there for a 204."""
-SURPLUS = (
-    "the target sent a reply that nobody had requested, so replies could be attributed to the wrong requests: from now"
-    " on each request uses its own connection; earlier replies may have been about other changes"
-)
 _STATUS_LINE = b"HTTP/"
 _END = b"\r\n\r\n"
 
@@ -81,10 +75,8 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, trust: Trust, **options: Any) -> None:  # noqa: ANN401 — aiohttp's
         super().__init__(**options)
         self._trust = trust
-        self._factory: Any = functools.partial(Watched, loop=self._loop, has_surplus=self.distrust)
-        self.keeps = True
-        """Whether a connection may be used for another request."""
-        self.memory = Memory()
+        self.peer = Peer()
+        self._factory: Any = functools.partial(Watched, loop=self._loop, has_surplus=self.peer.distrust)
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ANN401, ASYNC109 — aiohttp's signature
         """See `BaseConnector`."""
@@ -92,7 +84,7 @@ class Connector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             handler = cast("Watched", connection.protocol)
-            if handler.replies and not self.keeps:
+            if handler.replies and not self.peer.keeps:
                 connection.close()
                 continue
             fresh += not handler.replies
@@ -115,7 +107,7 @@ class Connector(aiohttp.TCPConnector):
     async def unused(self, req: Any, seconds: float) -> aiohttp.connector.Connection | None:  # noqa: ANN401 — aiohttp's
         """A connection for somebody who will use it again and again; None when there is none on which nothing came."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=seconds)
-        while self.keeps:
+        while self.peer.keeps:
             connection = await super().connect(req, [], timeout)
             handler = cast("Watched", connection.protocol)
             if handler.is_quiet:
@@ -139,13 +131,7 @@ class Connector(aiohttp.TCPConnector):
         if not should_close:
             protocol.judge_rest()
         protocol.has_replied()
-        super()._release(key, protocol, should_close=should_close or not self.keeps)
-
-    def distrust(self) -> None:
-        """A reply has come that nobody had requested."""
-        if self.keeps:
-            self.keeps = False
-            _log.warning(SURPLUS)
+        super()._release(key, protocol, should_close=should_close or not self.peer.keeps)
 
 
 class Watched(ResponseHandler):

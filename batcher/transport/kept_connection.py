@@ -11,6 +11,7 @@ come that nobody asked for is closed, and its owner is told.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -20,19 +21,31 @@ from batcher.core.errors import ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.transport.bodies import LARGEST_BODY, LARGEST_HEAD, unpacked
 
+_log = logging.getLogger(__name__)
+SURPLUS = (
+    "the target sent a reply that nobody had requested, so replies could be attributed to the wrong requests: from now"
+    " on each request uses its own connection; earlier replies may have been about other changes"
+)
 Done: TypeAlias = Callable[[Response | Exception], None]
 """Called once for each request, with the reply or with the reason why there is none."""
 
 
-class Memory:
-    """The last reply that came complete and alone, shared by connections to one target.
-
-    Bytes that are the same mean the same on any of them, so they give the same `Response`.
-    """
+class Peer:
+    """What all connections to one target share."""
 
     def __init__(self) -> None:
+        self.keeps = True
+        """Whether a connection may be used for another request; not after unrequested data has arrived on one."""
         self.content = b""
+        """The last reply that came complete and alone. The same bytes mean the same on any connection."""
         self.response: Response | None = None
+        """What they mean."""
+
+    def distrust(self) -> None:
+        """A reply has come that nobody had requested."""
+        if self.keeps:
+            self.keeps = False
+            _log.warning(SURPLUS)
 
 
 class KeptConnection(asyncio.Protocol):
@@ -45,10 +58,9 @@ class KeptConnection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         now: Callable[[], float],
         lost: Callable[[KeptConnection], None],
-        has_surplus: Callable[[], None],
-        memory: Memory,
+        peer: Peer,
     ) -> None:
-        """`lost` is called when it is closed, `has_surplus` when a reply came that nobody had requested."""
+        """`lost` is called when it is closed."""
         self.is_reusable = True
         self.has_spoken = False
         """Whether unrequested data has arrived."""
@@ -57,8 +69,7 @@ class KeptConnection(asyncio.Protocol):
         self._loop = loop
         self._now = now
         self._lost = lost
-        self._has_surplus = has_surplus
-        self._memory = memory
+        self._peer = peer
         self._done: Done | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._parser = httptools.HttpResponseParser(self)
@@ -75,7 +86,8 @@ class KeptConnection(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether another request may be sent on it."""
-        return self._done is None and self.is_reusable and not self.transport.is_closing()
+        may = self.is_reusable and (self._peer.keeps or not self._has_replied)
+        return may and self._done is None and not self.transport.is_closing()
 
     def send(self, head: bytes, body: bytes, patience: float, done: Done) -> None:
         """Send a request. If no complete reply comes within `patience` seconds, it is lost."""
@@ -113,10 +125,10 @@ class KeptConnection(asyncio.Protocol):
             self.has_spoken = True
             self.transport.abort()  # nothing was requested
             if self._has_replied:
-                self._has_surplus()
+                self._peer.distrust()
             return
-        known = self._memory.response
-        if known is not None and not self._head and data == self._memory.content:
+        known = self._peer.response
+        if known is not None and not self._head and data == self._peer.content:
             self._finish(known)
             return
         self.beginning = self.beginning or data[:16]
@@ -132,14 +144,14 @@ class KeptConnection(asyncio.Protocol):
             self._fail(ReplyLostError("no complete reply: its head is larger than 64 KiB"))
         if self._reply is not None:
             if is_first and self.is_reusable:
-                self._memory.content, self._memory.response = bytes(data), self._reply
+                self._peer.content, self._peer.response = bytes(data), self._reply
             self._finish(self._reply)
 
     def on_message_begin(self) -> None:
         """A reply begins. What follows a complete one would be taken for the beginning of the next request's."""
         if self._is_over():
             self.is_reusable = False
-            self._has_surplus()
+            self._peer.distrust()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line."""
@@ -163,7 +175,7 @@ class KeptConnection(asyncio.Protocol):
         """The reply is complete, unless it only announces another one (1xx)."""
         if self._is_over():
             self.is_reusable = False  # no second reply was requested
-            self._has_surplus()
+            self._peer.distrust()
             return
         self._status = self._parser.get_status_code()
         if self._status < 200:  # noqa: PLR2004 — RFC 9110 §15.2

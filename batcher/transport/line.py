@@ -33,7 +33,12 @@ async def open_line(
         "GET", URL(url), loop=loop, timer=TimerNoop(), response_class=aiohttp.ClientResponse, **through
     )
     connection = await connector.unused(request, CONNECT_SECONDS)
-    return None if connection is None else HttpLine(connector, connection, url, timeout_seconds, proxy)
+    if connection is None:
+        return None
+    kept = KeptConnection(loop, loop.time, lambda _: None, connector.peer)
+    transport, handler = cast("asyncio.Transport", connection.transport), cast("Watched", connection.protocol)
+    kept.take_over(transport, has_replied=handler.replies > 0)
+    return HttpLine(kept, urlsplit(url).netloc, timeout_seconds, connection.close, proxy)
 
 
 class HttpLine:
@@ -41,21 +46,18 @@ class HttpLine:
 
     def __init__(
         self,
-        connector: Connector,
-        connection: aiohttp.connector.Connection,
-        url: str,
+        kept: KeptConnection,
+        host: str,
         timeout_seconds: float,
-        proxy: Proxy | None,
+        closed: Callable[[], None],
+        proxy: Proxy | None = None,
     ) -> None:
-        loop = asyncio.get_running_loop()
-        self._connector = connector
-        self._connection = connection
+        """`closed` is called when it is closed."""
+        self._kept = kept
+        self._host = host
         self._timeout = timeout_seconds
+        self._closed = closed
         self._proxy = proxy
-        self._host = urlsplit(url).netloc
-        self._kept = KeptConnection(loop, loop.time, lambda _: None, connector.distrust, connector.memory)
-        transport, handler = cast("asyncio.Transport", connection.transport), cast("Watched", connection.protocol)
-        self._kept.take_over(transport, has_replied=handler.replies > 0)
         self._done: Done | None = None
         self._known: tuple[object, ...] = ()
         self._start = b""
@@ -67,7 +69,7 @@ class HttpLine:
     @property
     def is_open(self) -> bool:
         """See `Line`."""
-        return self._connector.keeps and self._kept.is_open
+        return self._kept.is_open
 
     def send(self, request: Request, done: Callable[[Response | Exception], None]) -> None:
         """See `Line`."""
@@ -82,7 +84,7 @@ class HttpLine:
     def close(self) -> None:
         """See `Line`."""
         self._kept.forget()
-        self._connection.close()
+        self._closed()
 
     def _replied(self, outcome: Response | Exception) -> None:
         if not isinstance(outcome, Response | BatcherError):

@@ -77,16 +77,27 @@ def test_most_requests_take_it(tmp_path):
     ("options", "observer"),
     [
         ({"input_ordered": True}, Observer()),
-        ({}, Observer(exchanged=lambda *_: None)),
         ({}, Observer(delivered=lambda *_: None)),
     ],
-    ids=["in the order of the input", "traces", "load"],
+    ids=["in the order of the input", "traces"],
 )
-def test_who_wants_each_request_gets_each(tmp_path, options, observer):
+def test_who_cannot_use_it_does_not(tmp_path, options, observer):
     target = Target()
     play = Play(tmp_path, target, settings_for("minapp", **SMALL | options), observer=observer)
     assert play.apply(ADDS).exit_code == 0
     assert not target.on_lines
+
+
+def test_who_wants_each_exchange_is_told_of_each(tmp_path):
+    target, told = Target(), []
+    observer = Observer(exchanged=lambda batch, exchange: told.append((len(batch), exchange)))
+    play = Play(tmp_path, target, settings_for("minapp", **SMALL), observer=observer)
+    assert play.apply(ADDS).exit_code == 0
+    assert target.on_lines
+    assert sum(changes for changes, _ in told) == 400
+    assert [exchange.departed for _, exchange in told] == [at for at, _, _ in target.sends]
+    assert {(exchange.status, exchange.error) for _, exchange in told} == {(204, "")}
+    assert [exchange.bytes_sent for _, exchange in told] == [len(body) for _, _, body in target.sends]
 
 
 def test_a_rate_is_kept(tmp_path):

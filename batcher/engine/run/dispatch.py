@@ -17,6 +17,9 @@ class Dispatch(Protocol):
     in_order: bool
     """Whether at most two windows are open, and changes that contradict an earlier window wait for it."""
 
+    takes_fast_lane: bool
+    """Whether a batch may leave at any time once it was taken."""
+
     @property
     def is_full(self) -> bool:
         """Whether so much is ready that no window is opened until something is sent."""
@@ -52,6 +55,10 @@ class Dispatch(Protocol):
         """A batch was delivered, and these pieces of it are sent again."""
         ...
 
+    def accepted(self, batch: Batch) -> None:
+        """A batch was accepted as a whole, on the fast lane."""
+        ...
+
     async def book(self, settlement: Settlement) -> None:
         """Have a settlement written to the ledger.
 
@@ -73,7 +80,7 @@ class Dispatch(Protocol):
 class ImmediateDispatch:
     """Sends every batch as soon as it may be sent, and writes each settlement at once."""
 
-    in_order = True
+    in_order = takes_fast_lane = True
     is_full = is_over = has_more = False
 
     def __init__(self, parts: Parts) -> None:
@@ -89,6 +96,9 @@ class ImmediateDispatch:
         """See `Dispatch`."""
 
     def back(self, batch: Batch, delivered: Delivered, pieces: Sequence[Batch]) -> None:
+        """See `Dispatch`."""
+
+    def accepted(self, batch: Batch) -> None:
         """See `Dispatch`."""
 
     async def look_on(self) -> None:

@@ -62,12 +62,7 @@ class Observer:
     settled: Callable[[OpenWindow, Settlement], None] = lambda *_: None
     exchanged: Callable[[Batch, Exchange], None] | None = None
     delivered: Callable[[Batch, Delivered], None] | None = None
-    """These two are called for each request, and so keep all requests off the fast lane."""
-
-    @property
-    def wants_each_request(self) -> bool:
-        """Whether it is to be told of every single request."""
-        return self.exchanged is not None or self.delivered is not None
+    """Who wants each outcome keeps all requests off the fast lane, where there is none but plain success."""
 
 
 def together(observers: Sequence[Observer]) -> Observer:

@@ -67,6 +67,7 @@ class OutcomeHandler:
     def accepted(self, batch: Batch) -> None:
         """A batch was accepted as a whole, on the fast lane."""
         self._schedule.done(batch)
+        self._dispatch.accepted(batch)
         self._learn_acceptance(batch)
 
     async def take(self, batch: Batch, delivered: Delivered) -> None:

@@ -53,7 +53,7 @@ class Parts:
 
 @asynccontextmanager
 async def parts_of(
-    session: Session, kind: str, credentials: Credentials, exchanged: Callable[[Batch, Exchange], None]
+    session: Session, kind: str, credentials: Credentials, exchanged: Callable[[Batch, Exchange], None] | None
 ) -> AsyncIterator[Parts]:
     """Create the parts; the ledger has a session of this kind while the body runs. For `exchanged` see `Deliverer`."""
     clock, settings, shutdown, ledger = session.runtime.clock, session.settings, session.shutdown, session.ledger

@@ -173,9 +173,7 @@ class Run:
 async def work(session: Session, works: AsyncIterator[WorkItem], invocation: Invocation) -> Run:
     """Run until everything is settled or the run is stopped; by then the session is recorded in the ledger."""
     observer = invocation.observer
-    async with parts_of(
-        session, invocation.kind, invocation.credentials, observer.exchanged or (lambda *_: None)
-    ) as parts:
+    async with parts_of(session, invocation.kind, invocation.credentials, observer.exchanged) as parts:
         run = Run(parts, works, invocation)
         observer.started(run.shown())
         await run.run()

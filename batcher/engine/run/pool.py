@@ -45,7 +45,7 @@ class DeliveryPool:
         self._delivered = observer.delivered or (lambda *_: None)
         self._changed = changed
         self._lane = parts.deliverer.lane
-        self._lane.is_wanted &= dispatch.in_order and not observer.wants_each_request
+        self._lane.is_wanted &= dispatch.takes_fast_lane and observer.delivered is None
         self._is_recording = False
         self._is_over = False
         self._choosing = anyio.Lock(fast_acquire=True)
