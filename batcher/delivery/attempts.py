@@ -74,7 +74,7 @@ class Attempts:
                 self._gate.limit.start_again()
             self._health.succeeded()
             if made.has_left:
-                self._gate.succeeded(took, len(delivery.batch))
+                self._gate.succeeded(took, len(delivery.batch), self._gate.in_flight + 1)
             self.requests.ok += isinstance(verdict, Settled)
 
     def _remember(self, delivery: Delivery, verdict: Verdict, response: Response | None, now: float) -> None:

@@ -48,6 +48,8 @@ class _Flight:
     size: int
     generation: int
     replied: float = 0.0
+    beside: int = 0
+    """How many requests were in flight when the reply came."""
     outcome: Response | Exception | None = None
 
 
@@ -188,7 +190,6 @@ class FastLane:
         arrived, self._arrived = self._arrived, []
         for flight in arrived:
             self._flying -= 1
-            self._gate.leave(flight.line, has_departed=True)
             if flight.line.is_open:
                 self._idle.append(flight.line)
             else:
@@ -248,6 +249,8 @@ class FastLane:
 
     def _arrives(self, flight: _Flight, outcome: Response | Exception) -> None:
         flight.replied, flight.outcome = self._gate.clock.now(), outcome
+        flight.beside = self._gate.in_flight
+        self._gate.leave(flight.line, has_departed=True)  # at once: all workers may be waiting for a place
         self._arrived.append(flight)
         self._wake()
 
@@ -272,7 +275,7 @@ class FastLane:
         if self._attempts.exchanged is not None:
             self._attempts.exchanged(batch, _exchange(flight))
         self._health.succeeded()
-        self._gate.succeeded(took, len(batch))
+        self._gate.succeeded(took, len(batch), flight.beside)
         self.accepted.add(batch, self._gate.clock.utc(), cast("Response", flight.outcome).status)
 
     def _give_up(self, flight: _Flight) -> None:

@@ -190,9 +190,9 @@ class RequestGate:
             finally:
                 self.waiting = None
 
-    def succeeded(self, took: float, changes: int) -> None:
-        """A request with this many changes was answered properly after `took` seconds."""
-        self.limit.succeeded(self.clock.now(), took, changes, self.in_flight + 1)
+    def succeeded(self, took: float, changes: int, in_flight: int) -> None:
+        """A request with this many changes was answered properly after `took` seconds, while so many were in flight."""
+        self.limit.succeeded(self.clock.now(), took, changes, in_flight)
         self._permits.total_tokens = self.limit.limit
 
     def pushed_back(self, took: float) -> None:

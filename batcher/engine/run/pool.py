@@ -117,9 +117,12 @@ class DeliveryPool:
                 await self._next_batch(found)
             case Turn():
                 await self._parts.gate.wait_for_turn(found, self._changed.wait)
-            case None:
+            case None if lane.needs_line:
                 self._connect_more()
                 await self._changed.wait()
+            case None:
+                with self._parts.gate.waiting_for("concurrency"):
+                    await self._changed.wait()
 
     def _connect_more(self) -> None:
         if self._lane.needs_line:
