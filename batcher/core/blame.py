@@ -32,6 +32,8 @@ class Blame:
 
     def __init__(self) -> None:
         self.accepted_once = False
+        self.holds = 0
+        """How many refused changes are held back."""
         self._trials = 0
         self._held: list[Refusal] = []
         self._users: set[Key] = set()
@@ -41,11 +43,6 @@ class Blame:
         return f"<Blame {self.holds} held>"
 
     @property
-    def holds(self) -> int:
-        """How many refused changes are held back."""
-        return sum(len(refusal.settlement.rows) for refusal in self._held)
-
-    @property
     def is_suspect(self) -> bool:
         """Whether the next request must be a trial."""
         return self.holds >= SUSPICIOUS
@@ -53,6 +50,7 @@ class Blame:
     def refused(self, refusal: Refusal) -> None:
         """Hold a refusal back until it is clear whose fault it is."""
         self._held.append(refusal)
+        self.holds += len(refusal.settlement.rows)
         _, user, group = refusal.batch.pairs()
         self._users.update(refusal.batch.user.values(user))
         self._groups.update(refusal.batch.group.values(group))
@@ -69,7 +67,7 @@ class Blame:
 
     def release(self) -> list[Refusal]:
         """All refusals held back, to be recorded: they are proven, or nothing is left that could disprove them."""
-        held, self._held = self._held, []
+        held, self._held, self.holds = self._held, [], 0
         self._trials = 0
         self._users, self._groups = set(), set()
         return held

@@ -78,6 +78,8 @@ class InDoubtRequests:
 
     def any(self, window: int, now: float) -> bool:
         """Whether anything may still arrive late that affects requests of this window."""
+        if not self._windows:
+            return self._anything_until > now
         self._windows = {number: losses for number, losses in self._windows.items() if losses.until > now}
         return self._anything_until > now or any(self._concerns(number, window) for number in self._windows)
 

@@ -31,6 +31,9 @@ class Next:
     """`at` is when something is due by the clock; else it is when a lost request cannot arrive any more."""
 
 
+_NOTHING = Next()
+
+
 class Schedule:
     """Batches that wait and batches in flight.
 
@@ -81,6 +84,8 @@ class Schedule:
 
     def take(self, now: float) -> Next:
         """The next batch, moved to those in flight."""
+        if not self._waiting:
+            return _NOTHING
         suspect = self._blame.is_suspect
         if suspect and self._in_flight:
             return Next()

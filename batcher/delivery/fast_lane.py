@@ -44,6 +44,7 @@ class _Flight:
 
     line: Line
     batch: Batch
+    changes: int
     departed: float
     size: int
     generation: int
@@ -233,12 +234,13 @@ class FastLane:
         except DialectError:
             self.for_couriers.append((batch, None))
             return Next()
-        turn = self._gate.take_turn(len(batch))
+        changes = len(batch)
+        turn = self._gate.take_turn(changes)
         if turn.seconds > 0:
             self._held = batch
             return turn
         departed = self._gate.clock.now()
-        flight = _Flight(line, batch, departed, len(request.body), generation)
+        flight = _Flight(line, batch, changes, departed, len(request.body), generation)
         self._health.tries(departed)
         self._departs(batch)
         self._attempts.requests.sent += 1
@@ -275,7 +277,7 @@ class FastLane:
         if self._attempts.exchanged is not None:
             self._attempts.exchanged(batch, _exchange(flight))
         self._health.succeeded()
-        self._gate.succeeded(took, len(batch), flight.beside)
+        self._gate.succeeded(took, flight.changes, flight.beside)
         self.accepted.add(batch, self._gate.clock.utc(), cast("Response", flight.outcome).status)
 
     def _give_up(self, flight: _Flight) -> None:
