@@ -202,14 +202,11 @@ def _requests(ops: Iterable[_Sized], columns: Columns, limits: Limits, wire: Wir
         too_many = len(held) == limits.max_ops
         if held and (too_many or changes + len(op) > limits.max_changes or size + op_size > limits.max_bytes):
             room = 0 if too_many else limits.max_changes - changes
-            if room >= worthwhile:  # the op's own bytes are only looked at then
-                widths = wire.widths(Keys(op.users, columns.user.dictionary))
-                rest = op_size - int(widths.sum())
-                fit = int(np.searchsorted(np.cumsum(widths), limits.max_bytes - size - rest, side="right"))
-                count = min(fit, room // len(op.groups))
+            if room >= worthwhile:
+                count, head_size = _head(op, op_size, room, limits.max_bytes - size, columns.user, wire)
                 if count * len(op.groups) >= worthwhile:
                     head, left = cut(op, count)
-                    left_size -= int(widths[:count].sum())
+                    left_size -= head_size
                     held.append(head)
             yield tuple(held)
             held, changes, size = [], 0, wire.request
@@ -218,6 +215,17 @@ def _requests(ops: Iterable[_Sized], columns: Columns, limits: Limits, wire: Wir
         size += left_size
     if held:
         yield tuple(held)
+
+
+def _head(op: Op, op_size: int, changes: int, space: int, users: Keys, wire: Wire) -> tuple[int, int]:
+    """How many of the op's users fit into what is left of a request, and at least how many bytes they take."""
+    if op_size <= space // 2:  # bytes are no matter: they need not be looked at one by one
+        return changes // len(op.groups), 0
+    widths = wire.widths(Keys(op.users, users.dictionary))
+    rest = op_size - int(widths.sum())
+    fit = int(np.searchsorted(np.cumsum(widths), space - rest, side="right"))
+    count = min(fit, changes // len(op.groups))
+    return count, int(widths[:count].sum())
 
 
 _PACKERS = {Shape.PRODUCT: _by_op, Shape.PAIRS: _lists, Shape.GROUP: _by_group}
