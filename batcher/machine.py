@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import threading
+from contextlib import suppress
 
 from batcher.core.errors import ConfigurationError
 
@@ -17,6 +19,8 @@ SPACE = 1 << 29
 SPACE_WITH_STATE = 1 << 30
 """The same with an open state, which needs 800 MB."""
 _MB = 1_000_000
+_M_ARENA_MAX = -8
+"""In glibc's malloc.h."""
 
 
 def check_machine() -> None:
@@ -35,6 +39,17 @@ def check_machine() -> None:
             f"this process may not start enough threads; raise the limit by {_THREADS} (ulimit -u, or the process"
             " limit of the container)"
         )
+
+
+def use_one_heap() -> None:
+    """Have the C library take memory from one heap, where it can do that.
+
+    glibc gives each thread a heap of its own, which keeps what was freed: runs of millions of changes, whose windows
+    are made and freed in changing threads, took a third more memory. With one heap they are no slower. See mallopt(3),
+    M_ARENA_MAX.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def check_space(needed: int) -> None:

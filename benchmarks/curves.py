@@ -137,7 +137,7 @@ def picture(title: str, axis: str, curves: Mapping[str, Curve]) -> str:
 
 
 def _wrapped(name: str, x: float, y: float, colour: str) -> str:
-    lines = [name] if name.count(" ") < 2 else name.split(" with ")  # noqa: PLR2004 — it is short
+    lines = [name] if name.count(" ") < 2 else name.replace(" with ", "|with ").split("|")  # noqa: PLR2004 — it is short
     spans = [f'<tspan x="{x:.1f}" dy="{number * 14}">{line}</tspan>' for number, line in enumerate(lines)]
     return f'<text y="{y + 4:.1f}" fill="{colour}">{"".join(spans)}</text>'
 

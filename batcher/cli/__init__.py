@@ -26,7 +26,7 @@ from batcher.cli.commands import (
 from batcher.cli.console import code_of, say
 from batcher.cli.option_types import Text
 from batcher.core.errors import ConfigurationError
-from batcher.machine import check_machine
+from batcher.machine import check_machine, use_one_heap
 from batcher.streams import Unwritable
 
 _COLLECT_AFTER = 100_000
@@ -71,6 +71,7 @@ def prepare() -> None:
     """Prepare the process for any command; exits if this machine does not provide what it needs."""
     gc.set_threshold(_COLLECT_AFTER)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads for linear algebra, unused here
+    use_one_heap()
     try:
         check_machine()
     except ConfigurationError as error:
