@@ -132,7 +132,7 @@ def test_changes_go_by_columns_from_the_file_to_the_wire(tmp_path, kind, write, 
     assert (costs[1] - costs[0]) / 60_000 < (0.42 if write is as_names else 0.3)
 
 
-@pytest.mark.parametrize(("offers_lines", "most"), [(True, 780), (False, 1080)], ids=["fast lane", "the other way"])
+@pytest.mark.parametrize(("offers_lines", "most"), [(True, 780), (False, 960)], ids=["fast lane", "the other way"])
 def test_a_request_costs_a_bounded_number_of_calls(tmp_path, offers_lines, most):
     """From the schedule through the network to the ledger, in virtual time, for requests of 100 changes."""
     costs = []

@@ -258,8 +258,8 @@ class FastLane:
 
     def _is_plain_success(self, flight: _Flight) -> bool:
         response = flight.outcome
-        if not isinstance(response, Response) or self._blame.holds or self._health.failures:
-            return False
+        if not isinstance(response, Response) or self._blame.holds or self._health.failures or self._to_judge:
+            return False  # replies are judged in the order in which they came
         if response is self._plain:
             return True
         verdict = self._dialect.of_reply(flight.batch, response, self._gate.clock.utc())
