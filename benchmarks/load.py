@@ -47,21 +47,22 @@ def body(folder: Path, changes: int) -> Path:
 
 
 def own_error(folder: Path) -> Iterator[tuple[str, Figures]]:
-    """Percentiles as the load run reports them, and as the sink has recorded what it took itself."""
-    for rate, latency, spread in ((50, 5, 0.0), (200, 5, 0.5), (200, 20, 0.5), (500, 10, 0.3), (1000, 10, 0.3)):
+    """What a load run adds to each percentile, beside a client that does nothing but send; and both beside the sink."""
+    sample = body(folder, 10)
+    for rate, latency in ((50, 5), (200, 5), (200, 20), (500, 10), (1000, 10)):
         found: dict[str, list[float]] = {}
-        with sink("--latency", str(latency), "--spread", str(spread)) as url:
+        with sink("--latency", str(latency)) as url:
             for _ in range(RUNS):
                 counted(url)
+                lean = _wrk2(url, sample, rate)
+                counted(url)
                 flags = ("--arrivals", f"{rate}/s", "--duration", "8s", "--changes-per-request", "10")
-                told, truth = load(folder, url, *flags)["latency"], counted(url)["took"]
-                for start in ("intended", "actual"):
-                    for name in ("p50", "p90", "p99"):
-                        error = told[start]["percentiles"][name] - 1000 * truth[name]
-                        found.setdefault(f"{start} {name}", []).append(error)
-                        found.setdefault(f"sink {name}", []).append(1000 * truth[name])
-        errors = {name: round(statistics.median(values), 3) for name, values in found.items()}
-        yield f"error in ms, {rate}/s, {latency} ms, spread {spread}", errors
+                told, truth = load(folder, url, *flags)["latency"]["intended"]["percentiles"], counted(url)["took"]
+                for name in ("p50", "p90", "p99"):
+                    found.setdefault(f"{name}, own error", []).append(told[name] - lean[name])
+                    found.setdefault(f"{name}, beside the sink's own figure", []).append(told[name] - 1000 * truth[name])
+        errors = {name: round(statistics.median(values), 3) for name, values in sorted(found.items())}
+        yield f"error in ms, {rate}/s, {latency} ms", errors
 
 
 def rates(folder: Path) -> Iterator[tuple[str, Figures]]:

@@ -102,6 +102,9 @@ def _lists(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator
 def _products(columns: Columns, rows: Ints, action: Action, limits: Limits, wire: Wire) -> Iterator[_Sized]:
     pairs = Pairs.of(columns, rows, wire)
     packer = _Packer(pairs, action, limits, wire)
+    if len(pairs.groups) == 1:
+        yield from packer.by_group(np.arange(len(rows)))
+        return
     buckets = Buckets.of(pairs)
     chosen = buckets.choose(pairs, wire.op)
     yield from packer.products(buckets, chosen)

@@ -69,6 +69,8 @@ class ArrivalDispatch:
         """Whether nothing more is launched because the last request or the last change was."""
         self._is_late = False
         """Whether nothing more is launched because the time is over."""
+        self._starved, self._starved_since = 0.0, math.inf
+        """Seconds in which a place was free and no batch was ready, and since when (monotonic seconds) it is so again."""
         self._full_until = -math.inf
         """When a place in flight last became free after all had been taken."""
         self._before: Requests | None = None
@@ -173,6 +175,10 @@ class ArrivalDispatch:
             if not self.in_order:
                 await self._parts.committer.forget_after(self._last_begun)
 
+    def _end_starving(self, now: float) -> None:
+        self._starved += max(0.0, now - self._starved_since)
+        self._starved_since = math.inf
+
     def _finding(self) -> Finding:
         """The results of the run."""
         ended, shutdown, flights = self._ended, self._parts.session.shutdown, self._flights
@@ -189,7 +195,9 @@ class ArrivalDispatch:
         elapsed = ended - self._start
         share = self._processor / elapsed if elapsed > 0 else 0.0
         lag = recorder.lags.fold().percentile(99)
-        return Finding(recorder, intervals, requests, max(0.0, last - recorder.begin), share, lag)
+        self._end_starving(min(ended, self._ends))
+        starved = self._starved / elapsed if elapsed > 0 and self._plan.arrivals is None else 0.0
+        return Finding(recorder, intervals, requests, max(0.0, last - recorder.begin), share, lag, starved)
 
     def _gauges(self) -> Gauges:
         """The present values for the recorder."""
@@ -222,7 +230,10 @@ class ArrivalDispatch:
         """Add the next batch to the schedule if one is ready; returns whether one was."""
         if not self._ready:
             self._is_enough = self._is_complete and not self.in_order
+            if not self._is_complete:
+                self._starved_since = min(self._starved_since, self._now())
             return False
+        self._end_starving(self._now())
         batch = self._ready.popleft()
         self._ready_changes -= len(batch)
         self._last_begun = batch.window

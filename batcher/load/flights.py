@@ -43,8 +43,8 @@ class Flights:
         self._ends = math.inf
         self._begun = anyio.Event()
         self._packed = Signal()
-        self._is_one_on_its_way = False
-        """Whether a window was asked for and is not packed yet."""
+        self._on_their_way = 0
+        """How many windows were asked for and are not packed yet."""
 
     def __repr__(self) -> str:
         return f"<Flights {self.launched} launched, {self.flying} in the air, {self.recorder!r}>"
@@ -57,18 +57,17 @@ class Flights:
     async def missing(self) -> float:
         """How many batches are still to be made, in one window more; infinity while the end is not known.
 
-        Waits for the batches of the last window: how many a window has is only known once it is packed.
+        With an end, it waits for the batches of the last window: how many a window has is only known once it is packed.
         """
-        while self._is_one_on_its_way:
+        while (missing := self._missing()) < math.inf and self._on_their_way:
             await self._packed.wait()
-        missing = self._missing()
-        self._is_one_on_its_way = missing > 0
+        self._on_their_way += missing > 0
         return missing
 
     def packed(self, batches: int) -> None:
         """The changes of a window were packed into so many batches."""
         self.made += batches
-        self._is_one_on_its_way = False
+        self._on_their_way -= 1
         self._packed.wake()
 
     def _missing(self) -> float:

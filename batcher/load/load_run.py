@@ -45,6 +45,8 @@ from batcher.source.windows import Windower
 
 _BUSY = 0.9
 """If a generator uses at least this share of a core, the measurement may be of the generator itself."""
+_STARVED = 0.1
+"""The same, if for at least this share of the time a closed loop could have sent more, and nothing was ready."""
 _LAG_SECONDS = 0.001
 _LAG_SHARE = 0.1
 """The share of the measured latency (99 %) by which a generator may be late."""
@@ -134,7 +136,8 @@ async def measure(
         if inputs:
             works = read_windows(inputs, how, Position(), Windower(), runtime.executor)
         else:
-            works = synthetic_windows(changes, session.limits.max_changes, flights.missing, spec.part)
+            most = session.limits.max_changes
+            works = synthetic_windows(changes, most, flights.missing, spec.part, runtime.executor)
             session.expect_late(0.0)  # windows of random changes follow each other without a gap
         dispatch = partial(ArrivalDispatch, flights=flights, watch=watch, start=start)
         observer = Observer(exchanged=flights.exchanged)
@@ -241,6 +244,8 @@ def _judged(finding: Finding, intended: Latencies) -> GeneratorFacts:
     reasons = []
     if finding.cpu_share >= _BUSY:
         reasons.append(f"it used {finding.cpu_share:.0%} of a core")
+    if finding.starved >= _STARVED:
+        reasons.append(f"no request was ready during {finding.starved:.0%} of the time")
     if finding.lag > max(_LAG_SECONDS, _LAG_SHARE * intended.percentile(99)):
         reasons.append(f"requests were ready up to {finding.lag * 1000:.1f} ms after they were due (99 %)")
     return GeneratorFacts(

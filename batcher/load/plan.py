@@ -60,3 +60,5 @@ class Finding:
     cpu_share: float
     lag: float
     """99 % of the requests were ready within so many seconds after they were due and could be sent."""
+    starved: float = 0.0
+    """The share of the time of a closed loop in which a place was free and no request was ready."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from batcher.core.keys import Keys
 from batcher.core.model import Action, Columns, Position, Window
 from batcher.core.vectors import Ints
 from batcher.engine.run.window_reader import WorkItem
+from batcher.host.runtime import Executor
 from batcher.source.windows import WINDOW_ROWS
 
 _PROFILES, _FEWEST, _MOST = 400, 4, 12
@@ -106,7 +108,7 @@ class Synthetic:
 
 
 async def synthetic_windows(
-    changes: Synthetic, per_request: int, missing: Callable[[], Awaitable[float]], part: int
+    changes: Synthetic, per_request: int, missing: Callable[[], Awaitable[float]], part: int, executor: Executor
 ) -> AsyncIterator[WorkItem]:
     """Windows for as many requests as `missing` returns; short at first, so that few changes are made in vain."""
     first_row = number = 0
@@ -114,6 +116,6 @@ async def synthetic_windows(
     while (wanted := await missing()) > 0:
         most = min(count, max(1, WINDOW_ROWS // per_request))
         rows = int(min(most, wanted)) * per_request
-        yield WorkItem(changes.window(number, first_row, rows, part))
+        yield WorkItem(await executor(partial(changes.window, number, first_row, rows, part)))
         number, first_row = number + 1, first_row + rows
         count = min(2 * count, _MOST_BATCHES)

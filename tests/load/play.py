@@ -17,7 +17,7 @@ from batcher.core.errors import ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.core.target import Credentials
 from batcher.delivery.shutdown import Shutdown
-from batcher.host.runtime import Runtime
+from batcher.host.runtime import Executor, Runtime
 from batcher.load.flight import Punctual
 from batcher.load.load_run import LoadSpec, Looking, measure
 from batcher.load.measurement import Measurement
@@ -57,6 +57,7 @@ def play(
     settings: dict[str, Any] | None = None,
     stop: Callable[[Shutdown], Awaitable[None]] | None = None,
     name: str = "load.ledger",
+    executor: Executor = inline,
     **wish: Any,
 ) -> Measurement:
     """Make a load run; `settings` as for `settings_for`, `wish` the fields of `LoadSpec`."""
@@ -69,7 +70,7 @@ def play(
             yield Punctual(server, anyio.current_time, anyio.sleep_until)
 
         clock = Clock(anyio.current_time, lambda: EPOCH + anyio.current_time())
-        runtime = Runtime(clock, lambda: 0.5, inline, transport)
+        runtime = Runtime(clock, lambda: 0.5, executor, transport)
         watch = Stopwatch(0.0, lambda: 0.0)
         shutdown = Shutdown()
         async with anyio.create_task_group() as group:

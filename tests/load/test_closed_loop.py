@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from harness import Target, write_changes
+from harness import Target, slow, write_changes
 from play import Server, play
 
 from batcher.core.errors import ConfigurationError, LedgerError
@@ -28,6 +28,20 @@ def test_a_closed_loop_sends_as_soon_as_a_place_is_free(tmp_path, places):
     assert found.latency["actual"].max == pytest.approx(100, rel=0.001)
     assert found.intervals[3].in_flight == places
     assert found.requests["dropped"] == 0
+
+
+@pytest.mark.parametrize(("seconds", "is_late"), [(0.0, False), (0.005, False), (0.1, True)])
+def test_a_generator_that_has_nothing_ready_is_the_bottleneck(tmp_path, seconds, is_late):
+    found = play(
+        tmp_path,
+        Server(takes=lambda _: 0.01),
+        settings={"rate_max_in_flight": 4, "limits_max_changes": 5000},
+        executor=slow(seconds),
+        arrivals="",
+        seconds=1.0,
+    )
+    assert found.generator.is_bottleneck == is_late
+    assert ("no request was ready during" in found.generator.reason) == is_late
 
 
 def test_bad_pairs_are_refused_one_by_one(tmp_path):

@@ -13,6 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from batcher.core.batch import Batch
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.key_kinds import KeyKinds, mixed
 from batcher.core.ordering import OrderBy
@@ -114,7 +115,8 @@ class Admission:
         async with sender, aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
             try:
                 async for work in works:
-                    await sender.send(await self._executor(partial(take_in, work, self._packing.order_by)))
+                    order_by = self._packing.order_by if self._dispatch.in_order else None
+                    await sender.send(await self._executor(partial(take_in, work, order_by)))
             except InputError as error:
                 self.input_error = error
             except LedgerError as error:
@@ -164,20 +166,34 @@ class Admission:
         self._at_work += 1
         try:
             with anyio.CancelScope(shield=True):
-                before = (
-                    [other.ordering_keys for other in self._committer.open.values()] if self._dispatch.in_order else []
-                )
-                rows = await self._executor(lambda: intake.hold_back(before))
-                await self._committer.open_window(window, is_new=intake.is_new)
+                batches = await self._open_and_pack(intake)
             self._opened(window)
             for part in self._key_kinds.look_at(window.window.columns):
                 if self._packing.order_by is not OrderBy.INPUT:
                     _log.warning("%s", mixed(part))
-            await self._pack(window, rows)
+            self._dispatch.add(batches)
             self._release(window)
         finally:
             self._at_work -= 1
         self._changed.wake()
+
+    async def _open_and_pack(self, intake: Intake) -> list[Batch]:
+        """Write the window to disk while its batches are packed; nothing can be sent before both are done."""
+        window, batches, errors = intake.window, list[Batch](), list[LedgerError]()
+        before = [other.ordering_keys for other in self._committer.open.values()] if self._dispatch.in_order else []
+
+        def pack() -> None:
+            batches.extend(self._packing.batches(window, intake.hold_back(before)))
+
+        async with anyio.create_task_group() as both:
+            both.start_soon(self._executor, pack)
+            try:
+                await self._committer.open_window(window, is_new=intake.is_new)
+            except LedgerError as error:  # a task group would wrap it
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return batches
 
     def _release(self, window: OpenWindow) -> None:
         """Send what waited for earlier windows once there are none left."""
@@ -191,10 +207,7 @@ class Admission:
 
     async def _pack_released(self, window: OpenWindow, rows: Ints) -> None:
         try:
-            await self._pack(window, rows)
+            self._dispatch.add(await self._executor(lambda: self._packing.batches(window, rows)))
         finally:
             self._at_work -= 1
         self._changed.wake()
-
-    async def _pack(self, window: OpenWindow, rows: Ints) -> None:
-        self._dispatch.add(await self._executor(lambda: self._packing.batches(window, rows)))

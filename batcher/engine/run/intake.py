@@ -41,8 +41,14 @@ class Intake:
         return self.rows[~waits]
 
 
-def take_in(work: WorkItem, order_by: OrderBy) -> Intake:
-    """Find out what of a window is to be sent, without regard to other windows."""
+def take_in(work: WorkItem, order_by: OrderBy | None) -> Intake:
+    """Find out what of a window is to be sent, without regard to other windows.
+
+    Args:
+        work: The window.
+        order_by: What must keep its order across windows; None if no window waits for another.
+
+    """
     columns = work.window.columns
     count = len(columns)
     winner = coalesce(columns)
@@ -51,7 +57,9 @@ def take_in(work: WorkItem, order_by: OrderBy) -> Intake:
     status = np.zeros(count, np.int8) if work.status is None else work.status
     wanted = is_winner & (status == Status.PENDING) if work.wanted is None else work.wanted
     rows = np.flatnonzero(wanted)
-    keys = ordering_keys(columns.user.take(rows), columns.group.take(rows), order_by)
+    keys = np.empty(0, np.uint64)
+    if order_by is not None:
+        keys = ordering_keys(columns.user.take(rows), columns.group.take(rows), order_by)
     again = None
     if work.wanted is not None:
         again = Again(rows, status.copy(), np.zeros(count, bool))
