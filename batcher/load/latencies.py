@@ -65,9 +65,9 @@ class Latencies:
     @staticmethod
     def merged(parts: Iterable[Latencies]) -> Latencies:
         """The histogram of all parts together."""
-        known = list(parts)
-        if not known:
-            return Latencies()
+        known = [part for part in parts if part.counts.size]
+        if len(known) < 2:  # noqa: PLR2004 — nothing to merge
+            return known[0] if known else Latencies()
         values, place = np.unique(np.concatenate([part.values for part in known]), return_inverse=True)
         counts = np.zeros(len(values), np.int64)
         np.add.at(counts, place, np.concatenate([part.counts for part in known]))

@@ -47,6 +47,19 @@ class _Filling:
 
 
 @dataclass(slots=True, eq=False)
+class _Total:
+    """A histogram of many that are merged when it is asked for: merging holds up the requests that are due meanwhile."""
+
+    merged: Latencies = field(default_factory=Latencies)
+    others: list[Latencies] = field(default_factory=list)
+
+    def value(self) -> Latencies:
+        if self.others:
+            self.merged, self.others = Latencies.merged([self.merged, *self.others]), []
+        return self.merged
+
+
+@dataclass(slots=True, eq=False)
 class _Open:
     """The interval that is being filled."""
 
@@ -100,10 +113,7 @@ class Recorder:
         """When the last reply came (monotonic seconds)."""
         self.lags = _Filling()
         """How late the generator itself was, per arrival."""
-        self.intended = Latencies()
-        """Latencies from the intended start, in all intervals that have ended."""
-        self.actual = Latencies()
-        """Latencies from the actual start, in all intervals that have ended."""
+        self._intended, self._actual = _Total(), _Total()
         self._gauges = gauges
         self._before: Waited | None = None
         self._open = _Open()
@@ -112,6 +122,16 @@ class Recorder:
 
     def __repr__(self) -> str:
         return f"<Recorder {len(self._closed)} intervals of {self.length:g} s>"
+
+    @property
+    def intended(self) -> Latencies:
+        """Latencies from the intended start, in all intervals that have ended."""
+        return self._intended.value()
+
+    @property
+    def actual(self) -> Latencies:
+        """Latencies from the actual start, in all intervals that have ended."""
+        return self._actual.value()
 
     def exchanged(self, exchange: Exchange, now: float) -> None:
         """A counted request was answered, or its reply was lost."""
@@ -191,8 +211,8 @@ class Recorder:
         most = max(ended.in_flight, gauges.in_flight)
         intended, actual = ended.intended.fold(), ended.actual.fold()
         self._closed.append(_Closed(ended.counts, most, gauges.limit, waited, intended, actual))
-        self.intended = Latencies.merged([self.intended, intended])
-        self.actual = Latencies.merged([self.actual, actual])
+        self._intended.others.append(intended)
+        self._actual.others.append(actual)
         if len(self._closed) == _MOST_INTERVALS:
             self._closed = [a.followed_by(b) for a, b in zip(self._closed[::2], self._closed[1::2], strict=True)]
             self.length *= 2
