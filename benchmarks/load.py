@@ -1,8 +1,9 @@
-"""How far load runs can be trusted: their own error, their rate beside k6 and locust, and what `compare` makes of them.
+"""How far load runs can be trusted: their own error, their rate beside others, and what `compare` makes of them.
 
     python benchmarks/load.py [--only TEXT] [--repetitions 20] [--json FILE]
 
-k6 and locust are looked for on the PATH; who is not installed is reported as absent.
+k6, locust, hey, wrk and autocannon are looked for on the PATH; those that are not installed are reported as absent. All
+but batcher send the same body again and again; batcher draws, packs and records its changes.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from measure import HERE, command, counted, sink
 TARGET = ("--target", "minapp", "--i-own-this-target")
 RUNS = 3
 PLACES = 32
+MINAPP = "/oserve/v1/miniapp/group/membership/"
 Figures = dict[str, Any]
 
 
@@ -57,17 +60,28 @@ def own_error(folder: Path) -> Iterator[tuple[str, Figures]]:
                 lean = _wrk2(url, sample, rate)
                 counted(url)
                 # Its connections are open, as those of the other client are.
-                flags = ("--arrivals", f"{rate}/s", "--duration", "8s", "--warm-up", "1s", "--changes-per-request", "10")
+                flags = (
+                    "--arrivals",
+                    f"{rate}/s",
+                    "--duration",
+                    "8s",
+                    "--warm-up",
+                    "1s",
+                    "--changes-per-request",
+                    "10",
+                )
                 told, truth = load(folder, url, *flags)["latency"]["intended"]["percentiles"], counted(url)["took"]
                 for name in ("p50", "p90", "p99"):
                     found.setdefault(f"{name}, own error", []).append(told[name] - lean[name])
-                    found.setdefault(f"{name}, beside the sink's own figure", []).append(told[name] - 1000 * truth[name])
+                    found.setdefault(f"{name}, beside the sink's own figure", []).append(
+                        told[name] - 1000 * truth[name]
+                    )
         errors = {name: round(statistics.median(values), 3) for name, values in sorted(found.items())}
         yield f"error in ms, {rate}/s, {latency} ms", errors
 
 
 def rates(folder: Path) -> Iterator[tuple[str, Figures]]:
-    """Requests per second in a closed loop of 32 places, interleaved with k6 and locust."""
+    """Requests per second in a closed loop of 32 places, interleaved with others."""
     for changes in (10, 1000):
         sample = body(folder, changes)
         candidates: dict[str, Callable[[str], float | None]] = {
@@ -75,6 +89,8 @@ def rates(folder: Path) -> Iterator[tuple[str, Figures]]:
             for processes in (1, 2)
         }
         candidates |= {"k6": _k6(sample), "locust": _locust(sample, 1), "locust, 2 processes": _locust(sample, 2)}
+        candidates |= {"hey, 2 threads": _hey(sample), "wrk, 2 threads": _wrk(sample)}
+        candidates["autocannon"] = _autocannon(sample)
         found: dict[str, list[float]] = {name: [] for name in candidates}
         with sink() as url:
             for _ in range(RUNS):
@@ -124,6 +140,29 @@ def _locust(sample: Path, processes: int) -> Callable[[str], float | None]:
         return told["num_requests"] / (told["last_request_timestamp"] - told["start_time"])
 
     return run
+
+
+def _told(command: Sequence[str], pattern: str, **env: str) -> float | None:
+    """What the program prints where `pattern` matches; None if it is not installed."""
+    if not (program := shutil.which(command[0])):
+        return None
+    done = subprocess.run([program, *command[1:]], env=os.environ | env, capture_output=True, check=True, timeout=60)
+    return float(re.search(pattern, done.stdout.decode())[1])
+
+
+def _hey(sample: Path) -> Callable[[str], float | None]:
+    flags = ("-z", "5s", "-c", str(PLACES), "-cpus", "2", "-m", "PATCH", "-T", "application/json", "-D", str(sample))
+    return lambda url: _told(["hey", *flags, url + MINAPP], r"Requests/sec:\s+([\d.]+)")
+
+
+def _wrk(sample: Path) -> Callable[[str], float | None]:
+    flags = ("-t", "2", "-c", str(PLACES), "-d", "5s", "-s", str(HERE / "peers" / "wrk.lua"))
+    return lambda url: _told(["wrk", *flags, url + MINAPP], r"Requests/sec:\s+([\d.]+)", BODY=str(sample))
+
+
+def _autocannon(sample: Path) -> Callable[[str], float | None]:
+    flags = ("-c", str(PLACES), "-d", "5", "-m", "PATCH", "-i", str(sample), "--json", "--no-progress")
+    return lambda url: _told(["autocannon", *flags, url + MINAPP], r'"requests":\{"average":([\d.]+)')
 
 
 def _lists(text: str) -> Iterator[list[Figures]]:
