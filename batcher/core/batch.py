@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
 
 import numpy as np
 
@@ -66,7 +65,7 @@ class Attempt:
     """When, in seconds of the clock that all processes of the machine share (`Clock.shared`)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """The ops of one request. `user` and `group` give the meaning of their codes."""
 
@@ -78,12 +77,13 @@ class Batch:
     history: tuple[Attempt, ...] = ()
     """The attempts that carried these changes so far, also inside larger batches."""
 
+    _size: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_size", sum(map(len, self.ops)))  # asked for several times per request
+
     def __len__(self) -> int:
         return self._size
-
-    @cached_property
-    def _size(self) -> int:
-        return sum(len(op) for op in self.ops)
 
     @property
     def rows(self) -> Ints:

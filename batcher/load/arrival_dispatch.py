@@ -70,7 +70,7 @@ class ArrivalDispatch:
         self._is_late = False
         """Whether nothing more is launched because the time is over."""
         self._starved, self._starved_since = 0.0, math.inf
-        """Seconds in which a place was free and no batch was ready, and since when (monotonic seconds) it is so again."""
+        """Seconds in which a place was free and nothing was ready, and since when (monotonic seconds) again."""
         self._full_until = -math.inf
         """When a place in flight last became free after all had been taken."""
         self._before: Requests | None = None

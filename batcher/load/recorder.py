@@ -48,7 +48,7 @@ class _Filling:
 
 @dataclass(slots=True, eq=False)
 class _Total:
-    """A histogram of many that are merged when it is asked for: merging holds up the requests that are due meanwhile."""
+    """A histogram of many, merged when it is asked for: merging delays the requests that are due meanwhile."""
 
     merged: Latencies = field(default_factory=Latencies)
     others: list[Latencies] = field(default_factory=list)
