@@ -10,26 +10,21 @@ import csv
 import re
 from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
 from batcher.core.errors import EmptyInputError, InputError
-from batcher.core.keys import Keys
-from batcher.core.model import Action, Columns, KeyKind
-from batcher.core.text_bytes import lengths_of
-from batcher.core.vectors import Ints
+from batcher.core.model import Columns, KeyKind
 from batcher.core.wholeness import Content
-from batcher.core.wire import total_digits
 from batcher.source.cells import MARK
+from batcher.source.clean_columns import clean_columns, plain_length
 from batcher.source.csv_records import LONGEST_RECORD, Forms, lines_of, read_carefully
 from batcher.source.formats import Format, suffix_of
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Column, Layout
 from batcher.source.lines import Lines, TooLong, Waits
-from batcher.source.names import are_ordinary
 from batcher.source.opening import is_sheet
-from batcher.source.rules import Form, Invalid, action_of, are_any_integers
+from batcher.source.rules import Form
 
 _MARKS = ",;\t"
 """Possible delimiters of a header, the most likely first."""
@@ -169,18 +164,11 @@ def read_clean(block: bytes, line: int, layout: Layout, forms: Forms, delimiter:
         return None
     arrays = [column.chunk(0) for column in table.columns] if count else []
     length = count * (layout.width + (1 if returns else 0))
-    length += sum(_plain_length(array) for array in arrays)
+    length += sum(plain_length(array) for array in arrays)
     if not count or length != len(block):
         return None
-    action = np.full(count, Action.ADD, np.int8) if layout.op is None else _actions(arrays[layout.op])
-    columns = [
-        _keys(arrays[place], layout, decided=column.places[0][1] is Form.OPEN)
-        for place, column in zip(places, (layout.user, layout.group), strict=True)
-    ]
-    if action is None or columns[0] is None or columns[1] is None:
-        return None
-    lines = np.arange(line, line + count)
-    return Columns(action, columns[0], columns[1], lines, np.full(count, source, np.int32))
+    op = None if layout.op is None else arrays[layout.op]
+    return clean_columns(op, arrays[places[0]], arrays[places[1]], layout, line, source)
 
 
 def _looks_clean(block: bytes, has_ids: bool) -> bool:  # noqa: FBT001 — a fact of the layout
@@ -198,31 +186,3 @@ def _form(column: Column, decided: Form) -> Form:
     if len(column.places) > 1:
         return Form.OPEN
     return column.places[0][1] or decided
-
-
-def _plain_length(array: pa.Array) -> int:
-    """The bytes of all values, written plainly."""
-    if pa.types.is_int64(array.type):
-        return total_digits(array.to_numpy())
-    if pa.types.is_dictionary(array.type):
-        return int(lengths_of(array.dictionary)[array.indices.to_numpy()].sum())
-    return int(lengths_of(array).sum())
-
-
-def _actions(array: pa.DictionaryArray) -> np.ndarray[tuple[int], np.dtype[np.int8]] | None:
-    try:
-        codes = np.array([action_of(text) for text in array.dictionary.to_pylist()], np.int8)
-    except Invalid:
-        return None
-    indices: Ints = array.indices.to_numpy()
-    return codes[indices]
-
-
-def _keys(array: pa.Array, layout: Layout, *, decided: bool) -> Keys | None:
-    if pa.types.is_int64(array.type):
-        return Keys(array.to_numpy())
-    if not are_ordinary(array.dictionary, layout.words, takes_odd=layout.takes_odd):
-        return None
-    if decided and are_any_integers(array.dictionary):
-        return None
-    return Keys.encoded(array)

@@ -1,30 +1,32 @@
-"""Machine-written JSON Lines, in which all lines differ only in three values. Such a block is read like CSV.
+"""Machine-written JSON Lines, in which all lines differ only in three values. Such a block is read without parsing.
 
-The text around the values of the first line is searched for in all lines: each piece is replaced by a control
-character, which JSON never contains unescaped. If the control characters are then in the same order on every line, with
-nothing before the first and after the last one, every line is the first line with other values.
+The text around the values of the first line must be the same on every line. It contains all quotation marks of a line,
+since a value that contains one is written with a backslash, and blocks with a backslash are declined. So if every line
+has as many quotation marks as the first, their places show where each piece of that text is, and the values are what is
+between the pieces.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 
 import numpy as np
 import orjson
+import pyarrow as pa
 
 from batcher.core.model import Columns, KeyKind
-from batcher.source.csv import read_clean
-from batcher.source.csv_records import Forms
+from batcher.core.text_bytes import bytes_of
+from batcher.core.vectors import Ints, Mask
+from batcher.source.clean_columns import clean_columns, plain_length
 from batcher.source.layout import Column, Field, Layout
 from batcher.source.rules import Form
 
 _MEMBER = re.compile(rb'("[^"\\]*")\s*:\s*(?:"([^"\\]*)"|(-?\d+)(?=\s*[,}]))')
-_MARKS = b"\x01\x02\x03\x04"
-_ORDER = np.frombuffer(_MARKS + b"\n", np.uint8)
-_DELIMITER = "\x1f"
-_TO_DELIMITERS = bytes.maketrans(_MARKS[1:3], 2 * _DELIMITER.encode())
+_QUOTE, _NEWLINE = ord('"'), ord("\n")
 _FIRST_CONTROL = 32
 """Bytes below this one are control characters."""
+_WORD = 8
 
 
 def read_uniform(
@@ -54,13 +56,17 @@ def read_uniform(
     forms = {key: Form.ID if member[2] is None else Form.NAME for key, member in zip(keys, members, strict=True)}
     if forms[op] is Form.ID or any(field.form not in (Form.OPEN, forms[field.name]) for field in (user, group)):
         return None
-    text = _marked(block, _pieces(first, members))
-    if text is None or b'"' in text:
+    texts = _values(block, _pieces(first, members))
+    if texts is None:
+        return None
+    arrays = [_typed(texts[keys.index(key)], forms[key]) for key in (op, user.name, group.name)]
+    if any(array is None for array in arrays):
         return None
     columns = [Column(field.name, ((keys.index(field.name), forms[field.name]),)) for field in (user, group)]
     layout = Layout(len(keys), keys.index(op), columns[0], columns[1], kind, takes_odd=takes_odd)
-    rows = text.translate(_TO_DELIMITERS, delete=_MARKS[:1] + _MARKS[-1:])
-    return read_clean(rows, line, layout, Forms(), _DELIMITER, source)
+    if kind is KeyKind.INTEGER and Form.NAME in (forms[user.name], forms[group.name]):
+        return None
+    return clean_columns(arrays[0], arrays[1], arrays[2], layout, line, source)
 
 
 def _pieces(first: bytes, members: list[re.Match[bytes]]) -> list[bytes]:
@@ -70,24 +76,61 @@ def _pieces(first: bytes, members: list[re.Match[bytes]]) -> list[bytes]:
     return [first[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _marked(block: bytes, pieces: list[bytes]) -> bytes | None:
-    """The block with marks instead of the pieces; None unless each line has each of them, in order."""
+def _values(block: bytes, pieces: list[bytes]) -> list[pa.StringArray] | None:
+    """The text between the pieces of each line; None unless each line has each of them, in order."""
     if not block.endswith(b"\n"):
         block += b"\n"
-    count = block.count(b"\n")
-    if len(_controls(block)) != count:
-        return None
-    for number, piece in enumerate([*pieces[:-1], pieces[-1] + b"\n"]):
-        mark = _MARKS[number : number + 1]
-        block = block.replace(piece, mark + b"\n" if number == len(_MARKS) - 1 else mark)
-    controls = _controls(block)
-    if len(controls) != count * len(_ORDER) or (controls.reshape(count, -1) != _ORDER).any():
-        return None
-    ends = _MARKS[-1:] + b"\n" + _MARKS[:1]
-    is_tight = block.count(ends) == count - 1 and block.startswith(ends[-1:]) and block.endswith(ends[:-1])
-    return block if is_tight else None
-
-
-def _controls(block: bytes) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     content = np.frombuffer(block, np.uint8)
-    return content[content < _FIRST_CONTROL]
+    newlines = np.flatnonzero(content == _NEWLINE)
+    count, quotes = len(newlines), np.flatnonzero(content == _QUOTE)
+    each = [piece.count(b'"') for piece in pieces]
+    if len(quotes) != count * sum(each) or np.count_nonzero(content < _FIRST_CONTROL) != count:
+        return None
+    places = quotes.reshape(count, -1)
+    # Each piece but the first and the last begins where its first quotation mark says; those two are at the ends.
+    starts = np.empty((count, len(pieces)), np.int64)
+    starts[0, 0], starts[1:, 0], starts[:, -1] = 0, newlines[:-1] + 1, newlines - len(pieces[-1])
+    for place, before in enumerate(accumulate(each[:-2]), 1):
+        starts[:, place] = places[:, before] - pieces[place].index(b'"')
+    ends = starts + [len(piece) for piece in pieces]
+    if (starts[:, 1:] < ends[:, :-1]).any() or (starts[0] < 0).any():
+        return None
+    if not all((_at(content, starts[:, place], piece)).all() for place, piece in enumerate(pieces)):
+        return None
+    bounds = np.append(np.stack([starts, ends], axis=2).ravel(), len(content)).astype(np.int32)
+    whole = pa.StringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(block))
+    try:
+        whole.validate(full=True)
+    except pa.ArrowInvalid:  # not UTF-8
+        return None
+    step = 2 * len(pieces)
+    return [whole.take(pa.array(np.arange(2 * place + 1, len(whole), step))) for place in range(len(pieces) - 1)]
+
+
+def _at(content: np.ndarray[tuple[int], np.dtype[np.uint8]], starts: Ints, piece: bytes) -> Mask:
+    """Whether the bytes from each start on are the piece."""
+    equal = np.ones(len(starts), bool)
+    done = 0
+    while len(piece) - done >= _WORD:
+        words = np.ndarray(max(0, len(content) - _WORD + 1), np.uint64, content, strides=(1,))
+        equal &= words[starts + done] == np.frombuffer(piece, np.uint64, 1, done)
+        done += _WORD
+    for place in range(done, len(piece)):
+        equal &= content[starts + place] == piece[place]
+    return equal
+
+
+def _typed(texts: pa.StringArray, form: Form) -> pa.Array | None:
+    """Names with their dictionary, or integers that are written plainly."""
+    if form is Form.NAME:
+        return texts.dictionary_encode()
+    try:
+        integers = texts.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    is_plain = plain_length(integers) == plain_length(texts) and not _may_be_hexadecimal(texts)
+    return integers if is_plain else None
+
+
+def _may_be_hexadecimal(texts: pa.StringArray) -> bool:
+    return b"x" in (content := bytes_of(texts)) or b"X" in content
