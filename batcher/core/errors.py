@@ -100,3 +100,11 @@ class UnknownClientError(EndpointError):
 
 class ReplyLostError(TransportError):
     """The request was sent, and no complete reply came back."""
+
+
+class OversizedReplyError(ReplyLostError):
+    """The reply has a status, and a body that is larger than any that is read."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("no complete reply: the body is larger than 8 MiB")
+        self.status = status

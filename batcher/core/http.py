@@ -34,6 +34,8 @@ class Response:
     cookies: tuple[str, ...] = field(default=(), repr=False)
     received_at: float | None = None
     """When its last byte came (monotonic seconds), if the transport can tell."""
+    is_cut: bool = False
+    """Whether its body was too large to be read, and is empty here."""
     peer: str = ""
     """The address that it came from (the proxy's if there is one), if the transport can tell."""
 

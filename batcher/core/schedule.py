@@ -8,16 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-
 from batcher.core.batch import Batch
 from batcher.core.blame import Blame
 from batcher.core.in_doubt import InDoubtRequests
 from batcher.core.keys import Keys
-from batcher.core.ordering import OrderBy, distinct, ordering_keys, shared
+from batcher.core.ordering import OrderBy, distinct, ordering_keys
 from batcher.core.vectors import Hashes
 
-_NO_KEYS: Hashes = np.empty(0, np.uint64)
+_NO_LANES: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +45,11 @@ class Schedule:
         self._in_doubt = in_doubt
         self._blame = blame
         self._waiting: deque[Batch] = deque()
-        self._in_flight: dict[int, Hashes] = {}
+        self._in_flight: set[int] = set()
+        self._lanes: dict[int, frozenset[int]] = {}
+        """The lanes of each batch that was looked at, by its number; not kept where order is by pair."""
+        self._busy: set[int] = set()
+        """The lanes of the batches in flight."""
         self._held_until: dict[int, tuple[int, float]] = {}
         self._trial: int | None = None
 
@@ -75,7 +77,8 @@ class Schedule:
 
     def done(self, batch: Batch, pieces: Iterable[Batch] = ()) -> bool:
         """The batch is back; its pieces, if any, go first. Returns whether it was the trial."""
-        del self._in_flight[batch.id]
+        self._in_flight.remove(batch.id)
+        self._busy -= self._lanes.pop(batch.id, _NO_LANES)
         self._waiting.extendleft(reversed(list(pieces)))
         was_trial = self._trial == batch.id
         if was_trial:
@@ -113,15 +116,19 @@ class Schedule:
 
     def _fly(self, batch: Batch) -> None:
         self._held_until.pop(batch.id, None)
-        is_free = self._order_by is OrderBy.PAIR
-        self._in_flight[batch.id] = _NO_KEYS if is_free else distinct(keys_of(batch, self._order_by))
+        self._in_flight.add(batch.id)
+        if self._order_by is not OrderBy.PAIR:
+            self._busy |= self._lanes_of(batch)
 
     def _is_free(self, batch: Batch) -> bool:
         # The pairs of one window are all different, and those of the next window wait until theirs are settled.
-        if self._order_by is OrderBy.PAIR:
-            return True
-        keys = keys_of(batch, self._order_by)
-        return not any(shared(keys, ordering_keys).any() for ordering_keys in self._in_flight.values())
+        return self._order_by is OrderBy.PAIR or self._busy.isdisjoint(self._lanes_of(batch))
+
+    def _lanes_of(self, batch: Batch) -> frozenset[int]:
+        found = self._lanes.get(batch.id)
+        if found is None:
+            found = self._lanes[batch.id] = frozenset(distinct(keys_of(batch, self._order_by)).tolist())
+        return found
 
     def _ready_at(self, batch: Batch) -> float:
         known = self._held_until.get(batch.id)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from batcher.core.batch import Batch, Limits
 from batcher.core.http import Request, Response
@@ -42,6 +42,20 @@ Login: TypeAlias = Generator[Request, Response, str]
 """Yields requests, is sent their replies, returns the token; raises `LoginRefusedError`."""
 
 
+@runtime_checkable
+class OffersProfiles(Protocol):
+    """A target whose figures depend on whose service it is."""
+
+    def with_profile(self, profile: str, query: Mapping[str, str]) -> Target:
+        """The same target with the figures of this profile (empty: the default), and further query parameters.
+
+        Raises:
+            ConfigurationError: When there is no such profile.
+
+        """
+        ...
+
+
 class Target(Protocol):
     """The API of one target. Instances are created with `(url, env)`; everything else is facts and pure functions."""
 
@@ -58,6 +72,8 @@ class Target(Protocol):
     default_rate: str
     success_is_uniform: bool
     """Whether a reply that means success for all changes of one batch means the same for any other batch."""
+    status_suffices: bool
+    """Whether a reply whose body is too large to be read (`Response.is_cut`) still says by its status what it means."""
     hints: tuple[str, ...]
     """Warnings that `plan` and `check` show."""
 

@@ -31,6 +31,7 @@ class Cause(Enum):
     EXHAUSTED = (6, "allow more open files (ulimit -n) or fewer requests in flight")
     FOLLOWER = (6, "fix the code that consumes the outcomes")
     DIALECT = (6, "fix the target's plug-in")
+    UNSUPPORTED = (6, "configure what the target supports (target.profile)")
     STALLED = (6, "find out what blocks the disk or the network")
     HANGUP = (129, "resume at any time")
     INTERRUPT = (130, "resume at any time")

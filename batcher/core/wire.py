@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from batcher.core.batch import Shape
-from batcher.core.keys import Keys
+from batcher.core.keys import Dictionary, Keys
+from batcher.core.text_bytes import escaped, lengths_of
 from batcher.core.vectors import Ints
 
 _POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
@@ -26,15 +27,22 @@ class Wire:
     op: int
     id_key: int
     name_key: int
+    nests_names: bool = False
+    """Whether a name is a JSON string within another one."""
 
     def widths(self, keys: Keys) -> Ints:
         """The bytes of each row's key, including its overhead."""
         known = keys.dictionary
         if known is None:
             return digits(keys.codes) + self.id_key
+        widths = known.made(_nested_widths) if self.nests_names else known.widths
         if known.is_id is None:
-            return known.widths[keys.codes] + self.name_key
-        return known.widths[keys.codes] + np.where(known.is_id[keys.codes], self.id_key, self.name_key)
+            return widths[keys.codes] + self.name_key
+        return widths[keys.codes] + np.where(known.is_id[keys.codes], self.id_key, self.name_key)
+
+
+def _nested_widths(known: Dictionary) -> Ints:
+    return lengths_of(escaped(known.escaped)) + 2
 
 
 def total_digits(ids: Ints) -> int:

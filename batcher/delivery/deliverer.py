@@ -15,6 +15,7 @@ from batcher.core.errors import (
     EndpointError,
     ExhaustedError,
     NotSentError,
+    OversizedReplyError,
     TransportError,
 )
 from batcher.core.evidence import Evidence
@@ -232,6 +233,9 @@ class Deliverer:
                 return NO_CONNECTION, stop_of(outcome, is_known=self._evidence.blame.accepted_once)
             case NotSentError():
                 return NO_CONNECTION, Retry(str(outcome), lost=False, counted=False)
+            case OversizedReplyError() if self._dialect.status_suffices:
+                cut = Response(outcome.status, is_cut=True)
+                return "", self._dialect.of_reply(batch, cut, self._clock.utc())
             case _:
                 return NO_REPLY, Retry(str(outcome))
 

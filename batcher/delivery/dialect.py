@@ -38,6 +38,8 @@ class Dialect:
         self._target = target
         self.success_is_uniform: bool = getattr(target, "success_is_uniform", False)  # plug-ins may be older
         """See `Target`."""
+        self.status_suffices: bool = getattr(target, "status_suffices", False)
+        """See `Target`."""
 
     def __repr__(self) -> str:
         return f"<Dialect {self._target.name}>"

@@ -60,6 +60,47 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class ScimTraits:
+    """In which ways a SCIM service differs from what the RFCs say, as real ones do."""
+
+    returns_groups: bool = False
+    """Whether a PATCH is answered with 200 and the group, instead of 204."""
+    drops_unknown: bool = False
+    """Whether users that it does not know are left out in silence, instead of refusing the request."""
+    names_the_refused: bool = True
+    lists_user_names: bool = False
+    """Whether members are listed by the users' names; then removals by id do nothing."""
+    lists_twice: bool = False
+    """Whether a member that is added again is listed twice."""
+    refuses_filters: bool = False
+    """Whether removing by a filter is not implemented (501)."""
+    takes_arrays: bool = False
+    """Whether members can be removed by an array of values."""
+    capacity: int = 0
+    """The most members of a group; 0 for no limit."""
+    write_seconds: float = 0.0
+    """How long a group is being written after it was read; another request in that time loses what the first did."""
+    says_html: bool = False
+    """Whether errors are HTML pages."""
+    population: int = 0
+    """How many users and how many groups there are; 0: any name exists."""
+    page: int = 100
+    """The most resources of a page."""
+    takes_or: bool = False
+    takes_first_of_or: bool = False
+    ignores_filters: bool = False
+    """Whether a filter is ignored and everything is returned."""
+    finds_nothing: bool = False
+    """Whether a filter is answered with 200 and no resources."""
+    repeats_first_page: bool = False
+    """Whether `startIndex` is ignored."""
+    cuts_pages: bool = False
+    """Whether a page has half of what it should have."""
+    ambiguous: frozenset[str] = frozenset()
+    """Names that two resources have."""
+
+
+@dataclass(frozen=True, slots=True)
 class Behaviour:
     """All settings of the simulated target; by default it behaves well."""
 
@@ -109,6 +150,7 @@ class Behaviour:
     """Whether Scrutinizer's statements tell users and groups as they were given, and not by their ids."""
     folds_names: bool = False
     """Whether names that differ only in case, Unicode form or surrounding blanks are the same name."""
+    scim: ScimTraits = ScimTraits()
     seed: int = 0
 
 

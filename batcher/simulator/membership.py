@@ -37,6 +37,8 @@ class Membership:
         """Pairs that were applied, including repeats."""
         self.repeats = 0
         self.behaviour = behaviour
+        self.now = 0.0
+        """When the request that is handled arrived (seconds)."""
         self._journal = journal
 
     def restore(self, lines: Iterable[bytes]) -> None:

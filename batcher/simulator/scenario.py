@@ -18,11 +18,12 @@ import msgspec
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.units import parse_rate
-from batcher.simulator.behaviour import Behaviour, Fault, Stage
+from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits, Stage
 from batcher.small_files import read_text
 
 T = TypeVar("T")
 _TYPES = get_type_hints(Behaviour)
+_SCIM_TYPES = get_type_hints(ScimTraits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +77,27 @@ def read_scenario(path: Path, base: Behaviour) -> Scenario:
 def _changed(base: Behaviour, table: Mapping[str, Any]) -> Behaviour:
     values: dict[str, Any] = {}
     for key, value in table.items():
-        if key not in _TYPES:
-            near = difflib.get_close_matches(key, _TYPES, 1)
-            raise ConfigurationError(f"scenario: unknown key {key}{f'; did you mean {near[0]}?' if near else ''}")
+        _check_known(key, _TYPES)
         if key == "limits":
             rates = (parse_rate(text) for text in _converted(key, value, list[str]))
             values[key] = tuple(rate for rate in rates if rate is not None)
         elif key == "faults":
             values[key] = tuple(Fault.parse(text) for text in _converted(key, value, list[str]))
+        elif key == "scim":
+            traits = _converted(key, value, dict[str, Any])
+            for name in traits:
+                _check_known(name, _SCIM_TYPES)
+            changed = {name: _converted(f"scim.{name}", trait, _SCIM_TYPES[name]) for name, trait in traits.items()}
+            values[key] = replace(base.scim, **changed)
         else:
             values[key] = _converted(key, value, _TYPES[key])
     return replace(base, **values)
+
+
+def _check_known(key: str, types: Mapping[str, Any]) -> None:
+    if key not in types:
+        near = difflib.get_close_matches(key, types, 1)
+        raise ConfigurationError(f"scenario: unknown key {key}{f'; did you mean {near[0]}?' if near else ''}")
 
 
 def _converted(key: str, value: object, kind: type[T]) -> T:

@@ -60,6 +60,7 @@ class World:
     def handle(self, arrival: Arrival, now: float) -> Reply:
         """Handle a request that arrives at `now` (in seconds; always of the same clock)."""
         self.catch_up(now)
+        self.membership.now = now
         path = urlsplit(arrival.path).path
         if path == STATE:
             return Reply.json(200, self.state())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from batcher.core.errors import ConfigurationError
-from batcher.core.target import Target
+from batcher.core.target import OffersProfiles, Target
 
 GROUP = "batcher.targets"
 
@@ -17,18 +18,31 @@ def names() -> list[str]:
     return sorted(_installed())
 
 
-def create(kind: str, url: str, env: str) -> Target:
+def create(kind: str, url: str, env: str, profile: str = "", query: Mapping[str, str] | None = None) -> Target:
     """The target of this kind.
 
+    Args:
+        kind: Its name.
+        url: Where it is; empty for the usual address, if there is one.
+        env: MinApp's environment.
+        profile: Whose service it is, where that makes a difference.
+        query: Further parameters of every request with changes, where that is possible.
+
     Raises:
-        ConfigurationError: When there is none, or it needs a URL and got none.
+        ConfigurationError: When there is none, when it needs a URL and got none, or has no such profile.
 
     """
     if not kind:
         raise ConfigurationError(f"no target: give --target {' or '.join(names())} (or try --simulate)")
     if kind not in _installed():
         raise ConfigurationError(f"unknown target {kind!r}; available: {', '.join(names())}")
-    return cast("Target", _installed()[kind].load()(url, env))
+    target = cast("Target", _installed()[kind].load()(url, env))
+    if isinstance(target, OffersProfiles):
+        return target.with_profile(profile, query or {})
+    if profile or query:
+        name = "target.profile" if profile else "target.query"
+        raise ConfigurationError(f"{name} does not apply to {kind}; remove it")
+    return target
 
 
 @cache

@@ -44,6 +44,7 @@ class MinApp:
     key_kind = KeyKind.INTEGER
     order = OrderBy.PAIR
     success_is_uniform = True
+    status_suffices = False
     default_rate = "50/min"  # the free plan's figure in the vendor's technical notes
     hints = (
         "MinApp: the users' ids are the `user_id` of the profile (the `id` of the _userprofile table), not the"

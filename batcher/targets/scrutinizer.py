@@ -54,6 +54,7 @@ class Scrutinizer:
     key_kind = KeyKind.ANY
     order = OrderBy.PAIR
     success_is_uniform = False  # the sentences name users and groups
+    status_suffices = False
     default_rate = "5/s"
     hints: tuple[str, ...] = ()
 

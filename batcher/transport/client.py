@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from batcher.core.errors import EndpointError, ReplyLostError
+from batcher.core.errors import EndpointError, OversizedReplyError, ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.transport.bodies import LARGEST_BODY, LARGEST_HEAD, unpacked
 from batcher.transport.connector import SENDING, Connector, Sending, host_of
@@ -115,7 +115,7 @@ class HttpTransport:
             async for part in reply.content.iter_any():
                 body += part
                 if len(body) > LARGEST_BODY:
-                    raise ReplyLostError("no complete reply: the body is larger than 8 MiB")
+                    raise OversizedReplyError(reply.status)
             headers = {name.lower(): value for name, value in reply.headers.items()}
             cookies = tuple(reply.headers.getall("Set-Cookie", ()))
             whole = unpacked(bytes(body), headers.get("content-encoding", ""), LARGEST_BODY)

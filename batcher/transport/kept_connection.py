@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import httptools
 
-from batcher.core.errors import ReplyLostError
+from batcher.core.errors import OversizedReplyError, ReplyLostError
 from batcher.core.http import Request, Response
 from batcher.transport.bodies import LARGEST_BODY, LARGEST_HEAD, unpacked
 
@@ -169,7 +169,7 @@ class KeptConnection(asyncio.Protocol):
             return
         self._body += body
         if len(self._body) > LARGEST_BODY:
-            self._fail(ReplyLostError("no complete reply: the body is larger than 8 MiB"))
+            self._fail(OversizedReplyError(self._parser.get_status_code()))
 
     def on_message_complete(self) -> None:
         """The reply is complete, unless it only announces another one (1xx)."""

@@ -130,7 +130,8 @@ def make_target(settings: Settings) -> Target:
         ConfigurationError: When they do not name a valid one.
 
     """
-    return create(settings.target.kind, settings.target.url, settings.target.env)
+    target = settings.target
+    return create(target.kind, target.url, target.env, target.profile, target.query)
 
 
 def check_credentials(target: Target, given: Credentials) -> None:

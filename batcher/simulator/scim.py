@@ -1,0 +1,217 @@
+"""The server side of SCIM 2.0, from RFC 7643 and RFC 7644: groups are patched, users and groups are looked up.
+
+`Behaviour.scim` says in which ways this server is like real ones that do something else than the RFCs.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from urllib.parse import unquote, urlsplit
+
+import orjson
+
+from batcher.simulator.behaviour import Behaviour, ScimTraits
+from batcher.simulator.membership import Membership, MembershipRequest
+from batcher.simulator.messages import Arrival, Reply
+from batcher.simulator.scim_directory import ScimDirectory
+
+ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
+GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
+CONFIG = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"
+PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+_ONE_MEMBER = re.compile(r'members\[value eq ("(?:[^"\\]|\\.)*")\]', re.IGNORECASE)
+_LISTS = {"/Users", "/Groups"}
+
+
+class Refused(Exception):  # noqa: N818 — an answer, not a failure of the program
+    """A request is refused with this status, `scimType` and detail."""
+
+    def __init__(self, status: int, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.kind, self.detail = status, kind, detail
+
+
+def read_patch(arrival: Arrival, traits: ScimTraits) -> list[MembershipRequest]:
+    """What the operations of a PATCH ask for, in order.
+
+    Raises:
+        Refused: When one of them is not understood; then none is carried out (§3.5.2).
+
+    """
+    group = unquote(_path(arrival.path).split("/")[2])
+    try:
+        content = orjson.loads(arrival.body)
+    except orjson.JSONDecodeError:
+        raise Refused(400, "invalidSyntax", "the body is not JSON") from None
+    if not isinstance(content, dict) or PATCH_OP not in (content.get("schemas") or ()):
+        raise Refused(400, "invalidSyntax", "schemas lacks the PatchOp message")
+    operations = content.get("Operations")
+    if not isinstance(operations, list) or not operations:
+        raise Refused(400, "invalidValue", "Operations is missing or empty")
+    return [_wish(operation, group, traits) for operation in operations]
+
+
+def _wish(operation: object, group: str, traits: ScimTraits) -> MembershipRequest:
+    if not isinstance(operation, dict):
+        raise Refused(400, "invalidSyntax", "an operation must be an object")
+    verb, path, value = str(operation.get("op")).lower(), operation.get("path"), operation.get("value")
+    one = _ONE_MEMBER.fullmatch(path) if isinstance(path, str) else None
+    if verb == "remove" and one is not None:
+        if traits.refuses_filters:
+            raise Refused(501, "", "removing by a filter is not implemented")
+        return MembershipRequest(False, (orjson.loads(one[1]),), (group,))
+    if path != "members" or verb not in {"add", "remove"}:
+        raise Refused(400, "invalidPath", f"{verb} {path} is not supported")
+    if verb == "remove" and value is None:
+        raise Refused(400, "noTarget", "all members would be removed")
+    if verb == "remove" and not traits.takes_arrays:
+        raise Refused(400, "invalidValue", "remove must not have a value")
+    entries = value if isinstance(value, list) else [value]
+    users = [entry.get("value") if isinstance(entry, dict) else None for entry in entries]
+    if not all(isinstance(user, str) for user in users):
+        raise Refused(400, "invalidValue", "a member needs a value")
+    return MembershipRequest(verb == "add", tuple(str(user) for user in users), (group,))
+
+
+class ScimServer:
+    """See `ServerSide`. The base URL ends with nothing or with `/scim/v2`."""
+
+    def __init__(self, behaviour: Behaviour, rng: random.Random) -> None:  # noqa: ARG002 — the protocol's signature
+        self.behaviour = behaviour
+        self._stale: dict[str, tuple[float, frozenset[object]]] = {}
+        """Of a server that loses updates: until when a group that is being written is read as it was, and how."""
+
+    def method_of(self, path: str) -> str | None:
+        """See `ServerSide`."""
+        parts = _path(path).split("/")
+        if parts[1:2] == ["Groups"] and len(parts) == 3:
+            return "PATCH"
+        return "GET" if _path(path) in _LISTS | {"/ServiceProviderConfig"} else None
+
+    def token_of(self, arrival: Arrival) -> str:
+        """See `ServerSide`."""
+        scheme, _, token = arrival.headers.get("authorization", "").partition(" ")
+        return token if scheme.lower() == "bearer" else ""
+
+    def unauthorized(self) -> Reply:
+        """See `ServerSide`."""
+        return self._error(401, "", "the token is not accepted")
+
+    def log_in(self, arrival: Arrival) -> Reply | None:  # noqa: ARG002 — the protocol's signature
+        """Tokens are given out elsewhere."""
+        return None
+
+    def accepts(self, token: str) -> bool:  # noqa: ARG002 — the protocol's signature
+        """None is given out."""
+        return False
+
+    def wishes(self, arrival: Arrival) -> list[MembershipRequest]:
+        """See `ServerSide`."""
+        try:
+            return read_patch(arrival, self.behaviour.scim) if arrival.method == "PATCH" else []
+        except Refused:
+            return []
+
+    def miscounted(self, reply: Reply) -> Reply:
+        """See `ServerSide`: the group without its last member."""
+        content = orjson.loads(reply.body) if reply.body else {}
+        if not content.get("members"):
+            return reply
+        return self._json(200, content | {"members": content["members"][:-1]})
+
+    def carry_out(self, arrival: Arrival, membership: Membership) -> Reply:
+        """See `ServerSide`."""
+        path = _path(arrival.path)
+        if path == "/ServiceProviderConfig":
+            return self._json(200, self._config())
+        if path in _LISTS:
+            return self._list(path[1:], arrival)
+        try:
+            return self._patch(arrival, membership)
+        except Refused as refused:
+            return self._error(refused.status, refused.kind, refused.detail)
+
+    def _patch(self, arrival: Arrival, membership: Membership) -> Reply:
+        traits = self.behaviour.scim
+        wishes = read_patch(arrival, traits)
+        group = str(wishes[0].groups[0])
+        members = membership.groups[group]
+        if group in self.behaviour.bad_groups:
+            raise Refused(404, "", f"Resource {group} not found")
+        kept = [wish for wish in (self._known(wish) for wish in wishes) if wish.users]
+        for wish in kept:
+            refusal = membership.refusal(wish)
+            if refusal is not None:
+                raise Refused(400, "invalidValue", refusal if traits.names_the_refused else "a value is not valid")
+        after = len(members.union(*(wish.users for wish in kept if wish.is_add)))
+        if traits.capacity and after > max(traits.capacity, len(members)):
+            raise Refused(400, "tooMany", f"a maximum of {traits.capacity} members per group is allowed")
+        self._lose_updates(group, membership)
+        for wish in kept:
+            membership.apply(wish)
+        if not traits.returns_groups:
+            return Reply(204)
+        listed = [member for user in sorted(map(str, members)) for member in self._listed(user, wishes)]
+        return self._json(200, {"schemas": [GROUP], "id": group, "displayName": group, "members": listed})
+
+    def _known(self, wish: MembershipRequest) -> MembershipRequest:
+        """The wish as this server understands it: some ignore users that they do not know, or removals by id."""
+        traits, unknown = self.behaviour.scim, self.behaviour.bad_users
+        users = wish.users
+        if traits.drops_unknown:
+            users = tuple(user for user in users if user not in unknown)
+        if traits.lists_user_names and not wish.is_add:
+            users = ()
+        return MembershipRequest(wish.is_add, users, wish.groups)
+
+    def _listed(self, user: str, wishes: list[MembershipRequest]) -> list[dict[str, str]]:
+        traits = self.behaviour.scim
+        value = f"name of {user}" if traits.lists_user_names else user
+        entry = {"value": value, "type": "User"}
+        is_again = traits.lists_twice and any(wish.is_add and user in wish.users for wish in wishes)
+        return [entry, entry] if is_again else [entry]
+
+    def _lose_updates(self, group: str, membership: Membership) -> None:
+        """Go back to what the group was when an earlier request began that is still being written."""
+        seconds = self.behaviour.scim.write_seconds
+        if not seconds:
+            return
+        until, before = self._stale.get(group, (0.0, frozenset()))
+        if membership.now < until:
+            membership.groups[group].clear()
+            membership.groups[group].update(before)  # type: ignore[arg-type]  # what it was
+        self._stale[group] = (membership.now + seconds, frozenset(membership.groups[group]))
+
+    def _list(self, kind: str, arrival: Arrival) -> Reply:
+        try:
+            return self._json(200, ScimDirectory(self.behaviour).answer(kind, urlsplit(arrival.path).query))
+        except ValueError as error:
+            return self._error(400, "invalidFilter", str(error))
+
+    def _config(self) -> dict[str, object]:
+        traits = self.behaviour.scim
+        return {
+            "schemas": [CONFIG],
+            "patch": {"supported": True},
+            "bulk": {"supported": False, "maxOperations": 0, "maxPayloadSize": 0},
+            "filter": {"supported": not traits.ignores_filters, "maxResults": traits.page},
+            "changePassword": {"supported": False},
+            "sort": {"supported": False},
+            "etag": {"supported": False},
+            "authenticationSchemes": [{"type": "oauthbearertoken", "name": "Bearer", "description": "RFC 6750"}],
+        }
+
+    def _json(self, status: int, content: object) -> Reply:
+        return Reply(status, orjson.dumps(content), (("Content-Type", "application/scim+json"),))
+
+    def _error(self, status: int, kind: str, detail: str) -> Reply:
+        if self.behaviour.scim.says_html:
+            return Reply(status, f"<html><body>Error {status}</body></html>".encode(), (("Content-Type", "text/html"),))
+        content = {"schemas": [ERROR], "status": str(status), "detail": detail}
+        return self._json(status, content | ({"scimType": kind} if kind else {}))
+
+
+def _path(path: str) -> str:
+    """The path below the base URL."""
+    return urlsplit(path).path.removeprefix("/scim/v2")

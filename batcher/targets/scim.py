@@ -1,0 +1,147 @@
+"""SCIM 2.0 (RFC 7643, RFC 7644): `PATCH /Groups/{id}`, one group per request, members by the server's ids.
+
+Documented (RFC 7644 §3.5.2): a PATCH is atomic for its resource, adding a present member changes nothing, and success
+is 200 with the group or 204. A member is removed by the path `members[value eq "ID"]`; a path without a filter would
+remove all members, so it is never sent. Errors have a body with `scimType` and `detail` (§3.12). Seen: servers that
+answer 200 and drop members that they do not know, or ignore a removal; so a group that comes back is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Self
+from urllib.parse import quote, urlencode
+
+import numpy as np
+import pyarrow as pa
+
+from batcher.core.batch import Batch, Limits, Op, Shape
+from batcher.core.errors import ConfigurationError
+from batcher.core.http import Request, Response
+from batcher.core.keys import Dictionary
+from batcher.core.model import Action, KeyKind
+from batcher.core.ordering import OrderBy
+from batcher.core.replies import parsed
+from batcher.core.status import Status
+from batcher.core.target import Credentials, Login
+from batcher.core.text_bytes import bytes_of, escaped, joined
+from batcher.core.verdict import Settled, Verdict
+from batcher.core.wire import Wire
+from batcher.targets.scim_profiles import Profile, profile_of
+from batcher.targets.scim_replies import judged, unsuccessful_reply
+
+_HEAD = b'{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":['
+_ENTRY = '{"op":"remove","path":"members[value eq \\"\\"]"},'
+_AGENT = "batcher"
+_ENVELOPE = 256
+"""Bytes of a body around its members."""
+
+
+class Scim:
+    """A SCIM 2.0 service; its profile says what it takes in one request."""
+
+    name = "scim"
+    wire = Wire(Shape.GROUP, request=_ENVELOPE, op=0, id_key=len(_ENTRY), name_key=len(_ENTRY), nests_names=True)
+    meaningless_limits = frozenset({"max_users", "max_groups", "max_ops"})
+    key_kind = KeyKind.TEXT
+    order = OrderBy.GROUP
+    """Some servers read the whole group and write it back: two requests at once would lose members."""
+    success_is_uniform = False  # a group that comes back names its members
+    status_suffices = True  # RFC 7644 §3.5.2; groups of 87,000 members exceed what is read of a reply
+
+    def __init__(self, url: str, env: str) -> None:
+        if not url:
+            raise ConfigurationError("scim needs the service's base URL: --url https://example.org/scim/v2")
+        if env:
+            raise ConfigurationError("target.env applies to MinApp only; scim has no environments")
+        self.url = url.rstrip("/")
+        self._take(Profile(), {})
+
+    def with_profile(self, profile: str, query: Mapping[str, str]) -> Self:
+        """The same service with the figures of a profile, and further parameters of every PATCH.
+
+        Raises:
+            ConfigurationError: When there is no such profile.
+
+        """
+        known = profile_of(profile)
+        self._take(known, {**known.query, **query})
+        return self
+
+    def _take(self, profile: Profile, query: Mapping[str, str]) -> None:
+        self._profile = profile
+        self._query = f"?{urlencode(query)}" if query else ""
+        self.limits = Limits(
+            max_users=profile.most_added,
+            max_groups=1,
+            max_ops=1,
+            max_changes=profile.most_added,
+            max_bytes=profile.max_bytes,
+            max_removals=profile.most_removed,
+        )
+        self.default_rate = profile.rate
+        self.hints = (profile.note,) if profile.note else ()
+
+    def encode(self, batch: Batch, token: str) -> Request:
+        """One op that adds all users, or an op for each that is removed."""
+        (op,) = batch.ops
+        (group,) = batch.group.values(op.groups)
+        if op.action is Action.ADD:
+            said = b'{"op":"add","path":"members","value":[%b]}' % _joined(batch, op, _member)
+        elif self._profile.removes_by_array:
+            said = b'{"op":"remove","path":"members","value":[%b]}' % _joined(batch, op, _member)
+        else:
+            said = _joined(batch, op, _removal)
+        address = f"{self.url}/Groups/{quote(str(group), safe='')}{self._query}"
+        return self._request("PATCH", address, token, _HEAD + said + b"]}")
+
+    def interpret(self, batch: Batch, response: Response, now: float) -> Verdict:
+        """204, or 200 with the group, in which the changes can be seen if it has its members."""
+        if response.status == 204:
+            return Settled.all(len(batch), Status.APPLIED)
+        (op,) = batch.ops
+        if response.status == 200:
+            users = [str(user) for user in batch.user.values(op.users)]
+            (group,) = batch.group.values(op.groups)
+            return judged(response, str(group), users, op.action, lists_members=self._profile.lists_members)
+        return unsuccessful_reply(response, len(batch), op.action, now)
+
+    def probe(self, token: str) -> Request:
+        """List one group, without its members."""
+        return self._request("GET", f"{self.url}/Groups?startIndex=1&count=1&excludedAttributes=members", token, b"")
+
+    def interpret_probe(self, response: Response, now: float) -> Verdict:
+        """200 with a list."""
+        content = parsed(response.body) if response.status == 200 else None
+        if isinstance(content, dict) and "totalResults" in content:  # RFC 7644 §3.4.2
+            return Settled.all(0, Status.APPLIED)
+        return unsuccessful_reply(response, 0, Action.ADD, now)
+
+    def login(self, credentials: Credentials, now: float) -> Login | None:  # noqa: ARG002 — the protocol's signature
+        """None: the token must be given."""
+        return None
+
+    def _request(self, method: str, url: str, token: str, body: bytes) -> Request:
+        headers = {"Authorization": f"Bearer {token}", "Accept": self._profile.accept, "User-Agent": _AGENT}
+        if body:
+            headers["Content-Type"] = "application/scim+json"
+        return Request(method, url, headers, body)
+
+
+def _joined(batch: Batch, op: Op, make: Callable[[Dictionary], pa.Array]) -> bytes:
+    """What is made of each of the op's users, separated by commas."""
+    known = batch.user.dictionary
+    if known is None:  # integers, of a run that mixes both
+        known, codes = Dictionary.of_ids(op.users), np.arange(len(op.users))
+    else:
+        codes = op.users
+    return bytes_of(known.made(make).take(pa.array(codes)))[:-1]
+
+
+def _member(known: Dictionary) -> pa.Array:
+    return joined('{"value":"', known.escaped, '"},')
+
+
+def _removal(known: Dictionary) -> pa.Array:
+    """The filter is a JSON string in itself (RFC 7644 §3.4.2.2), within that of the path."""
+    return joined('{"op":"remove","path":"members[value eq \\"', escaped(known.escaped), '\\"]"},')
