@@ -174,6 +174,7 @@ class Settings(Section, frozen=True):
         if self.rate.margin >= 1:
             raise ConfigurationError("rate.margin must be a share below 1, such as 0.03")
         parse_duration(self.retry.max_wait)
+        parse_duration(self.target.names_max_age)
         parse_rate(self.rate.changes)
         if self.rate.requests:
             parse_rate(self.rate.requests)

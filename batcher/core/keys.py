@@ -17,20 +17,39 @@ import pyarrow.compute as pc
 
 from batcher.core.text_bytes import escaped, lengths_of
 from batcher.core.text_folding import fold
-from batcher.core.vectors import Ints, Mask
+from batcher.core.vectors import Bytes, Ints, Mask
 
 T = TypeVar("T")
+NAME, ID, WORD = range(3)
+"""The kinds of keys in a dictionary."""
+_KINDS = 3
 Key: TypeAlias = int | str
 """A user or a group as the input names it: an integer is an id, a string is a name."""
+
+
+class Word(str):
+    """A name whose id is to be looked up before anything else; never equal to the same text as an id."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Word) and str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((Word, str(self)))
 
 
 class Dictionary:
     """The distinct keys of a column, by their codes. An id among names is kept as its decimal digits."""
 
-    def __init__(self, texts: pa.StringArray, is_id: Mask | None = None) -> None:
-        """`is_id` tells which of the texts are ids; None: none of them."""
+    def __init__(self, texts: pa.StringArray, is_id: Mask | None = None, is_word: Mask | None = None) -> None:
+        """`is_id` tells which of the texts are ids, `is_word` which of them are words; None: none of them."""
         self.texts = texts
         self.is_id = is_id
+        self.is_word = is_word
         self._made: dict[Callable[[Dictionary], Any], Any] = {}
 
     def __repr__(self) -> str:
@@ -40,12 +59,16 @@ class Dictionary:
         return len(self.texts)
 
     def __getitem__(self, code: int) -> Key:
-        text: str = self.texts[code].as_py()
-        return int(text) if self.is_id is not None and self.is_id[code] else text
+        return self.values(np.array([code]))[0]
 
     def values(self, codes: Ints) -> list[Key]:
         """What these codes stand for, in their order."""
         texts: list[Key] = self.texts.take(pa.array(codes)).to_pylist()
+        if self.is_word is not None:
+            texts = [
+                Word(text) if is_word else text
+                for text, is_word in zip(texts, self.is_word[codes].tolist(), strict=True)
+            ]
         if self.is_id is None:
             return texts
         return [int(text) if is_id else text for text, is_id in zip(texts, self.is_id[codes].tolist(), strict=True)]
@@ -80,14 +103,24 @@ class Dictionary:
         """For each key, a number that it shares with the keys of its kind that have the same one of these texts."""
         is_own = texts is self.texts or texts.equals(self.texts)
         codes = np.arange(len(self)) if is_own else _numbers(texts.dictionary_encode().indices)
-        return codes if self.is_id is None else 2 * codes + self.is_id
+        return codes if self.is_id is None and self.is_word is None else _KINDS * codes + self.kinds
+
+    @property
+    def kinds(self) -> Bytes:
+        """`NAME`, `ID` or `WORD` for each key."""
+        kinds = np.zeros(len(self), np.int8)
+        for kind, mask in ((ID, self.is_id), (WORD, self.is_word)):
+            if mask is not None:
+                kinds[mask] = kind
+        return kinds
 
     @staticmethod
     def of(entries: Sequence[Key]) -> Dictionary:
         """A dictionary of these distinct keys."""
         is_id = np.array([not isinstance(entry, str) for entry in entries], bool)
+        is_word = np.array([isinstance(entry, Word) for entry in entries], bool)
         texts = pa.array(map(str, entries) if is_id.any() else entries, pa.string())
-        return Dictionary(texts, is_id if is_id.any() else None)
+        return Dictionary(texts, is_id if is_id.any() else None, is_word if is_word.any() else None)
 
     @staticmethod
     def of_ids(ids: Ints) -> Dictionary:
@@ -98,16 +131,17 @@ class Dictionary:
     def merged(parts: Sequence[Dictionary]) -> tuple[Dictionary, list[Ints]]:
         """One dictionary of all keys, and for each part the new codes of its keys."""
         texts = pa.concat_arrays([part.texts for part in parts])
-        masks = [np.zeros(len(part), bool) if part.is_id is None else part.is_id for part in parts]
-        is_id = np.concatenate(masks)
-        if is_id.any() and not is_id.all():
-            numbers = 2 * _numbers(texts.dictionary_encode().indices) + is_id
+        kinds = np.concatenate([part.kinds for part in parts])
+        if len(kinds) and (kinds != kinds[0]).any():
+            numbers = _KINDS * _numbers(texts.dictionary_encode().indices) + kinds
             _, first, codes = np.unique(numbers, return_index=True, return_inverse=True)
-            merged = Dictionary(texts.take(pa.array(first)), is_id[first])
+            texts, kinds = texts.take(pa.array(first)), kinds[first]
         else:
             encoded = texts.dictionary_encode()
-            codes = _numbers(encoded.indices)
-            merged = Dictionary(encoded.dictionary, np.ones(len(encoded.dictionary), bool) if is_id.any() else None)
+            codes, texts = _numbers(encoded.indices), encoded.dictionary
+            kinds = np.repeat(kinds[:1], len(texts))
+        masks = (kinds == kind if (kinds == kind).any() else None for kind in (ID, WORD))
+        merged = Dictionary(texts, *masks)
         return merged, np.split(codes, np.cumsum([len(part) for part in parts])[:-1])
 
 
@@ -169,9 +203,10 @@ class Keys:
         return Keys(np.array(codes, np.int64), Dictionary.of(list(table)))
 
     @staticmethod
-    def encoded(array: pa.DictionaryArray) -> Keys:
-        """A column of names that Arrow has dictionary-encoded."""
-        return Keys(_numbers(array.indices), Dictionary(array.dictionary))
+    def encoded(array: pa.DictionaryArray, *, are_words: bool = False) -> Keys:
+        """A column of names, or of words, that Arrow has dictionary-encoded."""
+        is_word = np.ones(len(array.dictionary), bool) if are_words else None
+        return Keys(_numbers(array.indices), Dictionary(array.dictionary, is_word=is_word))
 
     @staticmethod
     def concat(parts: Sequence[Keys]) -> Keys:

@@ -36,7 +36,7 @@ def twins(keys: Keys) -> Ints | None:
     if known is None:
         return None
     classes = known.distinct_by(known.looks)
-    codes, first = np.arange(len(known)), np.empty(2 * len(known), np.int64)
+    codes, first = np.arange(len(known)), np.empty(int(classes.max(initial=-1)) + 1, np.int64)
     first[classes[::-1]] = codes[::-1]  # of several assignments to one place the last one wins
     found = first[classes]
     return None if (found == codes).all() else found

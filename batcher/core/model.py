@@ -39,6 +39,19 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """Users and groups as the input named them, one per row; None where none of a column had to be looked up."""
+
+    user: Keys | None
+    group: Keys | None
+
+    def take(self, cut: slice) -> Given:
+        """Some of the rows."""
+        user, group = (None if keys is None else keys.take(cut) for keys in (self.user, self.group))
+        return Given(user, group)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Columns:
     """A stretch of input: one row per change or rejected line, in input order."""
 
@@ -48,6 +61,8 @@ class Columns:
     line: Ints
     source: NDArray[np.int32]
     rejects: tuple[Reject, ...] = ()
+    given: Given | None = None
+    """What the input had instead of ids that were looked up; None if nothing is ever looked up for this target."""
 
     def __len__(self) -> int:
         return len(self.action)
@@ -63,6 +78,7 @@ class Columns:
             self.line[cut],
             self.source[cut],
             rejects,
+            None if self.given is None else self.given.take(cut),
         )
 
     @staticmethod
@@ -121,5 +137,7 @@ class KeyKind(Enum):
     """ids that are integers, and nothing else"""
     TEXT = "text"
     """strings as written, even if they are all digits"""
+    LOOKUP = "lookup"
+    """the same; what a column for names holds is looked up"""
     ANY = "any"
     """an integer is an id, a string is a name"""

@@ -30,6 +30,7 @@ from batcher.delivery.attempts import NO_CONNECTION, NO_REPLY, RENEWED, AttemptM
 from batcher.delivery.delivery import Delivered, Delivery, Exchange, Sent
 from batcher.delivery.dialect import Dialect, DialectError
 from batcher.delivery.fast_lane import FastLane
+from batcher.delivery.inquiry import Inquiry
 from batcher.delivery.probe import Probe
 from batcher.delivery.request_gate import RequestGate
 from batcher.delivery.resolution import Resolution
@@ -53,7 +54,8 @@ class Deliverer:
         self._attempts = Attempts(gate, evidence, exchanged)
         self.lane = FastLane(dialect, tokens, gate, evidence, self._attempts, departs)
         self._resolution = Resolution(self._attempts.requests, evidence.health, gate.clock, dialect)
-        self._probe = Probe(dialect, tokens, gate, evidence.blame)
+        self.inquiry = Inquiry(tokens, gate, evidence.blame, policy)
+        self._probe = Probe(dialect, self.inquiry, gate)
         self._dialect = dialect
         self._tokens = tokens
         self._gate = gate

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
 from batcher.core.batch import Batch
 from batcher.core.http import Request, Response
+from batcher.core.lookups import Listing, OffersLookups, Side
 from batcher.core.secrets import Secrets
 from batcher.core.status import Status
 from batcher.core.target import Target
@@ -64,6 +65,28 @@ class Dialect:
     def of_probe(self, response: Response, now: float) -> Verdict:
         """What a reply to a probe means; never raises."""
         return self._verdict("interpret_probe", lambda: self._target.interpret_probe(response, now), 0)
+
+    def page(self, side: Side, start: int, count: int, token: str) -> Request:
+        """The request for a page of all users or groups; raises like `encode`."""
+        return self._request("page", lambda: self._lookups.page(side, start, count, token))
+
+    def filtered(self, side: Side, name: str, token: str) -> Request:
+        """The request for those with this name; raises like `encode`."""
+        return self._request("filtered", lambda: self._lookups.filtered(side, name, token))
+
+    def of_listing(self, side: Side, response: Response, now: float) -> Listing | Verdict:
+        """What a reply to either lists; never raises."""
+        try:
+            found: object = self._lookups.listing(side, response, now)
+        except Exception as error:  # noqa: BLE001 — as above
+            return Stop(Cause.DIALECT, self._broken("listing", f"raised {type(error).__name__}"))
+        if isinstance(found, Listing):
+            return found
+        return self._verdict("listing", lambda: cast("Verdict", found), 0)
+
+    @property
+    def _lookups(self) -> OffersLookups:
+        return cast("OffersLookups", self._target)
 
     def _request(self, name: str, make: Callable[[], Request]) -> Request:
         try:

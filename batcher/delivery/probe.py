@@ -6,30 +6,24 @@ import math
 
 import anyio
 
-from batcher.core.blame import Blame
-from batcher.core.errors import EndpointError, ExhaustedError, TransportError
-from batcher.core.target import LoginRefusedError
-from batcher.core.verdict import Cause, Retry, Settled, Stop, Verdict
-from batcher.delivery.dialect import Dialect, DialectError
+from batcher.core.verdict import Settled, Verdict
+from batcher.delivery.dialect import Dialect
+from batcher.delivery.inquiry import Inquiry
 from batcher.delivery.request_gate import RequestGate
-from batcher.delivery.token_provider import TokenProvider, stop_of
 
 
 class Probe:
     """Sends probes; shared by all workers."""
 
-    def __init__(self, dialect: Dialect, tokens: TokenProvider, gate: RequestGate, blame: Blame) -> None:
-        self.peer = ""
-        """The address that answered last."""
+    def __init__(self, dialect: Dialect, inquiry: Inquiry, gate: RequestGate) -> None:
         self._dialect = dialect
-        self._tokens = tokens
+        self._inquiry = inquiry
         self._gate = gate
-        self._blame = blame
         self._asking = anyio.Lock()
         self._answered_at = -math.inf
 
     def __repr__(self) -> str:
-        return f"<Probe {self._dialect!r} {self.peer}>"
+        return f"<Probe {self._dialect!r} {self._inquiry!r}>"
 
     async def ask(self) -> Verdict:
         """Probe the target: `Settled` if it is reachable and accepts the credentials.
@@ -38,21 +32,7 @@ class Probe:
             Abandoned: When the run ends first.
 
         """
-        try:
-            response = await self._gate.send(self._dialect.probe(await self._tokens.token()), 0)
-        except LoginRefusedError as refused:
-            return refused.verdict
-        except DialectError as error:
-            return Stop(Cause.DIALECT, str(error))
-        except (EndpointError, ExhaustedError) as error:
-            return stop_of(error, is_known=self._blame.accepted_once)
-        except TransportError as error:
-            return Retry(str(error))
-        self.peer = response.peer
-        verdict = self._dialect.of_probe(response, self._gate.clock.utc())
-        if isinstance(verdict, Retry):
-            self._gate.heed(verdict)
-        return verdict
+        return await self._inquiry.once(self._dialect.probe, self._dialect.of_probe)
 
     async def is_answered(self) -> bool:
         """Whether the target answers a probe, so that some changes are what it cannot handle.

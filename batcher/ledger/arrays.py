@@ -10,7 +10,8 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batcher.core.keys import Dictionary, Keys
+from batcher.core.keys import WORD, Dictionary, Keys
+from batcher.core.model import Given
 from batcher.core.text_bytes import bytes_of, joined
 from batcher.core.vectors import Ints
 
@@ -71,6 +72,41 @@ def unpack_keys(codes: bytes, dictionary: bytes | None) -> Keys:
     """A column of users or groups from its blobs."""
     known: Any = None if dictionary is None else unpack_json(dictionary)
     return Keys(unpack_ints(codes), None if known is None else Dictionary.of(known))
+
+
+def pack_given(given: Given | None) -> bytes | None:
+    """A blob of the names that were looked up; None if nothing ever is."""
+    if given is None:
+        return None
+    parts: list[bytes] = []
+    for keys in (given.user, given.group):
+        known = None if keys is None else keys.dictionary
+        if keys is None or known is None:
+            parts += [b"", b"", b""]
+        else:
+            texts = pack_dictionary(Dictionary(known.texts)) or b""
+            parts += [pack_ints(keys.codes), texts, pack_ints(known.kinds)]
+    return b"".join(_SIZE.pack(len(part)) + part for part in parts)
+
+
+def unpack_given(blob: bytes | None) -> Given | None:
+    """The inverse of `pack_given`."""
+    if blob is None:
+        return None
+    parts, start = [], 0
+    while start < len(blob):
+        (size,) = _SIZE.unpack_from(blob, start)
+        start += _SIZE.size + size
+        parts.append(blob[start - size : start])
+    user, group = (_given_keys(*parts[place : place + 3]) for place in (0, 3))
+    return Given(user, group)
+
+
+def _given_keys(codes: bytes, texts: bytes, kinds: bytes) -> Keys | None:
+    if not codes:
+        return None
+    known: Any = unpack_json(texts)
+    return Keys(unpack_ints(codes), Dictionary(pa.array(known, pa.string()), is_word=unpack_ints(kinds) == WORD))
 
 
 def _seal(raw: bytes) -> bytes:

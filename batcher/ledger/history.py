@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from batcher.core.keys import Key, Keys
-from batcher.core.model import REJECTED_ROW, Action
+from batcher.core.keys import Key, Keys, Word
+from batcher.core.model import REJECTED_ROW, Action, Columns, Given
 from batcher.core.status import Status
+from batcher.core.vectors import Mask
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.results import utc_text
@@ -24,7 +25,10 @@ def story(reader: LedgerReader, user: str, group: str) -> list[dict[str, Any]]:
 
 def _of_window(state: WindowState, user: str, group: str, sources: list[str]) -> Iterator[dict[str, Any]]:
     columns = state.window.columns
-    matches = _is(columns.user, user) & _is(columns.group, group) & (columns.action != REJECTED_ROW)
+    given = columns.given or Given(None, None)
+    is_user = _is(columns.user, user) | _was(given.user, user, columns)
+    is_group = _is(columns.group, group) | _was(given.group, group, columns)
+    matches = is_user & is_group & (columns.action != REJECTED_ROW)
     for row in np.flatnonzero(matches).tolist():
         status = Status(int(state.status[row]))
         record: dict[str, Any] = {
@@ -64,7 +68,12 @@ def _of_window(state: WindowState, user: str, group: str, sources: list[str]) ->
         }
 
 
-def _is(keys: Keys, text: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _was(keys: Keys | None, text: str, columns: Columns) -> Mask:
+    """Whether the input had this name."""
+    return np.zeros(len(columns), bool) if keys is None else _is(keys, Word(text))
+
+
+def _is(keys: Keys, text: str) -> Mask:
     wanted: set[Key] = {text}
     with suppress(ValueError):
         wanted.add(int(text))

@@ -22,7 +22,7 @@ from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
 from batcher.core.model import REJECTED_ROW, Columns, Position, Reject, Window
 from batcher.core.status import Status
-from batcher.ledger.arrays import unpack_ints, unpack_json, unpack_keys, unpack_steps
+from batcher.ledger.arrays import unpack_given, unpack_ints, unpack_json, unpack_keys, unpack_steps
 from batcher.ledger.facts import FigureSample, SessionFacts, SourceFacts, WindowState, check_format
 from batcher.ledger.opening import OpenedLedger, open_to_read
 
@@ -30,6 +30,8 @@ _WITH_MARKS = 4
 """The first format version with the columns `ended_mark` and `lost_mark`."""
 _WITH_RECEIPTS = 5
 """The first format version with the column `receipts`."""
+_WITH_GIVEN = 6
+"""The first format version with the column `given`."""
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, IndexError, struct.error)
 """The exceptions that unpacking a damaged blob may raise."""
 
@@ -125,7 +127,10 @@ class LedgerReader:
         return {status: counts.get(status, 0) for status in Status}
 
     def forms(self) -> int:
-        """The forms in all windows as bits: 1 user ids, 2 user names, 4 group ids, 8 group names."""
+        """The forms in all windows as bits: 1 user ids, 2 user names, 4 group ids, 8 group names.
+
+        16 when texts are ids, 32 when some of them were given as names.
+        """
         result = 0
         for (forms,) in self._connection.execute("SELECT DISTINCT forms FROM window"):
             result |= forms
@@ -175,13 +180,13 @@ class LedgerReader:
             raise LedgerError(f"{self.path} is damaged: window {window}: {error}") from error
 
     def _window(self, window: int) -> Window:
-        (first_row, position, action, user, user_entries, group, group_entries, line, source, rejects) = (
-            self._connection.execute(
-                'SELECT first_row, position, action, user, user_entries, "group", group_entries, line, source,'
-                " rejects FROM window WHERE id = ?",
-                (window,),
-            ).fetchone()
+        names = "NULL" if self._version < _WITH_GIVEN else "given"
+        fields = (
+            f'first_row, position, action, user, user_entries, "group", group_entries, line, source, rejects, {names}'
         )
+        query = f"SELECT {fields} FROM window WHERE id = ?"  # noqa: S608 — names of our own
+        row = self._connection.execute(query, (window,)).fetchone()
+        first_row, position, action, user, user_entries, group, group_entries, line, source, rejects, given = row
         columns = Columns(
             unpack_ints(action).astype(np.int8),
             unpack_keys(user, user_entries),
@@ -189,6 +194,7 @@ class LedgerReader:
             unpack_steps(line),
             unpack_ints(source).astype(np.int32),
             tuple(Reject(index, reason) for index, reason in unpack_json(rejects)),  # type: ignore[attr-defined]
+            unpack_given(given),
         )
         return Window(window, first_row, columns, _position(position))
 

@@ -23,8 +23,9 @@ from batcher.ledger.reader import LedgerReader
 
 FORMATS = ("csv", "jsonl", "parquet")
 _IDS, _NAMES, _BOTH = 1, 2, 3
+_TEXT_IDS, _GIVEN = 16, 32
 _CSV_STRETCH = 1 << 16
-_FREE_TEXTS = ("user_name", "group_name", "detail", "source")
+_FREE_TEXTS = ("user_name", "group_name", "detail", "source", "user_id", "group_id", "given_user", "given_group")
 """The columns that may hold texts from outside."""
 _FORMULA = r"^([=+\-@\t\r])"
 """Beginnings of a cell that a spreadsheet interprets as a formula (OWASP, CSV injection)."""
@@ -72,7 +73,8 @@ class _Columns:
 
     def __init__(self, forms: int) -> None:
         self._user = forms & _BOTH or _IDS
-        self._group = forms >> 2 or _IDS
+        self._group = forms >> 2 & _BOTH or _IDS
+        self._texts_are_ids, self._has_given = bool(forms & _TEXT_IDS), bool(forms & _GIVEN)
         if _BOTH in (self._user, self._group):
             self._user = self._group = _BOTH
 
@@ -80,13 +82,16 @@ class _Columns:
         """The columns as documented."""
         fields = [("op", pa.string())]
         for part, forms in (("user", self._user), ("group", self._group)):
-            if forms == _BOTH:
+            if self._texts_are_ids:
+                fields.append((f"{part}_id", pa.string()))
+            elif forms == _BOTH:
                 fields += [(f"{part}_id", pa.int64()), (f"{part}_name", pa.string())]
             else:
                 fields.append((part, pa.int64()) if forms == _IDS else (f"{part}_name", pa.string()))
         fields += [(name, pa.string()) for name in ("status", "detail", "source")]
         fields += [(name, pa.int64()) for name in ("line", "attempts", "http_status", "batch")]
-        return pa.schema([*fields, ("settled_at", pa.string())])
+        fields.append(("settled_at", pa.string()))
+        return pa.schema(fields + [(f"given_{part}", pa.string()) for part in ("user", "group") if self._has_given])
 
     def table(self, state: WindowState, rows: Ints, sources: list[str]) -> pa.Table:
         """The records of these rows of a window."""
@@ -96,9 +101,9 @@ class _Columns:
         arrays = [words.take(pa.array(columns.action[rows]))]
         for keys, forms in ((columns.user, self._user), (columns.group, self._group)):
             part = keys.take(rows)
-            if forms & _IDS:
+            if forms & _IDS and not self._texts_are_ids:
                 arrays.append(_ids(part, is_change))
-            if forms & _NAMES:
+            if forms & _NAMES or self._texts_are_ids:
                 arrays.append(_names(part, is_change))
         labels = pa.array([status.label for status in Status], pa.string())
         arrays.append(labels.take(pa.array(state.status[rows])))
@@ -106,6 +111,9 @@ class _Columns:
         arrays.append(pa.array(sources, pa.string()).take(pa.array(columns.source[rows])))
         arrays.append(pa.array(columns.line[rows]))
         arrays += _deliveries(state, rows)
+        if self._has_given:
+            given = columns.given
+            arrays += [_given(keys, rows) for keys in ((given.user, given.group) if given else (None, None))]
         return pa.Table.from_arrays(arrays, schema=self.schema())
 
 
@@ -124,6 +132,15 @@ def _names(keys: Keys, is_change: Mask) -> pa.Array:
         return pa.nulls(len(keys), pa.string())
     values = known.where_id(pa.nulls(len(known), pa.string()), known.texts)
     return values.take(pa.array(keys.codes, mask=~is_change))
+
+
+def _given(keys: Keys | None, rows: Ints) -> pa.Array:
+    """The names that were looked up; null for what was given as an id."""
+    known = None if keys is None else keys.dictionary
+    if keys is None or known is None or known.is_word is None:
+        return pa.nulls(len(rows), pa.string())
+    words = pc.if_else(pa.array(known.is_word), known.texts, pa.nulls(len(known), pa.string()))
+    return words.take(pa.array(keys.codes[rows]))
 
 
 def _details(state: WindowState, rows: Ints) -> pa.Array:
@@ -195,7 +212,8 @@ class _Csv:
 
     def write(self, table: pa.Table) -> None:
         for part in table.to_batches(max_chunksize=_CSV_STRETCH):
-            texts = (part.column(name) for name in _FREE_TEXTS if name in part.schema.names)
+            names = (name for name in _FREE_TEXTS if name in part.schema.names)
+            texts = (part.column(name) for name in names if pa.types.is_string(part.schema.field(name).type))
             style = "needed" if any(map(_asks_for_quotes, texts)) else "none"
             options = pa.csv.WriteOptions(include_header=False, quoting_style=style)
             pa.csv.write_csv(part, self._out, options)

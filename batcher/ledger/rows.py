@@ -10,10 +10,10 @@ import orjson
 
 from batcher.core.batch import Attempt, Receipts, Settlement
 from batcher.core.clock import Stamp
-from batcher.core.model import REJECTED_ROW, Position, Window
+from batcher.core.model import REJECTED_ROW, Columns, Position, Window
 from batcher.core.status import Status
 from batcher.core.vectors import Bytes, Ints
-from batcher.ledger.arrays import pack_dictionary, pack_ints, pack_json, pack_steps
+from batcher.ledger.arrays import pack_dictionary, pack_given, pack_ints, pack_json, pack_steps
 
 _receipts = attrgetter(*(field.name for field in fields(Receipts)))
 _fields = attrgetter(*(field.name for field in fields(Attempt) if field.name != "boot"))
@@ -28,7 +28,7 @@ def window_row(window: Window) -> tuple[object, ...]:
         window.id,
         window.first_row,
         len(columns),
-        columns.user.take(is_valid).forms | columns.group.take(is_valid).forms << 2,
+        columns.user.take(is_valid).forms | columns.group.take(is_valid).forms << 2 | _given_forms(columns) << 4,
         position_text(window.position),
         pack_ints(columns.action),
         pack_ints(columns.user.codes),
@@ -38,7 +38,14 @@ def window_row(window: Window) -> tuple[object, ...]:
         pack_steps(columns.line),
         pack_ints(columns.source),
         pack_json([(r.index, r.reason) for r in columns.rejects]),
+        pack_given(columns.given),
     )
+
+
+def _given_forms(columns: Columns) -> int:
+    """Bits: 1 when texts are ids, 2 when some of them were given as names."""
+    given = columns.given
+    return 0 if given is None else 1 + 2 * (given.user is not None or given.group is not None)
 
 
 def settlement_row(settlement: Settlement, lost: Stamp | None) -> tuple[object, ...]:

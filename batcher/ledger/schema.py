@@ -11,13 +11,14 @@ from __future__ import annotations
 
 APPLICATION_ID = 0x62746368
 """`btch`, stored in SQLite's `application_id`."""
-VERSION = 5
+VERSION = 6
 UPGRADES = {
     3: (
         "ALTER TABLE settlement ADD COLUMN lost_mark TEXT",
         "ALTER TABLE session ADD COLUMN ended_mark TEXT",
     ),
     4: ("ALTER TABLE settlement ADD COLUMN receipts BLOB",),
+    5: ("ALTER TABLE window ADD COLUMN given BLOB",),
 }
 """Statements that upgrade a ledger of this version to the next, when its run is continued; reading needs no upgrade."""
 
@@ -31,7 +32,7 @@ CREATE TABLE window (
     id INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, rows INTEGER NOT NULL, forms INTEGER NOT NULL,
     position TEXT NOT NULL,
     action BLOB NOT NULL, user BLOB NOT NULL, user_entries BLOB, "group" BLOB NOT NULL, group_entries BLOB,
-    line BLOB NOT NULL, source BLOB NOT NULL, rejects BLOB NOT NULL
+    line BLOB NOT NULL, source BLOB NOT NULL, rejects BLOB NOT NULL, given BLOB
 );
 CREATE TABLE unsettled (window INTEGER PRIMARY KEY, changes INTEGER NOT NULL);
 CREATE TABLE settlement (

@@ -126,7 +126,7 @@ class LedgerWriter:
         """Record a stretch of input before any of it is sent; `unsettled` is the number of rows to send."""
         with self._transaction():
             self._connection.execute(
-                "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 window_row(window),
             )
             self._connection.execute("INSERT INTO unsettled VALUES (?, ?)", (window.id, unsettled))

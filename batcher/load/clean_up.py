@@ -11,7 +11,7 @@ import orjson
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.keys import Key
-from batcher.core.model import Action
+from batcher.core.model import Action, KeyKind
 from batcher.core.report import Report
 from batcher.core.status import IN_EFFECT, UNCLEAR, are
 from batcher.engine.jobs.apply import Occasion, apply
@@ -22,6 +22,7 @@ from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
 from batcher.sections import RetrySettings
 from batcher.settings import Settings
+from batcher.targets import key_kind_of
 
 _PATIENCE = "1m"
 """The `max_wait` of a clean-up, unless the user sets another; it can be continued."""
@@ -54,8 +55,9 @@ def write_removals(ledgers: Iterable[Path], file: Path) -> int:
         with open_private(file, "xb") as out:
             for ledger in ledgers:
                 with LedgerReader(ledger) as reader:
+                    kind = key_kind_of(reader.facts().get("target", ""))
                     for state in reader.windows():
-                        lines = list(_removals(state))
+                        lines = list(_removals(state, kind))
                         out.writelines(lines)
                         count += len(lines)
     except OSError as error:
@@ -76,7 +78,7 @@ async def clean_up(file: Path, ledgers: Sequence[Path], context: RunContext) -> 
     return await apply([file], replace(context, settings=plain), occasion=occasion)
 
 
-def _removals(state: WindowState) -> Iterator[bytes]:
+def _removals(state: WindowState, kind: KeyKind) -> Iterator[bytes]:
     """The removals as JSON Lines, in which an id cannot be taken for a name."""
     columns = state.window.columns
     is_add = columns.action == Action.ADD
@@ -86,8 +88,10 @@ def _removals(state: WindowState) -> Iterator[bytes]:
     rows = np.flatnonzero(is_add & may_be_in)
     user, group = columns.user.take(rows), columns.group.take(rows)
     for one, other in zip(user.values(user.codes), group.values(group.codes), strict=True):
-        yield orjson.dumps({"op": "remove", _key("user", one): one, _key("group", other): other}) + b"\n"
+        yield orjson.dumps({"op": "remove"} | _entry("user", one, kind) | _entry("group", other, kind)) + b"\n"
 
 
-def _key(part: str, value: Key) -> str:
-    return f"{part}_{'name' if isinstance(value, str) else 'id'}"
+def _entry(part: str, key: Key, kind: KeyKind) -> dict[str, Key]:
+    if isinstance(key, str) or kind in (KeyKind.TEXT, KeyKind.LOOKUP):
+        return {f"{part}_name": str(key)}
+    return {f"{part}_id": key}

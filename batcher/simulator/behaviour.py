@@ -86,6 +86,10 @@ class ScimTraits:
     """How many users and how many groups there are; 0: any name exists."""
     page: int = 100
     """The most resources of a page."""
+    refuses_more: bool = False
+    """Whether a `count` above the page is refused."""
+    breaks_on_count: bool = False
+    """Whether any `count` is answered with 500."""
     takes_or: bool = False
     takes_first_of_or: bool = False
     ignores_filters: bool = False
@@ -96,6 +100,8 @@ class ScimTraits:
     """Whether `startIndex` is ignored."""
     cuts_pages: bool = False
     """Whether a page has half of what it should have."""
+    generation: int = 0
+    """Each generation gives every name to somebody else."""
     ambiguous: frozenset[str] = frozenset()
     """Names that two resources have."""
 

@@ -184,6 +184,8 @@ class ScimServer:
         self._stale[group] = (membership.now + seconds, frozenset(membership.groups[group]))
 
     def _list(self, kind: str, arrival: Arrival) -> Reply:
+        if self.behaviour.scim.breaks_on_count and "count=" in arrival.path:
+            return self._error(500, "", "internal error")
         try:
             return self._json(200, ScimDirectory(self.behaviour).answer(kind, urlsplit(arrival.path).query))
         except ValueError as error:

@@ -18,9 +18,9 @@ _CORE = "urn:ietf:params:scim:schemas:core:2.0:"
 _EQ = re.compile(r'\s*([\w.$]+)\s+eq\s+"((?:[^"\\]|\\.)*)"\s*', re.IGNORECASE)
 
 
-def id_of(kind: str, name: str) -> str:
+def id_of(kind: str, name: str, generation: int = 0) -> str:
     """The id of the user or group with this name."""
-    digits = hashlib.sha256(f"{kind}/{name}".encode()).hexdigest()
+    digits = hashlib.sha256(f"{kind}/{name}{f'/{generation}' if generation else ''}".encode()).hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:32]}"
 
 
@@ -40,6 +40,8 @@ class ScimDirectory:
         """
         asked = {name.lower(): values[0] for name, values in parse_qs(query).items()}
         start, count = max(1, int(asked.get("startindex", "1"))), int(asked.get("count", str(self._traits.page)))
+        if self._traits.refuses_more and count > self._traits.page:
+            raise ValueError("count is too large")
         count = min(max(0, count), self._traits.page)
         if self._traits.repeats_first_page:
             start = 1
@@ -88,7 +90,7 @@ class ScimDirectory:
         }
 
     def _resources(self, kind: str, name: str) -> Iterator[dict[str, object]]:
-        yield self._resource(kind, name, id_of(kind, name))
+        yield self._resource(kind, name, id_of(kind, name, self._traits.generation))
         if name in self._traits.ambiguous:
             yield self._resource(kind, name, id_of(kind, f"{name}, the other one"))
 

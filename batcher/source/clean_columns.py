@@ -31,8 +31,7 @@ def clean_columns(
     """
     action = np.full(len(user), Action.ADD, np.int8) if op is None else _actions(op)
     users, groups = (
-        _keys(array, layout, decided=column.places[0][1] is Form.OPEN)
-        for array, column in ((user, layout.user), (group, layout.group))
+        _keys(array, layout, column.places[0][1]) for array, column in ((user, layout.user), (group, layout.group))
     )
     if action is None or users is None or groups is None:
         return None
@@ -58,11 +57,11 @@ def _actions(array: pa.DictionaryArray) -> Bytes | None:
     return codes[indices]
 
 
-def _keys(array: pa.Array, layout: Layout, *, decided: bool) -> Keys | None:
+def _keys(array: pa.Array, layout: Layout, form: Form) -> Keys | None:
     if pa.types.is_int64(array.type):
         return Keys(array.to_numpy())
     if not are_ordinary(array.dictionary, layout.words, takes_odd=layout.takes_odd):
         return None
-    if decided and are_any_integers(array.dictionary):
+    if form is Form.OPEN and are_any_integers(array.dictionary):
         return None
-    return Keys.encoded(array)
+    return Keys.encoded(array, are_words=form is Form.WORD)

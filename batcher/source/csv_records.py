@@ -160,7 +160,7 @@ def _filled(layout: Layout, column: Column, record: Sequence[str]) -> tuple[str,
     return "", column.places[0][1] if column.places else Form.OPEN
 
 
-_OF_KIND = {KeyKind.INTEGER: Form.ID, KeyKind.TEXT: Form.NAME}
+_OF_KIND = {KeyKind.INTEGER: Form.ID, KeyKind.TEXT: Form.NAME, KeyKind.LOOKUP: Form.NAME}
 
 
 def _decide(form: Form, given: Form, texts: Sequence[str]) -> Form:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from batcher.core.keys import Key
+from batcher.core.keys import Key, Word
 from batcher.core.model import Action, KeyKind
 from batcher.source.cells import plain, unmarked
 from batcher.source.layout import Field, Fields, as_key, meant
@@ -173,6 +173,8 @@ class Entries:
         texts = list(refine([str(key) for key in keys]))
         if texts == [str(key) for key in keys]:
             return keys
+        if any(isinstance(key, Word) for key in keys):
+            return [Word(self._name(text, label)) for text in texts]
         return [id_of(text, label) if self._is_id(text) else self._name(text, label) for text in texts]
 
     def _is_id(self, text: str) -> bool:
@@ -209,10 +211,11 @@ class Entries:
                 value.encode()
             except UnicodeEncodeError:
                 raise Invalid(f"{label} is not UTF-8: {shown(value)}") from None
-            return self._name(value, label)
+            name = self._name(value, label)
+            return Word(name) if form is Form.WORD else name
         if type(value) is not int:
             raise Invalid(f"{label} {shown(value)} is neither an integer (within 64 bits) nor a string")
-        if self.kind is KeyKind.TEXT:
+        if self.kind in (KeyKind.TEXT, KeyKind.LOOKUP):
             raise Invalid(f'{label} {value} is a number, but ids of this target are strings; quote it: "{value}"')
         if form is Form.NAME:
             raise Invalid(f"{label} {value} is a number under a key for names; for ids use {label}_id")

@@ -187,7 +187,7 @@ _CODES = {action.label: int(action) for action in Action}
 
 def _column(values: list[Any], field: Field, *, takes_odd: bool) -> Keys | None:
     types = set(map(type, values))
-    if types == {int} and field.form is not Form.NAME:
+    if types == {int} and field.form in (Form.OPEN, Form.ID):
         return Keys(np.array(values, np.int64))
     if types == {str} and field.form is not Form.ID:
         try:
@@ -195,7 +195,7 @@ def _column(values: list[Any], field: Field, *, takes_odd: bool) -> Keys | None:
         except UnicodeEncodeError:  # a lone surrogate, written as an escape
             return None
         if are_ordinary(array.dictionary, takes_odd=takes_odd):
-            return Keys.encoded(array)
+            return Keys.encoded(array, are_words=field.form is Form.WORD)
     return None
 
 

@@ -85,6 +85,8 @@ class Fields:
 
 def _form_of(form: Form, kind: KeyKind) -> Form:
     """What a name's own form means for a target of this kind: where ids are texts, everything is one."""
+    if kind is KeyKind.LOOKUP:
+        return Form.WORD if form is Form.NAME else Form.NAME
     if kind is KeyKind.TEXT:
         return Form.NAME
     return Form.ID if kind is KeyKind.INTEGER and form is Form.OPEN else form
@@ -173,7 +175,7 @@ class Layout:
                     f" {accepted} is needed (or name yours: --map {part}=YOURS; another delimiter: --delimiter)"
                 )
             forms = [form for _, form in found]
-            pair = len(found) == 2 and sorted(forms) == [Form.ID, Form.NAME]  # noqa: PLR2004 — an id and a name
+            pair = sorted(forms) in ([Form.ID, Form.NAME], [Form.NAME, Form.WORD])  # an id and a name
             if len(found) > 1 and not pair:
                 raise InputError(f"{where}: {len(found)} columns for the {part}; name one with --map {part}=YOURS")
             return tuple(found)

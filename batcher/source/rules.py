@@ -13,7 +13,7 @@ from enum import StrEnum
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batcher.core.keys import Key
+from batcher.core.keys import Key, Word
 from batcher.core.model import Action
 
 LONGEST_NAME = 1024
@@ -42,6 +42,8 @@ class Form(StrEnum):
     """a neutral header: the first value decides"""
     ID = "id"
     NAME = "name"
+    WORD = "word"
+    """a name that is to be looked up"""
 
 
 class Invalid(Exception):  # noqa: N818 — not an error of the program: a verdict on a line
@@ -128,4 +130,5 @@ def key_of(text: str, form: Form, label: str, *, decided: bool, takes_odd: bool 
         raise Invalid(
             f"{label} {shown(text)} is an integer in a column of names; name the column {label}_id or {label}_name"
         )
-    return name_of(text, label, takes_odd=takes_odd)
+    name = name_of(text, label, takes_odd=takes_odd)
+    return Word(name) if form is Form.WORD else name

@@ -54,6 +54,9 @@ def read_uniform(
     if values != [str(record[key]) for key in keys]:
         return None  # a match was inside a nested value
     forms = {key: Form.ID if member[2] is None else Form.NAME for key, member in zip(keys, members, strict=True)}
+    for field in (user, group):
+        if field.form is Form.WORD and forms[field.name] is Form.NAME:
+            forms[field.name] = Form.WORD
     if forms[op] is Form.ID or any(field.form not in (Form.OPEN, forms[field.name]) for field in (user, group)):
         return None
     texts = _values(block, _pieces(first, members))
@@ -122,7 +125,7 @@ def _at(content: np.ndarray[tuple[int], np.dtype[np.uint8]], starts: Ints, piece
 
 def _typed(texts: pa.StringArray, form: Form) -> pa.Array | None:
     """Names with their dictionary, or integers that are written plainly."""
-    if form is Form.NAME:
+    if form is not Form.ID:
         return texts.dictionary_encode()
     try:
         integers = texts.cast(pa.int64())

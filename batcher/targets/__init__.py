@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from batcher.core.errors import ConfigurationError
+from batcher.core.model import KeyKind
 from batcher.core.target import OffersProfiles, Target
 
 GROUP = "batcher.targets"
@@ -18,7 +19,14 @@ def names() -> list[str]:
     return sorted(_installed())
 
 
-def create(kind: str, url: str, env: str, profile: str = "", query: Mapping[str, str] | None = None) -> Target:
+def create(
+    kind: str,
+    url: str,
+    env: str,
+    profile: str = "",
+    query: Mapping[str, str] | None = None,
+    names_of: Mapping[str, str] | None = None,
+) -> Target:
     """The target of this kind.
 
     Args:
@@ -27,6 +35,7 @@ def create(kind: str, url: str, env: str, profile: str = "", query: Mapping[str,
         env: MinApp's environment.
         profile: Whose service it is, where that makes a difference.
         query: Further parameters of every request with changes, where that is possible.
+        names_of: What names of a `user` and of a `group` are at the target, where that can be chosen.
 
     Raises:
         ConfigurationError: When there is none, when it needs a URL and got none, or has no such profile.
@@ -38,11 +47,17 @@ def create(kind: str, url: str, env: str, profile: str = "", query: Mapping[str,
         raise ConfigurationError(f"unknown target {kind!r}; available: {', '.join(names())}")
     target = cast("Target", _installed()[kind].load()(url, env))
     if isinstance(target, OffersProfiles):
-        return target.with_profile(profile, query or {})
-    if profile or query:
-        name = "target.profile" if profile else "target.query"
-        raise ConfigurationError(f"{name} does not apply to {kind}; remove it")
+        return target.with_profile(profile, query or {}, names_of or {})
+    for key, value in (("profile", profile), ("query", query), ("names_of_users or names_of_groups", names_of)):
+        if value:
+            raise ConfigurationError(f"target.{key} does not apply to {kind}; remove it")
     return target
+
+
+def key_kind_of(kind: str) -> KeyKind:
+    """What the targets of this kind take; anything if there is no such kind."""
+    point = _installed().get(kind)
+    return KeyKind.ANY if point is None else cast("KeyKind", point.load().key_kind)
 
 
 @cache

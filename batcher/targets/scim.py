@@ -19,6 +19,7 @@ from batcher.core.batch import Batch, Limits, Op, Shape
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response
 from batcher.core.keys import Dictionary
+from batcher.core.lookups import Attribute, Listing, Side
 from batcher.core.model import Action, KeyKind
 from batcher.core.ordering import OrderBy
 from batcher.core.replies import parsed
@@ -27,6 +28,7 @@ from batcher.core.target import Credentials, Login
 from batcher.core.text_bytes import bytes_of, escaped, joined
 from batcher.core.verdict import Settled, Verdict
 from batcher.core.wire import Wire
+from batcher.targets.scim_directory import ScimDirectory
 from batcher.targets.scim_profiles import Profile, profile_of
 from batcher.targets.scim_replies import judged, unsuccessful_reply
 
@@ -43,7 +45,7 @@ class Scim:
     name = "scim"
     wire = Wire(Shape.GROUP, request=_ENVELOPE, op=0, id_key=len(_ENTRY), name_key=len(_ENTRY), nests_names=True)
     meaningless_limits = frozenset({"max_users", "max_groups", "max_ops"})
-    key_kind = KeyKind.TEXT
+    key_kind = KeyKind.LOOKUP
     order = OrderBy.GROUP
     """Some servers read the whole group and write it back: two requests at once would lose members."""
     success_is_uniform = False  # a group that comes back names its members
@@ -56,16 +58,13 @@ class Scim:
             raise ConfigurationError("target.env applies to MinApp only; scim has no environments")
         self.url = url.rstrip("/")
         self._take(Profile(), {})
+        self._directory = ScimDirectory(self.url, {})
 
-    def with_profile(self, profile: str, query: Mapping[str, str]) -> Self:
-        """The same service with the figures of a profile, and further parameters of every PATCH.
-
-        Raises:
-            ConfigurationError: When there is no such profile.
-
-        """
+    def with_profile(self, profile: str, query: Mapping[str, str], names: Mapping[str, str]) -> Self:
+        """See `OffersProfiles`."""
         known = profile_of(profile)
         self._take(known, {**known.query, **query})
+        self._directory = ScimDirectory(self.url, names)
         return self
 
     def _take(self, profile: Profile, query: Mapping[str, str]) -> None:
@@ -116,6 +115,23 @@ class Scim:
         if isinstance(content, dict) and "totalResults" in content:  # RFC 7644 §3.4.2
             return Settled.all(0, Status.APPLIED)
         return unsuccessful_reply(response, 0, Action.ADD, now)
+
+    def attribute(self, side: Side) -> Attribute:
+        """See `OffersLookups`."""
+        return self._directory.attributes[side]
+
+    def page(self, side: Side, start: int, count: int, token: str) -> Request:
+        """See `OffersLookups`."""
+        return self._request("GET", self._directory.page(side, start, count), token, b"")
+
+    def filtered(self, side: Side, name: str, token: str) -> Request:
+        """See `OffersLookups`."""
+        return self._request("GET", self._directory.filtered(side, name), token, b"")
+
+    def listing(self, side: Side, response: Response, now: float) -> Listing | Verdict:
+        """See `OffersLookups`."""
+        listing = self._directory.listing(side, response)
+        return unsuccessful_reply(response, 0, Action.ADD, now) if listing is None else listing
 
     def login(self, credentials: Credentials, now: float) -> Login | None:  # noqa: ARG002 — the protocol's signature
         """None: the token must be given."""

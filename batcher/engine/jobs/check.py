@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from batcher.core.blame import Blame
 from batcher.core.concurrency import FixedLimit
+from batcher.core.retry import RetryPolicy
 from batcher.core.secrets import Secrets
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause, Settled, Stop
 from batcher.delivery.dialect import Dialect
+from batcher.delivery.inquiry import Inquiry
 from batcher.delivery.probe import Probe
 from batcher.delivery.request_gate import RequestGate
 from batcher.delivery.shutdown import Shutdown
@@ -34,9 +36,12 @@ async def probe(settings: Settings, credentials: Credentials, runtime: Runtime) 
     pacer = make_pacer(settings, target, runtime)
     async with runtime.transport(settings) as transport:
         gate = RequestGate(transport, pacer, FixedLimit(1), runtime.clock, Shutdown())
-        asked = Probe(Dialect(target, secrets), TokenProvider(target, credentials, gate, secrets), gate, Blame())
+        policy = RetryPolicy(
+            settings.retry.max_attempts, settings.retry.base_seconds, settings.retry.max_seconds, runtime.rng
+        )
+        asked = Inquiry(TokenProvider(target, credentials, gate, secrets), gate, Blame(), policy)
         try:
-            verdict = await asked.ask()
+            verdict = await Probe(Dialect(target, secrets), asked, gate).ask()
         finally:
             pacer.close()
     if isinstance(verdict, Settled):

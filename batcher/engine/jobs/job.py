@@ -39,6 +39,7 @@ from batcher.source.refine import PLAIN, Condition, Refinement, Validity
 from batcher.source.spool import Spool, was_whole
 from batcher.source.trailer import Trailer
 from batcher.source.windows import Windower
+from batcher.targets import key_kind_of
 from batcher.transport.protocol import Trust, check_authorities
 
 _log = logging.getLogger(__name__)
@@ -157,7 +158,8 @@ def _reading(settings: Settings, kind: KeyKind, refinement: Refinement) -> Readi
         given.sheet,
         given.skip_rows,
         refinement,
-        names_of(settings),
+        # Ids are compared as they are (RFC 7643 §3.1), and names only once they have become ids.
+        Names.EXACT if kind is KeyKind.LOOKUP else names_of(settings),
         Trailer(settings.guard.trailer) if settings.guard.trailer else None,
     )
 
@@ -180,7 +182,10 @@ def rejects_file(ledger: Path) -> Path:
 
 def for_difference(settings: Settings) -> Settings:
     """The settings for reading the files that were written from a difference, whatever the feed looked like."""
-    plain = {"format": "csv", "delimiter": ",", "encoding": "", "sheet": "", "skip_rows": 0, "where": [], "map": {}}
+    plain = {"format": "csv", "delimiter": ",", "encoding": "", "sheet": "", "skip_rows": 0, "where": []}
+    # They hold ids, under the heading for texts where ids are texts: nothing in them is to be looked up.
+    is_looked_up = key_kind_of(settings.target.kind) is KeyKind.LOOKUP
+    plain |= {"map": {"user": "user_name", "group": "group_name"} if is_looked_up else {}}
     whole = {"settle": "", "min_age": "", "max_age": "", "done_file": "", "trailer": "", "expect_rows": ""}
     return settings.replace(input=plain | {"strict": False, "odd_names": "allow"}, guard=whole)
 

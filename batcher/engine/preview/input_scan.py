@@ -55,6 +55,8 @@ class InputScan:
     first_rejects: list[tuple[str, int, str]] = field(default_factory=list)
     groups: Counter[Key] = field(default_factory=Counter)
     groups_are_complete: bool = True
+    lookups: dict[str, int] = field(default_factory=lambda: {"user": 0, "group": 0})
+    """How many names at most are to be looked up: those of each window, each once."""
     mixes: list[str] = field(default_factory=list)
     """The columns (`user`, `group`) that hold both ids and names."""
     protected: set[str] = field(default_factory=set)
@@ -119,6 +121,9 @@ def _count(seen: InputScan, columns: Columns, inputs: Sequence[Input]) -> None:
     seen.adds += int((columns.action == Action.ADD).sum())
     seen.removals += int((columns.action == Action.REMOVE).sum())
     seen.rejected += len(columns.rejects)
+    for side, keys in (("user", columns.user), ("group", columns.group)):
+        if keys.dictionary is not None and keys.dictionary.is_word is not None:
+            seen.lookups[side] += int(keys.dictionary.is_word.sum())
     for reject in columns.rejects[: _SHOWN_REJECTS - len(seen.first_rejects)]:
         source = inputs[int(columns.source[reject.index])].name
         seen.first_rejects.append((source, int(columns.line[reject.index]), reject.reason))

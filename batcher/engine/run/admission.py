@@ -20,9 +20,11 @@ from batcher.core.ordering import OrderBy
 from batcher.core.status import FAILURES, count_of
 from batcher.core.vectors import Ints
 from batcher.core.verdict import Cause
+from batcher.delivery.shutdown import Abandoned
 from batcher.engine.run.committer import OpenWindow
 from batcher.engine.run.dispatch import Dispatch
 from batcher.engine.run.intake import Intake, Packing, take_in
+from batcher.engine.run.name_lookup import LookupFailed
 from batcher.engine.run.parts import Parts
 from batcher.engine.run.signal import Signal
 from batcher.engine.run.window_reader import WorkItem
@@ -61,6 +63,7 @@ class Admission:
         self._committer = parts.committer
         self._shutdown = session.shutdown
         self._executor = session.runtime.executor
+        self._resolver = parts.resolver
         self._packing = Packing(session.limits, session.target.wire, session.order_by, parts.next_id)
         self._rules = rules
         self._opened = opened
@@ -115,12 +118,19 @@ class Admission:
         async with sender, aclosing(self._works) as works:  # type: ignore[type-var]  # an async generator
             try:
                 async for work in works:
+                    if self._resolver is not None:
+                        work = await self._resolver.resolve(work)  # noqa: PLW2901 — the same, with ids
                     order_by = self._packing.order_by if self._dispatch.in_order else None
                     await sender.send(await self._executor(partial(take_in, work, order_by)))
             except InputError as error:
                 self.input_error = error
             except LedgerError as error:
                 self._give_up(error)
+            except LookupFailed as failure:
+                self._shutdown.stop(failure.stop.cause, failure.stop.reason)
+                self.end()
+            except Abandoned:  # the run ends already
+                self.end()
 
     async def _admit_all(self, receiver: MemoryObjectReceiveStream[Intake]) -> None:
         async with receiver:

@@ -22,6 +22,7 @@ from batcher.delivery.request_gate import RequestGate
 from batcher.delivery.shutdown import Shutdown
 from batcher.delivery.token_provider import TokenProvider
 from batcher.engine.run.committer import Committer
+from batcher.engine.run.resolver import Resolver, resolver_of
 from batcher.engine.run.session import Registration, Session
 from batcher.host.run_registry import LONG_AGO
 from batcher.host.shared_rate import make_pacer
@@ -38,6 +39,8 @@ class Parts:
     schedule: Schedule
     gate: RequestGate
     deliverer: Deliverer
+    resolver: Resolver | None
+    """Looks up names, if that is done at this target."""
     committer: Committer
     next_id: Callable[[], int]
     """Returns a number that no batch in the ledger has."""
@@ -68,8 +71,9 @@ async def parts_of(
         evidence = Evidence(session.order_by, session.in_doubt)
         committer = Committer(ledger, tally, session.runtime.executor, clock.utc)
         secrets, retry = Secrets(), settings.retry
+        dialect = Dialect(session.target, secrets, repeats_accepted=settings.target.repeats == "accepted")
         deliverer = Deliverer(
-            Dialect(session.target, secrets, repeats_accepted=settings.target.repeats == "accepted"),
+            dialect,
             TokenProvider(session.target, credentials, gate, secrets),
             gate,
             evidence,
@@ -78,11 +82,15 @@ async def parts_of(
             exchanged,
         )
         schedule = Schedule(evidence.order_by, evidence.in_doubt, evidence.blame)
-        parts = Parts(session, evidence, schedule, gate, deliverer, committer, count(next_batch).__next__, started)
+        resolver = resolver_of(session, dialect, deliverer.inquiry)
+        next_id = count(next_batch).__next__
+        parts = Parts(session, evidence, schedule, gate, deliverer, resolver, committer, next_id, started)
         try:
             yield parts
         finally:
             pacer.close()
+            if resolver is not None:
+                resolver.close()
             with _ignoring_a_dead_ledger(shutdown):
                 committer.withdraw()
                 ledger.end_session(parts.figures(), clock.stamp(), shutdown.cause, shutdown.reason)

@@ -194,9 +194,19 @@ def _stretches(files: Sequence[Path], how: Reading, form: str, contents: Sequenc
         with suppress(EmptyInputError):  # the guardrails deal with it
             for step in read(number, item, how, Position(), content):
                 if not isinstance(step, Waits):
-                    yield step[0]
+                    yield _of_ids(step[0], item)
     for item in inputs:  # only all of them together are the feed
         item.check_version()
+
+
+def _of_ids(columns: Columns, item: Input) -> Columns:
+    """The same; what a state remembers are ids."""
+    for keys in (columns.user, columns.group):
+        if keys.dictionary is not None and keys.dictionary.is_word is not None:
+            raise InputError(
+                f"{item.name}: names are only looked up by `apply`; give the target's ids here (user_id, group_id)"
+            )
+    return columns
 
 
 def _invalid(what: str, files: Sequence[Path], loaded: Loaded) -> InputError:

@@ -1,0 +1,82 @@
+"""Looking up ids by names: what a target offers for it, and what it found. Pure data."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from batcher.core.http import Request, Response
+from batcher.core.verdict import Verdict
+
+
+class Side(Enum):
+    """What a name is a name of."""
+
+    USER = "user"
+    GROUP = "group"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """What names are, at the target."""
+
+    name: str
+    """As the target calls it."""
+    ignores_case: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What one reply lists: a page of all users or groups, or those that a filter found."""
+
+    entries: tuple[tuple[str, str], ...]
+    """The attribute and the id of each; the attribute may occur several times, or be empty."""
+    count: int
+    """How many resources it lists, with or without the attribute."""
+    total: int
+    """How many there are altogether, as the target says."""
+
+
+@runtime_checkable
+class OffersLookups(Protocol):
+    """A target at which ids can be looked up."""
+
+    def attribute(self, side: Side) -> Attribute:
+        """What names of users or of groups are."""
+        ...
+
+    def page(self, side: Side, start: int, count: int, token: str) -> Request:
+        """The request for at most `count` (0: as many as come) of all users or groups, from the number `start` on.
+
+        The first one has the number 1.
+        """
+        ...
+
+    def filtered(self, side: Side, name: str, token: str) -> Request:
+        """The request for those with this name."""
+        ...
+
+    def listing(self, side: Side, response: Response, now: float) -> Listing | Verdict:
+        """What a reply to either lists; never raises. `now` is UTC seconds."""
+        ...
+
+
+def compared(name: str, attribute: Attribute) -> str:
+    """The form in which names are compared: composed, and without case where the target ignores it."""
+    composed = unicodedata.normalize("NFC", name)
+    return composed.casefold() if attribute.ignores_case else composed
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The id of each name that was found, and why others have none."""
+
+    ids: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+Ids: TypeAlias = dict[str, set[str]]
+"""The ids of each name, in its compared form; more than one if it is ambiguous."""

@@ -1,0 +1,233 @@
+"""Which ids names have at the target, with the fewest requests, and never by guessing.
+
+What the target does not clearly say is never taken for "there is no such name":
+
+- An entry counts only if its attribute equals the name. A filter that finds nothing proves something only if the same
+  filter finds what is known to be there: some servers answer any filter with nothing, or with everything.
+- A list proves that a name is not there only if it is complete: as many entries came as the target says there are. It
+  is read by what came back; a page that brings nothing new ends it, since some servers repeat the first one for ever.
+- If neither can be had, the run stops before any change with such a name is sent.
+
+Either everything is listed, or each name is looked up alone, whichever takes fewer requests. The order of both was
+found with real servers (docs/scim.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import anyio
+
+from batcher.core.http import Response
+from batcher.core.lookups import Found, Listing, OffersLookups, Side, compared
+from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
+from batcher.delivery.dialect import Dialect
+from batcher.delivery.inquiry import Inquiry
+from batcher.host.name_cache import NameCache
+from batcher.host.runtime import Executor
+
+_log = logging.getLogger(__name__)
+_AT_ONCE = 8
+"""How many names are looked up at the same time; the target's rate and its limit in flight apply, too."""
+_MORE = "(and more)"
+"""Stands for the ids that a reply does not have."""
+_FEW = 2
+"""So many names are asked for one by one without looking at how many there are."""
+_SIZES = (1000, 100, 0)
+"""How many entries of a list are asked for: some servers refuse a large number, and some any number (0: none given)."""
+
+
+class LookupFailed(Exception):  # noqa: N818 — the run stops; not a failure of the program
+    """It cannot be established which ids names have."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.reason)
+        self.stop = stop
+
+
+class NameLookup:
+    """The names of users, or of groups, of one target, for one run."""
+
+    def __init__(
+        self, side: Side, target: OffersLookups, dialect: Dialect, inquiry: Inquiry, cache: NameCache, runs: Executor
+    ) -> None:
+        self._side = side
+        self._attribute = target.attribute(side)
+        self._key = f"{side.value}.{self._attribute.name}"
+        self._dialect = dialect
+        self._inquiry = inquiry
+        self._cache = cache
+        self._runs = runs
+        self._listed = self._total = self._page_count = 0
+        """How many entries of the list were read, how many it has, and how many a page has."""
+        self._is_complete = False
+        """Whether everything was listed in this run."""
+        self._filters: bool | None = None
+        """Whether filters do what they should; None if that is not known yet."""
+        self._size: int | None = None
+        """How many entries of a list the target lets us ask for; None if that is not known yet."""
+
+    def __repr__(self) -> str:
+        return f"<NameLookup of {self._key}, complete: {self._is_complete}, filters: {self._filters}>"
+
+    async def ids(self, names: Sequence[str]) -> Found:
+        """The ids of these names.
+
+        Raises:
+            LookupFailed: When something about them cannot be established.
+            Abandoned: When the run ends first.
+
+        """
+        forms = {name: compared(name, self._attribute) for name in names}
+        spelled = {form: name for name, form in reversed(forms.items())}
+        known = await self._runs(partial(self._cache.known, self._key, list(spelled)))
+        missing = {form: name for form, name in spelled.items() if form not in known}
+        told: Mapping[str, set[str]] = {}
+        if missing:
+            before = self._inquiry.sent
+            told = await self._established(missing)
+            new = {form: next(iter(ids)) for form, ids in told.items() if len(ids) == 1}
+            await self._runs(partial(self._cache.keep, self._key, new))
+            known |= new
+            said = "looked up %d of %d names of %ss with %d requests"
+            _log.info(said, len(missing), len(spelled), self._side.value, self._inquiry.sent - before)
+        await self._runs(partial(self._cache.use, self._key, known))
+        return Found(
+            {name: known[form] for name, form in forms.items() if form in known},
+            {name: self._reason(name, len(told.get(form, ()))) for name, form in forms.items() if form not in known},
+        )
+
+    def remember(self, ids: Mapping[str, str]) -> None:
+        """This run has relied on these ids of names before."""
+        self._cache.use(self._key, {compared(name, self._attribute): found for name, found in ids.items()})
+
+    def _reason(self, name: str, count: int) -> str:
+        what = f"{self._attribute.name} {name!r}"
+        if count:
+            return f"{what} is ambiguous: the target has {count} {self._side.value}s with it"
+        return f"{what} was not found: the target has no {self._side.value} with it"
+
+    async def _established(self, missing: Mapping[str, str]) -> Mapping[str, set[str]]:
+        """What the target tells about these names, by compared form; nothing about one means that it has none."""
+        if not self._is_complete and (len(missing) > _FEW or self._filters is False):
+            await self._begin_list(missing)
+        # A part of a list does not show that there is no second one of the same name.
+        if not self._is_complete and self._filters is not False:
+            await self._look_up_each(missing)
+        if not self._is_complete and self._filters is False:
+            await self._list_rest()
+            if not self._is_complete:
+                self._fail("its list is incomplete, and it cannot be searched")
+        if self._total and await self._runs(partial(self._cache.any_told, self._key)) is None:
+            self._fail("nothing in its list has that attribute")
+        return await self._runs(partial(self._cache.told, self._key, list(missing)))
+
+    async def _begin_list(self, missing: Mapping[str, str]) -> None:
+        """Read the first page, and the others, too, if that takes fewer requests than asking for each name."""
+        if not self._listed:
+            await self._page()
+        if self._is_complete or not self._listed:
+            return
+        pages = math.ceil((self._total - self._listed) / self._page_count)
+        if self._filters is False or len(missing) > pages:
+            await self._list_rest()
+
+    async def _list_rest(self) -> None:
+        """Read pages until everything was listed, or nothing new comes."""
+        while not self._is_complete and await self._page():
+            pass
+
+    async def _page(self) -> int:
+        """Read the next page of the list; returns how many on it are new."""
+        found = await self._list_from(1 + self._listed)
+        if not isinstance(found, Listing):
+            raise LookupFailed(_stop(found))
+        self._page_count, self._total = max(self._page_count, found.count), found.total
+        new = await self._learn(found, is_list=True)
+        self._listed += new
+        self._is_complete = self._listed >= self._total
+        return new
+
+    async def _list_from(self, start: int) -> Listing | Verdict:
+        *others, last = _SIZES if self._size is None else (self._size,)
+        for size in others:
+            found = await self._inquiry.once(partial(self._dialect.page, self._side, start, size), self._meaning)
+            if isinstance(found, Listing):
+                self._size = size
+                return found
+            if isinstance(found, Stop):
+                return found
+            if isinstance(found, Retry) and found.back_pressure:
+                last = size
+                break
+        found = await self._inquiry.insist(partial(self._dialect.page, self._side, start, last), self._meaning)
+        self._size = last
+        return found
+
+    async def _look_up_each(self, names: Mapping[str, str]) -> None:
+        """Ask for each of these names; if any is not found, make sure that the filter finds what is there."""
+        limit = anyio.CapacityLimiter(_AT_ONCE)
+        failures: list[LookupFailed] = []
+
+        async def look_up(form: str, name: str) -> None:
+            async with limit:
+                if self._filters is not False and not failures:
+                    try:
+                        await self._look_up(form, name)
+                    except LookupFailed as failure:
+                        failures.append(failure)
+
+        async with anyio.create_task_group() as group:
+            for form, name in names.items():
+                group.start_soon(look_up, form, name)
+        if failures:
+            raise failures[0]
+        if self._filters is None:
+            await self._prove_filters()
+
+    async def _look_up(self, form: str, name: str) -> None:
+        found = await self._inquiry.insist(partial(self._dialect.filtered, self._side, name), self._meaning)
+        if isinstance(found, Split):
+            self._filters = False  # it does not know this attribute, or no filters at all
+            return
+        if not isinstance(found, Listing):
+            raise LookupFailed(_stop(found))
+        mine = tuple(entry for entry in found.entries if compared(entry[0], self._attribute) == form)
+        if {known for _, known in found.entries} != {known for _, known in mine}:
+            self._filters = False  # it gives others as well: perhaps everybody
+        elif mine:
+            more = ((form, _MORE),) if found.total > found.count else ()
+            await self._learn(Listing((*mine, *more), len(mine), len(mine)), is_list=False)
+            self._filters = self._filters is not False
+
+    async def _prove_filters(self) -> None:
+        """Nothing was found: ask for what is known to be there."""
+        known = await self._runs(partial(self._cache.any_told, self._key))
+        if known is None:
+            await self._page()
+            known = await self._runs(partial(self._cache.any_told, self._key))
+        if not self._is_complete and known is not None:
+            await self._look_up(known, known)
+        self._filters = self._filters is True
+
+    async def _learn(self, listing: Listing, *, is_list: bool) -> int:
+        entries = [(compared(name, self._attribute), found) for name, found in listing.entries]
+        return await self._runs(partial(self._cache.learn, self._key, entries, is_list=is_list))
+
+    def _meaning(self, response: Response, now: float) -> Listing | Verdict:
+        return self._dialect.of_listing(self._side, response, now)
+
+    def _fail(self, why: str) -> None:
+        reason = f"the {self._attribute.name} of {self._side.value}s cannot be looked up at the target: {why}"
+        raise LookupFailed(Stop(Cause.UNREADABLE, reason))
+
+
+def _stop(found: Verdict) -> Stop:
+    """What it means for the run that there is no list."""
+    if isinstance(found, Stop):
+        return found
+    reason = found.reason if isinstance(found, Retry | Split) else "it answered without a list"
+    return Stop(Cause.OUTAGE if isinstance(found, Retry) else Cause.UNREADABLE, f"names cannot be looked up: {reason}")

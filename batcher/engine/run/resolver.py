@@ -1,0 +1,144 @@
+"""Windows whose names have become ids: names are looked up before coalescing, or two names of one user would be two.
+
+The rows and bounds of a window stay as they are; rows whose names have no single id are rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from batcher.core.address import place_of
+from batcher.core.keys import Dictionary, Keys, Word
+from batcher.core.lookups import Found, OffersLookups, Side
+from batcher.core.model import REJECTED_ROW, Columns, Given, Reject
+from batcher.core.units import parse_duration
+from batcher.core.vectors import Ints
+from batcher.delivery.dialect import Dialect
+from batcher.delivery.inquiry import Inquiry
+from batcher.engine.run.name_lookup import NameLookup
+from batcher.engine.run.session import Session
+from batcher.engine.run.window_reader import WorkItem
+from batcher.host.name_cache import NameCache
+from batcher.ledger.reader import LedgerReader
+
+_NOTHING = Found()
+
+
+class Resolver:
+    """Resolves windows, one at a time."""
+
+    def __init__(self, lookups: Mapping[Side, NameLookup], close: Callable[[], None]) -> None:
+        """`close` is called at the end."""
+        self._lookups = lookups
+        self.close = close
+
+    def __repr__(self) -> str:
+        return f"<Resolver {list(self._lookups.values())}>"
+
+    async def resolve(self, work: WorkItem) -> WorkItem:
+        """The same window with ids instead of names.
+
+        Raises:
+            LookupFailed: When it cannot be established which ids names have.
+            Abandoned: When the run ends first.
+
+        """
+        columns = work.window.columns
+        if columns.given is not None:  # it was resolved before, and stays as it was
+            return work
+        found = dict.fromkeys(Side, _NOTHING)
+        for side, keys in ((Side.USER, columns.user), (Side.GROUP, columns.group)):
+            if (words := _words(keys)) is not None:
+                found[side] = await self._lookups[side].ids(words)
+        return replace(work, window=replace(work.window, columns=with_ids(columns, found)))
+
+
+def _words(keys: Keys) -> list[str] | None:
+    """The names in a column; None if there are none."""
+    known = keys.dictionary
+    if known is None or known.is_word is None:
+        return None
+    return known.texts.filter(pa.array(known.is_word)).to_pylist()  # type: ignore[no-any-return]  # untyped
+
+
+def with_ids(columns: Columns, found: Mapping[Side, Found]) -> Columns:
+    """The columns with the ids that were found; rows with names that have none are rejected."""
+    user, no_user = _resolved(columns.user, found[Side.USER])
+    group, no_group = _resolved(columns.group, found[Side.GROUP])
+    reasons = {
+        row: f"{side.value} {reason}"
+        for side, lacking in ((Side.GROUP, no_group), (Side.USER, no_user))
+        for row, reason in lacking.items()
+        if columns.action[row] != REJECTED_ROW
+    }
+    action = columns.action.copy()
+    action[list(reasons)] = REJECTED_ROW
+    rejects = sorted((*columns.rejects, *(Reject(row, reason) for row, reason in reasons.items())), key=_index)
+    given = Given(*(None if _words(keys) is None else keys for keys in (columns.user, columns.group)))
+    return replace(columns, action=action, user=user, group=group, rejects=tuple(rejects), given=given)
+
+
+def _index(reject: Reject) -> int:
+    return reject.index
+
+
+def _resolved(keys: Keys, found: Found) -> tuple[Keys, dict[int, str]]:
+    """The column with ids, and why rows have none."""
+    known = keys.dictionary
+    if known is None or known.is_word is None:
+        return keys, {}
+    texts = known.texts.to_pylist()
+    ids: list[str] = []
+    lacking: dict[int, str] = {}
+    for code, (text, is_word) in enumerate(zip(texts, known.is_word.tolist(), strict=True)):
+        if is_word and text not in found.ids:
+            lacking[code] = found.reasons[text]
+        ids.append(found.ids.get(text, text) if is_word else text)
+    encoded = pa.array(ids, pa.string()).dictionary_encode()
+    codes: Ints = encoded.indices.to_numpy().astype(np.int64)
+    rows = np.flatnonzero(np.isin(keys.codes, list(lacking)))
+    return Keys(codes[keys.codes], Dictionary(encoded.dictionary)), {
+        int(row): lacking[int(keys.codes[row])] for row in rows
+    }
+
+
+def resolver_of(session: Session, dialect: Dialect, inquiry: Inquiry) -> Resolver | None:
+    """The resolver for a run; None if nothing is looked up at this target.
+
+    What earlier invocations of the run have looked up stays as it was.
+    """
+    target, runtime = session.target, session.runtime
+    if not isinstance(target, OffersLookups):
+        return None
+    known = session.settings.target
+    cache = NameCache(
+        runtime.state_folder,
+        f"{target.name} {place_of(target.url)}",
+        parse_duration(known.names_max_age),
+        runtime.clock.utc,
+    )
+    lookups = {side: NameLookup(side, target, dialect, inquiry, cache, runtime.executor) for side in Side}
+    with LedgerReader(session.ledger.path) as reader:
+        for number in reader.window_ids():
+            columns = reader.window(number).columns
+            if columns.given is not None:
+                for side, given, keys in (
+                    (Side.USER, columns.given.user, columns.user),
+                    (Side.GROUP, columns.given.group, columns.group),
+                ):
+                    if given is not None:
+                        lookups[side].remember(_pairs(columns, given, keys))
+    return Resolver(lookups, cache.close)
+
+
+def _pairs(columns: Columns, given: Keys, keys: Keys) -> dict[str, str]:
+    """The ids of the names in a column that was resolved."""
+    rows = np.flatnonzero(columns.action != REJECTED_ROW)
+    _, first = np.unique(given.codes[rows], return_index=True)
+    rows = rows[first]
+    names, ids = given.values(given.codes[rows]), keys.values(keys.codes[rows])
+    return {str(name): str(known) for name, known in zip(names, ids, strict=True) if isinstance(name, Word)}

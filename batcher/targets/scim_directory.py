@@ -1,0 +1,87 @@
+"""SCIM's users and groups, listed and filtered (RFC 7644 §3.4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+import orjson
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.http import Response
+from batcher.core.lookups import Attribute, Listing, Side
+from batcher.core.replies import parsed
+
+_PATHS = {Side.USER: "Users", Side.GROUP: "Groups"}
+_USUAL = {Side.USER: "userName", Side.GROUP: "displayName"}
+_KNOWN: Mapping[Side, Mapping[str, Attribute]] = {
+    # RFC 7643 §4.1 and §8.7.1: only externalId is compared with case.
+    Side.USER: {
+        "userName": Attribute("userName", ignores_case=True),
+        "externalId": Attribute("externalId", ignores_case=False),
+        "emails.value": Attribute("emails.value", ignores_case=True),
+        "displayName": Attribute("displayName", ignores_case=True),
+    },
+    Side.GROUP: {
+        "displayName": Attribute("displayName", ignores_case=True),
+        "externalId": Attribute("externalId", ignores_case=False),
+    },
+}
+
+
+class ScimDirectory:
+    """The directory of a service. `names` says which attribute names of a `user` and of a `group` are."""
+
+    def __init__(self, url: str, names: Mapping[str, str]) -> None:
+        """Check the attributes.
+
+        Raises:
+            ConfigurationError: When one is not known.
+
+        """
+        self._url = url
+        self.attributes: dict[Side, Attribute] = {}
+        for side, known in _KNOWN.items():
+            name = names.get(side.value, _USUAL[side])
+            if name not in known:
+                raise ConfigurationError(
+                    f"target.names_of_{side.value}s = {name!r} is not an attribute that can be looked up; known are"
+                    f" {', '.join(known)}"
+                )
+            self.attributes[side] = known[name]
+
+    def page(self, side: Side, start: int, count: int) -> str:
+        """The address of a page."""
+        asked = f"&count={count}" if count else ""
+        return f"{self._url}/{_PATHS[side]}?startIndex={start}{asked}&attributes={self._wanted(side)}"
+
+    def filtered(self, side: Side, name: str) -> str:
+        """The address of those that have this name."""
+        said = f"{self.attributes[side].name} eq {orjson.dumps(name).decode()}"
+        return f"{self._url}/{_PATHS[side]}?filter={quote(said, safe='')}&attributes={self._wanted(side)}"
+
+    def listing(self, side: Side, response: Response) -> Listing | None:
+        """What the reply lists; None if it is not a list."""
+        content = parsed(response.body) if response.status == 200 else None
+        if not isinstance(content, dict) or not isinstance(content.get("totalResults"), int):
+            return None
+        resources = content.get("Resources", [])
+        if not isinstance(resources, list) or not all(isinstance(resource, dict) for resource in resources):
+            return None
+        entries = [entry for resource in resources for entry in self._entries(side, resource)]
+        return Listing(tuple(entries), len(resources), content["totalResults"])
+
+    def _entries(self, side: Side, resource: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+        known = resource.get("id")
+        if isinstance(known, str) and known:
+            yield from ((name, known) for name in self._names(side, resource))
+
+    def _names(self, side: Side, resource: Mapping[str, object]) -> Iterator[str]:
+        outer, _, inner = self.attributes[side].name.partition(".")
+        value = resource.get(outer)
+        for item in value if isinstance(value, list) else [value]:
+            name = item.get(inner) if inner and isinstance(item, dict) else item
+            yield name if isinstance(name, str) else ""
+
+    def _wanted(self, side: Side) -> str:
+        return f"id,{self.attributes[side].name.partition('.')[0]}"

@@ -1,0 +1,91 @@
+"""Every command with a target whose ids are texts and whose names are looked up."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from shell import state_of
+
+from batcher.simulator.scim_directory import id_of
+
+TOKEN = {"BATCHER_TOKEN": "a-token"}
+NAMES = "op,user_name,group_name\nadd,bob,Sales\nadd,Bob,Sales\nremove,eve,Ops\nadd,eve,Sales\n"
+
+
+def rows(content):
+    return list(csv.DictReader(io.StringIO(content.decode())))
+
+
+def test_names_from_input_to_results_and_back(shell):
+    shell.write("changes.csv", NAMES)
+    with shell.simulator() as url:
+        where = ("--target", "scim", "--url", url, "--rate", "none")
+        planned = shell.run("plan", "changes.csv", *where, **TOKEN)
+        assert b"up to 3 names of users and 2 names of groups are looked up first" in planned.stderr
+        applied = shell.run("apply", "changes.csv", *where, "--ledger", "a.ledger", "-v", **TOKEN)
+        assert applied.returncode == 0, applied.stderr
+        assert b"looked up 2 of 2 names of users with 2 requests" in applied.stderr
+        results = shell.run("results", "a.ledger").stdout
+        first = rows(results)[0]
+        assert (first["user_id"], first["given_user"]) == (id_of("Users", "bob"), "bob")
+        assert [row["status"] for row in rows(results)] == ["superseded", "applied", "applied", "applied"]
+        told = shell.run("explain", "a.ledger", "bob", "Sales")
+        assert b"superseded" in told.stdout
+        told = shell.run("explain", "a.ledger", first["user_id"], first["group_id"])
+        assert told.stdout.count(b"line ") >= 2
+        shell.write("again.csv", results.decode())
+        again = shell.run("apply", "again.csv", *where, "--ledger", "b.ledger", "--json", **TOKEN)
+        assert json.loads(again.stdout)["changes"]["applied"] == 3
+        state = state_of(url)
+        assert state["groups"] == {
+            id_of("Groups", "Sales"): sorted([id_of("Users", "bob"), id_of("Users", "eve")]),
+        }
+        assert shell.run("verify", "a.ledger").returncode == 0
+
+
+def test_a_sync_of_ids_and_its_undoing(shell):
+    """Ids that are all digits stay texts."""
+    with shell.simulator() as url:
+        where = ("--target", "scim", "--url", url, "--rate", "none", "--state", "s.state")
+        shell.write("feed.csv", "user_id,group_id\n007,g1\nb-2,g1\n7,2\n")
+        first = shell.run("sync", "feed.csv", *where, "--bootstrap", "--from-nothing", "--ledger", "1", **TOKEN)
+        assert first.returncode == 0, first.stderr
+        assert state_of(url)["groups"] == {"2": ["7"], "g1": ["007", "b-2"]}
+        shell.write("feed.csv", "user_id,group_id\n007,g1\nc-3,g1\n7,2\n")
+        second = shell.run("sync", "feed.csv", *where, "--ledger", "2", "--max-group-share", "100%",
+                           "--max-removal-share", "100%", **TOKEN)  # fmt: skip
+        assert second.returncode == 0, second.stderr
+        assert state_of(url)["groups"] == {"2": ["7"], "g1": ["007", "c-3"]}
+        undone = shell.run("undo", "2", *where[:4], *where[6:], "-o", "undo.json", **TOKEN)
+        assert undone.returncode == 0, undone.stderr
+        applied = shell.run("apply", "--plan", "undo.json", *where[:6], "--ledger", "4", **TOKEN)
+        assert applied.returncode == 0, applied.stderr
+        assert state_of(url)["groups"] == {"2": ["7"], "g1": ["007", "b-2"]}
+        shell.write("names.csv", "user_name,group_id\nbob,g1\n")
+        refused = shell.run("sync", "names.csv", *where, "--ledger", "3", **TOKEN)
+        assert refused.returncode == 2
+        assert b"names are only looked up by `apply`" in refused.stderr
+
+
+@pytest.mark.parametrize("loop", [("--closed", "--requests", "20"), ("--arrivals", "20/s", "--duration", "1s")])
+def test_a_load_run_and_its_clean_up(shell, loop):
+    with shell.simulator() as url:
+        done = shell.run("load", "--target", "scim", "--url", url, *loop, "--clean-up", "--ledger", "l", "--json",
+                         "--users", "50", "--groups", "5", **TOKEN)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["accepted"] > 0
+        assert state_of(url)["groups"] == {}
+
+
+def test_a_check_and_a_profile(shell):
+    with shell.simulator("--token", "right") as url:
+        where = ("--target", "scim", "--url", url)
+        assert shell.run("check", *where, BATCHER_TOKEN="right").returncode == 0
+        assert shell.run("check", *where, BATCHER_TOKEN="wrong").returncode == 4
+        shell.write("c.toml", '[target]\nprofile = "awss"\n')
+        refused = shell.run("check", *where, "-c", "c.toml", BATCHER_TOKEN="right")
+        assert refused.returncode == 2
+        assert b"unknown target.profile 'awss'; known are" in refused.stderr

@@ -1,0 +1,242 @@
+"""Names are looked up before anything is coalesced: with few requests, and never by guessing."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from harness import EPOCH, Play, Target, settings_for
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.core.status import Status
+from batcher.core.verdict import Cause
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.results import write_results
+from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits
+from batcher.simulator.scim_directory import id_of
+
+NOBODY = frozenset({"nobody@example.org", "nowhere"})
+
+
+def user(number):
+    return f"user{number}@example.org"
+
+
+def group(number):
+    return f"group {number}"
+
+
+def written(folder, rows, name="changes.csv", header="op,user_name,group_name"):
+    path = folder / name
+    path.write_text("\n".join([header, *(",".join(row) for row in rows)]) + "\n")
+    return path
+
+
+def play(folder, traits=None, *, bad=NOBODY, target=None, **settings):
+    behaviour = Behaviour(bad_users=bad, bad_groups=bad, scim=traits or ScimTraits(population=30, page=10))
+    return Play(folder, target or Target(behaviour), settings_for("scim", **settings))
+
+
+def asked(target):
+    return Counter(method for _, method, _ in target.sends)
+
+
+def expected(rows):
+    """The sequential model: names are ids in another spelling, the last change of each pair decides."""
+    wishes = {}
+    for op, who, where in rows:
+        if who.lower() not in NOBODY and where not in NOBODY:
+            wishes[id_of("Users", who.lower()), id_of("Groups", where)] = op
+    return {pair for pair, op in wishes.items() if op == "add"}
+
+
+def results(play):
+    out = io.BytesIO()
+    with LedgerReader(play.ledger) as reader:
+        write_results(reader, out, "csv", [])
+    lines = [line.split(",") for line in out.getvalue().decode().splitlines()]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+
+
+TRAITS = {
+    "as the RFC says": ScimTraits(population=30, page=10),
+    "all on one page": ScimTraits(population=30, page=100),
+    "filters are ignored": ScimTraits(population=30, page=10, ignores_filters=True),
+    "filters find nothing": ScimTraits(population=30, page=10, finds_nothing=True),
+    "pages repeat": ScimTraits(population=30, page=10, repeats_first_page=True),
+    "pages are cut": ScimTraits(population=30, page=10, cuts_pages=True),
+    "large pages are refused": ScimTraits(population=30, page=10, refuses_more=True),
+    "any count breaks it": ScimTraits(population=30, page=10, breaks_on_count=True),
+}
+_NAMES = st.sampled_from([user(1), user(2), "USER2@example.org", user(29), user(30), "nobody@example.org"])
+_ROWS = st.lists(
+    st.tuples(st.sampled_from(["add", "remove"]), _NAMES, st.sampled_from([group(1), group(17), "nowhere"])),
+    min_size=1,
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("trait", TRAITS)
+@given(_ROWS)
+def test_whatever_the_service_is_like_the_last_word_wins(tmp_path_factory, trait, rows):
+    folder = tmp_path_factory.mktemp("names")
+    run = play(folder, TRAITS[trait])
+    report = run.apply_files(written(folder, rows))
+    assert run.target.members() == expected(rows)
+    rejected = [who.lower() in NOBODY or where in NOBODY for _, who, where in rows]
+    assert [status == "rejected" for _, status in run.statuses()] == rejected
+    assert report.exit_code == (3 if any(rejected) else 0)
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        ScimTraits(population=30, page=10, repeats_first_page=True, finds_nothing=True),
+        ScimTraits(population=30, page=10, cuts_pages=True, ignores_filters=True),
+    ],
+)
+@pytest.mark.parametrize("name", [user(2), user(25), "nobody@example.org"])
+def test_what_cannot_be_established_stops_the_run_before_anything_is_sent(tmp_path, traits, name):
+    run = play(tmp_path, traits)
+    report = run.apply_files(written(tmp_path, [("add", name, group(1))]))
+    assert (report.stopped, report.exit_code) == (Cause.UNREADABLE, 6)
+    assert not run.target.members()
+    assert report.changes[Status.REJECTED] == 0
+
+
+def test_two_names_of_one_user_are_one(tmp_path):
+    """And an id beside a name, too."""
+    run = play(tmp_path)
+    known = id_of("Users", user(1))
+    rows = [
+        ("add", "", user(1), group(1)),
+        ("remove", "", "User1@Example.org", group(1)),
+        ("add", known, "", group(1)),
+    ]
+    report = run.apply_files(written(tmp_path, rows, header="op,user_id,user_name,group_name"))
+    assert report.exit_code == 0
+    assert [status for _, status in run.statuses()] == ["superseded", "superseded", "applied"]
+    assert run.target.members() == {(known, id_of("Groups", group(1)))}
+
+
+def test_an_id_is_no_name(tmp_path):
+    """The same text under a key for ids and under one for names."""
+    run = play(tmp_path)
+    path = tmp_path / "changes.jsonl"
+    path.write_text(
+        f'{{"op":"add","user_id":"{user(1)}","group_id":"g"}}\n{{"op":"add","user_name":"{user(1)}","group_id":"g"}}\n'
+    )
+    assert run.apply_files(path).exit_code == 0
+    assert run.target.members() == {(user(1), "g"), (id_of("Users", user(1)), "g")}
+
+
+def test_ambiguous_names_are_rejected_even_if_only_one_is_on_the_first_page(tmp_path):
+    traits = ScimTraits(population=30, page=10, ambiguous=frozenset({group(2)}))
+    for count in (1, 8):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        run = play(folder, traits)
+        rows = [("add", user(number), group(number)) for number in range(2, 2 + count)]
+        assert run.apply_files(written(folder, rows)).exit_code == 3
+        assert [status for _, status in run.statuses()] == ["rejected"] + ["applied"] * (count - 1)
+        assert "ambiguous" in results(run)[0]["detail"]
+
+
+@pytest.mark.parametrize(("count", "requests"), [(1, 1), (2, 2), (3, 3), (4, 3), (30, 3)])
+def test_it_takes_the_fewer_requests(tmp_path, count, requests):
+    """Three pages, or one request for each name; from three names on it looks how many there are."""
+    run = play(tmp_path)
+    rows = [("add", user(number), "g") for number in range(1, count + 1)]
+    run.apply_files(written(tmp_path, rows, header="op,user_name,group_id"))
+    assert asked(run.target)["GET"] == (requests if count != 3 else 4 - 1)
+    assert len(run.target.members()) == count
+
+
+def test_twenty_thousand_names_at_a_service_of_fifteen_thousand_users(tmp_path):
+    """The goal: at most 20 requests."""
+    run = play(tmp_path, ScimTraits(population=15_000, page=1000))
+    rows = [("add", user(number), "g") for number in range(1, 20_001)]
+    report = run.apply_files(written(tmp_path, rows, header="op,user_name,group_id"))
+    assert report.changes[Status.APPLIED] == 15_000
+    assert report.changes[Status.REJECTED] == 5_000
+    assert asked(run.target)["GET"] <= 20
+
+
+def test_the_next_run_knows_them_for_a_while(tmp_path):
+    state = tmp_path / "state"
+    run = play(tmp_path)
+    run.state = state
+    rows = [("add", user(number), group(1)) for number in range(1, 9)]
+    path = written(tmp_path, rows)
+    run.apply_files(path)
+    before = asked(run.target)["GET"]
+    for name, seconds, more in (("young", 6 * 86_400, False), ("old", 8 * 86_400, True)):
+        later = Play(tmp_path / name, run.target, run.settings, state=state, seconds=seconds)
+        later.folder.mkdir()
+        assert later.apply_files(path).exit_code == 0
+        assert (asked(run.target)["GET"] > before) == more
+
+
+def test_a_run_never_changes_its_mind(tmp_path):
+    """After an interruption, a name means who it meant, although somebody else has it by then."""
+    rows = [("add", user(number % 5 + 1), group(number)) for number in range(1, 31)]
+    whole = play(tmp_path, rate_requests="1/s", rate_margin=0.0)
+    whole.window_rows, whole.stop_at = 10, 9.0
+    whole.stop = lambda shutdown: shutdown.stop(Cause.INTERRUPT, "")
+    paths = [written(tmp_path, rows[start : start + 10], f"{start}.csv") for start in (0, 10, 20)]
+    assert whole.apply_files(*paths).exit_code == 130
+    moved = replace(whole.target.world._behaviour, scim=ScimTraits(population=30, page=10, generation=1))
+    whole.target.world.behave(moved)
+    whole.stop_at = None
+    assert whole.resume().exit_code == 0
+    users = Counter(who for who, _ in whole.target.members())
+    assert set(users) == {id_of("Users", user(number)) for number in range(1, 6)}
+
+
+def test_trouble_while_looking_up_is_borne(tmp_path):
+    faults = tuple(Fault(kind, 0.1) for kind in ("503", "429", "drop-before", "drop-after", "truncated"))
+    for seed in range(8):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        behaviour = Behaviour(faults=faults, seed=seed, bad_users=NOBODY, scim=ScimTraits(population=300, page=20))
+        run = play(folder, target=Target(behaviour))
+        rows = [("add", user(number), group(number % 7 + 1)) for number in range(1, 40)]
+        assert run.apply_files(written(folder, rows)).exit_code == 0
+        assert run.target.members() == expected(rows)
+
+
+def test_lookups_keep_to_the_rate(tmp_path):
+    run = play(tmp_path, ScimTraits(population=300, page=10), rate_requests="2/s")
+    rows = [("add", user(number), "g") for number in range(1, 200, 9)]
+    run.apply_files(written(tmp_path, rows, header="op,user_name,group_id"))
+    times = [at for at, _, _ in run.target.sends]
+    assert all(later - sooner >= 1.0 for sooner, later in zip(times, times[2:], strict=False))
+
+
+def test_a_refused_token_stops_the_run(tmp_path):
+    run = play(tmp_path, target=Target(Behaviour(token="another", scim=ScimTraits(population=30))))
+    report = run.apply_files(written(tmp_path, [("add", user(1), group(1))]))
+    assert (report.stopped, report.exit_code) == (Cause.CREDENTIALS, 4)
+    assert report.changes[Status.REJECTED] == 0
+
+
+def test_external_ids_are_compared_with_case(tmp_path):
+    run = play(tmp_path, target_names_of_users="externalId")
+    rows = [("add", f"ext-{user(1)}", "g"), ("add", f"EXT-{user(1)}", "g")]
+    run.apply_files(written(tmp_path, rows, header="op,user_name,group_id"))
+    assert [status for _, status in run.statuses()] == ["applied", "rejected"]
+
+
+def test_the_ledger_has_both_the_name_and_the_id(tmp_path):
+    run = play(tmp_path)
+    run.apply_files(written(tmp_path, [("add", user(1), group(1)), ("add", "nobody@example.org", group(1))]))
+    first, second = results(run)
+    assert (first["user_id"], first["given_user"]) == (id_of("Users", user(1)), user(1))
+    assert (first["group_id"], first["given_group"]) == (id_of("Groups", group(1)), group(1))
+    assert (second["user_id"], second["given_user"], second["status"]) == ("", "nobody@example.org", "rejected")
+    assert list(first)[:3] == ["op", "user_id", "group_id"]
+    assert run.statuses()[0] == (2, "applied")
+    assert EPOCH > 0
