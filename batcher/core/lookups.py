@@ -71,7 +71,7 @@ def compared(name: str, attribute: Attribute) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundIds:
     """The id of each name that was found, and why others have none."""
 
     ids: Mapping[str, str] = field(default_factory=dict)

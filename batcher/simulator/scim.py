@@ -14,7 +14,7 @@ import orjson
 from batcher.simulator.behaviour import Behaviour, ScimTraits
 from batcher.simulator.membership import Membership, MembershipRequest
 from batcher.simulator.messages import Arrival, Reply
-from batcher.simulator.scim_directory import ScimDirectory
+from batcher.simulator.scim_directory import ServedDirectory
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -187,7 +187,7 @@ class ScimServer:
         if self.behaviour.scim.breaks_on_count and "count=" in arrival.path:
             return self._error(500, "", "internal error")
         try:
-            return self._json(200, ScimDirectory(self.behaviour).answer(kind, urlsplit(arrival.path).query))
+            return self._json(200, ServedDirectory(self.behaviour).answer(kind, urlsplit(arrival.path).query))
         except ValueError as error:
             return self._error(400, "invalidFilter", str(error))
 

@@ -24,7 +24,7 @@ def id_of(kind: str, name: str, generation: int = 0) -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:32]}"
 
 
-class ScimDirectory:
+class ServedDirectory:
     """The users and groups of a behaviour."""
 
     def __init__(self, behaviour: Behaviour) -> None:

@@ -22,7 +22,7 @@ from functools import partial
 import anyio
 
 from batcher.core.http import Response
-from batcher.core.lookups import Found, Listing, OffersLookups, Side, compared
+from batcher.core.lookups import FoundIds, Listing, OffersLookups, Side, compared
 from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
@@ -73,7 +73,7 @@ class NameLookup:
     def __repr__(self) -> str:
         return f"<NameLookup of {self._key}, complete: {self._is_complete}, filters: {self._filters}>"
 
-    async def ids(self, names: Sequence[str]) -> Found:
+    async def ids(self, names: Sequence[str]) -> FoundIds:
         """The ids of these names.
 
         Raises:
@@ -95,7 +95,7 @@ class NameLookup:
             said = "looked up %d of %d names of %ss with %d requests"
             _log.info(said, len(missing), len(spelled), self._side.value, self._inquiry.sent - before)
         await self._runs(partial(self._cache.use, self._key, known))
-        return Found(
+        return FoundIds(
             {name: known[form] for name, form in forms.items() if form in known},
             {name: self._reason(name, len(told.get(form, ()))) for name, form in forms.items() if form not in known},
         )

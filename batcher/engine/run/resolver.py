@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from batcher.core.address import place_of
 from batcher.core.keys import Dictionary, Keys, Word
-from batcher.core.lookups import Found, OffersLookups, Side
+from batcher.core.lookups import FoundIds, OffersLookups, Side
 from batcher.core.model import REJECTED_ROW, Columns, Given, Reject
 from batcher.core.units import parse_duration
 from batcher.core.vectors import Ints
@@ -25,7 +25,7 @@ from batcher.engine.run.window_reader import WorkItem
 from batcher.host.name_cache import NameCache
 from batcher.ledger.reader import LedgerReader
 
-_NOTHING = Found()
+_NOTHING = FoundIds()
 
 
 class Resolver:
@@ -65,7 +65,7 @@ def _words(keys: Keys) -> list[str] | None:
     return known.texts.filter(pa.array(known.is_word)).to_pylist()  # type: ignore[no-any-return]  # untyped
 
 
-def with_ids(columns: Columns, found: Mapping[Side, Found]) -> Columns:
+def with_ids(columns: Columns, found: Mapping[Side, FoundIds]) -> Columns:
     """The columns with the ids that were found; rows with names that have none are rejected."""
     user, no_user = _resolved(columns.user, found[Side.USER])
     group, no_group = _resolved(columns.group, found[Side.GROUP])
@@ -86,7 +86,7 @@ def _index(reject: Reject) -> int:
     return reject.index
 
 
-def _resolved(keys: Keys, found: Found) -> tuple[Keys, dict[int, str]]:
+def _resolved(keys: Keys, found: FoundIds) -> tuple[Keys, dict[int, str]]:
     """The column with ids, and why rows have none."""
     known = keys.dictionary
     if known is None or known.is_word is None:
