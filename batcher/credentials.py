@@ -29,7 +29,8 @@ def credentials(auth: AuthSettings, environment: Mapping[str, str]) -> Credentia
     secret = environment.get("BATCHER_CLIENT_SECRET") or _secret(auth.client_secret_file, "auth.client_secret_file")
     client_id = environment.get("BATCHER_CLIENT_ID") or auth.client_id
     passwords = (password_of(proxy_credentials(auth, environment)), *_passwords(environment))
-    given = Credentials(_stripped(token), _stripped(client_id), _stripped(secret), tuple(filter(None, passwords)))
+    masked = tuple(filter(None, passwords))
+    given = Credentials(_stripped(token), _stripped(client_id), _stripped(secret), masked, auth.token_url, auth.scope)
     for name, value in (("token", given.token), ("client secret", given.client_secret)):
         odd = next((char for char in value if not (char.isascii() and char.isprintable())), None)
         if odd is not None:

@@ -46,6 +46,8 @@ class AuthSettings(Section, frozen=True):
     token_file: str = ""
     client_id: str = ""
     client_secret_file: str = ""
+    token_url: str = ""
+    scope: str = ""
     proxy_file: str = ""
 
 

@@ -191,7 +191,7 @@ class Settings(Section, frozen=True):
         if self.feed.date_format:
             check_day_format(self.feed.date_format)
         self._check_texts()
-        self._check_url()
+        self._check_urls()
 
     def _check_texts(self) -> None:
         for section in self.__struct_fields__:
@@ -213,26 +213,28 @@ class Settings(Section, frozen=True):
                 " characters (to print it: openssl x509 -noout -fingerprint -sha256 -in FILE)"
             )
 
-    def _check_url(self) -> None:
-        if not self.target.url:
-            return
-        if "@" in self.target.url:
-            raise ConfigurationError("target.url must not contain credentials; use BATCHER_TOKEN or auth.token_file")
-        if re.fullmatch(r"https?://[!-~]+", self.target.url) is None or set("?#") & set(self.target.url):
-            shown = re.sub(r"(?s)(?<=[?#]).+", "***", self.target.url)  # a query may contain a token
-            raise ConfigurationError(f"invalid target.url {shown!r}; expected https://host")
+    def _check_urls(self) -> None:
+        for key, text in (("target.url", self.target.url), ("auth.token_url", self.auth.token_url)):
+            if text:
+                self._check_url(key, text)
+
+    def _check_url(self, key: str, text: str) -> None:
+        if "@" in text:
+            raise ConfigurationError(f"{key} must not contain credentials; use BATCHER_TOKEN or auth.token_file")
+        if re.fullmatch(r"https?://[!-~]+", text) is None or set("?#") & set(text):
+            shown = re.sub(r"(?s)(?<=[?#]).+", "***", text)  # a query may contain a token
+            raise ConfigurationError(f"invalid {key} {shown!r}; expected https://host")
         try:
-            url = urlsplit(self.target.url)
+            url = urlsplit(text)
             has_host = bool(url.hostname) and (url.port is None or url.port > 0)
             (url.hostname or "").encode("idna")  # as for resolving it; fails if a label is empty or too long
         except ValueError as error:
-            raise ConfigurationError(f"invalid target.url {self.target.url!r}: {error}") from None
+            raise ConfigurationError(f"invalid {key} {text!r}: {error}") from None
         if not has_host:
-            raise ConfigurationError(f"target.url {self.target.url!r} has no host; expected https://host")
+            raise ConfigurationError(f"{key} {text!r} has no host; expected https://host")
         if url.scheme == "http" and not is_loopback(url.hostname or "") and not self.target.insecure:
             raise ConfigurationError(
-                f"target.url {self.target.url} would send the credentials unencrypted; use https"
-                " (or set target.insecure = true)"
+                f"{key} {text} would send the credentials unencrypted; use https (or set target.insecure = true)"
             )
 
     def limits_for(self, target: Target) -> Limits:

@@ -22,11 +22,14 @@ from batcher.load.latencies import Summary
 from batcher.load.measurement import Generator, Measurement
 from batcher.settings import Settings
 from batcher.targets.minapp import MinApp
+from batcher.targets.scim_profiles import PROFILES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, re.DOTALL)
-TRY, TESTS, MINAPP, SCRUTINIZER, AFTER, NIGHTLY, REHEARSE, RESUME = [text for kind, text in BLOCKS if kind == "bash"]
+TRY, TESTS, MINAPP, SCRUTINIZER, SCIM, AFTER, NIGHTLY, REHEARSE, RESUME = [
+    text for kind, text in BLOCKS if kind == "bash"
+]
 (LIBRARY,) = [text for kind, text in BLOCKS if kind == "python"]
 
 
@@ -96,6 +99,32 @@ def test_real_use_against_each_api(bash):
         assert minapp.returncode == 0, minapp.stderr
         scrutinizer = bash(SCRUTINIZER.replace("https://scrutinizer.example.org", url))
         assert scrutinizer.returncode == 0, scrutinizer.stderr
+        bash.shell.write("names.csv", "op,user_name,group_name\nadd,alice,Sales\n")
+        scim = bash(SCIM.replace("https://directory.example.org", url))
+        assert scim.returncode == 0, scim.stderr
+
+
+def test_the_guide_to_scim(bash):
+    """The blocks are run in order; those that ask for a service of one's own find the simulator."""
+    text = (ROOT / "docs" / "scim.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    bash.shell.write("token", "your-token\n")
+    with bash.shell.simulator("--token", "your-token") as url:
+        for block in blocks:
+            result = bash(block.replace("https://directory.example.org", url))
+            assert result.returncode == 0, (block, result.stderr)
+        assert len(state_of(url)["groups"]) == 1
+
+
+def test_the_table_of_profiles_is_that_of_the_code():
+    text = (ROOT / "docs" / "scim.md").read_text(encoding="utf-8")
+    for name, profile in PROFILES.items():
+        (row,) = [line for line in text.splitlines() if f"`{name}`" in line.split(" | ")[0] and "| " in line] or [
+            next(line for line in text.splitlines() if line.startswith("| (none) |"))
+        ]
+        figures = [cell.strip() for cell in row.split("|")[2:5]]
+        assert figures == [str(profile.most_added), str(profile.most_removed), profile.rate], name
 
 
 def test_afterwards_and_resuming(bash):

@@ -39,6 +39,11 @@ class Response:
     peer: str = ""
     """The address that it came from (the proxy's if there is one), if the transport can tell."""
 
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is one of success (RFC 9110 §15.3)."""
+        return 200 <= self.status < 300  # noqa: PLR2004 — as above
+
     def text(self) -> str:
         """The body's beginning as one printable line."""
         text = self.body[: LONGEST_TEXT * 4].decode("utf-8", "replace")

@@ -23,6 +23,10 @@ class Credentials:
     client_secret: str = field(default="", repr=False)
     passwords: tuple[str, ...] = field(default=(), repr=False)
     """Passwords of proxies. The transport uses them; they are listed here so that they are masked."""
+    token_url: str = ""
+    """Where tokens are given out, if the target does not do that itself."""
+    scope: str = ""
+    """What a token is asked for."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

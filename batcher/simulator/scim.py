@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 import re
-from urllib.parse import unquote, urlsplit
+from base64 import b64encode
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import orjson
 
@@ -19,6 +20,7 @@ from batcher.simulator.scim_directory import ServedDirectory
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 CONFIG = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"
+TOKEN = "/oauth2/token"  # noqa: S105 — a path
 PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _ONE_MEMBER = re.compile(r'members\[value eq ("(?:[^"\\]|\\.)*")\]', re.IGNORECASE)
 _LISTS = {"/Users", "/Groups"}
@@ -77,8 +79,11 @@ def _wish(operation: object, group: str, traits: ScimTraits) -> MembershipReques
 class ScimServer:
     """See `ServerSide`. The base URL ends with nothing or with `/scim/v2`."""
 
-    def __init__(self, behaviour: Behaviour, rng: random.Random) -> None:  # noqa: ARG002 — the protocol's signature
+    def __init__(self, behaviour: Behaviour, rng: random.Random) -> None:
         self.behaviour = behaviour
+        self._rng = rng
+        self._tokens: dict[str, int] = {}
+        """Tokens that were given out, and how often each was used."""
         self._stale: dict[str, tuple[float, frozenset[object]]] = {}
         """Of a server that loses updates: until when a group that is being written is read as it was, and how."""
 
@@ -98,13 +103,27 @@ class ScimServer:
         """See `ServerSide`."""
         return self._error(401, "", "the token is not accepted")
 
-    def log_in(self, arrival: Arrival) -> Reply | None:  # noqa: ARG002 — the protocol's signature
-        """Tokens are given out elsewhere."""
-        return None
+    def log_in(self, arrival: Arrival) -> Reply | None:
+        """See `ServerSide`: client credentials (RFC 6749 §4.4) at an address of their own."""
+        if urlsplit(arrival.path).path != TOKEN or arrival.method != "POST":
+            return None
+        scheme, _, given = arrival.headers.get("authorization", "").partition(" ")
+        asked = parse_qs(arrival.body.decode("utf-8", "replace"))
+        if asked.get("grant_type") != ["client_credentials"]:
+            return Reply.json(400, {"error": "unsupported_grant_type"})
+        known = f"{quote(self.behaviour.client_id, safe='')}:{quote(self.behaviour.client_secret, safe='')}"
+        if scheme != "Basic" or given != b64encode(known.encode()).decode():
+            return Reply.json(401, {"error": "invalid_client"})
+        token = f"sim-{self._rng.getrandbits(128):032x}"
+        self._tokens[token] = 0
+        return Reply.json(200, {"access_token": token, "token_type": "Bearer", "expires_in": 3600})
 
-    def accepts(self, token: str) -> bool:  # noqa: ARG002 — the protocol's signature
-        """None is given out."""
-        return False
+    def accepts(self, token: str) -> bool:
+        """See `ServerSide`."""
+        if token not in self._tokens:
+            return False
+        self._tokens[token] += 1
+        return not self.behaviour.token_uses or self._tokens[token] <= self.behaviour.token_uses
 
     def wishes(self, arrival: Arrival) -> list[MembershipRequest]:
         """See `ServerSide`."""

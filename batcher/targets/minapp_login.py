@@ -15,9 +15,9 @@ import orjson
 
 from batcher.core.address import is_loopback
 from batcher.core.http import Request, Response, brief
-from batcher.core.replies import parsed, unsuccessful
+from batcher.core.login_replies import field_of
 from batcher.core.target import Credentials, Login, LoginRefusedError
-from batcher.core.verdict import Cause, Retry, Stop
+from batcher.core.verdict import Cause, Stop
 
 _AUTHORIZE = "/api/oauth2/hydrogen/openapi/authorize/"
 _TOKEN = "/api/oauth2/access_token/"  # noqa: S105 — a path
@@ -34,10 +34,10 @@ def login(url: str, credentials: Credentials, now: float) -> Login:
     """
     known = {"client_id": credentials.client_id, "client_secret": credentials.client_secret}
     response = yield from _follow(Request("POST", url + _AUTHORIZE, _JSON, orjson.dumps(known)))
-    code = _field(response, "code", now)
+    code = field_of(response, "code", now)
     body = known | {"code": code, "grant_type": "authorization_code"}
     response = yield Request("POST", url + _TOKEN, _JSON, orjson.dumps(body), (code,))
-    return _field(response, "access_token", now)
+    return field_of(response, "access_token", now)
 
 
 def _follow(request: Request) -> Generator[Request, Response, Response]:
@@ -64,24 +64,3 @@ def _cookies(header: str) -> dict[str, str]:
         return {name: morsel.coded_value for name, morsel in SimpleCookie(header).items()}
     except CookieError:
         return {}
-
-
-def _field(response: Response, name: str, now: float) -> str:
-    """A string field of the reply, which is JSON whatever its content type says."""
-    content = parsed(response.body)
-    content = content if isinstance(content, dict) else {}
-    value = content.get(name)
-    if 200 <= response.status < 300 and isinstance(value, str) and value:
-        return value
-    said = next((content[key] for key in ("error_msg", "error_description", "error") if content.get(key)), "")
-    text = brief(said)
-    if content.get("status") == "error" or response.status in {400, 401, 403}:
-        raise LoginRefusedError(
-            Stop(Cause.CREDENTIALS, f"the client id or secret was refused ({response.status}: {text})")
-        )
-    if 200 <= response.status < 300:
-        raise LoginRefusedError(Stop(Cause.ENDPOINT, f"the login reply contains no {name}; is the URL correct?"))
-    verdict = unsuccessful(response, text, now)
-    if isinstance(verdict, Stop | Retry):
-        raise LoginRefusedError(verdict)
-    raise LoginRefusedError(Stop(Cause.CREDENTIALS, f"the login was refused ({verdict.reason})"))

@@ -8,6 +8,7 @@ answer 200 and drop members that they do not know, or ignore a removal; so a gro
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Self
 from urllib.parse import quote, urlencode
@@ -19,6 +20,7 @@ from batcher.core.batch import Batch, Limits, Op, Shape
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response
 from batcher.core.keys import Dictionary
+from batcher.core.login_replies import field_of
 from batcher.core.lookups import Attribute, Listing, Side
 from batcher.core.model import Action, KeyKind
 from batcher.core.ordering import OrderBy
@@ -133,15 +135,26 @@ class Scim:
         listing = self._directory.listing(side, response)
         return unsuccessful_reply(response, 0, Action.ADD, now) if listing is None else listing
 
-    def login(self, credentials: Credentials, now: float) -> Login | None:  # noqa: ARG002 — the protocol's signature
-        """None: the token must be given."""
-        return None
+    def login(self, credentials: Credentials, now: float) -> Login | None:
+        """With a client id, a secret and a token URL: the client credentials grant (RFC 6749 §4.4)."""
+        if not (credentials.client_id and credentials.client_secret and credentials.token_url):
+            return None
+        return _client_credentials(credentials, now)
 
     def _request(self, method: str, url: str, token: str, body: bytes) -> Request:
         headers = {"Authorization": f"Bearer {token}", "Accept": self._profile.accept, "User-Agent": _AGENT}
         if body:
             headers["Content-Type"] = "application/scim+json"
         return Request(method, url, headers, body)
+
+
+def _client_credentials(credentials: Credentials, now: float) -> Login:
+    known = ":".join(quote(part, safe="") for part in (credentials.client_id, credentials.client_secret))
+    basic = b64encode(known.encode()).decode()  # RFC 6749 §2.3.1
+    headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
+    asked = {"grant_type": "client_credentials"} | ({"scope": credentials.scope} if credentials.scope else {})
+    response = yield Request("POST", credentials.token_url, headers, urlencode(asked).encode(), (basic,))
+    return field_of(response, "access_token", now)
 
 
 def _joined(batch: Batch, op: Op, make: Callable[[Dictionary], pa.Array]) -> bytes:

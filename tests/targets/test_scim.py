@@ -21,6 +21,7 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.http import Response
 from batcher.core.pack import pack
 from batcher.core.status import Status
+from batcher.core.target import Credentials
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
 from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits
 from batcher.targets import create
@@ -348,3 +349,28 @@ def test_the_least_requests_of_a_hundred_thousand_pairs():
         **{**{name: getattr(SCIM.limits, name) for name in Limits.__dataclass_fields__}, "max_bytes": 1 << 20}
     )
     assert len(batches(changes, limits=limits)) == sum(-(-count // 100) for count in sizes.values())
+
+
+def test_tokens_are_got_by_client_credentials_and_renewed_by_one(tmp_path):
+    """Several requests at once are refused with the old token; one of them gets the new one."""
+    behaviour = Behaviour(client_id="a client", client_secret="s3:cret", token_uses=5, latency_seconds=0.2)
+    target = Target(behaviour)
+    known = Credentials(
+        client_id="a client", client_secret="s3:cret", token_url="http://127.0.0.1:1/oauth2/token", scope="scim"
+    )
+    changes = [("add", user, f"group-{number % 9}") for number, user in enumerate(IDS)]
+    play = Play(tmp_path, target, settings_for("scim", limits_max_changes=2), known)
+    assert play.apply(changes).exit_code == 0
+    assert target.members() == final_state(changes)
+    posts = [body for _, method, body in target.sends if method == "POST"]
+    assert set(posts) == {b"grant_type=client_credentials&scope=scim"}
+    patches = [method for _, method, _ in target.sends].count("PATCH")
+    assert len(posts) <= patches / 5 + 1
+
+
+def test_refused_client_credentials_stop_the_run(tmp_path):
+    known = Credentials(client_id="a", client_secret="wrong", token_url="http://127.0.0.1:1/oauth2/token")
+    target = Target(Behaviour(client_id="a", client_secret="right"))
+    report = Play(tmp_path, target, settings_for("scim"), known).apply([("add", "u", "g")])
+    assert (report.stopped, report.exit_code) == (Cause.CREDENTIALS, 4)
+    assert "wrong" not in report.reason
