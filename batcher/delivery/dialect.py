@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 import numpy as np
 
 from batcher.core.batch import Batch
+from batcher.core.discovery import Announcement, OffersDiscovery
 from batcher.core.http import Request, Response
 from batcher.core.lookups import Listing, OffersLookups, Side
 from batcher.core.secrets import Secrets
@@ -65,6 +66,23 @@ class Dialect:
     def of_probe(self, response: Response, now: float) -> Verdict:
         """What a reply to a probe means; never raises."""
         return self._verdict("interpret_probe", lambda: self._target.interpret_probe(response, now), 0)
+
+    @property
+    def announces(self) -> bool:
+        """Whether the target may announce what it supports."""
+        return isinstance(self._target, OffersDiscovery)
+
+    def discovery(self, token: str) -> Request:
+        """The request for what the target announces; raises like `encode`."""
+        return self._request("discovery", lambda: cast("OffersDiscovery", self._target).discovery(token))
+
+    def of_discovery(self, response: Response, now: float) -> Announcement | Verdict:  # noqa: ARG002 — as other meanings
+        """What it announces; never raises."""
+        try:
+            found: object = cast("OffersDiscovery", self._target).announced(response)
+        except Exception as error:  # noqa: BLE001 — as above
+            return Stop(Cause.DIALECT, self._broken("announced", f"raised {type(error).__name__}"))
+        return found if isinstance(found, Announcement) else Settled.all(0, Status.APPLIED)
 
     def page(self, side: Side, start: int, count: int, token: str) -> Request:
         """The request for a page of all users or groups; raises like `encode`."""

@@ -86,6 +86,10 @@ class ScimTraits:
     """How many users and how many groups there are; 0: any name exists."""
     page: int = 100
     """The most resources of a page."""
+    refuses_patch: bool = False
+    """Whether it announces that groups cannot be patched."""
+    is_silent: bool = False
+    """Whether it announces nothing."""
     refuses_more: bool = False
     """Whether a `count` above the page is refused."""
     breaks_on_count: bool = False

@@ -142,6 +142,8 @@ class ScimServer:
     def carry_out(self, arrival: Arrival, membership: Membership) -> Reply:
         """See `ServerSide`."""
         path = _path(arrival.path)
+        if path == "/ServiceProviderConfig" and self.behaviour.scim.is_silent:
+            return self._error(404, "", "Resource ServiceProviderConfig not found")
         if path == "/ServiceProviderConfig":
             return self._json(200, self._config())
         if path in _LISTS:
@@ -214,9 +216,9 @@ class ScimServer:
         traits = self.behaviour.scim
         return {
             "schemas": [CONFIG],
-            "patch": {"supported": True},
+            "patch": {"supported": not traits.refuses_patch},
             "bulk": {"supported": False, "maxOperations": 0, "maxPayloadSize": 0},
-            "filter": {"supported": not traits.ignores_filters, "maxResults": traits.page},
+            "filter": {"supported": True, "maxResults": traits.page},
             "changePassword": {"supported": False},
             "sort": {"supported": False},
             "etag": {"supported": False},

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from batcher.core.batch import Batch, Limits, Op, Shape
+from batcher.core.discovery import Announcement
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response
 from batcher.core.keys import Dictionary
@@ -30,7 +31,7 @@ from batcher.core.target import Credentials, Login
 from batcher.core.text_bytes import bytes_of, escaped, joined
 from batcher.core.verdict import Settled, Verdict
 from batcher.core.wire import Wire
-from batcher.targets.scim_directory import ScimDirectory
+from batcher.targets.scim_directory import ScimDirectory, announced
 from batcher.targets.scim_profiles import Profile, profile_of
 from batcher.targets.scim_replies import judged, unsuccessful_reply
 
@@ -117,6 +118,14 @@ class Scim:
         if isinstance(content, dict) and "totalResults" in content:  # RFC 7644 §3.4.2
             return Settled.all(0, Status.APPLIED)
         return unsuccessful_reply(response, 0, Action.ADD, now)
+
+    def discovery(self, token: str) -> Request:
+        """See `OffersDiscovery`."""
+        return self._request("GET", f"{self.url}/ServiceProviderConfig", token, b"")
+
+    def announced(self, response: Response) -> Announcement | None:
+        """See `OffersDiscovery`."""
+        return announced(response)
 
     def attribute(self, side: Side) -> Attribute:
         """See `OffersLookups`."""

@@ -1,4 +1,4 @@
-"""SCIM's users and groups, listed and filtered (RFC 7644 §3.4.2)."""
+"""SCIM's users and groups, listed and filtered (RFC 7644 §3.4.2), and what a service announces (RFC 7643 §5)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import orjson
 
+from batcher.core.discovery import Announcement
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Response
 from batcher.core.lookups import Attribute, Listing, Side
@@ -85,3 +86,24 @@ class ScimDirectory:
 
     def _wanted(self, side: Side) -> str:
         return f"id,{self.attributes[side].name.partition('.')[0]}"
+
+
+_ANNOUNCED = ("patch", "bulk", "filter", "etag")
+
+
+def announced(response: Response) -> Announcement | None:
+    """What a ServiceProviderConfig says; None if it is none.
+
+    A number beside `supported: false` means nothing.
+    """
+    content = parsed(response.body) if response.status == 200 else None
+    if not isinstance(content, dict):
+        return None
+    facts = {name: content[name] for name in _ANNOUNCED if isinstance(content.get(name), dict)}
+    if not facts:
+        return None
+    supported = {name: fact.get("supported") for name, fact in facts.items()}
+    most = facts.get("filter", {}).get("maxResults") if supported.get("filter") is True else None
+    lacks = "changing groups by PATCH" if supported.get("patch") is False else ""
+    filters = supported.get("filter") if isinstance(supported.get("filter"), bool) else None
+    return Announcement(facts, lacks, filters, most if type(most) is int and most > 0 else None)

@@ -41,7 +41,8 @@ def play(folder, traits=None, *, bad=NOBODY, target=None, **settings):
 
 
 def asked(target):
-    return Counter(method for _, method, _ in target.sends)
+    """How many requests of each method there were; what the service announces is asked for once."""
+    return Counter(method for _, method, _ in target.sends) - Counter(GET=1)
 
 
 def expected(rows):
@@ -151,7 +152,7 @@ def test_it_takes_the_fewer_requests(tmp_path, count, requests):
     run = play(tmp_path)
     rows = [("add", user(number), "g") for number in range(1, count + 1)]
     run.apply_files(written(tmp_path, rows, header="op,user_name,group_id"))
-    assert asked(run.target)["GET"] == (requests if count != 3 else 4 - 1)
+    assert asked(run.target)["GET"] == requests
     assert len(run.target.members()) == count
 
 
@@ -172,10 +173,10 @@ def test_the_next_run_knows_them_for_a_while(tmp_path):
     rows = [("add", user(number), group(1)) for number in range(1, 9)]
     path = written(tmp_path, rows)
     run.apply_files(path)
-    before = asked(run.target)["GET"]
     for name, seconds, more in (("young", 6 * 86_400, False), ("old", 8 * 86_400, True)):
         later = Play(tmp_path / name, run.target, run.settings, state=state, seconds=seconds)
         later.folder.mkdir()
+        before = asked(run.target)["GET"] + 1  # what the service announces is asked for again
         assert later.apply_files(path).exit_code == 0
         assert (asked(run.target)["GET"] > before) == more
 

@@ -23,6 +23,7 @@ from batcher.core.pack import pack
 from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.core.verdict import Cause, Retry, Settled, Split, Stop
+from batcher.ledger.reader import LedgerReader
 from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits
 from batcher.targets import create
 from batcher.targets.scim import Scim
@@ -234,6 +235,10 @@ def test_a_probe_is_answered_with_a_list():
 # Whole runs.
 
 
+def patches(target):
+    return [body for _, method, body in target.sends if method == "PATCH"]
+
+
 def changes_of(rows, groups=7):
     return [
         ("remove" if row % 5 == 3 else "add", IDS[row * 7 % len(IDS)], f"group-{row * 3 % groups}")
@@ -249,7 +254,7 @@ def test_the_fewest_requests_bring_the_last_word(tmp_path, rows):
     assert target.members() == final_state(changes)
     least = Counter((op, group) for (_, group), op in {(user, group): op for op, user, group in changes}.items())
     bounds = {"add": 100, "remove": 20}
-    assert len(target.sends) == sum(-(-count // bounds[op]) for (op, _), count in least.items())
+    assert len(patches(target)) == sum(-(-count // bounds[op]) for (op, _), count in least.items())
 
 
 TRAPS = {
@@ -283,7 +288,7 @@ def test_a_full_group_fails_its_additions_at_once(tmp_path):
     play = Play(tmp_path, target, settings_for("scim"))
     assert play.apply(changes).exit_code == 3
     assert Counter(status for _, status in play.statuses()) == {"failed": 40, "applied": 20}
-    assert len(target.sends) == 2
+    assert len(patches(target)) == 2
 
 
 def test_a_group_that_is_not_there_fails_alone(tmp_path):
@@ -291,7 +296,7 @@ def test_a_group_that_is_not_there_fails_alone(tmp_path):
     play = Play(tmp_path, target, settings_for("scim"))
     assert play.apply([("add", user, group) for user in IDS for group in ("here", "gone")]).exit_code == 3
     assert {group for _, group in target.members()} == {"here"}
-    assert [method for _, method, _ in target.sends].count("PATCH") == 2
+    assert len(patches(target)) == 2
 
 
 def test_a_form_that_is_not_supported_stops_the_run_and_blames_no_change(tmp_path):
@@ -364,8 +369,7 @@ def test_tokens_are_got_by_client_credentials_and_renewed_by_one(tmp_path):
     assert target.members() == final_state(changes)
     posts = [body for _, method, body in target.sends if method == "POST"]
     assert set(posts) == {b"grant_type=client_credentials&scope=scim"}
-    patches = [method for _, method, _ in target.sends].count("PATCH")
-    assert len(posts) <= patches / 5 + 1
+    assert len(posts) <= len(target.sends) / 5 + 1
 
 
 def test_refused_client_credentials_stop_the_run(tmp_path):
@@ -374,3 +378,33 @@ def test_refused_client_credentials_stop_the_run(tmp_path):
     report = Play(tmp_path, target, settings_for("scim"), known).apply([("add", "u", "g")])
     assert (report.stopped, report.exit_code) == (Cause.CREDENTIALS, 4)
     assert "wrong" not in report.reason
+
+
+def test_what_the_service_announces_is_heeded_and_kept(tmp_path):
+    target = Target(Behaviour(scim=ScimTraits(refuses_patch=True)))
+    report = Play(tmp_path, target, settings_for("scim")).apply([("add", "u", "g")])
+    assert (report.stopped, report.exit_code) == (Cause.UNSUPPORTED, 6)
+    assert not patches(target)
+    for name, silent in (("silent", True), ("open", False)):
+        folder = tmp_path / name
+        folder.mkdir()
+        play = Play(folder, Target(Behaviour(scim=ScimTraits(is_silent=silent))), settings_for("scim"))
+        assert play.apply([("add", "u", "g")]).exit_code == 0
+        with LedgerReader(play.ledger) as reader:
+            assert ("announced" in reader.facts()) is not silent
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+        lambda inner: st.dictionaries(
+            st.sampled_from(["patch", "bulk", "filter", "supported", "maxResults", "x"]), inner, max_size=4
+        ),
+        max_leaves=9,
+    )
+)
+def test_an_announcement_may_be_anything(content):
+    found = SCIM.announced(
+        Response(200, {}, orjson.dumps(content) if not isinstance(content, int) or abs(content) < 2**60 else b"1")
+    )
+    assert found is None or found.most_listed is None or found.most_listed > 0

@@ -105,6 +105,11 @@ class Committer:
         if window.unsettled:
             self._open[window.window.id] = window
 
+    async def note(self, key: str, value: str) -> None:
+        """Record a fact of the run."""
+        async with self._one_writer:
+            await self._executor(lambda: self._ledger.set_fact(key, value))
+
     async def _reopen(self, window: OpenWindow, again: Again) -> None:
         """Mark rows as open on disk before they are sent again: a crash must not leave their old status."""
         changed = _opened_again(window, again.rows)

@@ -21,6 +21,7 @@ from functools import partial
 
 import anyio
 
+from batcher.core.discovery import Announcement
 from batcher.core.http import Response
 from batcher.core.lookups import FoundIds, Listing, OffersLookups, Side, compared
 from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
@@ -67,6 +68,7 @@ class NameLookup:
         """Whether everything was listed in this run."""
         self._filters: bool | None = None
         """Whether filters do what they should; None if that is not known yet."""
+        self._sizes = _SIZES
         self._size: int | None = None
         """How many entries of a list the target lets us ask for; None if that is not known yet."""
 
@@ -99,6 +101,13 @@ class NameLookup:
             {name: known[form] for name, form in forms.items() if form in known},
             {name: self._reason(name, len(told.get(form, ()))) for name, form in forms.items() if form not in known},
         )
+
+    def heed(self, announcement: Announcement) -> None:
+        """The target has announced this. That it can be searched is not believed before it was seen."""
+        if announcement.filters is False:
+            self._filters = False
+        if announcement.most_listed is not None:
+            self._sizes = (min(announcement.most_listed, _SIZES[0]), *_SIZES[1:])
 
     def remember(self, ids: Mapping[str, str]) -> None:
         """This run has relied on these ids of names before."""
@@ -152,7 +161,7 @@ class NameLookup:
         return new
 
     async def _list_from(self, start: int) -> Listing | Verdict:
-        *others, last = _SIZES if self._size is None else (self._size,)
+        *others, last = self._sizes if self._size is None else (self._size,)
         for size in others:
             found = await self._inquiry.once(partial(self._dialect.page, self._side, start, size), self._meaning)
             if isinstance(found, Listing):

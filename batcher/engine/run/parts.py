@@ -82,7 +82,7 @@ async def parts_of(
             exchanged,
         )
         schedule = Schedule(evidence.order_by, evidence.in_doubt, evidence.blame)
-        resolver = resolver_of(session, dialect, deliverer.inquiry)
+        resolver = resolver_of(session, dialect, deliverer.inquiry, committer.note)
         next_id = count(next_batch).__next__
         parts = Parts(session, evidence, schedule, gate, deliverer, resolver, committer, next_id, started)
         try:

@@ -5,21 +5,24 @@ The rows and bounds of a window stay as they are; rows whose names have no singl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from batcher.core.address import place_of
+from batcher.core.discovery import Announcement
 from batcher.core.keys import Dictionary, Keys, Word
 from batcher.core.lookups import FoundIds, OffersLookups, Side
 from batcher.core.model import REJECTED_ROW, Columns, Given, Reject
 from batcher.core.units import parse_duration
 from batcher.core.vectors import Ints
+from batcher.core.verdict import Cause, Stop
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
-from batcher.engine.run.name_lookup import NameLookup
+from batcher.engine.run.name_lookup import LookupFailed, NameLookup
 from batcher.engine.run.session import Session
 from batcher.engine.run.window_reader import WorkItem
 from batcher.host.name_cache import NameCache
@@ -31,9 +34,16 @@ _NOTHING = FoundIds()
 class Resolver:
     """Resolves windows, one at a time."""
 
-    def __init__(self, lookups: Mapping[Side, NameLookup], close: Callable[[], None]) -> None:
-        """`close` is called at the end."""
+    def __init__(
+        self,
+        lookups: Mapping[Side, NameLookup],
+        announced: Callable[[], Awaitable[Announcement | None]],
+        close: Callable[[], None],
+    ) -> None:
+        """`announced` asks the target what it supports; `close` is called at the end."""
         self._lookups = lookups
+        self._announced = announced
+        self._has_asked = False
         self.close = close
 
     def __repr__(self) -> str:
@@ -50,11 +60,25 @@ class Resolver:
         columns = work.window.columns
         if columns.given is not None:  # it was resolved before, and stays as it was
             return work
+        await self._ask_once()
         found = dict.fromkeys(Side, _NOTHING)
         for side, keys in ((Side.USER, columns.user), (Side.GROUP, columns.group)):
             if (words := _words(keys)) is not None:
                 found[side] = await self._lookups[side].ids(words)
         return replace(work, window=replace(work.window, columns=with_ids(columns, found)))
+
+    async def _ask_once(self) -> None:
+        if self._has_asked:
+            return
+        self._has_asked = True
+        announcement = await self._announced()
+        if announcement is None:
+            return
+        if announcement.lacks:
+            said = f"the target announces that it does not support {announcement.lacks}"
+            raise LookupFailed(Stop(Cause.UNSUPPORTED, said))
+        for lookup in self._lookups.values():
+            lookup.heed(announcement)
 
 
 def _words(keys: Keys) -> list[str] | None:
@@ -106,10 +130,12 @@ def _resolved(keys: Keys, found: FoundIds) -> tuple[Keys, dict[int, str]]:
     }
 
 
-def resolver_of(session: Session, dialect: Dialect, inquiry: Inquiry) -> Resolver | None:
+def resolver_of(
+    session: Session, dialect: Dialect, inquiry: Inquiry, note: Callable[[str, str], Awaitable[None]]
+) -> Resolver | None:
     """The resolver for a run; None if nothing is looked up at this target.
 
-    What earlier invocations of the run have looked up stays as it was.
+    What earlier invocations of the run have looked up stays as it was. `note` records a fact of the run.
     """
     target, runtime = session.target, session.runtime
     if not isinstance(target, OffersLookups):
@@ -132,7 +158,15 @@ def resolver_of(session: Session, dialect: Dialect, inquiry: Inquiry) -> Resolve
                 ):
                     if given is not None:
                         lookups[side].remember(_pairs(columns, given, keys))
-    return Resolver(lookups, cache.close)
+
+    async def announced() -> Announcement | None:
+        found = await inquiry.once(dialect.discovery, dialect.of_discovery) if dialect.announces else None
+        if not isinstance(found, Announcement):
+            return None
+        await note("announced", orjson.dumps(found.facts).decode())
+        return found
+
+    return Resolver(lookups, announced, cache.close)
 
 
 def _pairs(columns: Columns, given: Keys, keys: Keys) -> dict[str, str]:
