@@ -19,6 +19,7 @@ import orjson
 from batcher.core.clock import Clock
 from batcher.core.errors import NotSentError, ReplyLostError
 from batcher.core.http import Request, Response
+from batcher.core.keys import Word
 from batcher.core.model import Action
 from batcher.core.report import Report
 from batcher.core.status import Status
@@ -183,10 +184,14 @@ def fast_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def write_changes(path: Path, changes: Iterable[Change]) -> Path:
-    """Write changes as JSON Lines; an integer is an id, a text is a name."""
-    lines = (orjson.dumps({"op": op, "user": user, "group": group}) for op, user, group in changes)
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    """Write changes as JSON Lines; an integer is an id, a text is a name, or an id that is a text."""
+    entries = ({"op": op, _key("user", user): user, _key("group", group): group} for op, user, group in changes)
+    path.write_bytes(b"".join(orjson.dumps(entry) + b"\n" for entry in entries))
     return path
+
+
+def _key(part: str, value: int | str) -> str:
+    return f"{part}_name" if isinstance(value, Word) else part
 
 
 def context_of(player: Any, world: Runtime, shutdown: Shutdown, observer: Observer, window_rows: int) -> RunContext:

@@ -25,6 +25,7 @@ from typing import Any
 
 from harness import Change, Play, Target, settings_for
 
+from batcher.core.keys import Word
 from batcher.core.model import Action
 from batcher.core.report import Report
 from batcher.core.target import Credentials
@@ -33,6 +34,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.simulator.behaviour import Behaviour
 from batcher.simulator.scenario import scenario_of
+from batcher.simulator.scim_directory import id_of
 from batcher.source.windows import WINDOW_ROWS
 
 FOLDER = Path(__file__).parent / "worlds"
@@ -163,11 +165,13 @@ def changes_of(table: dict[str, Any]) -> list[Change]:
     """The changes of a world's `[input]`: `changes` says how many.
 
     With a `seed` and a `remove_share` they are random over `users` × `groups`, else user n is added to group 1. With
-    `grid`, every user is added to every group.
+    `grid`, every user is added to every group; with `looked_up`, users are added to three groups, all by their names.
     """
     count = table.get("changes", 100)
     if table.get("grid"):
         return [("add", user, group) for user in range(table["users"]) for group in range(table["groups"])]
+    if table.get("looked_up"):
+        return [("add", Word(f"user{user}@example.org"), Word(f"group {user % 3 + 1}")) for user in range(1, count + 1)]
     if "users" not in table:
         return [("add", user, 1) for user in range(count)]
     rng = random.Random(table.get("seed", 0))
@@ -189,7 +193,7 @@ def broken_laws(run: Play, report: Report, changes: list[Change]) -> list[str]:
     if report.input_complete and not len(changes) == report.total == sum(report.changes.values()) == len(statuses):
         broken.append(f"{len(changes)} changes, {report.total} in total, {sum(report.changes.values())} counted")
     members = run.target.members()
-    last = {(user, group): row for row, (_, user, group) in enumerate(changes)}
+    last = {(_id("Users", user), _id("Groups", group)): row for row, (_, user, group) in enumerate(changes)}
     for pair, row in last.items():
         status = statuses[row] if row < len(statuses) else "pending"
         is_wanted = changes[row][0] == Action.ADD.label
@@ -204,10 +208,19 @@ def broken_laws(run: Play, report: Report, changes: list[Change]) -> list[str]:
     return broken
 
 
+def _id(kind: str, key: int | str) -> int | str:
+    return id_of(kind, str(key)) if isinstance(key, Word) else key
+
+
 def _is_bad(target: Target, pair: tuple[Any, Any]) -> bool:
     stages = [target.behaviour, *(stage.behaviour for stage in target.stages)]
     return any(
-        pair[0] in b.bad_users or pair[1] in b.bad_groups or pair in b.bad_pairs or b.refuses_repeats for b in stages
+        pair[0] in b.bad_users
+        or pair[1] in b.bad_groups
+        or pair in b.bad_pairs
+        or b.refuses_repeats
+        or b.scim.capacity  # then it depends on who came first
+        for b in stages
     )
 
 

@@ -49,8 +49,8 @@ class ServedDirectory:
             names = list(self._found(kind, asked["filter"]))
             total, page = len(names), names[start - 1 : start - 1 + count]
         else:
-            total = self._traits.population
-            page = [_name(kind, number) for number in range(start, min(total, start + count - 1) + 1)]
+            names = self._everybody(kind)
+            total, page = len(names), names[start - 1 : start - 1 + count]
         resources = [resource for name in page for resource in self._resources(kind, name)]
         if self._traits.cuts_pages and "filter" not in asked:
             resources = resources[: len(resources) // 2]
@@ -81,13 +81,16 @@ class ServedDirectory:
             if self._exists(kind, name):
                 yield name
 
+    def _everybody(self, kind: str) -> list[str]:
+        excluded = self._behaviour.bad_users if kind == "Users" else self._behaviour.bad_groups
+        names = (_name(kind, number) for number in range(1, self._traits.population + 1))
+        return [name for name in names if name not in excluded]
+
     def _exists(self, kind: str, name: str) -> bool:
         excluded = self._behaviour.bad_users if kind == "Users" else self._behaviour.bad_groups
         if name in excluded:
             return False
-        return not self._traits.population or name in {
-            _name(kind, number) for number in range(1, self._traits.population + 1)
-        }
+        return not self._traits.population or name in self._everybody(kind)
 
     def _resources(self, kind: str, name: str) -> Iterator[dict[str, object]]:
         yield self._resource(kind, name, id_of(kind, name, self._traits.generation))
