@@ -92,6 +92,8 @@ class Target:
     timeout: float = 60.0
     refuse_connections: Callable[[float], bool] = lambda _: False
     sends: list[tuple[float, str, bytes]] = field(default_factory=list)
+    urls: list[str] = field(default_factory=list)
+    """The address of each."""
     in_flight: int = 0
     highest_in_flight: int = 0
     answer: Callable[[int, Request], Response | None] = lambda *_: None
@@ -127,6 +129,7 @@ class Target:
         await turn()
         now = anyio.current_time()
         self.sends.append((now, request.method, request.body))
+        self.urls.append(request.url)
         self.in_flight += 1
         self.highest_in_flight = max(self.highest_in_flight, self.in_flight)
         try:

@@ -36,8 +36,8 @@ from batcher.engine.run.observers import Observer, RunningParts
 from batcher.host.runtime import Runtime
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
-from batcher.simulator import minapp, scrutinizer
-from batcher.simulator.behaviour import KINDS, Behaviour, Fault, Insists, Stage
+from batcher.simulator import minapp, scim, scrutinizer
+from batcher.simulator.behaviour import KINDS, Behaviour, Fault, Insists, ScimTraits, Stage
 from batcher.simulator.messages import Arrival
 from batcher.simulator.virtual_time import run_virtual
 
@@ -130,6 +130,31 @@ class Plan:
             stops=rng.choice([0.0, 0.3]),
         )
 
+    def as_scim(self) -> Plan:
+        """The same plan at a SCIM service, whose ids are texts and which writes groups as a whole."""
+        settings = {n: v for n, v in self.settings.items() if n not in {"limits_max_users", "limits_max_ops"}}
+        return replace(
+            self,
+            kind="scim",
+            changes=[(op, str(user), str(group)) for op, user, group in self.changes],
+            settings=settings,
+            behaviour=_as_scim(self.behaviour),
+            stages=tuple(replace(stage, behaviour=_as_scim(stage.behaviour)) for stage in self.stages),
+            has_login=False,
+        )
+
+
+def _as_scim(behaviour: Behaviour) -> Behaviour:
+    return replace(
+        behaviour,
+        client_id="",
+        client_secret="",
+        bad_users=frozenset(map(str, behaviour.bad_users)),
+        bad_groups=frozenset(map(str, behaviour.bad_groups)),
+        bad_pairs=frozenset((str(user), str(group)) for user, group in behaviour.bad_pairs),
+        scim=ScimTraits(returns_groups=behaviour.shuffles, write_seconds=behaviour.latency_seconds),
+    )
+
 
 def _stages(rng: random.Random, calm: Behaviour) -> list[Stage]:
     """Several stages with trouble for some seconds each, and a healthy target in the end."""
@@ -180,6 +205,8 @@ class Life:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.plan = Plan.of(self.rng)
+        if self.seed % 5 == 4:  # after the draw, so that all other seeds stay as they were
+            self.plan = self.plan.as_scim()
         self.target = Watched(
             self.plan.behaviour, stages=self.plan.stages, kill_at=self._event, offers_lines=self.seed % 3 != 0
         )
@@ -379,10 +406,10 @@ class Life:
             )
             for op, user, group in final:
                 wishes[user, group].add(op == "add")
-        for _, method, body in self.target.sends:
+        for (_, method, body), url in zip(self.target.sends, self.target.urls, strict=True):
             if method == "PATCH" or b"form-data" in body:
                 seen = set()
-                for wish in _wishes(body, self.plan.kind):
+                for wish in _wishes(body, self.plan.kind, url):
                     for pair in ((user, group) for user in wish.users for group in wish.groups):
                         if pair in seen or wish.is_add not in wishes[pair]:
                             raise LawBrokenError(f"{pair} twice in a request, or as nobody wished: {wish}")
@@ -404,7 +431,9 @@ class Life:
                 raise LawBrokenError(f"a send between {start} and {end}, where the target wanted quiet")
 
 
-def _wishes(body: bytes, kind: str) -> list[Any]:
+def _wishes(body: bytes, kind: str, url: str) -> list[Any]:
+    if kind == "scim":
+        return scim.read_patch(Arrival("PATCH", "/" + url.split("/", 3)[3], {}, body), ScimTraits())
     if kind == "minapp":
         wishes = minapp.read_ops(body)
         return wishes if isinstance(wishes, list) else []
