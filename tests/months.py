@@ -37,7 +37,7 @@ from batcher.engine.sync.sync import Goal, SyncBasis, Terms, sync
 from batcher.engine.sync.undo import compile_undo, undo_changes
 from batcher.host.runtime import Runtime
 from batcher.settings import Settings
-from batcher.simulator.behaviour import Behaviour, Fault, Stage
+from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits, Stage
 from batcher.simulator.virtual_time import run_virtual
 from batcher.state.store import Known
 
@@ -85,6 +85,21 @@ class Plan:
             tuple(stages) or (Stage(Behaviour(), 0.0),),
         )
 
+    def as_scim(self) -> Plan:
+        """The same plan at a SCIM service, whose ids are texts and which writes groups as a whole."""
+        return replace(self, kind="scim", stages=tuple(map(_as_scim, self.stages)))
+
+    @property
+    def key(self) -> Callable[[int], int | str]:
+        """What the target takes for an id."""
+        return str if self.kind == "scim" else int
+
+
+def _as_scim(stage: Stage) -> Stage:
+    bad, calm = frozenset(map(str, stage.behaviour.bad_users)), stage.behaviour
+    traits = ScimTraits(returns_groups=bool(bad), write_seconds=calm.latency_seconds)
+    return replace(stage, behaviour=replace(calm, bad_users=bad, scim=traits))
+
 
 class Feed:
     """One feed with its state, and whoever looks after it."""
@@ -116,7 +131,8 @@ class Feed:
             self._check()
 
     def _change(self) -> None:
-        everything = [(user, 10 * self.number + group) for user in _USERS for group in range(_GROUPS)]
+        key = self.month.plan.key
+        everything = [(key(user), key(10 * self.number + group)) for user in _USERS for group in range(_GROUPS)]
         self.pairs ^= set(self.rng.sample(everything, self.rng.choice([0, 1, 3, 8])))
         self.pairs = self.pairs or {everything[0]}
 
@@ -212,7 +228,7 @@ class Feed:
     def _members(self) -> set[Pair]:
         target = self.month.target
         target.world.catch_up(anyio.current_time())
-        return {pair for pair in target.members() if pair[1] // 10 == self.number}
+        return {pair for pair in target.members() if int(pair[1]) // 10 == self.number}
 
     def _check(self) -> None:
         """By the evening every request has arrived."""
@@ -237,6 +253,8 @@ class Month:
     def __init__(self, seed: int, folder: Path, *, verbose: bool) -> None:
         self.rng = random.Random(seed)
         self.plan = Plan.of(self.rng)
+        if seed % 5 == 4:  # after the draw, so that all other seeds stay as they were
+            self.plan = self.plan.as_scim()
         self.folder, self.verbose = folder, verbose
         self.host = folder / "host"
         self.target = Target(self.plan.stages[0].behaviour, stages=self.plan.stages, offers_lines=seed % 3 != 0)

@@ -6,6 +6,7 @@ Law 2: an opposite change of one of its pairs is not sent before `grace` seconds
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,10 +44,14 @@ class InDoubtRequests:
 
     Within a window each pair has one wanted action, so what a window loses does not affect its own other requests,
     unless lanes are wider than pairs (`own_too`). So a target that loses everything costs only one merge per window.
+
+    A target that reads a whole group, changes it and writes it back (`whole_lanes`) may undo with a late request what
+    another one has done to other members meanwhile: there, everything of the lane waits, not only what is opposite.
     """
 
-    def __init__(self, grace: float, *, own_too: bool) -> None:
+    def __init__(self, grace: float, *, own_too: bool, whole_lanes: bool = False) -> None:
         self.grace = grace
+        self._whole_lanes = whole_lanes
         self.version = 0
         """Grows with each loss, so that cached answers can be recognised as stale."""
         self._own_too = own_too
@@ -90,9 +95,13 @@ class InDoubtRequests:
             wanted = keys[action == wish]
             for number, losses in self._windows.items():
                 is_new = losses.until > latest and self._concerns(number, window)
-                if is_new and shared(wanted, losses.of(Action(1 - wish))).any():
+                if is_new and any(shared(wanted, losses.of(lost)).any() for lost in self._against(wish)):
                     latest = losses.until
         return latest
+
+    def _against(self, wish: Action) -> Iterable[Action]:
+        """The actions whose late arrival could undo this one."""
+        return Action if self._whole_lanes else (Action(1 - wish),)
 
     def _concerns(self, loser: int, window: int) -> bool:
         return self._own_too or loser != window

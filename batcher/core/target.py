@@ -23,9 +23,9 @@ class Credentials:
     client_secret: str = field(default="", repr=False)
     passwords: tuple[str, ...] = field(default=(), repr=False)
     """Passwords of proxies. The transport uses them; they are listed here so that they are masked."""
-    token_url: str = ""
+    token_url: str = field(default="", repr=False)
     """Where tokens are given out, if the target does not do that itself."""
-    scope: str = ""
+    scope: str = field(default="", repr=False)
     """What a token is asked for."""
 
     @property

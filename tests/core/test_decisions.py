@@ -258,6 +258,16 @@ def test_within_a_window_only_wider_lanes_wait_for_their_own_late_requests(own_t
     assert "1 windows" in repr(late)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_where_groups_are_written_back_everything_of_a_lane_waits(whole):
+    """A late request may undo what another one has done to other members of the group."""
+    late = InDoubtRequests(30.0, own_too=True, whole_lanes=whole)
+    late.lost(1, _keys([1]), np.array([Action.ADD], np.int8), at=100.0)
+    assert late.until(1, _keys([1]), np.array([Action.ADD], np.int8)) == (130.0 if whole else -math.inf)
+    assert late.until(1, _keys([1]), np.array([Action.REMOVE], np.int8)) == 130.0
+    assert late.until(1, _keys([2]), np.array([Action.ADD], np.int8)) == -math.inf
+
+
 def test_the_same_loss_a_thousand_times_takes_no_more_memory():
     late = InDoubtRequests(30.0, own_too=False)
     for number in range(1000):

@@ -332,6 +332,24 @@ def test_trouble_of_every_kind_is_borne(tmp_path, seed):
     assert target.members() == final_state(changes)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_late_request_does_not_undo_what_others_have_written(tmp_path, seed):
+    """It reads the group when it arrives, and writes it back half a second later."""
+    behaviour = Behaviour(
+        faults=(Fault("late", 0.2),),
+        late_seconds=3.0,
+        latency_seconds=0.5,
+        seed=seed,
+        scim=ScimTraits(write_seconds=0.5),
+    )
+    target, changes = Target(behaviour), changes_of(120, groups=3)
+    settings = settings_for("scim", limits_max_changes=5, retry_grace_seconds=10.0, retry_base_seconds=0.1)
+    play = Play(tmp_path, target, settings)
+    assert play.apply(changes).exit_code == 0
+    target.world.catch_up(play.seconds + 100)
+    assert target.members() == final_state(changes)
+
+
 def test_requests_of_a_group_follow_each_other(tmp_path):
     target = Target(Behaviour(latency_seconds=1.0, scim=ScimTraits(write_seconds=1.0)))
     changes = [("add", user, group) for user in IDS for group in ("one", "two", "three")]

@@ -83,7 +83,8 @@ class Session:
 
     def expect_late(self, grace: float) -> None:
         """Set for how many seconds a lost request may still arrive, and forget the in-doubt requests known so far."""
-        self.in_doubt = InDoubtRequests(grace, own_too=self.order_by is not OrderBy.PAIR)
+        is_by_group = self.order_by is OrderBy.GROUP
+        self.in_doubt = InDoubtRequests(grace, own_too=self.order_by is not OrderBy.PAIR, whole_lanes=is_by_group)
 
     def register(self) -> RunRegistry | None:
         """The run registry through which runs on this target know of each other, if there is one."""

@@ -121,10 +121,11 @@ def from_feed(
 
 
 def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> Propose:
-    """How to get the difference from files of changes whose pairs the state knows. Feed guardrails do not apply."""
+    """How to get the difference from files of changes that `undo` has written. Feed guardrails do not apply."""
+    how = reading(for_difference(settings), target.key_kind)
 
     def propose(store: StateStore) -> Proposal:
-        loaded = load(store, "given", as_they_say(_stretches(files, reading(settings, target.key_kind), "")))
+        loaded = load(store, "given", as_they_say(_stretches(files, how, "")))
         difference = GivenDifference(store)
         return Proposal(
             difference, difference.figures(), settings.guard.bounds().for_changes(), loaded, files, is_of_feed=False
