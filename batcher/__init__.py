@@ -17,7 +17,8 @@ A tour of the code. Data flows one way, from file to ledger:
   what is answered with plain success takes the `fast_lane`. What a target's plug-in returns passes `delivery.dialect`,
   which masks secrets and rejects nonsense.
 - `engine.run` is one run at work (`pipeline`): `admission` of windows, a `pool` of workers, the `outcome_handler`, the
-  `committer`, which alone opens and closes windows; observers see frozen `RunningParts`. What leaves when is decided by
+  `committer`, which alone opens and closes windows; observers see frozen `RunningParts`. Where a target has ids for
+  names, the `resolver` looks them up before a window is coalesced (`name_lookup`). What leaves when is decided by
   a `dispatch`: at once, or for load runs by the clock. All parts are made in `engine.run.parts`, in the order in which
   they need each other.
 - `engine.jobs` are what a user asks for (`apply`, `resume`, `retry`, `check`, a `prediction`); a job gets everything it
