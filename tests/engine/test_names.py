@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import io
+import random
+import shutil
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import anyio
 import pytest
-from harness import EPOCH, Play, Target, settings_for
+from harness import EPOCH, Play, Target, context_of, settings_for
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import Process, Watched, dead_processes_do_not_write
+from told import is_begun
 
+from batcher.core.clock import Clock
 from batcher.core.status import Status
 from batcher.core.verdict import Cause
+from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.apply import apply
+from batcher.engine.run.observers import Observer
+from batcher.host.runtime import Runtime
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.results import write_results
 from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits
 from batcher.simulator.scim_directory import id_of
+from batcher.simulator.virtual_time import run_virtual
 
 NOBODY = frozenset({"nobody@example.org", "nowhere"})
 
@@ -240,4 +252,42 @@ def test_the_ledger_has_both_the_name_and_the_id(tmp_path):
     assert (second["user_id"], second["given_user"], second["status"]) == ("", "nobody@example.org", "rejected")
     assert list(first)[:3] == ["op", "user_id", "group_id"]
     assert run.statuses()[0] == (2, "applied")
-    assert EPOCH > 0
+
+
+@pytest.mark.parametrize("fatal", range(1, 51))
+def test_who_is_killed_resolves_nobody_differently_afterwards(tmp_path, fatal):
+    """Killed at any of fifty events; when it is continued, the service has given every name to somebody else.
+
+    A name that the ledger knows means who it meant; one that it does not know was not used before.
+    """
+    rows = [("add", user(number % 7 + 1), group(number % 3 + 1 + number // 30)) for number in range(60)]
+    target = Target(Behaviour(scim=ScimTraits(population=30, page=10), latency_seconds=0.1))
+    run = play(tmp_path / "work", target=target, rate_requests="20/s")
+    run.folder.mkdir()
+    run.window_rows = 20
+    paths = [written(run.folder, rows[start : start + 20], f"{start}.csv") for start in (0, 20, 40)]
+    process = Process(random.Random(fatal), run.folder, fatal, 0.0)
+
+    @asynccontextmanager
+    async def transport(_):
+        yield Watched(target, process)
+
+    async def begin():
+        clock = Clock(anyio.current_time, lambda: EPOCH + anyio.current_time(), anyio.current_time, "a-boot")
+        world = Runtime(clock, lambda: 0.5, process.executor, transport, tmp_path / "state")
+        context = context_of(run, world, Shutdown(), Observer(), 20)
+        await process.carry_out(lambda: apply(paths, context))
+
+    with dead_processes_do_not_write():
+        run_virtual(begin)
+    if not run.ledger.exists() or not is_begun(run.ledger):
+        return
+    known = {row["given_user"]: row["user_id"] for row in results(run)}
+    moved = replace(target.world._behaviour, scim=ScimTraits(population=30, page=10, generation=1))
+    target.world.behave(moved)
+    shutil.rmtree(tmp_path / "state", ignore_errors=True)  # even if nothing is kept beside the ledger
+    run.seconds = 1000.0
+    assert run.resume().exit_code == 0
+    after = results(run)
+    assert all(row["user_id"] == known.get(row["given_user"], row["user_id"]) for row in after)
+    assert len({(row["given_user"], row["user_id"]) for row in after}) == len({row["given_user"] for row in after})
