@@ -254,9 +254,9 @@ def test_the_ledger_has_both_the_name_and_the_id(tmp_path):
     assert run.statuses()[0] == (2, "applied")
 
 
-@pytest.mark.parametrize("fatal", range(1, 51))
+@pytest.mark.parametrize("fatal", range(36, 136, 2))
 def test_who_is_killed_resolves_nobody_differently_afterwards(tmp_path, fatal):
-    """Killed at any of fifty events; when it is continued, the service has given every name to somebody else.
+    """Killed at one of fifty events; when it is continued, the service has given every name to somebody else.
 
     A name that the ledger knows means who it meant; one that it does not know was not used before.
     """
