@@ -102,6 +102,14 @@ class NameCache:
         except sqlite3.DatabaseError as error:
             _log.warning("names that were looked up are not kept for other runs: %s", error)
 
+    def forget(self, attribute: str, names: Iterable[str]) -> None:
+        """Other runs are to look these up again."""
+        rows = [(self._target, attribute, name) for name in names]
+        try:
+            self._connection.executemany("DELETE FROM kept.names WHERE target = ? AND attribute = ? AND name = ?", rows)
+        except sqlite3.DatabaseError as error:
+            _log.warning("names that may be out of date are kept for other runs: %s", error)
+
     def told(self, attribute: str, names: Sequence[str]) -> Ids:
         """The ids that the target has told this run for these names."""
         return self._ids("SELECT name, id FROM seen WHERE attribute = ? AND name IN ({})", (attribute,), names)

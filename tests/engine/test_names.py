@@ -291,3 +291,20 @@ def test_who_is_killed_resolves_nobody_differently_afterwards(tmp_path, fatal):
     after = results(run)
     assert all(row["user_id"] == known.get(row["given_user"], row["user_id"]) for row in after)
     assert len({(row["given_user"], row["user_id"]) for row in after}) == len({row["given_user"] for row in after})
+
+
+def test_an_id_that_was_refused_is_looked_up_again_by_the_next_run(tmp_path):
+    """Somebody was deleted and made anew: the id that is kept is nobody's any more."""
+    run = play(tmp_path / "first")
+    run.folder.mkdir()
+    run.state = tmp_path / "state"
+    rows = [("add", user(1), group(1)), ("add", user(2), group(1))]
+    path = written(tmp_path, rows)
+    run.apply_files(path)
+    gone = frozenset({id_of("Users", user(1))})
+    run.target.world.behave(Behaviour(bad_users=gone, scim=ScimTraits(population=30, page=10, generation=1)))
+    for name, exit_code in (("second", 3), ("third", 0)):
+        later = Play(tmp_path / name, run.target, run.settings, state=run.state, seconds=100.0)
+        later.folder.mkdir()
+        assert later.apply_files(path).exit_code == exit_code
+    assert id_of("Users", user(1), 1) in {who for who, _ in run.target.members()}

@@ -113,6 +113,10 @@ class NameLookup:
         """This run has relied on these ids of names before."""
         self._cache.use(self._key, {compared(name, self._attribute): found for name, found in ids.items()})
 
+    def doubt(self, names: Sequence[str]) -> None:
+        """The ids of these names may be out of date."""
+        self._cache.forget(self._key, [compared(name, self._attribute) for name in names])
+
     def _reason(self, name: str, count: int) -> str:
         what = f"{self._attribute.name} {name!r}"
         if count:

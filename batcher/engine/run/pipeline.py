@@ -137,6 +137,9 @@ class Run:
     def _settled(self, window: OpenWindow, settlement: Settlement) -> None:
         """A settlement is on disk: update the budget, release what waited for it, and tell the observer."""
         self._watch.settled(settlement.status)
+        resolver = self._parts.resolver
+        if resolver is not None and len(failed := settlement.rows[settlement.status == Status.FAILED]):
+            resolver.doubt(window.window.columns, failed)
         if not window.unsettled:
             self.admission.closed()
         self._changed.wake()

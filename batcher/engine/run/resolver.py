@@ -67,6 +67,14 @@ class Resolver:
                 found[side] = await self._lookups[side].ids(words)
         return replace(work, window=replace(work.window, columns=with_ids(columns, found)))
 
+    def doubt(self, columns: Columns, rows: Ints) -> None:
+        """The changes of these rows failed: the ids of their names may be out of date, and no other run uses them."""
+        given = columns.given or Given(None, None)
+        for side, keys in ((Side.USER, given.user), (Side.GROUP, given.group)):
+            if keys is not None:
+                names = keys.values(np.unique(keys.codes[rows]))
+                self._lookups[side].doubt([name for name in names if isinstance(name, Word)])
+
     async def _ask_once(self) -> None:
         if self._has_asked:
             return
