@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from pathlib import Path
 
 import anyio
@@ -84,3 +85,46 @@ def test_names_are_looked_up(understood, tmp_path):
     assert b'"applied":20' in done.stdout
     assert b'"rejected":2' in done.stdout
     assert set(server.members("Staff")) == {server.ids[f"Person{number}"] for number in range(20)}
+
+
+def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("count", [100_000])
+def test_a_hundred_thousand_changes_arrive_in_spite_of_kills(understood, tmp_path, count):
+    """Through the same proxy, and killed a dozen times; nothing is missing, nothing is there that should not be."""
+    server, rng = understood, random.Random(7)
+    users, groups = [f"employee{number}@example.org" for number in range(2_000)], [f"unit {n}" for n in range(300)]
+    server.make(users, groups)
+    pairs = [(rng.choice(users), rng.choice(groups)) for _ in range(count)]
+    changes = [("remove" if rng.random() < 0.02 else "add", server.ids[who], server.ids[where]) for who, where in pairs]
+    shell = Shell(tmp_path)
+    shell.write("changes.csv", "op,user_id,group_id\n" + "".join(",".join(change) + "\n" for change in changes))
+    shell.write("config.toml", "[retry]\ngrace_seconds = 1\nbase_seconds = 0.1\n")
+
+    async def go() -> int:
+        faults = Faults({"429": 0.02, "503": 0.02, "before": 0.02, "after": 0.02}, rng)
+        async with faulty(server.url, faults) as url:
+            command = ["apply", "changes.csv", "--target", "scim", "--url", url, "--rate", "none", "--ledger", "l"]
+            kills = 0
+            while True:
+                process = shell.execute(*command, "-c", "config.toml", "--quiet", BATCHER_TOKEN=TOKEN)
+                patience = rng.uniform(3, 20) if kills < 12 else 3000
+                if await anyio.to_thread.run_sync(_ends, process, patience):
+                    assert process.returncode == 0
+                    return kills
+                process.kill()
+                process.communicate()
+                kills += 1
+                command = ["resume", "l"]
+
+    assert anyio.run(go) > 0
+    wishes = {(user, group): op for op, user, group in changes}
+    assert server.pairs(groups) == {pair for pair, op in wishes.items() if op == "add"}
