@@ -64,10 +64,41 @@ def test_a_sync_of_ids_and_its_undoing(shell):
         applied = shell.run("apply", "--plan", "undo.json", *where[:6], "--ledger", "4", **TOKEN)
         assert applied.returncode == 0, applied.stderr
         assert state_of(url)["groups"] == {"2": ["7"], "g1": ["007", "b-2"]}
-        shell.write("names.csv", "user_name,group_id\nbob,g1\n")
-        refused = shell.run("sync", "names.csv", *where, "--ledger", "3", **TOKEN)
+
+
+def members(url):
+    return {(user, group) for group, users in state_of(url)["groups"].items() for user in users}
+
+
+def ids(*pairs):
+    return {(id_of("Users", user), id_of("Groups", group)) for user, group in pairs}
+
+
+def test_nights_of_names(shell):
+    """A feed of names is compared by ids; who is not found holds back removals, as an unreadable line does."""
+    shell.write("one.toml", "bad_users = ['eve']")
+    with shell.simulator("--scenario", "one.toml") as url:
+        where = ("--target", "scim", "--url", url, "--state", "s.state", "--max-removal-share", "100%",
+                 "--max-group-share", "100%", "--max-shrink", "none")  # fmt: skip
+        shell.write("feed.csv", "user_name,group_name\nAlice,Sales\nbob,Sales\nbob,Ops\n")
+        first = shell.run("sync", "feed.csv", *where, "--rate", "none", "--bootstrap", "--from-nothing",
+                          "--ledger", "1", **TOKEN)  # fmt: skip
+        assert first.returncode == 0, first.stderr
+        assert members(url) == ids(("alice", "Sales"), ("bob", "Sales"), ("bob", "Ops"))
+        shell.write("feed.csv", "user_name,group_name\nALICE,Sales\neve,Sales\n")
+        second = shell.run("sync", "feed.csv", *where, "--rate", "none", "--ledger", "2", **TOKEN)
+        assert b"userName 'eve' was not found" in second.stderr
+        assert members(url) == ids(("alice", "Sales"), ("bob", "Sales"), ("bob", "Ops"))
+        shell.write("feed.csv", "user_name,group_name\nALICE,Sales\nalice,Sales\n")
+        planned = shell.run("plan", "feed.csv", *where, **TOKEN)
+        assert b"0 add, 2 remove" in planned.stdout, planned
+        third = shell.run("sync", "feed.csv", *where, "--rate", "none", "--ledger", "3", **TOKEN)
+        assert third.returncode == 0, third.stderr
+        assert members(url) == ids(("alice", "Sales"))
+        refused = shell.run("sync", "feed.csv", *where[:4], "--rate", "none", "--current", "feed.csv", "--ledger", "4",
+                            **TOKEN)  # fmt: skip
         assert refused.returncode == 2
-        assert b"names are only looked up by `apply`" in refused.stderr
+        assert b"give the target's ids" in refused.stderr
 
 
 @pytest.mark.parametrize("loop", [("--closed", "--requests", "20"), ("--arrivals", "20/s", "--duration", "1s")])

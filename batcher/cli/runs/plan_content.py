@@ -87,6 +87,7 @@ def of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bo
     from batcher.engine.jobs.job import preflight
     from batcher.engine.preview.arrival import judge_files
     from batcher.engine.sync.diff import draft, from_feed
+    from batcher.engine.sync.names import known_before
     from batcher.engine.sync.saved_plan import Basis, bind, described
     from batcher.engine.sync.sync import SyncBasis
     from batcher.host.run_registry import state_folder
@@ -97,8 +98,11 @@ def of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bo
         with SyncBasis(goal, target, settings, known, is_simulated=is_simulated, is_look=True) as comparison:
             arrived = judge_files(goal.feed, settings.guard, _now(), is_feed=True)
             day, is_passing = datetime.now().astimezone().date(), goal.state is None
-            propose = from_feed(goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing)
-            made = draft(comparison.store, propose, settings, target, Path(folder) / "plan", with_requests=True)
+            with known_before(target, settings, known, _now) as resolve:
+                propose = from_feed(
+                    goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing, resolve=resolve
+                )
+                made = draft(comparison.store, propose, settings, target, Path(folder) / "plan", with_requests=True)
         rulings = override(made.rulings, given.guardrails)
         content = {}
         if is_bound:

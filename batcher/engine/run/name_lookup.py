@@ -49,12 +49,38 @@ class LookupFailed(Exception):  # noqa: N818 — the run stops; not a failure of
         self.stop = stop
 
 
+class KnownNames:
+    """The names of users, or of groups, of one target, as far as they were looked up before. Blocking."""
+
+    def __init__(self, side: Side, target: OffersLookups, cache: NameCache) -> None:
+        self._side = side
+        self._attribute = target.attribute(side)
+        self._key = f"{side.value}.{self._attribute.name}"
+        self._cache = cache
+
+    def __repr__(self) -> str:
+        return f"<KnownNames of {self._key}>"
+
+    def ids(self, names: Sequence[str]) -> FoundIds:
+        """The ids of these names, without asking the target."""
+        forms = {name: compared(name, self._attribute) for name in names}
+        ids = self._cache.known(self._key, list(set(forms.values())))
+        missing = [name for name, form in forms.items() if form not in ids]
+        what = f"was not found among the {self._side.value}s that were looked up lately"
+        return FoundIds(
+            {name: ids[form] for name, form in forms.items() if form in ids},
+            {name: f"{self._attribute.name} {name!r} {what}" for name in missing},
+        )
+
+
 class NameLookup:
     """The names of users, or of groups, of one target, for one run."""
 
     def __init__(
         self, side: Side, target: OffersLookups, dialect: Dialect, inquiry: Inquiry, cache: NameCache, runs: Executor
     ) -> None:
+        self.known = KnownNames(side, target, cache).ids
+        """Gives the ids of names that were looked up before."""
         self._side = side
         self._attribute = target.attribute(side)
         self._key = f"{side.value}.{self._attribute.name}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -17,6 +18,7 @@ from batcher.core.discovery import Announcement
 from batcher.core.keys import Dictionary, Keys, Word
 from batcher.core.lookups import FoundIds, OffersLookups, Side
 from batcher.core.model import REJECTED_ROW, Columns, Given, Reject
+from batcher.core.target import Target
 from batcher.core.units import parse_duration
 from batcher.core.vectors import Ints
 from batcher.core.verdict import Cause, Stop
@@ -27,6 +29,7 @@ from batcher.engine.run.session import Session
 from batcher.engine.run.window_reader import WorkItem
 from batcher.host.name_cache import NameCache
 from batcher.ledger.reader import LedgerReader
+from batcher.settings import Settings
 
 _NOTHING = FoundIds()
 
@@ -63,7 +66,7 @@ class Resolver:
         await self._ask_once()
         found = dict.fromkeys(Side, _NOTHING)
         for side, keys in ((Side.USER, columns.user), (Side.GROUP, columns.group)):
-            if (words := _words(keys)) is not None:
+            if (words := words_of(keys)) is not None:
                 found[side] = await self._lookups[side].ids(words)
         return replace(work, window=replace(work.window, columns=with_ids(columns, found)))
 
@@ -89,7 +92,7 @@ class Resolver:
             lookup.heed(announcement)
 
 
-def _words(keys: Keys) -> list[str] | None:
+def words_of(keys: Keys) -> list[str] | None:
     """The names in a column; None if there are none."""
     known = keys.dictionary
     if known is None or known.is_word is None:
@@ -109,9 +112,14 @@ def with_ids(columns: Columns, found: Mapping[Side, FoundIds]) -> Columns:
     }
     action = columns.action.copy()
     action[list(reasons)] = REJECTED_ROW
-    rejects = sorted((*columns.rejects, *(Reject(row, reason) for row, reason in reasons.items())), key=_index)
-    given = Given(*(None if _words(keys) is None else keys for keys in (columns.user, columns.group)))
+    new = (Reject(row, reason, _whose(user, row) if row not in no_user else ()) for row, reason in reasons.items())
+    rejects = sorted((*columns.rejects, *new), key=_index)
+    given = Given(*(None if words_of(keys) is None else keys for keys in (columns.user, columns.group)))
     return replace(columns, action=action, user=user, group=group, rejects=tuple(rejects), given=given)
+
+
+def _whose(user: Keys, row: int) -> tuple[str, ...]:
+    return (str(user.value(int(user.codes[row]))),)
 
 
 def _index(reject: Reject) -> int:
@@ -136,6 +144,12 @@ def _resolved(keys: Keys, found: FoundIds) -> tuple[Keys, dict[int, str]]:
     return Keys(codes[keys.codes], Dictionary(encoded.dictionary)), {
         int(row): lacking[int(keys.codes[row])] for row in rows
     }
+
+
+def cache_of(target: Target, settings: Settings, folder: Path | None, utc: Callable[[], float]) -> NameCache:
+    """The names of a target that are known, from the state folder, if there is one. `utc` returns UTC seconds."""
+    place, max_age = f"{target.name} {place_of(target.url)}", parse_duration(settings.target.names_max_age)
+    return NameCache(folder, place, max_age, utc)
 
 
 def resolver_of(

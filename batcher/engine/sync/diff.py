@@ -16,6 +16,7 @@ from batcher.core.target import Target
 from batcher.core.wholeness import Content, judge_content
 from batcher.engine.jobs.job import difference_files, feed_reading, for_difference, reading
 from batcher.engine.preview.input_scan import InputScan, PackingRules, scan
+from batcher.engine.sync.names import Resolve, of_ids
 from batcher.sections import GuardSettings
 from batcher.settings import Settings
 from batcher.source.inputs import Input, Reading
@@ -77,17 +78,19 @@ def from_feed(
     *,
     arrived: Sequence[Ruling] = (),
     is_passing: bool = False,
+    resolve: Resolve = of_ids,
 ) -> Propose:
     """How to find the difference between a feed and a state, or (`is_passing`) a snapshot.
 
-    `arrived` are the rulings on the files before they were read.
+    `arrived` are the rulings on the files before they were read; `resolve` puts ids in the place of names.
     """
 
     def propose(store: StateStore) -> Proposal:
         sync = settings.sync
         how = feed_reading(settings, target.key_kind, today)
         contents = [Content(file.name) for file in feed]
-        loaded = load(store, "feed", said_to_be_in(_stretches(feed, how, settings.input.format, contents)))
+        stretches = map(resolve, stretches_of(feed, how, settings.input.format, contents))
+        loaded = load(store, "feed", said_to_be_in(stretches))
         if settings.input.strict and loaded.rejected:
             raise _invalid("--strict", feed, loaded)
         scope = Scope(tuple(sync.master_groups), tuple(sync.master_users))
@@ -125,7 +128,7 @@ def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> P
     how = reading(for_difference(settings), target.key_kind)
 
     def propose(store: StateStore) -> Proposal:
-        loaded = load(store, "given", as_they_say(_stretches(files, how, "")))
+        loaded = load(store, "given", as_they_say(map(of_ids, stretches_of(files, how, ""))))
         difference = GivenDifference(store)
         return Proposal(
             difference, difference.figures(), settings.guard.bounds().for_changes(), loaded, files, is_of_feed=False
@@ -142,7 +145,7 @@ def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) ->
 
     """
     how = Reading(Fields.of({}, target.key_kind, is_feed=True))
-    loaded = load(store, "snapshot", said_to_be_in(_stretches(current, how, "")))
+    loaded = load(store, "snapshot", said_to_be_in(map(of_ids, stretches_of(current, how, ""))))
     if loaded.rejected:
         raise _invalid("--current", current, loaded)
     if len(loaded.sources) < len(current):
@@ -188,26 +191,22 @@ def _protected(difference: Difference, guard: GuardSettings) -> set[str]:
     return found
 
 
-def _stretches(files: Sequence[Path], how: Reading, form: str, contents: Sequence[Content] = ()) -> Iterator[Columns]:
+def stretches_of(files: Sequence[Path], how: Reading, form: str, contents: Sequence[Content] = ()) -> Iterator[Columns]:
+    """What is in these files; `contents` are filled while they are read.
+
+    Raises:
+        InputError: When one cannot be read, or changes meanwhile.
+
+    """
     inputs = [Input(str(file), file, form).as_it_is() for file in files]
     for number, item in enumerate(inputs):
         content = contents[number] if contents else None
         with suppress(EmptyInputError):  # the guardrails deal with it
             for step in read(number, item, how, Position(), content):
                 if not isinstance(step, Waits):
-                    yield _of_ids(step[0], item)
+                    yield step[0]
     for item in inputs:  # only all of them together are the feed
         item.check_version()
-
-
-def _of_ids(columns: Columns, item: Input) -> Columns:
-    """The same; what a state remembers are ids."""
-    for keys in (columns.user, columns.group):
-        if keys.dictionary is not None and keys.dictionary.is_word is not None:
-            raise InputError(
-                f"{item.name}: names are only looked up by `apply`; give the target's ids here (user_id, group_id)"
-            )
-    return columns
 
 
 def _invalid(what: str, files: Sequence[Path], loaded: Loaded) -> InputError:

@@ -28,6 +28,7 @@ from batcher.engine.jobs.job import (
     STATE,
     check_new,
     difference_files,
+    feed_reading,
     for_difference,
     not_begun,
     preflight,
@@ -37,8 +38,9 @@ from batcher.engine.jobs.job import (
 from batcher.engine.preview.arrival import arrive
 from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN, Override, enforce, on_record
 from batcher.engine.run.session import STATE_ID, make_target
-from batcher.engine.sync.diff import Propose, SyncDiff, draft, from_feed, take_snapshot
+from batcher.engine.sync.diff import Propose, SyncDiff, draft, from_feed, stretches_of, take_snapshot
 from batcher.engine.sync.locked_state import LockedState, passing_state, seen_state
+from batcher.engine.sync.names import looked_up
 from batcher.engine.sync.rotation import rotate
 from batcher.files import check_file, remove, replaced_privately
 from batcher.host.run_registry import RunRegistry
@@ -88,8 +90,12 @@ async def sync(goal: Goal, context: RunContext, terms: Terms) -> Report:
     with SyncBasis(goal, target, settings, context.state_folder, is_simulated=context.is_simulated) as comparison:
         arrived = await arrive(goal.feed, settings.guard, clock, terms.override, is_feed=True)
         day, is_passing = today(context.runtime), goal.state is None
-        propose = from_feed(goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing)
-        report = await send(comparison, propose, context, terms)
+        how = feed_reading(settings, target.key_kind, day)
+        async with looked_up(stretches_of(goal.feed, how, settings.input.format), context, target) as resolve:
+            propose = from_feed(
+                goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing, resolve=resolve
+            )
+            report = await send(comparison, propose, context, terms)
         if goal.state is not None and settings.job.keep:
             rotate(goal.state, settings.job.keep, clock, settings.retry.grace_seconds)
         return report

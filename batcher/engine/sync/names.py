@@ -1,0 +1,98 @@
+"""The names in a feed, looked up before it is compared with what is known of the target, which are ids."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+from batcher.core.blame import Blame
+from batcher.core.concurrency import FixedLimit
+from batcher.core.errors import InputError, NotBegunError
+from batcher.core.lookups import FoundIds, OffersLookups, Side
+from batcher.core.model import Columns
+from batcher.core.retry import RetryPolicy
+from batcher.core.secrets import Secrets
+from batcher.core.target import Target
+from batcher.delivery.dialect import Dialect
+from batcher.delivery.inquiry import Inquiry
+from batcher.delivery.request_gate import RequestGate
+from batcher.delivery.token_provider import TokenProvider
+from batcher.engine.jobs.context import RunContext
+from batcher.engine.run.name_lookup import KnownNames, LookupFailed, NameLookup
+from batcher.engine.run.resolver import cache_of, with_ids, words_of
+from batcher.host.shared_rate import make_pacer
+from batcher.settings import Settings
+
+Resolve = Callable[[Columns], Columns]
+"""Gives the same columns with ids instead of names."""
+_AT_ONCE = 4
+
+
+def of_ids(columns: Columns) -> Columns:
+    """The same columns, which must have no names.
+
+    Raises:
+        InputError: When they have.
+
+    """
+    if any(words_of(keys) is not None for keys in (columns.user, columns.group)):
+        raise InputError(
+            "names are looked up for `apply` and for the feed of a `sync` only; give the target's ids here"
+        )
+    return columns
+
+
+@asynccontextmanager
+async def looked_up(stretches: Iterator[Columns], context: RunContext, target: Target) -> AsyncIterator[Resolve]:
+    """Look up all names in these stretches of a feed; what is yielded puts their ids into any of them.
+
+    Raises:
+        NotBegunError: When it cannot be established which ids they have.
+
+    """
+    if not isinstance(target, OffersLookups):
+        yield of_ids
+        return
+    settings, runtime, retry = context.settings, context.runtime, context.settings.retry
+    cache, secrets = cache_of(target, settings, runtime.state_folder, runtime.clock.utc), Secrets()
+    try:
+        async with runtime.transport(settings) as transport:
+            pacer = make_pacer(settings, target, runtime)
+            gate = RequestGate(transport, pacer, FixedLimit(_AT_ONCE), runtime.clock, context.shutdown)
+            policy = RetryPolicy(retry.max_attempts, retry.base_seconds, retry.max_seconds, runtime.rng)
+            inquiry = Inquiry(TokenProvider(target, context.credentials, gate, secrets), gate, Blame(), policy)
+            lookups = {
+                side: NameLookup(side, target, Dialect(target, secrets), inquiry, cache, runtime.executor)
+                for side in Side
+            }
+            try:
+                while (columns := await runtime.executor(partial(next, stretches, None))) is not None:
+                    for side, keys in ((Side.USER, columns.user), (Side.GROUP, columns.group)):
+                        if (words := words_of(keys)) is not None:
+                            await lookups[side].ids(words)
+            except LookupFailed as failure:
+                raise NotBegunError(str(failure), failure.stop.cause.exit_code) from None
+            finally:
+                pacer.close()
+        yield partial(_with_known, {side: lookup.known for side, lookup in lookups.items()})
+    finally:
+        cache.close()
+
+
+@contextmanager
+def known_before(
+    target: Target, settings: Settings, folder: Path | None, utc: Callable[[], float]
+) -> Iterator[Resolve]:
+    """As `looked_up`, without asking the target: names that no run has looked up lately have no ids."""
+    if not isinstance(target, OffersLookups):
+        yield of_ids
+        return
+    with closing(cache_of(target, settings, folder, utc)) as cache:
+        yield partial(_with_known, {side: KnownNames(side, target, cache).ids for side in Side})
+
+
+def _with_known(known: Mapping[Side, Callable[[Sequence[str]], FoundIds]], columns: Columns) -> Columns:
+    sides = ((Side.USER, columns.user), (Side.GROUP, columns.group))
+    return with_ids(columns, {side: known[side](words_of(keys) or []) for side, keys in sides})
