@@ -67,7 +67,8 @@ class OffersLookups(Protocol):
 def compared(name: str, attribute: Attribute) -> str:
     """The form in which names are compared: composed, and without case where the target ignores it."""
     composed = unicodedata.normalize("NFC", name)
-    return composed.casefold() if attribute.ignores_case else composed
+    # Case folding would take `Strasse` for `Straße`, who may be somebody else.
+    return composed.lower() if attribute.ignores_case else composed
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class ScimTraits:
     says_html: bool = False
     """Whether errors are HTML pages."""
     population: int = 0
-    """How many users and how many groups there are; 0: any name exists."""
+    """How many users and how many groups there are; 0: any name exists, and there are a million."""
     page: int = 100
     """The most resources of a page."""
     refuses_patch: bool = False

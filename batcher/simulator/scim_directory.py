@@ -13,6 +13,8 @@ from urllib.parse import parse_qs
 
 from batcher.simulator.behaviour import Behaviour
 
+_ENDLESS = 1_000_000
+"""How many there are said to be if any name exists: too many to be listed."""
 LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 _CORE = "urn:ietf:params:scim:schemas:core:2.0:"
 _EQ = re.compile(r'\s*([\w.$]+)\s+eq\s+"((?:[^"\\]|\\.)*)"\s*', re.IGNORECASE)
@@ -48,6 +50,8 @@ class ServedDirectory:
         if "filter" in asked and not self._traits.ignores_filters:
             names = list(self._found(kind, asked["filter"]))
             total, page = len(names), names[start - 1 : start - 1 + count]
+        elif not self._traits.population:
+            total, page = _ENDLESS, [_name(kind, number) for number in range(start, start + count)]
         else:
             names = self._everybody(kind)
             total, page = len(names), names[start - 1 : start - 1 + count]

@@ -120,3 +120,9 @@ def test_a_check_and_a_profile(shell):
         refused = shell.run("check", *where, "-c", "c.toml", BATCHER_TOKEN="right")
         assert refused.returncode == 2
         assert b"unknown target.profile 'awss'; known are" in refused.stderr
+
+
+def test_the_embedded_server_knows_any_name(shell):
+    shell.write("many.csv", "op,user_name,group_name\n" + "".join(f"add,person {n},team {n}\n" for n in range(40)))
+    done = shell.run("apply", "many.csv", "--target", "scim", "--simulate", "--json", "--ledger", "l")
+    assert json.loads(done.stdout)["changes"]["applied"] == 40

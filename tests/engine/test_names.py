@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
+import orjson
 import pytest
 from harness import EPOCH, Play, Target, context_of, settings_for
 from hypothesis import given
@@ -18,6 +19,7 @@ from processes import Process, Watched, dead_processes_do_not_write
 from told import is_begun
 
 from batcher.core.clock import Clock
+from batcher.core.http import Response
 from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Shutdown
@@ -308,3 +310,29 @@ def test_an_id_that_was_refused_is_looked_up_again_by_the_next_run(tmp_path):
         later.folder.mkdir()
         assert later.apply_files(path).exit_code == exit_code
     assert id_of("Users", user(1), 1) in {who for who, _ in run.target.members()}
+
+
+def test_whoever_is_asked_to_stop_while_names_are_looked_up_stops(tmp_path):
+    """Several names are being asked for at that moment."""
+    for number in range(1, 12):
+        run = play(tmp_path / str(number), target=Target(Behaviour(latency_seconds=1.0)))
+        run.folder.mkdir()
+        run.stop_at, run.stop = number / 2, lambda shutdown: shutdown.stop(Cause.INTERRUPT, "")
+        rows = [("add", user(one), group(one)) for one in range(60)]
+        assert run.apply_files(written(run.folder, rows)).exit_code == 130
+        run.stop_at = None
+        assert run.resume().exit_code == 0
+        assert run.target.members() == expected(rows)
+
+
+@pytest.mark.parametrize(("name", "is_found"), [("STRASSE@example.org", True), ("straße@example.org", False)])
+def test_who_is_written_differently_is_somebody_else(tmp_path, name, is_found):
+    def answer(_, request):
+        if "Users" in request.url:
+            entry = {"id": "the-id", "userName": "strasse@example.org"}
+            return Response(200, {}, orjson.dumps({"totalResults": 1, "Resources": [entry]}))
+        return None
+
+    run = play(tmp_path, target=Target(answer=answer))
+    run.apply_files(written(tmp_path, [("add", name, "g")], header="op,user_name,group_id"))
+    assert [status for _, status in run.statuses()] == ["applied" if is_found else "rejected"]

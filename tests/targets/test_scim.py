@@ -414,7 +414,7 @@ def test_what_the_service_announces_is_heeded_and_kept(tmp_path):
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+        st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=3),
         lambda inner: st.dictionaries(
             st.sampled_from(["patch", "bulk", "filter", "supported", "maxResults", "x"]), inner, max_size=4
         ),
@@ -422,7 +422,5 @@ def test_what_the_service_announces_is_heeded_and_kept(tmp_path):
     )
 )
 def test_an_announcement_may_be_anything(content):
-    found = SCIM.announced(
-        Response(200, {}, orjson.dumps(content) if not isinstance(content, int) or abs(content) < 2**60 else b"1")
-    )
+    found = SCIM.announced(Response(200, {}, orjson.dumps(content)))
     assert found is None or found.most_listed is None or found.most_listed > 0

@@ -27,6 +27,7 @@ from batcher.core.lookups import FoundIds, Listing, OffersLookups, Side, compare
 from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
+from batcher.delivery.shutdown import Abandoned
 from batcher.host.name_cache import NameCache
 from batcher.host.runtime import Executor
 
@@ -208,20 +209,21 @@ class NameLookup:
 
     async def _look_up_each(self, names: Mapping[str, str]) -> None:
         """Ask for each of these names; if any is not found, make sure that the filter finds what is there."""
-        limit = anyio.CapacityLimiter(_AT_ONCE)
-        failures: list[LookupFailed] = []
+        waiting = iter(names.items())
+        failures: list[LookupFailed | Abandoned] = []
 
-        async def look_up(form: str, name: str) -> None:
-            async with limit:
-                if self._filters is not False and not failures:
-                    try:
-                        await self._look_up(form, name)
-                    except LookupFailed as failure:
-                        failures.append(failure)
+        async def work() -> None:
+            try:
+                for form, name in waiting:
+                    if self._filters is False or failures:
+                        return
+                    await self._look_up(form, name)
+            except (LookupFailed, Abandoned) as failure:  # a task group would wrap it
+                failures.append(failure)
 
         async with anyio.create_task_group() as group:
-            for form, name in names.items():
-                group.start_soon(look_up, form, name)
+            for _ in range(_AT_ONCE):
+                group.start_soon(work)
         if failures:
             raise failures[0]
         if self._filters is None:

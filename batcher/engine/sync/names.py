@@ -18,8 +18,10 @@ from batcher.core.target import Target
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
 from batcher.delivery.request_gate import RequestGate
+from batcher.delivery.shutdown import Abandoned
 from batcher.delivery.token_provider import TokenProvider
 from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.job import not_begun
 from batcher.engine.run.name_lookup import KnownNames, LookupFailed, NameLookup
 from batcher.engine.run.resolver import cache_of, with_ids, words_of
 from batcher.host.shared_rate import make_pacer
@@ -74,6 +76,8 @@ async def looked_up(stretches: Iterator[Columns], context: RunContext, target: T
                             await lookups[side].ids(words)
             except LookupFailed as failure:
                 raise NotBegunError(str(failure), failure.stop.cause.exit_code) from None
+            except Abandoned:
+                raise not_begun(context.shutdown) from None
             finally:
                 pacer.close()
         yield partial(_with_known, {side: lookup.known for side, lookup in lookups.items()})
