@@ -25,6 +25,7 @@ class TargetSettings(Section, frozen=True):
     env: str = ""
     profile: str = ""
     query: dict[str, str] = {}
+    bulk: bool = False
     names_of_users: str = ""
     names_of_groups: str = ""
     names_max_age: str = "7d"

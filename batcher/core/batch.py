@@ -22,6 +22,8 @@ class Shape(Enum):
     """lists of pairs"""
     GROUP = "group"
     """one op of users to one group"""
+    GROUPS = "groups"
+    """ops of users to one group each, all of one action; `Limits.max_users` bounds each op"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +109,7 @@ class Limits:
     max_changes: int
     max_bytes: int
     max_removals: int | None = None
-    """Of the changes, where fewer of them may be removals; None: as many."""
+    """Of the changes (of an op, for `Shape.GROUPS`), where fewer of them may be removals; None: as many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

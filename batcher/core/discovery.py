@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from batcher.core.http import Request, Response
@@ -19,6 +19,8 @@ class Announcement:
     """What it says that it does not support, and without which nothing can be sent; empty if there is no such thing."""
     filters: bool | None = None
     """Whether it can be searched; None if it does not say."""
+    bounds: Mapping[str, int] = field(default_factory=dict)
+    """Fields of `Limits`, and the most that they may be."""
     most_listed: int | None = None
     """The most entries that it lists at once; None if it does not say."""
 

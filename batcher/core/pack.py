@@ -47,12 +47,13 @@ def pack(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[t
 
     """
     most = limits.max_changes if limits.max_removals is None else min(limits.max_removals, limits.max_changes)
-    is_apart = wire.shape is Shape.GROUP or most < limits.max_changes
+    is_apart = wire.shape in (Shape.GROUP, Shape.GROUPS) or most < limits.max_changes
     packer = _PACKERS[wire.shape]
     if not is_apart:
         return packer(columns, rows, limits, wire) if len(rows) else iter(())
     adds, removals = (rows[columns.action[rows] == action] for action in Action)
-    parts = ((adds, limits), (removals, replace(limits, max_changes=most)))
+    few = {"max_users": min(most, limits.max_users)} if wire.shape is Shape.GROUPS else {"max_changes": most}
+    parts = ((adds, limits), (removals, replace(limits, **few)))
     return chain.from_iterable(packer(columns, part, bounds, wire) for part, bounds in parts if len(part))
 
 
@@ -63,6 +64,14 @@ def _by_group(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Itera
     bounds = replace(limits, max_users=limits.max_changes)
     for op, _ in _Packer(pairs, action, bounds, wire).by_group(np.arange(len(rows))):
         yield (op,)
+
+
+def _by_groups(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
+    """Groups, all of one action, as many to a request as its bounds allow."""
+    pairs = Pairs.of(columns, rows, wire)
+    action = Action(int(columns.action[rows[0]]))
+    ops = _Packer(pairs, action, limits, wire).by_group(np.arange(len(rows)))
+    yield from _requests(ops, columns, limits, wire)
 
 
 def _by_op(columns: Columns, rows: Ints, limits: Limits, wire: Wire) -> Iterator[tuple[Op, ...]]:
@@ -231,4 +240,4 @@ def _head(op: Op, op_size: int, changes: int, space: int, users: Keys, wire: Wir
     return count, int(widths[:count].sum())
 
 
-_PACKERS = {Shape.PRODUCT: _by_op, Shape.PAIRS: _lists, Shape.GROUP: _by_group}
+_PACKERS = {Shape.PRODUCT: _by_op, Shape.PAIRS: _lists, Shape.GROUP: _by_group, Shape.GROUPS: _by_groups}

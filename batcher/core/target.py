@@ -50,13 +50,14 @@ Login: TypeAlias = Generator[Request, Response, str]
 class OffersProfiles(Protocol):
     """A target whose figures depend on whose service it is."""
 
-    def with_profile(self, profile: str, query: Mapping[str, str], names: Mapping[str, str]) -> Target:
+    def with_profile(self, profile: str, query: Mapping[str, str], names: Mapping[str, str], *, bulk: bool) -> Target:
         """The same target with the figures of a profile.
 
         Args:
             profile: Its name; empty for the default.
             query: Further query parameters of requests with changes.
             names: What names of a `user` and of a `group` are at the target, if not what they usually are.
+            bulk: Whether a request is to change several groups.
 
         Raises:
             ConfigurationError: When something of this is not known.

@@ -86,6 +86,12 @@ class ScimTraits:
     """How many users and how many groups there are; 0: any name exists, and there are a million."""
     page: int = 100
     """The most resources of a page."""
+    bulk: int = 0
+    """How many operations a bulk request may have; 0 if there are none."""
+    forgets_bulk_ids: bool = False
+    """Whether results of a bulk request do not repeat the `bulkId`."""
+    bulk_errors: int = 0
+    """After how many errors the rest of a bulk request is left out; 0 for never."""
     refuses_patch: bool = False
     """Whether it announces that groups cannot be patched."""
     is_silent: bool = False

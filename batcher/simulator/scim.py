@@ -21,6 +21,7 @@ ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 CONFIG = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"
 TOKEN = "/oauth2/token"  # noqa: S105 — a path
+BULK_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
 PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _ONE_MEMBER = re.compile(r'members\[value eq ("(?:[^"\\]|\\.)*")\]', re.IGNORECASE)
 _LISTS = {"/Users", "/Groups"}
@@ -90,6 +91,8 @@ class ScimServer:
     def method_of(self, path: str) -> str | None:
         """See `ServerSide`."""
         parts = _path(path).split("/")
+        if parts[1:] == ["Bulk"]:
+            return "POST"
         if parts[1:2] == ["Groups"] and len(parts) == 3:
             return "PATCH"
         return "GET" if _path(path) in _LISTS | {"/ServiceProviderConfig"} else None
@@ -127,6 +130,8 @@ class ScimServer:
 
     def wishes(self, arrival: Arrival) -> list[MembershipRequest]:
         """See `ServerSide`."""
+        if arrival.method == "POST":
+            return [wish for part in _operations(arrival) for wish in self.wishes(part)]
         try:
             return read_patch(arrival, self.behaviour.scim) if arrival.method == "PATCH" else []
         except Refused:
@@ -145,6 +150,8 @@ class ScimServer:
             return self._json(200, self._config())
         if path in _LISTS:
             return self._list(path[1:], arrival)
+        if path == "/Bulk":
+            return self._bulk(arrival, membership)
         try:
             return self._patch(arrival, membership)
         except Refused as refused:
@@ -172,6 +179,27 @@ class ScimServer:
             return Reply(204)
         listed = [member for user in sorted(map(str, members)) for member in self._listed(user, wishes)]
         return self._json(200, {"schemas": [GROUP], "id": group, "displayName": group, "members": listed})
+
+    def _bulk(self, arrival: Arrival, membership: Membership) -> Reply:
+        """§3.7: each operation has a result; after too many errors the rest is left out."""
+        traits, results, errors = self.behaviour.scim, [], 0
+        operations = _operations(arrival)
+        if not traits.bulk:
+            return self._error(501, "", "bulk requests are not supported")
+        if len(operations) > traits.bulk:
+            return self._error(413, "tooMany", f"at most {traits.bulk} operations are allowed")
+        for number, operation in enumerate(operations):
+            reply = self.carry_out(operation, membership)
+            done: dict[str, object] = {"method": "PATCH", "status": str(reply.status), "location": operation.path}
+            if not traits.forgets_bulk_ids:
+                done["bulkId"] = str(number)
+            if reply.body:
+                done["response"] = orjson.loads(reply.body)
+            results.append(done)
+            errors += reply.status is not None and reply.status >= 400
+            if traits.bulk_errors and errors >= traits.bulk_errors:
+                break
+        return self._json(200, {"schemas": [BULK_RESPONSE], "Operations": results})
 
     def _known(self, wish: MembershipRequest) -> MembershipRequest:
         """The wish as this server understands it: some ignore users that they do not know, or removals by id."""
@@ -214,7 +242,7 @@ class ScimServer:
         return {
             "schemas": [CONFIG],
             "patch": {"supported": not traits.refuses_patch},
-            "bulk": {"supported": False, "maxOperations": 0, "maxPayloadSize": 0},
+            "bulk": {"supported": traits.bulk > 0, "maxOperations": traits.bulk, "maxPayloadSize": 1 << 20},
             "filter": {"supported": True, "maxResults": traits.page},
             "changePassword": {"supported": False},
             "sort": {"supported": False},
@@ -230,6 +258,18 @@ class ScimServer:
             return Reply(status, f"<html><body>Error {status}</body></html>".encode(), (("Content-Type", "text/html"),))
         content = {"schemas": [ERROR], "status": str(status), "detail": detail}
         return self._json(status, content | ({"scimType": kind} if kind else {}))
+
+
+def _operations(arrival: Arrival) -> list[Arrival]:
+    """The operations of a bulk request, each as a request of its own."""
+    try:
+        content = orjson.loads(arrival.body)
+        return [
+            Arrival(str(part["method"]), str(part["path"]), arrival.headers, orjson.dumps(part["data"]))
+            for part in content["Operations"]
+        ]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return []
 
 
 def _path(path: str) -> str:

@@ -26,6 +26,8 @@ def create(
     profile: str = "",
     query: Mapping[str, str] | None = None,
     names_of: Mapping[str, str] | None = None,
+    *,
+    bulk: bool = False,
 ) -> Target:
     """The target of this kind.
 
@@ -36,19 +38,22 @@ def create(
         profile: Whose service it is, where that makes a difference.
         query: Further parameters of every request with changes, where that is possible.
         names_of: What names of a `user` and of a `group` are at the target, where that can be chosen.
+        bulk: Whether a request is to change several groups, where that can be chosen.
 
     Raises:
         ConfigurationError: When there is none, when it needs a URL and got none, or has no such profile.
 
     """
     if not kind:
-        raise ConfigurationError(f"no target: give --target {' or '.join(names())} (or try --simulate)")
+        *others, last = names()
+        raise ConfigurationError(f"no target: give --target {', '.join(others)} or {last} (or try --simulate)")
     if kind not in _installed():
         raise ConfigurationError(f"unknown target {kind!r}; available: {', '.join(names())}")
     target = cast("Target", _installed()[kind].load()(url, env))
     if isinstance(target, OffersProfiles):
-        return target.with_profile(profile, query or {}, names_of or {})
-    for key, value in (("profile", profile), ("query", query), ("names_of_users or names_of_groups", names_of)):
+        return target.with_profile(profile, query or {}, names_of or {}, bulk=bulk)
+    named = ("names_of_users or names_of_groups", names_of)
+    for key, value in (("profile", profile), ("query", query), named, ("bulk", bulk)):
         if value:
             raise ConfigurationError(f"target.{key} does not apply to {kind}; remove it")
     return target

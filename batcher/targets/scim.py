@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Self
 from urllib.parse import quote, urlencode
 
@@ -31,6 +32,7 @@ from batcher.core.target import Credentials, Login
 from batcher.core.text_bytes import bytes_of, escaped, joined
 from batcher.core.verdict import Settled, Verdict
 from batcher.core.wire import Wire
+from batcher.targets.scim_bulk import BULK_BYTES, BULK_HEAD, BULK_OPERATIONS, OPERATION_BYTES, bulk, of_bulk
 from batcher.targets.scim_directory import ScimDirectory, announced
 from batcher.targets.scim_profiles import Profile, profile_of
 from batcher.targets.scim_replies import judged, unsuccessful_reply
@@ -46,13 +48,15 @@ class Scim:
     """A SCIM 2.0 service; its profile says what it takes in one request."""
 
     name = "scim"
-    wire = Wire(Shape.GROUP, request=_ENVELOPE, op=0, id_key=len(_ENTRY), name_key=len(_ENTRY), nests_names=True)
-    meaningless_limits = frozenset({"max_users", "max_groups", "max_ops"})
+    wire: Wire = Wire(Shape.GROUP, request=_ENVELOPE, op=0, id_key=len(_ENTRY), name_key=len(_ENTRY), nests_names=True)
+    meaningless_limits: frozenset[str] = frozenset({"max_users", "max_groups", "max_ops"})
     key_kind = KeyKind.LOOKUP
     order = OrderBy.GROUP
     """Some servers read the whole group and write it back: two requests at once would lose members."""
     success_is_uniform = False  # a group that comes back names its members
     status_suffices = True  # RFC 7644 §3.5.2; groups of 87,000 members exceed what is read of a reply
+
+    limits: Limits
 
     def __init__(self, url: str, env: str) -> None:
         if not url:
@@ -60,14 +64,21 @@ class Scim:
         if env:
             raise ConfigurationError("target.env applies to MinApp only; scim has no environments")
         self.url = url.rstrip("/")
+        self._bulk = False
         self._take(Profile(), {})
         self._directory = ScimDirectory(self.url, {})
 
-    def with_profile(self, profile: str, query: Mapping[str, str], names: Mapping[str, str]) -> Self:
+    def with_profile(self, profile: str, query: Mapping[str, str], names: Mapping[str, str], *, bulk: bool) -> Self:
         """See `OffersProfiles`."""
         known = profile_of(profile)
         self._take(known, {**known.query, **query})
         self._directory = ScimDirectory(self.url, names)
+        if bulk:
+            self._bulk = True
+            self.wire = replace(self.wire, shape=Shape.GROUPS, request=len(BULK_HEAD) + 2, op=OPERATION_BYTES)
+            most = self.limits.max_users * BULK_OPERATIONS
+            self.limits = replace(self.limits, max_ops=BULK_OPERATIONS, max_changes=most, max_bytes=BULK_BYTES)
+            self.meaningless_limits = frozenset({"max_groups"})
         return self
 
     def _take(self, profile: Profile, query: Mapping[str, str]) -> None:
@@ -86,19 +97,29 @@ class Scim:
 
     def encode(self, batch: Batch, token: str) -> Request:
         """One op that adds all users, or an op for each that is removed."""
+        if self._bulk:
+            parts = ((self._path(batch, op), self._patch(batch, op)) for op in batch.ops)
+            return self._request("POST", f"{self.url}/Bulk", token, bulk(parts))
         (op,) = batch.ops
+        return self._request("PATCH", self.url + self._path(batch, op), token, self._patch(batch, op))
+
+    def _path(self, batch: Batch, op: Op) -> str:
         (group,) = batch.group.values(op.groups)
+        return f"/Groups/{quote(str(group), safe='')}{self._query}"
+
+    def _patch(self, batch: Batch, op: Op) -> bytes:
         if op.action is Action.ADD:
             said = b'{"op":"add","path":"members","value":[%b]}' % _joined(batch, op, _member)
         elif self._profile.removes_by_array:
             said = b'{"op":"remove","path":"members","value":[%b]}' % _joined(batch, op, _member)
         else:
             said = _joined(batch, op, _removal)
-        address = f"{self.url}/Groups/{quote(str(group), safe='')}{self._query}"
-        return self._request("PATCH", address, token, _HEAD + said + b"]}")
+        return _HEAD + said + b"]}"
 
     def interpret(self, batch: Batch, response: Response, now: float) -> Verdict:
         """204, or 200 with the group, in which the changes can be seen if it has its members."""
+        if self._bulk:
+            return of_bulk(batch, response, now, lists_members=self._profile.lists_members)
         if response.status == 204:
             return Settled.all(len(batch), Status.APPLIED)
         (op,) = batch.ops
@@ -125,7 +146,7 @@ class Scim:
 
     def announced(self, response: Response) -> Announcement | None:
         """See `OffersDiscovery`."""
-        return announced(response)
+        return announced(response, bulk=self._bulk)
 
     def attribute(self, side: Side) -> Attribute:
         """See `OffersLookups`."""

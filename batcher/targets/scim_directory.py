@@ -91,8 +91,8 @@ class ScimDirectory:
 _ANNOUNCED = ("patch", "bulk", "filter", "etag")
 
 
-def announced(response: Response) -> Announcement | None:
-    """What a ServiceProviderConfig says; None if it is none.
+def announced(response: Response, *, bulk: bool) -> Announcement | None:
+    """What a ServiceProviderConfig says, to somebody who wants `bulk` requests or not; None if it is none.
 
     A number beside `supported: false` means nothing.
     """
@@ -105,5 +105,11 @@ def announced(response: Response) -> Announcement | None:
     supported = {name: fact.get("supported") for name, fact in facts.items()}
     most = facts.get("filter", {}).get("maxResults") if supported.get("filter") is True else None
     lacks = "changing groups by PATCH" if supported.get("patch") is False else ""
+    bounds: dict[str, int] = {}
+    if bulk and not lacks:
+        lacks = "" if supported.get("bulk") is True else "bulk requests (target.bulk)"
+        names = {"max_ops": "maxOperations", "max_bytes": "maxPayloadSize"}
+        numbers = {name: facts.get("bulk", {}).get(known) for name, known in names.items()}
+        bounds = {name: number for name, number in numbers.items() if type(number) is int and number > 0}
     filters = supported.get("filter") if isinstance(supported.get("filter"), bool) else None
-    return Announcement(facts, lacks, filters, most if type(most) is int and most > 0 else None)
+    return Announcement(facts, lacks, filters, bounds, most if type(most) is int and most > 0 else None)

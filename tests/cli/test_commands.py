@@ -118,9 +118,9 @@ def test_plan_sends_nothing_and_says_what_would_happen(shell):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("apply", "c.csv"), 2, "--target minapp or scrutinizer"),
+        (("apply", "c.csv"), 2, "--target minapp, scim or scrutinizer"),
         (("apply", "none.csv", "--simulate"), 2, "no such file"),
-        (("apply", "c.csv", "--target", "nope"), 2, "available: minapp, scrutinizer"),
+        (("apply", "c.csv", "--target", "nope"), 2, "available: minapp, scim, scrutinizer"),
         (("apply", "c.csv", "--simulate", "--rate", "fast"), 2, "invalid rate"),
         (("apply", "c.csv", "--simulate", "--map", "user"), 2, "--map 'user'"),
         (

@@ -74,7 +74,7 @@ def test_the_defaults_fit_the_settings(target):
 def test_an_unknown_kind_names_the_known_ones():
     with pytest.raises(ConfigurationError, match="minapp, scim, scrutinizer"):
         create("nope", "", "")
-    with pytest.raises(ConfigurationError, match="--target minapp or scim or scrutinizer"):
+    with pytest.raises(ConfigurationError, match="--target minapp, scim or scrutinizer"):
         create("", "", "")
 
 

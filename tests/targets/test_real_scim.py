@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import anyio
@@ -71,6 +72,22 @@ def test_every_change_arrives_through_trouble(understood, tmp_path):
     assert faults.happened.total() > faults.happened["none"]
     wishes = {(user, group): op for op, user, group in changes}
     assert server.pairs(groups) == {pair for pair, op in wishes.items() if op == "add"}
+
+
+def test_bulk_requests_bring_many_groups_at_once(understood, tmp_path):
+    """Both servers announce them; one of them does not repeat the ids of operations."""
+    server = understood
+    users, groups = [f"bulk{number}@example.org" for number in range(12)], [f"squad {number}" for number in range(150)]
+    server.make(users, groups)
+    rng = random.Random(3)
+    changes = [
+        (rng.choice(["add", "add", "remove"]), server.ids[rng.choice(users)], server.ids[rng.choice(groups)])
+        for _ in range(900)
+    ]
+    changes.append(("add", server.ids[users[0]], "nowhere"))
+    assert Counter(applied(tmp_path, server, changes, more="bulk = true"))["failed"] == 1
+    wishes = {(user, group): op for op, user, group in changes}
+    assert server.pairs(groups) == {pair for pair, op in wishes.items() if op == "add" and pair[1] != "nowhere"}
 
 
 def test_names_are_looked_up(understood, tmp_path):

@@ -424,3 +424,145 @@ def test_what_the_service_announces_is_heeded_and_kept(tmp_path):
 def test_an_announcement_may_be_anything(content):
     found = SCIM.announced(Response(200, {}, orjson.dumps(content)))
     assert found is None or found.most_listed is None or found.most_listed > 0
+
+
+# Bulk requests.
+
+BULK = create("scim", "https://example.org", "", bulk=True)
+RESPONSE = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
+
+
+def bulk_batch(*parts):
+    changes = [("add", user, group) for group, users in parts for user in users]
+    (found,) = batches(changes, BULK)
+    return found
+
+
+def bulk_reply(*results, ids=True):
+    operations = [{"method": "PATCH"} | ({"bulkId": str(number)} if ids else {}) | result for number, result in results]
+    return Response(200, {}, orjson.dumps({"schemas": [RESPONSE], "Operations": operations}))
+
+
+def test_a_bulk_request_has_an_operation_for_each_group():
+    request = BULK.encode(bulk_batch(("g/1", IDS[:2]), ("h", IDS[:1])), "t")
+    assert (request.method, request.url) == ("POST", "https://example.org/Bulk")
+    first, second = json.loads(request.body)["Operations"]
+    assert (first["method"], first["path"], first["bulkId"]) == ("PATCH", "/Groups/g%2F1", "0")
+    assert first["data"] == json.loads(SCIM.encode(batch("add", IDS[:2]), "t").body)
+    assert (second["path"], second["bulkId"]) == ("/Groups/h", "1")
+
+
+REFUSED = {"schemas": [ERROR], "detail": "User does not exist", "status": "400"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (bulk_reply((0, {"status": "204"}), (1, {"status": "200"})), ["applied", "applied", "applied"]),
+        (bulk_reply((0, {"status": {"code": "200"}}), (1, {"status": 204})), ["applied", "applied", "applied"]),
+        (bulk_reply((1, {"status": "204"})), ["pending", "pending", "applied"]),
+        (bulk_reply((0, {"status": "204"}), ids=False), ["applied", "applied", "pending"]),
+        (
+            bulk_reply((0, {"status": "204"}), (1, {"status": "204"}), (2, {"status": "204"}), ids=False),
+            ["pending"] * 3,
+        ),
+        (
+            bulk_reply((0, {"status": "404", "response": REFUSED}), (1, {"status": "204"})),
+            ["failed", "failed", "applied"],
+        ),
+        (
+            bulk_reply((0, {"status": "400", "response": REFUSED}), (1, {"status": "204"})),
+            ["pending", "pending", "applied"],
+        ),
+        (
+            bulk_reply((0, {"status": "204"}), (1, {"status": "400", "response": REFUSED})),
+            ["applied", "applied", "failed"],
+        ),
+        (bulk_reply((0, {"status": "204"}), (1, {"status": "429"})), ["applied", "applied", "pending"]),
+        (
+            bulk_reply((0, {"status": "204", "location": "/Groups/h"}), (1, {"status": "204"})),
+            ["pending", "pending", "applied"],
+        ),
+        (bulk_reply((0, {"status": "nonsense"}), (1, {})), ["pending"] * 3),
+        (bulk_reply(), ["pending"] * 3),
+    ],
+)
+def test_results_of_a_bulk_request_are_those_of_its_operations(reply, expected):
+    found = BULK.interpret(bulk_batch(("g", IDS[:2]), ("h", IDS[:1])), reply, 0.0)
+    assert verdict(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (bulk_reply((0, {"status": "429"}), (1, {"status": "503"})), Retry),
+        (Response(200, {}, b"{}"), Retry),
+        (Response(501, {}, b""), Stop),
+        (error(413, "too many operations"), Split),
+        (error(500, "oops"), Retry),
+    ],
+)
+def test_a_bulk_request_as_a_whole(reply, kind):
+    assert isinstance(BULK.interpret(bulk_batch(("g", IDS[:2]), ("h", IDS[:1])), reply, 0.0), kind)
+
+
+BULK_TRAITS = {
+    "ids": ScimTraits(bulk=1000),
+    "few at once": ScimTraits(bulk=3),
+    "no ids": ScimTraits(bulk=1000, forgets_bulk_ids=True),
+    "stops after an error": ScimTraits(bulk=1000, bulk_errors=1),
+    "stops and has no ids": ScimTraits(bulk=1000, bulk_errors=1, forgets_bulk_ids=True),
+    "groups": ScimTraits(bulk=1000, returns_groups=True, drops_unknown=True),
+}
+
+
+@pytest.mark.parametrize("traits", BULK_TRAITS)
+@pytest.mark.parametrize("seed", range(3))
+def test_bulk_runs_end_like_others(tmp_path, traits, seed):
+    bad = {IDS[3], IDS[11]}
+    faults = tuple(Fault(kind, 0.05) for kind in ("503", "429", "drop-before", "drop-after", "late")) if seed else ()
+    behaviour = Behaviour(
+        bad_users=frozenset(bad), bad_groups=frozenset({"group-5"}), faults=faults, seed=seed, scim=BULK_TRAITS[traits]
+    )
+    target, changes = Target(behaviour), changes_of(500, groups=19)
+    changes = [(op, user, group) for op, user, group in changes if op == "add" or user not in bad]
+    play = Play(tmp_path, target, settings_for("scim", target_bulk=True, limits_max_users=4))
+    assert play.apply(changes).exit_code == 3
+    target.world.catch_up(play.seconds + 100)
+    assert target.members() == final_state(changes, lambda user, group: user in bad or group == "group-5")
+
+
+def test_bulk_requests_are_only_made_where_they_are_announced(tmp_path):
+    target = Target()
+    report = Play(tmp_path, target, settings_for("scim", target_bulk=True)).apply([("add", "u", "g")])
+    assert (report.stopped, report.exit_code) == (Cause.UNSUPPORTED, 6)
+    assert "bulk" in report.reason
+    assert [method for _, method, _ in target.sends] == ["GET"]
+
+
+def test_fewer_requests_bring_many_small_groups(tmp_path):
+    target = Target(Behaviour(scim=ScimTraits(bulk=100)))
+    changes = [("add", user, f"group-{number}") for number in range(200) for user in IDS[:2]]
+    assert Play(tmp_path, target, settings_for("scim", target_bulk=True)).apply(changes).exit_code == 0
+    assert target.members() == final_state(changes)
+    assert [method for _, method, _ in target.sends].count("POST") == 2
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 9), st.text("abc-._~012", min_size=1, max_size=30)),
+        min_size=1,
+        max_size=30,
+        unique_by=lambda part: part[1],
+    ),
+    st.integers(1000, 4000),
+    st.sampled_from(["add", "remove"]),
+)
+def test_no_bulk_request_is_larger_than_its_bound(groups, most, op):
+    changes = [(op, user, group) for count, group in groups for user in IDS[:count]]
+    limits = replace(BULK.limits, max_bytes=most, max_ops=7)
+    made = batches(changes, BULK, limits)
+    assert sum(map(len, made)) == len(changes)
+    for part in made:
+        assert len(part.ops) <= 7
+        assert len(part) == 1 or len(BULK.encode(part, "t").body) <= most

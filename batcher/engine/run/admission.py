@@ -120,6 +120,7 @@ class Admission:
                 async for work in works:
                     if self._resolver is not None:
                         work = await self._resolver.resolve(work)  # noqa: PLW2901 — the same, with ids
+                        self._packing = self._packing.within(self._resolver.bounds)
                     order_by = self._packing.order_by if self._dispatch.in_order else None
                     await sender.send(await self._executor(partial(take_in, work, order_by)))
             except InputError as error:

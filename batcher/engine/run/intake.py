@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,6 +75,11 @@ class Packing:
     wire: Wire
     order_by: OrderBy
     next_id: Callable[[], int]
+
+    def within(self, bounds: Mapping[str, int]) -> Packing:
+        """The same, with fields of its limits no larger than these."""
+        tighter = {name: most for name, most in bounds.items() if most < getattr(self.limits, name)}
+        return replace(self, limits=replace(self.limits, **tighter)) if tighter else self
 
     def batches(self, window: OpenWindow, rows: Ints) -> list[Batch]:
         """The batches for exactly these rows."""

@@ -47,6 +47,8 @@ class Resolver:
         self._lookups = lookups
         self._announced = announced
         self._has_asked = False
+        self.bounds: Mapping[str, int] = {}
+        """What the target announces as the most of fields of `Limits`."""
         self.close = close
 
     def __repr__(self) -> str:
@@ -88,6 +90,7 @@ class Resolver:
         if announcement.lacks:
             said = f"the target announces that it does not support {announcement.lacks}"
             raise LookupFailed(Stop(Cause.UNSUPPORTED, said))
+        self.bounds = announcement.bounds
         for lookup in self._lookups.values():
             lookup.heed(announcement)
 

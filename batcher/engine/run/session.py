@@ -134,7 +134,7 @@ def make_target(settings: Settings) -> Target:
     target = settings.target
     names = {"user": target.names_of_users, "group": target.names_of_groups}
     given = {side: name for side, name in names.items() if name}
-    return create(target.kind, target.url, target.env, target.profile, target.query, given)
+    return create(target.kind, target.url, target.env, target.profile, target.query, given, bulk=target.bulk)
 
 
 def check_credentials(target: Target, given: Credentials) -> None:
