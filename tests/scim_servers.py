@@ -45,6 +45,8 @@ class Recipe:
     tool: str = "pip"
     environment: Callable[[Path, int], dict[str, str]] = lambda *_: {}
     prepare: Callable[[Path, int, dict[str, str]], None] = lambda *_: None
+    nobody: str = "00000000-0000-4000-8000-000000000000"
+    """An id that no user and no group has, in the form that the server takes."""
     is_slow: bool = False
     """Whether it is only started for tests with the marker `real_servers`."""
 
@@ -134,6 +136,17 @@ RECIPES = {
             "/scim/v2",
             environment=lambda place, port: {"CANAILLE_CONFIG": str(place / f"{port}.toml")},
             prepare=_prepare_canaille,
+            is_slow=True,
+        ),
+        Recipe(
+            "django-scim2",
+            ("django-scim2==0.23.0",),
+            lambda place, port: [
+                *(str(place / "bin" / "python"), str(HERE / "django_site.py")),
+                *(str(port), TOKEN, str(place / f"{port}.sqlite")),
+            ],
+            "/scim/v2",
+            nobody="999999",
             is_slow=True,
         ),
     )
@@ -233,7 +246,6 @@ CHANGES = {
     "add to an unknown group": ("add", "alice", None),
 }
 USERS, GROUPS = ("alice", "bob", "carol", "dave"), ("a group", "another")
-_NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 def outcomes(server: Server, send: Callable[[list[tuple[str, str, str]]], list[str]]) -> dict[str, str]:
@@ -242,19 +254,17 @@ def outcomes(server: Server, send: Callable[[list[tuple[str, str, str]]], list[s
     `send` applies changes of ids and returns their statuses.
     """
     server.make(USERS, GROUPS)
-    group = server.ids["a group"]
+    group, nobody = server.ids["a group"], RECIPES[server.name].nobody
     send([("add", server.ids["bob"], group), ("add", server.ids["dave"], group)])
     found = {}
     for what, (op, user, where) in CHANGES.items():
-        change = (op, server.ids[user] if user else _NOBODY, server.ids[where] if where else _NOBODY)
+        change = (op, server.ids[user] if user else nobody, server.ids[where] if where else nobody)
         (status,) = send([change])
         is_so = where is None or ((change[1] in server.members(where)) == (op == "add"))
         is_wrong = where is not None and status in {"applied", "failed"} and is_so != (status == "applied")
         found[what] = f"{status}, wrongly" if is_wrong else status
     (found["an unknown id among others"],) = {
-        "/".join(
-            send([("add", server.ids["carol"], group), ("add", _NOBODY, group), ("add", server.ids["bob"], group)])
-        )
+        "/".join(send([("add", server.ids["carol"], group), ("add", nobody, group), ("add", server.ids["bob"], group)]))
     }
     return found
 

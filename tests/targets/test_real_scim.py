@@ -75,8 +75,10 @@ def test_every_change_arrives_through_trouble(understood, tmp_path):
 
 
 def test_bulk_requests_bring_many_groups_at_once(understood, tmp_path):
-    """Both servers announce them; one of them does not repeat the ids of operations."""
+    """Two servers announce them; one of these does not repeat the ids of operations."""
     server = understood
+    if server.name not in {"scim2-server", "scimmy"}:
+        pytest.skip("it has no bulk requests")
     users, groups = [f"bulk{number}@example.org" for number in range(12)], [f"squad {number}" for number in range(150)]
     server.make(users, groups)
     rng = random.Random(3)
