@@ -85,6 +85,14 @@ def _quietly(command: Sequence[Any], environment: dict[str, str] | None = None) 
 _INSTALL = {"pip": _pip, "npm": _npm}
 
 
+def _django(name: str, version: str, application: str, **more: str) -> Recipe:
+    def command(place: Path, port: int) -> Sequence[str]:
+        site = (str(place / "bin" / "python"), str(HERE / "django_site.py"))
+        return [*site, application, str(port), TOKEN, str(place / f"{port}.sqlite")]
+
+    return Recipe(name, (f"{name}=={version}",), command, "/scim/v2", is_slow=True, **more)
+
+
 def _prepare_canaille(place: Path, port: int, environment: dict[str, str]) -> None:
     (place / f"{port}.toml").write_text(
         f"""SECRET_KEY = "not a secret"
@@ -138,17 +146,8 @@ RECIPES = {
             prepare=_prepare_canaille,
             is_slow=True,
         ),
-        Recipe(
-            "django-scim2",
-            ("django-scim2==0.23.0",),
-            lambda place, port: [
-                *(str(place / "bin" / "python"), str(HERE / "django_site.py")),
-                *(str(port), TOKEN, str(place / f"{port}.sqlite")),
-            ],
-            "/scim/v2",
-            nobody="999999",
-            is_slow=True,
-        ),
+        _django("django-scim2", "0.23.0", "django_scim", nobody="999999"),
+        _django("django-scim2-server", "1.1.0", "django_scim2_server"),
     )
 }
 
