@@ -129,7 +129,7 @@ class Plugin(MinApp):
 @pytest.mark.parametrize("status", [204, 403])
 def test_nonsense_of_a_plugin_is_a_fault_of_the_run(tmp_path, monkeypatch, broken, status):
     monkeypatch.setattr(Plugin, "answer", staticmethod(BROKEN[broken]))
-    monkeypatch.setattr("batcher.engine.run.session.create", lambda kind, url, env, *_: Plugin(url, env))
+    monkeypatch.setattr("batcher.engine.run.session.create", lambda kind, url, env, *_, **__: Plugin(url, env))
     play = Play(tmp_path, Target(answer=lambda *_: Response(status)), settings_for("minapp"))
     report = play.apply([("add", 5, 53), ("add", 6, 53), ("add", 7, 53)])
     assert (report.stopped, report.exit_code, report.changes[Status.PENDING]) == (Cause.DIALECT, 6, 3)
@@ -150,7 +150,7 @@ def test_a_plugin_that_makes_no_request(tmp_path, monkeypatch, method, gives):
         monkeypatch.setattr(plugin, method, made)
         return plugin
 
-    monkeypatch.setattr("batcher.engine.run.session.create", lambda kind, url, env, *_: broken(url, env))
+    monkeypatch.setattr("batcher.engine.run.session.create", lambda kind, url, env, *_, **__: broken(url, env))
     play = Play(tmp_path, Target(answer=lambda *_: Response(401)), settings_for("minapp"))
     report = play.apply([("add", 5, 53)])
     expected = {"encode": Cause.DIALECT, "probe": Cause.CREDENTIALS, "login": Cause.DIALECT}
