@@ -227,3 +227,11 @@ def _coded(ids: Keys) -> Keys:
 def _numbers(indices: pa.Array) -> Ints:
     """Arrow's indices as codes."""
     return indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]  # untyped
+
+
+def words_of(keys: Keys) -> list[str] | None:
+    """The words in a column, each once; None if it has none."""
+    known = keys.dictionary
+    if known is None or known.is_word is None:
+        return None
+    return known.texts.filter(pa.array(known.is_word)).to_pylist()  # type: ignore[no-any-return]  # untyped

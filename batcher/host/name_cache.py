@@ -114,6 +114,16 @@ class NameCache:
         """The ids that the target has told this run for these names."""
         return self._ids("SELECT name, id FROM seen WHERE attribute = ? AND name IN ({})", (attribute,), names)
 
+    def all_told(self, attribute: str) -> list[tuple[str, str]]:
+        """All names (in compared form) that the target has told this run, and their ids."""
+        query = "SELECT name, id FROM seen WHERE attribute = ? AND name != ''"
+        return list(self._connection.execute(query, (attribute,)))
+
+    def all_kept(self, attribute: str) -> list[tuple[str, str]]:
+        """All names (in compared form) that any run has looked up lately, and their ids."""
+        query = "SELECT name, id FROM kept.names WHERE target = ? AND attribute = ? AND at > ?"
+        return list(self._connection.execute(query, (self._target, attribute, self._now() - self._max_age)))
+
     def any_told(self, attribute: str) -> str | None:
         """Some name (in compared form) that the target has told this run."""
         query = "SELECT name FROM seen WHERE attribute = ? AND name != '' LIMIT 1"

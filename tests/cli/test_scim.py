@@ -24,10 +24,12 @@ def test_names_from_input_to_results_and_back(shell):
     with shell.simulator() as url:
         where = ("--target", "scim", "--url", url, "--rate", "none")
         planned = shell.run("plan", "changes.csv", *where, **TOKEN)
-        assert b"up to 3 names of users and 2 names of groups are looked up first" in planned.stderr
+        assert b"up to 3 names of users (0 of them known) and 2 names of groups (0 of them known)" in planned.stderr
         applied = shell.run("apply", "changes.csv", *where, "--ledger", "a.ledger", "-v", **TOKEN)
         assert applied.returncode == 0, applied.stderr
         assert b"looked up 2 of 2 names of users with 2 requests" in applied.stderr
+        planned = shell.run("plan", "changes.csv", *where, **TOKEN)
+        assert b"up to 3 names of users (3 of them known) and 2 names of groups (2 of them known)" in planned.stderr
         results = shell.run("results", "a.ledger").stdout
         first = rows(results)[0]
         assert (first["user_id"], first["given_user"]) == (id_of("Users", "bob"), "bob")
@@ -126,3 +128,26 @@ def test_the_embedded_server_knows_any_name(shell):
     shell.write("many.csv", "op,user_name,group_name\n" + "".join(f"add,person {n},team {n}\n" for n in range(40)))
     done = shell.run("apply", "many.csv", "--target", "scim", "--simulate", "--json", "--ledger", "l")
     assert json.loads(done.stdout)["changes"]["applied"] == 40
+
+
+@pytest.mark.parametrize("pattern", ["bob", "B?b", "b*"])
+def test_protected_users_and_scopes_may_be_names(shell, pattern):
+    """Who is to be removed is an id in the state; whoever wrote the configuration knows a name."""
+    with shell.simulator() as url:
+        where = ("--target", "scim", "--url", url, "--rate", "none", "--state", "s.state", "--max-removal-share",
+                 "100%", "--max-group-share", "100%", "--max-shrink", "none")  # fmt: skip
+        shell.write("feed.csv", "user_name,group_name\nalice,Sales\nbob,Sales\n")
+        shell.run("sync", "feed.csv", *where, "--bootstrap", "--from-nothing", "--ledger", "1", **TOKEN)
+        shell.write("feed.csv", "user_name,group_name\nalice,Sales\n")
+        if pattern == "bob":
+            refused = shell.run("sync", "feed.csv", *where, "--ledger", "2", "--protect-user", pattern, **TOKEN)
+            assert refused.returncode == 5, refused
+            assert members(url) == ids(("alice", "Sales"), ("bob", "Sales"))
+        planned = shell.run("plan", "feed.csv", *where[:4], *where[6:], "--protect-user", pattern, **TOKEN)
+        assert planned.returncode == 5, planned
+        outside = shell.run("sync", "feed.csv", *where, "--ledger", "3", "--master-group", "Ops", **TOKEN)
+        assert outside.returncode == 0, outside
+        assert members(url) == ids(("alice", "Sales"), ("bob", "Sales"))
+        inside = shell.run("sync", "feed.csv", *where, "--ledger", "4", "--master-group", "Sales", **TOKEN)
+        assert inside.returncode == 0, inside
+        assert members(url) == ids(("alice", "Sales"))

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.core.batch import Batch, Limits
-from batcher.core.errors import ConfigurationError
+from batcher.core.errors import ConfigurationError, OversizedReplyError
 from batcher.core.http import Response
 from batcher.core.pack import pack
 from batcher.core.status import Status
@@ -280,6 +280,21 @@ def test_bad_users_fail_alone_whatever_the_service_is_like(tmp_path, trap, lines
     failed = [changes[line - 1] for line, status in play.statuses() if status == "failed"]
     assert sorted(failed) == sorted(change for change in changes if change[1] in bad and change[0] == "add")
     assert target.members() == final_state(changes, lambda user, _: user in bad)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, "applied"), (500, "pending")])
+def test_a_reply_that_is_too_large_to_be_read_counts_by_its_status(tmp_path, status, expected):
+    """A group of 87,000 members comes back with 8 MiB."""
+
+    def answer(_, request):
+        if request.method == "PATCH":
+            raise OversizedReplyError(status)
+
+    target = Target(answer=answer)
+    settings = settings_for("scim", retry_max_attempts=2, retry_base_seconds=0.1, retry_grace_seconds=1.0)
+    play = Play(tmp_path, target, settings)
+    play.apply([("add", "u", "g")])
+    assert [found for _, found in play.statuses()] == [expected]
 
 
 def test_a_full_group_fails_its_additions_at_once(tmp_path):

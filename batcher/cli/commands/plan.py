@@ -100,7 +100,7 @@ def plan(
                 goal = baseline.goal(paths, settings)
                 content = of_sync(goal, settings, given, is_simulated=simulate, is_bound=output is not None)
         else:
-            content = of_changes(files, settings, given, is_bound=output is not None)
+            content = of_changes(files, settings, given, is_simulated=simulate, is_bound=output is not None)
         if simulate_target is not None:
             content["prediction"] = prediction(files, settings, simulate_target)
         if output is not None:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _SHOWN_REJECTS = 10
 
 
-def of_changes(files: Sequence[str], settings: Settings, given: Override, *, is_bound: bool) -> dict[str, Any]:
+def of_changes(
+    files: Sequence[str], settings: Settings, given: Override, *, is_simulated: bool, is_bound: bool
+) -> dict[str, Any]:
     """The plan of an `apply`; with `is_bound` it can be given to `--plan`.
 
     Raises:
@@ -29,7 +31,9 @@ def of_changes(files: Sequence[str], settings: Settings, given: Override, *, is_
     from batcher.engine.preview.arrival import judge_files
     from batcher.engine.preview.guardrails import judge
     from batcher.engine.preview.input_scan import PackingRules, Protected, scan
+    from batcher.engine.sync.names import known_before
     from batcher.engine.sync.saved_plan import bind, described
+    from batcher.host.run_registry import state_folder
     from batcher.source.inputs import Input
 
     target, guard = preflight(settings, None), settings.guard
@@ -37,7 +41,9 @@ def of_changes(files: Sequence[str], settings: Settings, given: Override, *, is_
     protected = Protected.of(guard.protected_users, guard.protected_groups)
     with as_files(files) as paths:
         inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
-        seen = scan(inputs, reading(settings, target.key_kind), packing, protected)
+        known = None if is_simulated else state_folder(os.environ)
+        with known_before(target, settings, known, _now) as named:
+            seen = scan(inputs, reading(settings, target.key_kind), packing, protected, named.is_known)
         content = bind("apply", paths, settings) if is_bound else {}
         arrived = judge_files([Path(file) for file in files if file != "-"], guard, _now(), is_feed=False)
     return content | described(settings, target, seen, override([*arrived, *judge(seen, guard)], given.guardrails))
@@ -98,11 +104,18 @@ def of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bo
         with SyncBasis(goal, target, settings, known, is_simulated=is_simulated, is_look=True) as comparison:
             arrived = judge_files(goal.feed, settings.guard, _now(), is_feed=True)
             day, is_passing = datetime.now().astimezone().date(), goal.state is None
-            with known_before(target, settings, known, _now) as resolve:
+            with known_before(target, settings, known, _now) as named:
                 propose = from_feed(
-                    goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing, resolve=resolve
+                    goal.feed,
+                    named.settings,
+                    target,
+                    day,
+                    arrived=arrived,
+                    is_passing=is_passing,
+                    resolve=named.resolve,
                 )
-                made = draft(comparison.store, propose, settings, target, Path(folder) / "plan", with_requests=True)
+                place = Path(folder) / "plan"
+                made = draft(comparison.store, propose, named.settings, target, place, with_requests=True)
         rulings = override(made.rulings, given.guardrails)
         content = {}
         if is_bound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -12,7 +12,8 @@ import numpy as np
 from batcher.core.batch import Limits
 from batcher.core.coalesce import coalesce
 from batcher.core.key_kinds import KeyKinds
-from batcher.core.keys import Key
+from batcher.core.keys import Key, words_of
+from batcher.core.lookups import Side
 from batcher.core.model import REJECTED_ROW, Action, Columns, Position, Window
 from batcher.core.pack import pack, pack_in_order
 from batcher.core.patterns import Patterns
@@ -57,6 +58,8 @@ class InputScan:
     groups_are_complete: bool = True
     lookups: dict[str, int] = field(default_factory=lambda: {"user": 0, "group": 0})
     """How many names at most are to be looked up: those of each window, each once."""
+    known: dict[str, int] = field(default_factory=lambda: {"user": 0, "group": 0})
+    """How many of these were looked up before."""
     mixes: list[str] = field(default_factory=list)
     """The columns (`user`, `group`) that hold both ids and names."""
     protected: set[str] = field(default_factory=set)
@@ -88,8 +91,11 @@ def scan(
     how: Reading,
     packing: PackingRules | None = None,
     protected: Protected = Protected(),
+    is_known: Callable[[Side, Sequence[str]], int] = lambda *_: 0,
 ) -> InputScan:
     """Read everything; with `packing`, also count what would be sent.
+
+    `is_known` says how many of some names were looked up before.
 
     Raises:
         InputError: When an input cannot be read.
@@ -100,6 +106,7 @@ def scan(
     seen.contents = [Content(item.name) for item in inputs]
     for window in _windows(inputs, how, packing.window_rows if packing else WINDOW_ROWS, seen.contents):
         _count(seen, window.columns, inputs)
+        _count_names(seen, window.columns, is_known)
         kinds.look_at(window.columns)
         _look_for(seen, window.columns, protected)
         if packing is not None:
@@ -121,12 +128,16 @@ def _count(seen: InputScan, columns: Columns, inputs: Sequence[Input]) -> None:
     seen.adds += int((columns.action == Action.ADD).sum())
     seen.removals += int((columns.action == Action.REMOVE).sum())
     seen.rejected += len(columns.rejects)
-    for side, keys in (("user", columns.user), ("group", columns.group)):
-        if keys.dictionary is not None and keys.dictionary.is_word is not None:
-            seen.lookups[side] += int(keys.dictionary.is_word.sum())
     for reject in columns.rejects[: _SHOWN_REJECTS - len(seen.first_rejects)]:
         source = inputs[int(columns.source[reject.index])].name
         seen.first_rejects.append((source, int(columns.line[reject.index]), reject.reason))
+
+
+def _count_names(seen: InputScan, columns: Columns, is_known: Callable[[Side, Sequence[str]], int]) -> None:
+    for side, keys in ((Side.USER, columns.user), (Side.GROUP, columns.group)):
+        if (words := words_of(keys)) is not None:
+            seen.lookups[side.value] += len(words)
+            seen.known[side.value] += is_known(side, words)
 
 
 def _look_for(seen: InputScan, columns: Columns, protected: Protected) -> None:

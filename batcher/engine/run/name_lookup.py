@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import anyio
 
 from batcher.core.discovery import Announcement
 from batcher.core.http import Response
-from batcher.core.lookups import FoundIds, Listing, OffersLookups, Side, compared
+from batcher.core.lookups import Attribute, FoundIds, Listing, OffersLookups, Side, compared
+from batcher.core.patterns import Patterns
 from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
@@ -36,6 +37,7 @@ _AT_ONCE = 8
 """How many names are looked up at the same time; the target's rate and its limit in flight apply, too."""
 _MORE = "(and more)"
 """Stands for the ids that a reply does not have."""
+_WILD = frozenset("*?[")
 _FEW = 2
 """So many names are asked for one by one without looking at how many there are."""
 _SIZES = (1000, 100, 0)
@@ -72,6 +74,18 @@ class KnownNames:
             {name: ids[form] for name, form in forms.items() if form in ids},
             {name: f"{self._attribute.name} {name!r} {what}" for name in missing},
         )
+
+    def matching(self, patterns: Sequence[str]) -> set[str]:
+        """The ids of the names that match any of these patterns."""
+        return _matching(patterns, self._attribute, self._cache.all_kept(self._key))
+
+
+def _matching(patterns: Sequence[str], attribute: Attribute, known: Iterable[tuple[str, str]]) -> set[str]:
+    wanted = Patterns([compared(pattern, attribute) for pattern in patterns])
+    ids: dict[str, list[str]] = {}
+    for name, found in known:
+        ids.setdefault(name, []).append(found)
+    return {found for name in wanted.among(ids) for found in ids[str(name)]}
 
 
 class NameLookup:
@@ -128,6 +142,24 @@ class NameLookup:
             {name: known[form] for name, form in forms.items() if form in known},
             {name: self._reason(name, len(told.get(form, ()))) for name, form in forms.items() if form not in known},
         )
+
+    async def matching(self, patterns: Sequence[str]) -> set[str]:
+        """The ids of the names that match any of these patterns, whoever has them.
+
+        Raises:
+            LookupFailed: When that cannot be established.
+            Abandoned: When the run ends first.
+
+        """
+        plain = [pattern for pattern in patterns if not _WILD.intersection(pattern)]
+        found = set((await self.ids(plain)).ids.values()) if plain else set[str]()
+        if len(plain) == len(patterns):
+            return found
+        await self._list_rest()
+        if not self._is_complete:
+            self._fail("its list is incomplete, so patterns of names cannot be compared with it")
+        known = await self._runs(partial(self._cache.all_told, self._key))
+        return found | _matching(patterns, self._attribute, known)
 
     def heed(self, announcement: Announcement) -> None:
         """The target has announced this. That it can be searched is not believed before it was seen."""

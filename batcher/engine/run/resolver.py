@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batcher.core.address import place_of
 from batcher.core.discovery import Announcement
-from batcher.core.keys import Dictionary, Keys, Word
+from batcher.core.keys import Dictionary, Keys, Word, words_of
 from batcher.core.lookups import FoundIds, OffersLookups, Side
 from batcher.core.model import REJECTED_ROW, Columns, Given, Reject
 from batcher.core.target import Target
@@ -93,14 +93,6 @@ class Resolver:
         self.bounds = announcement.bounds
         for lookup in self._lookups.values():
             lookup.heed(announcement)
-
-
-def words_of(keys: Keys) -> list[str] | None:
-    """The names in a column; None if there are none."""
-    known = keys.dictionary
-    if known is None or known.is_word is None:
-        return None
-    return known.texts.filter(pa.array(known.is_word)).to_pylist()  # type: ignore[no-any-return]  # untyped
 
 
 def with_ids(columns: Columns, found: Mapping[Side, FoundIds]) -> Columns:

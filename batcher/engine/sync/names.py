@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
+from glob import escape
 from pathlib import Path
+from typing import TypeAlias
 
 from batcher.core.blame import Blame
 from batcher.core.concurrency import FixedLimit
 from batcher.core.errors import InputError, NotBegunError
+from batcher.core.keys import words_of
 from batcher.core.lookups import FoundIds, OffersLookups, Side
 from batcher.core.model import Columns
 from batcher.core.retry import RetryPolicy
@@ -23,12 +27,34 @@ from batcher.delivery.token_provider import TokenProvider
 from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.job import not_begun
 from batcher.engine.run.name_lookup import KnownNames, LookupFailed, NameLookup
-from batcher.engine.run.resolver import cache_of, with_ids, words_of
+from batcher.engine.run.resolver import cache_of, with_ids
 from batcher.host.shared_rate import make_pacer
 from batcher.settings import Settings
 
-Resolve = Callable[[Columns], Columns]
+_Place: TypeAlias = tuple[str, str]
+"""The section and the key of a setting."""
+Resolve: TypeAlias = Callable[[Columns], Columns]
 """Gives the same columns with ids instead of names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What is known of names."""
+
+    resolve: Resolve
+    """Gives columns with ids instead of names."""
+    settings: Settings
+    """The same, with the ids of names among the patterns of scopes and protected users and groups."""
+    is_known: Callable[[Side, Sequence[str]], int] = lambda *_: 0
+    """How many of these names have ids."""
+
+
+_PATTERNS = (
+    ("guard", "protected_users", Side.USER),
+    ("guard", "protected_groups", Side.GROUP),
+    ("sync", "master_users", Side.USER),
+    ("sync", "master_groups", Side.GROUP),
+)
 _AT_ONCE = 4
 
 
@@ -47,15 +73,15 @@ def of_ids(columns: Columns) -> Columns:
 
 
 @asynccontextmanager
-async def looked_up(stretches: Iterator[Columns], context: RunContext, target: Target) -> AsyncIterator[Resolve]:
-    """Look up all names in these stretches of a feed; what is yielded puts their ids into any of them.
+async def looked_up(stretches: Iterator[Columns], context: RunContext, target: Target) -> AsyncIterator[Named]:
+    """Look up all names in these stretches of a feed, and in the patterns of the settings.
 
     Raises:
         NotBegunError: When it cannot be established which ids they have.
 
     """
     if not isinstance(target, OffersLookups):
-        yield of_ids
+        yield Named(of_ids, context.settings)
         return
     settings, runtime, retry = context.settings, context.runtime, context.settings.retry
     cache, secrets = cache_of(target, settings, runtime.state_folder, runtime.clock.utc), Secrets()
@@ -74,27 +100,51 @@ async def looked_up(stretches: Iterator[Columns], context: RunContext, target: T
                     for side, keys in ((Side.USER, columns.user), (Side.GROUP, columns.group)):
                         if (words := words_of(keys)) is not None:
                             await lookups[side].ids(words)
+                ids = {place: await lookups[side].matching(given) for place, side, given in _patterns(settings)}
             except LookupFailed as failure:
                 raise NotBegunError(str(failure), failure.stop.cause.exit_code) from None
             except Abandoned:
                 raise not_begun(context.shutdown) from None
             finally:
                 pacer.close()
-        yield partial(_with_known, {side: lookup.known for side, lookup in lookups.items()})
+        known = {side: lookup.known for side, lookup in lookups.items()}
+        yield Named(partial(_with_known, known), _with_ids(settings, ids))
     finally:
         cache.close()
 
 
 @contextmanager
-def known_before(
-    target: Target, settings: Settings, folder: Path | None, utc: Callable[[], float]
-) -> Iterator[Resolve]:
+def known_before(target: Target, settings: Settings, folder: Path | None, utc: Callable[[], float]) -> Iterator[Named]:
     """As `looked_up`, without asking the target: names that no run has looked up lately have no ids."""
     if not isinstance(target, OffersLookups):
-        yield of_ids
+        yield Named(of_ids, settings)
         return
     with closing(cache_of(target, settings, folder, utc)) as cache:
-        yield partial(_with_known, {side: KnownNames(side, target, cache).ids for side in Side})
+        names = {side: KnownNames(side, target, cache) for side in Side}
+        ids = {place: names[side].matching(given) for place, side, given in _patterns(settings)}
+        known = {side: each.ids for side, each in names.items()}
+        count = partial(_count, known)
+        yield Named(partial(_with_known, known), _with_ids(settings, ids), count)
+
+
+def _count(known: Mapping[Side, Callable[[Sequence[str]], FoundIds]], side: Side, names: Sequence[str]) -> int:
+    return len(known[side](names).ids)
+
+
+def _patterns(settings: Settings) -> Iterator[tuple[_Place, Side, Sequence[str]]]:
+    """The settings with patterns of users or groups, and the patterns."""
+    for section, key, side in _PATTERNS:
+        if patterns := getattr(getattr(settings, section), key):
+            yield (section, key), side, patterns
+
+
+def _with_ids(settings: Settings, ids: Mapping[_Place, set[str]]) -> Settings:
+    """The settings with these ids beside the names."""
+    more: dict[str, dict[str, list[str]]] = {}
+    for (section, key), found in ids.items():
+        given = getattr(getattr(settings, section), key)
+        more.setdefault(section, {})[key] = [*given, *sorted(map(escape, found))]
+    return settings.replace(**more) if more else settings
 
 
 def _with_known(known: Mapping[Side, Callable[[Sequence[str]], FoundIds]], columns: Columns) -> Columns:

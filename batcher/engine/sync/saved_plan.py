@@ -182,7 +182,7 @@ def described(
         "guardrails": told(rulings),
         "refused_by": [f"{ruling.guardrail}: {ruling.figures}" for ruling in rulings if ruling.stops]
         + _strictly(settings, seen),
-        "lookups": seen.lookups,
+        "lookups": {side: {"names": seen.lookups[side], "known": seen.known[side]} for side in seen.lookups},
         "hints": _hints(settings, target, seen),
         "inputs_read": [
             {"name": found.name, "records": found.rows, "sheet": found.sheet, "dates": list(found.columns)}
@@ -220,10 +220,14 @@ def _hints(settings: Settings, target: Target, seen: InputScan) -> list[str]:
     hints = [*target.hints]
     hints += [] if settings.input.ordered else map(mixed, seen.mixes)
     if any(seen.lookups.values()):
-        counts = " and ".join(f"{count:,} names of {side}s" for side, count in seen.lookups.items() if count)
+        counts = " and ".join(
+            f"{count:,} names of {side}s ({seen.known[side]:,} of them known)"
+            for side, count in seen.lookups.items()
+            if count
+        )
         hints.append(
-            f"up to {counts} are looked up first, with at most a request for each, unless they are known or listing all"
-            " takes fewer; names of one user then count as one"
+            f"up to {counts} are looked up first, with at most a request for each that is not known, or fewer if all"
+            " are listed; names of one user then count as one"
         )
     if not seen.groups_are_complete:
         hints.append("there are too many groups to count all of them; the figures of the largest may be too low")

@@ -91,11 +91,10 @@ async def sync(goal: Goal, context: RunContext, terms: Terms) -> Report:
         arrived = await arrive(goal.feed, settings.guard, clock, terms.override, is_feed=True)
         day, is_passing = today(context.runtime), goal.state is None
         how = feed_reading(settings, target.key_kind, day)
-        async with looked_up(stretches_of(goal.feed, how, settings.input.format), context, target) as resolve:
-            propose = from_feed(
-                goal.feed, settings, target, day, arrived=arrived, is_passing=is_passing, resolve=resolve
-            )
-            report = await send(comparison, propose, context, terms)
+        async with looked_up(stretches_of(goal.feed, how, settings.input.format), context, target) as named:
+            known, resolve = named.settings, named.resolve
+            propose = from_feed(goal.feed, known, target, day, arrived=arrived, is_passing=is_passing, resolve=resolve)
+            report = await send(comparison, propose, replace(context, settings=known), terms)
         if goal.state is not None and settings.job.keep:
             rotate(goal.state, settings.job.keep, clock, settings.retry.grace_seconds)
         return report
