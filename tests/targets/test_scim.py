@@ -282,7 +282,7 @@ def test_bad_users_fail_alone_whatever_the_service_is_like(tmp_path, trap, lines
     assert target.members() == final_state(changes, lambda user, _: user in bad)
 
 
-@pytest.mark.parametrize(("status", "expected"), [(200, "applied"), (500, "pending")])
+@pytest.mark.parametrize(("status", "expected"), [(200, "applied"), (500, "unknown")])
 def test_a_reply_that_is_too_large_to_be_read_counts_by_its_status(tmp_path, status, expected):
     """A group of 87,000 members comes back with 8 MiB."""
 
