@@ -60,8 +60,7 @@ class NameCache:
 
     def known(self, attribute: str, names: Sequence[str]) -> dict[str, str]:
         """The ids of these names (in compared form) that this run has used, or another one has found lately."""
-        now = self._now()
-        found = self._ids("SELECT name, id FROM used WHERE attribute = ? AND name IN ({})", (attribute,), names)
+        now, found = self._now(), self.used(attribute, names)
         missing = [name for name in names if name not in found]
         kept = self._ids(
             "SELECT name, id FROM kept.names"
@@ -69,7 +68,12 @@ class NameCache:
             (self._target, attribute, now - self._max_age, now),
             missing,
         )
-        return {name: next(iter(ids)) for name, ids in (found | kept).items()}
+        return found | {name: next(iter(ids)) for name, ids in kept.items()}
+
+    def used(self, attribute: str, names: Sequence[str]) -> dict[str, str]:
+        """The ids of these names (in compared form) that this run has used."""
+        found = self._ids("SELECT name, id FROM used WHERE attribute = ? AND name IN ({})", (attribute,), names)
+        return {name: next(iter(ids)) for name, ids in found.items()}
 
     def use(self, attribute: str, ids: Mapping[str, str]) -> None:
         """From now on this run relies on these."""

@@ -94,8 +94,6 @@ class NameLookup:
     def __init__(
         self, side: Side, target: OffersLookups, dialect: Dialect, inquiry: Inquiry, cache: NameCache, runs: Executor
     ) -> None:
-        self.known = KnownNames(side, target, cache).ids
-        """Gives the ids of names that were looked up before."""
         self._side = side
         self._attribute = target.attribute(side)
         self._key = f"{side.value}.{self._attribute.name}"
@@ -167,6 +165,16 @@ class NameLookup:
             self._filters = False
         if announcement.most_listed is not None:
             self._sizes = (min(announcement.most_listed, _SIZES[0]), *_SIZES[1:])
+
+    def found(self, names: Sequence[str]) -> FoundIds:
+        """What `ids` has found before, of these names; blocking, and from any thread."""
+        forms = {name: compared(name, self._attribute) for name in names}
+        different = list(set(forms.values()))
+        used, told = self._cache.used(self._key, different), self._cache.told(self._key, different)
+        return FoundIds(
+            {name: used[form] for name, form in forms.items() if form in used},
+            {name: self._reason(name, len(told.get(form, ()))) for name, form in forms.items() if form not in used},
+        )
 
     def remember(self, ids: Mapping[str, str]) -> None:
         """This run has relied on these ids of names before."""

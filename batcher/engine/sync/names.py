@@ -107,7 +107,7 @@ async def looked_up(stretches: Iterator[Columns], context: RunContext, target: T
                 raise not_begun(context.shutdown) from None
             finally:
                 pacer.close()
-        known = {side: lookup.known for side, lookup in lookups.items()}
+        known = {side: lookup.found for side, lookup in lookups.items()}
         yield Named(partial(_with_known, known), _with_ids(settings, ids))
     finally:
         cache.close()
