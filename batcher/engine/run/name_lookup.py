@@ -16,19 +16,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import anyio
 
 from batcher.core.discovery import Announcement
 from batcher.core.http import Response
-from batcher.core.lookups import Attribute, FoundIds, Listing, OffersLookups, Side, compared
-from batcher.core.patterns import Patterns
+from batcher.core.lookups import FoundIds, Listing, OffersLookups, Side, compared
 from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
 from batcher.delivery.shutdown import Abandoned
+from batcher.engine.run.known_names import matching
 from batcher.host.name_cache import NameCache
 from batcher.host.runtime import Executor
 
@@ -50,42 +50,6 @@ class LookupFailed(Exception):  # noqa: N818 — the run stops; not a failure of
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop.reason)
         self.stop = stop
-
-
-class KnownNames:
-    """The names of users, or of groups, of one target, as far as they were looked up before. Blocking."""
-
-    def __init__(self, side: Side, target: OffersLookups, cache: NameCache) -> None:
-        self._side = side
-        self._attribute = target.attribute(side)
-        self._key = f"{side.value}.{self._attribute.name}"
-        self._cache = cache
-
-    def __repr__(self) -> str:
-        return f"<KnownNames of {self._key}>"
-
-    def ids(self, names: Sequence[str]) -> FoundIds:
-        """The ids of these names, without asking the target."""
-        forms = {name: compared(name, self._attribute) for name in names}
-        ids = self._cache.known(self._key, list(set(forms.values())))
-        missing = [name for name, form in forms.items() if form not in ids]
-        what = f"was not found among the {self._side.value}s that were looked up lately"
-        return FoundIds(
-            {name: ids[form] for name, form in forms.items() if form in ids},
-            {name: f"{self._attribute.name} {name!r} {what}" for name in missing},
-        )
-
-    def matching(self, patterns: Sequence[str]) -> set[str]:
-        """The ids of the names that match any of these patterns."""
-        return _matching(patterns, self._attribute, self._cache.all_kept(self._key))
-
-
-def _matching(patterns: Sequence[str], attribute: Attribute, known: Iterable[tuple[str, str]]) -> set[str]:
-    wanted = Patterns([compared(pattern, attribute) for pattern in patterns])
-    ids: dict[str, list[str]] = {}
-    for name, found in known:
-        ids.setdefault(name, []).append(found)
-    return {found for name in wanted.among(ids) for found in ids[str(name)]}
 
 
 class NameLookup:
@@ -157,7 +121,7 @@ class NameLookup:
         if not self._is_complete:
             self._fail("its list is incomplete, so patterns of names cannot be compared with it")
         known = await self._runs(partial(self._cache.all_told, self._key))
-        return found | _matching(patterns, self._attribute, known)
+        return found | matching(patterns, self._attribute, known)
 
     def heed(self, announcement: Announcement) -> None:
         """The target has announced this. That it can be searched is not believed before it was seen."""

@@ -26,7 +26,8 @@ from batcher.delivery.shutdown import Abandoned
 from batcher.delivery.token_provider import TokenProvider
 from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.job import not_begun
-from batcher.engine.run.name_lookup import KnownNames, LookupFailed, NameLookup
+from batcher.engine.run.known_names import KnownNames
+from batcher.engine.run.name_lookup import LookupFailed, NameLookup
 from batcher.engine.run.resolver import cache_of, with_ids
 from batcher.host.shared_rate import make_pacer
 from batcher.settings import Settings
