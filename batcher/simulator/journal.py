@@ -49,15 +49,15 @@ class Journal:
         """Add a line completely or not at all.
 
         Raises:
-            OSError: When it cannot be written.
+            OSError: When it cannot be written; it names the file.
 
         """
         try:
             write_whole(lambda data: os.write(self._descriptor, data), line)
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._descriptor, self._size)
             os.lseek(self._descriptor, self._size, os.SEEK_SET)
-            raise
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
         self._size += len(line)
 
 

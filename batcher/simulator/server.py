@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -16,7 +17,10 @@ from batcher.simulator.journal import opened
 from batcher.simulator.messages import Arrival, Reply
 from batcher.simulator.world import STATE, World
 
+_log = logging.getLogger("batcher.simulator")
+
 _LARGEST_REQUEST = 64 << 20
+_INSUFFICIENT_STORAGE = 507  # RFC 4918, section 11.5
 
 
 @asynccontextmanager
@@ -66,7 +70,11 @@ async def _answer(request: web.Request, world: World, applied: Callable[[World],
     headers = {name.lower(): value for name, value in request.headers.items()}
     arrival = Arrival(request.method, request.path_qs, headers, await request.read())
     now = anyio.current_time()
-    reply = Reply(None) if request.path != STATE and world.is_away(now) else world.handle(arrival, now)
+    try:
+        reply = Reply(None) if request.path != STATE and world.is_away(now) else world.handle(arrival, now)
+    except OSError as error:  # of the journal: the disk is full, say
+        _log.warning("the simulator cannot keep its memberships, and answers 507: %s", error)
+        reply = Reply(_INSUFFICIENT_STORAGE, b"the memberships cannot be kept")
     applied(world)
     if reply.delay:
         await anyio.sleep(reply.delay)
