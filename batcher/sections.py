@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.guardrails import Bounds
+from batcher.core.retry import RetryPolicy
 from batcher.core.units import parse_duration, parse_share
 from batcher.core.wholeness import NAME, ROWS, Demands, ExpectedRows
 
@@ -119,6 +121,10 @@ class RetrySettings(Section, frozen=True):
     max_seconds: float = 60.0
     grace_seconds: float = 30.0
     max_wait: str = "15m"
+
+    def policy(self, rng: Callable[[], float]) -> RetryPolicy:
+        """The same as delays; `rng` gives floats in [0, 1)."""
+        return RetryPolicy(self.max_attempts, self.base_seconds, self.max_seconds, rng)
 
 
 class GuardSettings(Section, frozen=True):

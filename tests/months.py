@@ -33,7 +33,8 @@ from batcher.engine.jobs.retry import retry
 from batcher.engine.jobs.summary import report as summary
 from batcher.engine.run.observers import Observer
 from batcher.engine.run.session import make_target
-from batcher.engine.sync.sync import Goal, SyncBasis, Terms, sync
+from batcher.engine.sync.goal import Goal, SyncBasis
+from batcher.engine.sync.sync import Terms, sync
 from batcher.engine.sync.undo import compile_undo, undo_changes
 from batcher.host.runtime import Runtime
 from batcher.settings import Settings
@@ -157,7 +158,7 @@ class Feed:
             settings = for_difference(self._settings())
             try:
                 made = compile_undo(
-                    ledger, [], settings, self.folder / "undo.json", state=None, state_folder=self.month.host
+                    ledger, [], settings, self.folder / "undo.json", state=None, state_folder=self.month.host, utc=float
                 )
             except BatcherError as error:
                 self.month.say(f"{self.number}: no undo: {error}")

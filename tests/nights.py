@@ -18,7 +18,8 @@ from batcher.delivery.shutdown import Shutdown
 from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.job import for_difference
 from batcher.engine.preview.guardrails import Override
-from batcher.engine.sync.sync import Goal, Terms, sync
+from batcher.engine.sync.goal import Goal
+from batcher.engine.sync.sync import Terms, sync
 from batcher.engine.sync.undo import Undo, compile_undo, undo_changes
 from batcher.settings import Settings
 from batcher.simulator.virtual_time import run_virtual
@@ -100,7 +101,7 @@ class Nights:
         self.number += 1
         settings = for_difference(self.settings)
         compiled = compile_undo(
-            ledger, [], settings, self.folder / f"undo-{self.number}", state=None, state_folder=None
+            ledger, [], settings, self.folder / f"undo-{self.number}", state=None, state_folder=None, utc=float
         )
         credentials = Credentials(token="a-token")
         return compiled, self.play(

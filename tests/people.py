@@ -36,7 +36,8 @@ from batcher.engine.jobs.resume import resume
 from batcher.engine.jobs.retry import retry
 from batcher.engine.run.observers import Observer
 from batcher.engine.run.session import make_target
-from batcher.engine.sync.sync import Goal, SyncBasis, Terms, sync
+from batcher.engine.sync.goal import Goal, SyncBasis
+from batcher.engine.sync.sync import Terms, sync
 from batcher.engine.sync.undo import compile_undo, undo_changes
 from batcher.host.runtime import Runtime
 from batcher.load.clean_up import clean_up, cleaning_files, write_removals
@@ -266,7 +267,7 @@ class Person:
         is_fed = last not in self.by_hand
         try:
             made = compile_undo(
-                last, others, settings, self._file("undo.json"), state=None, state_folder=self.host.state
+                last, others, settings, self._file("undo.json"), state=None, state_folder=self.host.state, utc=float
             )
         except BatcherError as error:
             self.host.say(f"{self.number}: no undo: {error}")

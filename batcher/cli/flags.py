@@ -14,7 +14,7 @@ from batcher.cli.console import set_up
 
 if TYPE_CHECKING:
     from batcher.engine.preview.guardrails import Override
-    from batcher.engine.sync.sync import Goal
+    from batcher.engine.sync.goal import Goal
     from batcher.settings import Settings
 
 _KEYS = {
@@ -141,7 +141,7 @@ class Baseline:
 
         """
         from batcher.core.errors import ConfigurationError
-        from batcher.engine.sync.sync import Goal
+        from batcher.engine.sync.goal import Goal
         from batcher.files import expanded
 
         if self.bootstrap and bool(self.current) is self.from_nothing:

@@ -13,7 +13,7 @@ ledger = click.argument("ledger", type=FILE, metavar="LEDGER")
 
 target = together(
     click.option("--config", "-c", type=FILE, envvar="BATCHER_CONFIG", help="Configuration file (TOML)."),
-    click.option("--target", envvar="BATCHER_TARGET", metavar="KIND", help="Target API: minapp or scrutinizer."),
+    click.option("--target", envvar="BATCHER_TARGET", metavar="KIND", help="Target API: minapp, scrutinizer or scim."),
     click.option("--url", envvar="BATCHER_URL", metavar="URL", help="Address of the target."),
 )
 reaching = together(

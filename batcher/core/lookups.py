@@ -79,5 +79,24 @@ class FoundIds:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class LookupFigures:
+    """What became of names, each counted once per run, and what it took."""
+
+    known: int = 0
+    """Names whose ids were known from earlier runs."""
+    found: int = 0
+    refused: int = 0
+    """Names that nobody has, or several have."""
+    requests: int = 0
+    is_listed: bool = False
+    """Whether all users (or groups) were listed, and not each name asked for alone."""
+
+    @property
+    def names(self) -> int:
+        """All names."""
+        return self.known + self.found + self.refused
+
+
 Ids: TypeAlias = dict[str, set[str]]
 """The ids of each name, in its compared form; more than one if it is ambiguous."""

@@ -81,9 +81,9 @@ class Inquiry:
             if isinstance(found, Stop) and found.cause is Cause.CREDENTIALS:
                 try:
                     await self._tokens.renew(generation)
+                    continue
                 except LoginRefusedError as refused:
-                    return refused.verdict if isinstance(refused.verdict, Stop) else found
-                continue
+                    found = refused.verdict
             if not isinstance(found, Retry):
                 if not isinstance(found, Settled | Split | Stop):
                     self._tokens.proven(generation)

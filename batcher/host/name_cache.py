@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS kept.names (
 ) WITHOUT ROWID;
 CREATE TABLE main.used (attribute TEXT NOT NULL, name TEXT NOT NULL, id TEXT NOT NULL,
     PRIMARY KEY (attribute, name)) WITHOUT ROWID;
+CREATE TABLE main.refused (attribute TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (attribute, name)) WITHOUT ROWID;
 CREATE TABLE main.listed (attribute TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (attribute, id)) WITHOUT ROWID;
 CREATE TABLE main.seen (attribute TEXT NOT NULL, name TEXT NOT NULL, id TEXT NOT NULL,
     PRIMARY KEY (attribute, name, id)) WITHOUT ROWID;
@@ -32,7 +33,10 @@ _BUSY_SECONDS = 30.0
 
 
 class NameCache:
-    """The names of one target. `used` is what this run relies on, `seen` what it was told. Blocking."""
+    """The names of one target. Blocking.
+
+    `used` is what this run relies on, `refused` are names that have no id for it, `seen` is what it was told.
+    """
 
     def __init__(self, folder: Path | None, target: str, max_age: float, now: Callable[[], float]) -> None:
         """Open the cache.
@@ -75,11 +79,22 @@ class NameCache:
         found = self._ids("SELECT name, id FROM used WHERE attribute = ? AND name IN ({})", (attribute,), names)
         return {name: next(iter(ids)) for name, ids in found.items()}
 
-    def use(self, attribute: str, ids: Mapping[str, str]) -> None:
-        """From now on this run relies on these."""
+    def use(self, attribute: str, ids: Mapping[str, str]) -> int:
+        """From now on this run relies on these; returns how many of the names are new to it."""
+        before = self._connection.total_changes
         self._connection.executemany(
             "INSERT OR IGNORE INTO used VALUES (?, ?, ?)", ((attribute, name, found) for name, found in ids.items())
         )
+        return self._connection.total_changes - before
+
+    def refuse(self, attribute: str, names: Iterable[str]) -> None:
+        """From now on these names (in compared form) have no id for this run: it has asked, and does not ask again."""
+        self._connection.executemany("INSERT OR IGNORE INTO refused VALUES (?, ?)", ((attribute, n) for n in names))
+
+    def refused(self, attribute: str, names: Sequence[str]) -> list[str]:
+        """Those of these names that this run has refused."""
+        query = "SELECT name, name FROM refused WHERE attribute = ? AND name IN ({})"
+        return list(self._ids(query, (attribute,), names))
 
     def learn(self, attribute: str, entries: Iterable[tuple[str, str]], *, is_list: bool) -> int:
         """The target has told these names (in compared form) and ids.

@@ -20,11 +20,11 @@ from batcher.core.report import Waited
 from batcher.core.status import Status
 from batcher.core.target import Credentials
 from batcher.delivery.shutdown import Shutdown
-from batcher.engine.jobs.apply import look_first
+from batcher.engine.jobs.asking import Access
 from batcher.engine.jobs.in_doubt import remember_others
 from batcher.engine.jobs.job import preflight, reading
+from batcher.engine.jobs.looking_first import look_first
 from batcher.engine.jobs.summary import LOAD
-from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN
 from batcher.engine.run.observers import Observer
 from batcher.engine.run.pipeline import Invocation, work
 from batcher.engine.run.session import Session
@@ -122,7 +122,7 @@ async def measure(
         session = Session.of(lasting, ledger, runtime, shutdown)
         inputs: Sequence[Input] = [Input(name, Path(name), spec.settings.input.format) for name in spec.files]
         how = reading(spec.settings, session.target.key_kind)
-        inputs, _ = await look_first(inputs, how, spec.settings, None, runtime, shutdown, NOTHING_OVERRIDDEN)
+        inputs, _ = await look_first(inputs, how, Access(spec.settings, credentials, runtime, shutdown))
         facts = _facts(spec, session)
         if inputs:
             facts |= remember_others(session, facts["run"], facts)

@@ -97,10 +97,86 @@ def test_nights_of_names(shell):
         third = shell.run("sync", "feed.csv", *where, "--rate", "none", "--ledger", "3", **TOKEN)
         assert third.returncode == 0, third.stderr
         assert members(url) == ids(("alice", "Sales"))
-        refused = shell.run("sync", "feed.csv", *where[:4], "--rate", "none", "--current", "feed.csv", "--ledger", "4",
-                            **TOKEN)  # fmt: skip
-        assert refused.returncode == 2
-        assert b"give the target's ids" in refused.stderr
+        snapshot = shell.run("sync", "feed.csv", *where[:4], *where[6:], "--rate", "none", "--current", "feed.csv",
+                             "--ledger", "4", **TOKEN)  # fmt: skip
+        assert snapshot.returncode == 0, snapshot.stderr
+        assert b"nothing to change" in snapshot.stdout
+        shell.write("now.csv", "user_name,group_name\neve,Sales\nalice,Sales\n")
+        refused = shell.run("sync", "feed.csv", *where[:4], *where[6:], "--rate", "none", "--current", "now.csv",
+                            "--ledger", "5", **TOKEN)  # fmt: skip
+        assert refused.returncode == 2, "without this line, who is a member is not known"
+        assert b"now.csv, line 2: user userName 'eve' was not found" in refused.stderr
+
+
+BOB, OPS = "user7@example.org", "group 3"
+"""Two of those whom the simulator lists."""
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "protected"),
+    [
+        ("user_name,group_name", "USER7@example.org,group 3", ("users", BOB)),
+        ("user_name,group_name", f"{BOB},{OPS}", ("users", id_of("Users", BOB))),
+        ("user_name,group_name", f"{BOB},{OPS}", ("users", id_of("Users", BOB)[:30] + "*")),
+        ("user_name,group_name", f"{BOB},{OPS}", ("groups", id_of("Groups", OPS))),
+        ("user_id,group_name", f"{id_of('Users', BOB)},{OPS}", ("users", BOB.title())),
+        ("user_id,group_name", f"{id_of('Users', BOB)},{OPS}", ("users", "user7@*")),
+        ("user_name,group_id", f"{BOB},{id_of('Groups', OPS)}", ("groups", "?roup 3")),
+    ],
+)
+def test_what_is_protected_may_be_called_by_name_or_id(shell, columns, row, protected):
+    """Whichever the file has; also in a plan that asks the target, and when a run is undone."""
+    shell.write("c.csv", f"op,{columns}\nadd,{row}\n")
+    shell.write(
+        "others.csv", "op,user_name,group_name\nadd,user1@example.org,group 1\nadd,user70@example.org,group 2\n"
+    )
+    shell.write("p.toml", f"[guard]\nprotected_{protected[0]} = ['{protected[1]}']\n")
+    shell.write("many.toml", "[scim]\npopulation = 80\n")
+    with shell.simulator("--scenario", "many.toml") as url:
+        where = ("--target", "scim", "--url", url)
+        rate = ("--rate", "none")
+        assert shell.run("apply", "others.csv", *where, *rate, "-c", "p.toml", "--ledger", "0", **TOKEN).returncode == 0
+        before = members(url)
+        refused = shell.run("apply", "c.csv", *where, *rate, "-c", "p.toml", "--ledger", "1", **TOKEN)
+        assert refused.returncode == 5, refused
+        assert members(url) == before
+        assert shell.run("plan", "c.csv", *where, *rate, "-c", "p.toml", "--resolve", **TOKEN).returncode == 5
+        assert shell.run("apply", "c.csv", *where, *rate, "--ledger", "2", **TOKEN).returncode == 0
+        after = members(url)
+        assert after == before | ids((BOB, OPS))
+        assert shell.run("undo", "2", *where, "-c", "p.toml", "-o", "u.json", **TOKEN).returncode == 0
+        refused = shell.run("apply", "--plan", "u.json", *where, *rate, "-c", "p.toml", "--ledger", "3", **TOKEN)
+        assert refused.returncode == 5, refused
+        assert members(url) == after
+
+
+def test_a_plan_that_asks_the_target(shell):
+    """It tells who has no id, and what asking took; and what it has found the run knows."""
+    shell.write("one.toml", "bad_users = ['eve']")
+    shell.write("c.csv", "op,user_name,group_name\nadd,Alice,Sales\nadd,alice,Sales\nadd,eve,Sales\nadd,bob,Sales\n")
+    with shell.simulator("--scenario", "one.toml") as url:
+        where = ("--target", "scim", "--url", url, "--rate", "none")
+        unasked = json.loads(shell.run("plan", "c.csv", *where, "--json", **TOKEN).stdout)
+        assert state_of(url)["requests"] == 0
+        assert unasked["changes"]["rejected"] == 0
+        assert unasked["lookups"]["user"] == {"names": 4, "known": 0}
+        asked = json.loads(shell.run("plan", "c.csv", *where, "--json", "--resolve", **TOKEN).stdout)
+        requests = asked["lookups"]["user"]["requests"] + asked["lookups"]["group"]["requests"]
+        assert state_of(url)["requests"] == requests
+        assert asked["changes"] == {
+            "total": 4, "add": 3, "remove": 0, "rejected": 1, "superseded": 1, "to_send": 2,
+        }  # fmt: skip
+        assert asked["requests"] == 1
+        assert asked["groups"] == [{"group": "Sales", "changes": 2}]
+        user = {name: asked["lookups"]["user"][name] for name in ("names", "known", "found", "refused")}
+        assert user == {"names": 3, "known": 0, "found": 2, "refused": 1}
+        told = shell.run("plan", "c.csv", *where, "--resolve", **TOKEN)
+        assert b"names of users: 2 of 3 were known, 0 were found, 1 nobody or several have" in told.stderr
+        assert state_of(url)["groups"] == {}
+        for options, why in ((("--simulate",), b"there is none to ask"), ((), b"no credentials")):
+            refused = shell.run("plan", "c.csv", *(where if not options else where[:2]), *options, "--resolve")
+            assert refused.returncode == 2
+            assert why in refused.stderr
 
 
 @pytest.mark.parametrize("loop", [("--closed", "--requests", "20"), ("--arrivals", "20/s", "--duration", "1s")])

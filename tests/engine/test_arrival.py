@@ -19,7 +19,8 @@ from batcher.core.verdict import Cause
 from batcher.core.wholeness import Arrived, Content, Demands, ExpectedRows, judge_arrival, judge_content
 from batcher.engine.jobs.context import RunContext
 from batcher.engine.preview.arrival import settle
-from batcher.engine.sync.sync import Goal, Terms, sync
+from batcher.engine.sync.goal import Goal
+from batcher.engine.sync.sync import Terms, sync
 from batcher.sections import GuardSettings
 from batcher.simulator.virtual_time import run_virtual
 from batcher.source.inputs import Input, Reading

@@ -262,7 +262,7 @@ def test_an_undo_without_a_state(tmp_path, names):
     before = target.members()
     play.apply([("remove", "Bob", "a"), ("add", "bob", "a")])
     compiled = compile_undo(
-        play.ledger, [], for_difference(play.settings), tmp_path / "u", state=None, state_folder=None
+        play.ledger, [], for_difference(play.settings), tmp_path / "u", state=None, state_folder=None, utc=float
     )
     (tmp_path / "again").mkdir()
     Play(tmp_path / "again", target, play.settings, seconds=999).apply_files(*compiled.changes)

@@ -20,7 +20,9 @@ from told import is_begun
 
 from batcher.core.clock import Clock
 from batcher.core.http import Response
+from batcher.core.rate import Rate
 from batcher.core.status import Status
+from batcher.core.target import Credentials
 from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Shutdown
 from batcher.engine.jobs.apply import apply
@@ -211,6 +213,20 @@ def test_a_run_never_changes_its_mind(tmp_path):
     assert set(users) == {id_of("Users", user(number)) for number in range(1, 6)}
 
 
+def test_a_name_that_nobody_has_is_asked_for_once(tmp_path):
+    """Also if it is in every window, and each name is asked for alone; and so is one that several have."""
+    run = play(tmp_path, ScimTraits(population=300, page=2, ambiguous=frozenset({user(9)})))
+    run.window_rows = 2
+    rows = [("add", who, group(1)) for _ in range(10) for who in ("nobody@example.org", user(9))]
+    report = run.apply_files(written(tmp_path, rows, header="op,user_name,group_name"))
+    assert report.changes[Status.REJECTED] == 20
+    assert asked(run.target)["GET"] <= 4  # each name, and what shows that filters work
+    assert {row["detail"].partition(":")[0] for row in results(run)} == {
+        "user userName 'nobody@example.org' was not found",
+        f"user userName '{user(9)}' is ambiguous",
+    }
+
+
 def test_trouble_while_looking_up_is_borne(tmp_path):
     faults = tuple(Fault(kind, 0.1) for kind in ("503", "429", "drop-before", "drop-after", "truncated"))
     for seed in range(8):
@@ -221,6 +237,21 @@ def test_trouble_while_looking_up_is_borne(tmp_path):
         rows = [("add", user(number), group(number % 7 + 1)) for number in range(1, 40)]
         assert run.apply_files(written(folder, rows)).exit_code == 0
         assert run.target.members() == expected(rows)
+
+
+def test_a_login_that_is_to_be_tried_again_is(tmp_path):
+    """A token ends while names are looked up, and the target is too busy for a new login at first."""
+    behaviour = Behaviour(
+        client_id="me", client_secret="secret", token_uses=3, limits=(Rate(2, 1.0),), bad_users=NOBODY,
+        scim=ScimTraits(population=300, page=2),
+    )  # fmt: skip
+    run = play(tmp_path, target=Target(behaviour), rate_requests="none")
+    run.credentials = Credentials(
+        client_id="me", client_secret="secret", token_url="http://127.0.0.1:1/oauth2/token", scope="scim"
+    )
+    rows = [("add", user(number), "g") for number in range(1, 20)]
+    assert run.apply_files(written(tmp_path, rows, header="op,user_name,group_id")).exit_code == 0
+    assert len(run.target.members()) == 19
 
 
 def test_lookups_keep_to_the_rate(tmp_path):

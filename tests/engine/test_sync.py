@@ -32,8 +32,9 @@ from batcher.engine.jobs.job import settings_of
 from batcher.engine.jobs.resume import resume
 from batcher.engine.jobs.retry import retry
 from batcher.engine.run.session import make_target
+from batcher.engine.sync.goal import Goal, SyncBasis, check_goal
 from batcher.engine.sync.rotation import rotate
-from batcher.engine.sync.sync import Goal, SyncBasis, Terms, check_goal, sync
+from batcher.engine.sync.sync import Terms, sync
 from batcher.ledger.lock import lock
 from batcher.ledger.reader import LedgerReader
 from batcher.simulator.behaviour import Behaviour, Fault
@@ -632,7 +633,7 @@ def test_a_bootstrap_that_dies_leaves_no_state(tmp_path, monkeypatch):
     def die(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("batcher.engine.sync.sync.adopt", die)
+    monkeypatch.setattr("batcher.engine.sync.goal.adopt", die)
     with pytest.raises(KeyboardInterrupt):
         nights.sync(ALL)
     monkeypatch.undo()

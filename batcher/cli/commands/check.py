@@ -40,6 +40,7 @@ def check(
 def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
     from batcher.cli.runs.runner import run_async
     from batcher.credentials import credentials
+    from batcher.engine.jobs.asking import Access
     from batcher.engine.jobs.check import probe
     from batcher.engine.run.session import make_target
     from batcher.host.run_registry import state_folder
@@ -50,7 +51,7 @@ def _check(settings: Settings, *, as_json: bool, quiet: bool) -> int:
     given = credentials(settings.auth, os.environ)
 
     async def main() -> int:
-        probed = await probe(settings, given, real_runtime(state_folder(os.environ)))
+        probed = await probe(Access(settings, given, real_runtime(state_folder(os.environ))))
         stop, way = probed.stop, way_of(settings, probed.peer)
         reason = "" if stop is None else stop.reason
         if as_json:

@@ -27,6 +27,7 @@ class PlanFlags:
     output: Path | None
     simulate_target: Path | None
     detailed_exitcode: bool
+    resolve: bool
 
 
 @click.command()
@@ -58,6 +59,7 @@ class PlanFlags:
         help="Simulate the run, in virtual time, against the server that this scenario describes.",
     ),
     click.option("--detailed-exitcode", is_flag=True, help="Exit with 8 if there is anything to send."),
+    click.option("--resolve", is_flag=True, help="Ask the target for the ids of names; nothing is changed there."),
 )
 @opt.speaking
 def plan(
@@ -71,7 +73,7 @@ def plan(
     said: Speaking,
     **flags: Any,  # noqa: ANN401 — the settings' own flags
 ) -> None:
-    """Show what a run would do; send nothing.
+    """Show what a run would do; change nothing.
 
     Reads everything and prints counts, requests, duration, largest groups, rejected lines and guardrails. With --state
     or --current each FILE is a feed, and the plan is for batcher sync.
@@ -81,7 +83,7 @@ def plan(
     said.set_up()
 
     def work() -> int:
-        from batcher.cli.runs.plan_content import of_changes, of_sync, prediction, write_plan
+        from batcher.cli.runs.plan_content import Wanted, of_changes, of_sync, prediction, write_plan
         from batcher.core.errors import InputError
         from batcher.engine.preview.arrival import check_streams
 
@@ -95,12 +97,13 @@ def plan(
         is_sync = bool(flags["state"] or baseline.is_given)
         if simulate_target is not None and (is_sync or "-" in files):
             raise InputError("--simulate-target needs files of changes, not a feed or standard input")
+        kind = Wanted(simulate, output is not None, wanted.resolve)
         if is_sync:
             with as_files(files) as paths:
                 goal = baseline.goal(paths, settings)
-                content = of_sync(goal, settings, given, is_simulated=simulate, is_bound=output is not None)
+                content = of_sync(goal, settings, given, kind)
         else:
-            content = of_changes(files, settings, given, is_simulated=simulate, is_bound=output is not None)
+            content = of_changes(files, settings, given, kind)
         if simulate_target is not None:
             content["prediction"] = prediction(files, settings, simulate_target)
         if output is not None:

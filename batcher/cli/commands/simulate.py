@@ -71,7 +71,7 @@ def simulate(port: int, journal: Path | None, scenario: Path | None, **given: An
             heard = [number for number in ending if signal.getsignal(number) is not signal.SIG_IGN]
             with anyio.open_signal_receiver(*heard) as signals:
                 async with serve(played.first, port, journal, played.stages) as url:
-                    click.echo(f"simulating minapp and scrutinizer at {url}")
+                    click.echo(f"simulating minapp, scrutinizer and scim at {url}")
                     async for _ in signals:
                         break
             return 0

@@ -55,13 +55,15 @@ def undo(
         from batcher.engine.sync.undo import compile_undo, files_of
         from batcher.files import made_together, shortened
         from batcher.host.run_registry import state_folder
+        from batcher.host.runtime import real_clock
 
         settings = for_difference(load_settings(config, flags))
         if simulate:
             settings = settings.for_simulation()
         plan = output or ledger.parent / f"{shortened(ledger.name, _BEHIND)}.undo.json"
         with made_together([plan, *files_of(plan)]):
-            made = compile_undo(ledger, later, settings, plan, state=state, state_folder=state_folder(os.environ))
+            folder, utc = state_folder(os.environ), real_clock().utc
+            made = compile_undo(ledger, later, settings, plan, state=state, state_folder=folder, utc=utc)
             content = bind("undo", made.changes, settings, state=made.state, basis=made.basis, undone=ledger)
             content |= described(settings, make_target(settings), made.seen, made.rulings)
             content["undo"] = _content(made, ledger)

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batcher.cli.runs.standard_input import as_files
 
 if TYPE_CHECKING:
+    from batcher.core.model import Columns
+    from batcher.core.target import Target
     from batcher.engine.preview.guardrails import Override
-    from batcher.engine.sync.sync import Goal
+    from batcher.engine.preview.named import Named
+    from batcher.engine.sync.goal import Goal
     from batcher.settings import Settings
 
 _SHOWN_REJECTS = 10
 
 
-def of_changes(
-    files: Sequence[str], settings: Settings, given: Override, *, is_simulated: bool, is_bound: bool
-) -> dict[str, Any]:
-    """The plan of an `apply`; with `is_bound` it can be given to `--plan`.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What kind of plan is wanted."""
+
+    is_simulated: bool
+    is_bound: bool
+    """Whether it can be given to `--plan`."""
+    resolves: bool
+    """Whether the target is asked for the ids of names; nothing is changed there."""
+
+
+def of_changes(files: Sequence[str], settings: Settings, given: Override, wanted: Wanted) -> dict[str, Any]:
+    """The plan of an `apply`.
 
     Raises:
         UsageError: When the settings or the files cannot be used.
@@ -30,23 +45,59 @@ def of_changes(
     from batcher.engine.jobs.job import preflight, reading
     from batcher.engine.preview.arrival import judge_files
     from batcher.engine.preview.guardrails import judge
-    from batcher.engine.preview.input_scan import PackingRules, Protected, scan
-    from batcher.engine.sync.names import known_before
+    from batcher.engine.preview.input_scan import PackingRules, Protected, columns_of, scan
     from batcher.engine.sync.saved_plan import bind, described
-    from batcher.host.run_registry import state_folder
     from batcher.source.inputs import Input
 
     target, guard = preflight(settings, None), settings.guard
     packing = PackingRules(settings.limits_for(target), target.wire, settings.input.ordered)
-    protected = Protected.of(guard.protected_users, guard.protected_groups)
     with as_files(files) as paths:
         inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
-        known = None if is_simulated else state_folder(os.environ)
-        with known_before(target, settings, known, _now) as named:
-            seen = scan(inputs, reading(settings, target.key_kind), packing, protected, named.is_known)
-        content = bind("apply", paths, settings) if is_bound else {}
+        how = reading(settings, target.key_kind)
+        with _named(columns_of(inputs, how), settings, target, wanted) as named:
+            seen = scan(inputs, how, packing, Protected.of(named.settings.guard), named)
+        content = bind("apply", paths, settings) if wanted.is_bound else {}
         arrived = judge_files([Path(file) for file in files if file != "-"], guard, _now(), is_feed=False)
-    return content | described(settings, target, seen, override([*arrived, *judge(seen, guard)], given.guardrails))
+    rulings = override([*arrived, *judge(seen, guard)], given.guardrails)
+    return content | described(settings, target, seen, rulings, lookups=named.figures)
+
+
+@contextmanager
+def _named(stretches: Iterator[Columns], settings: Settings, target: Target, wanted: Wanted) -> Iterator[Named]:
+    """What is known of the names in these stretches of input.
+
+    Raises:
+        ConfigurationError: When the target is to be asked, and there is none, or there are no credentials.
+        NotBegunError: When it does not tell.
+
+    """
+    from anyio.from_thread import start_blocking_portal
+
+    from batcher.core.errors import ConfigurationError
+    from batcher.credentials import credentials
+    from batcher.engine.jobs.asking import Access
+    from batcher.engine.jobs.job import preflight
+    from batcher.engine.jobs.names import known_before, looked_up
+    from batcher.host.run_registry import state_folder
+    from batcher.host.runtime import real_runtime
+
+    folder = None if wanted.is_simulated else state_folder(os.environ)
+    if not wanted.resolves:
+        with known_before(target, settings, folder, _now) as named:
+            yield named
+        return
+    if wanted.is_simulated:
+        raise ConfigurationError("--resolve asks the target for ids, and with --simulate there is none to ask")
+    given = credentials(settings.auth, os.environ)
+    preflight(settings, given)
+
+    @asynccontextmanager
+    async def asked() -> AsyncIterator[Named]:
+        async with looked_up(stretches, Access(settings, given, real_runtime(folder)), target) as named:
+            yield named
+
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(asked()) as named:
+        yield named
 
 
 def _now() -> float:
@@ -79,8 +130,8 @@ def prediction(files: Sequence[str], settings: Settings, described: Path) -> dic
     }
 
 
-def of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bool, is_bound: bool) -> dict[str, Any]:
-    """The plan of a `sync`; with `is_bound` it can be given to `--plan`.
+def of_sync(goal: Goal, settings: Settings, given: Override, wanted: Wanted) -> dict[str, Any]:
+    """The plan of a `sync`.
 
     Raises:
         UsageError: When the settings, the feed or the state cannot be used.
@@ -90,21 +141,25 @@ def of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bo
     from datetime import datetime
 
     from batcher.core.guardrails import override
-    from batcher.engine.jobs.job import preflight
+    from batcher.engine.jobs.job import feed_reading, preflight
     from batcher.engine.preview.arrival import judge_files
-    from batcher.engine.sync.diff import draft, from_feed
-    from batcher.engine.sync.names import known_before
+    from batcher.engine.sync.diff import draft, from_feed, stretches_of, stretches_of_snapshot
+    from batcher.engine.sync.goal import SyncBasis
     from batcher.engine.sync.saved_plan import Basis, bind, described
-    from batcher.engine.sync.sync import SyncBasis
     from batcher.host.run_registry import state_folder
 
     target = preflight(settings, None)
     with tempfile.TemporaryDirectory(prefix="batcher-") as folder:
-        known = None if is_simulated else state_folder(os.environ)
-        with SyncBasis(goal, target, settings, known, is_simulated=is_simulated, is_look=True) as comparison:
+        known = None if wanted.is_simulated else state_folder(os.environ)
+        with SyncBasis(goal, target, settings, known, is_simulated=wanted.is_simulated, is_look=True) as comparison:
             arrived = judge_files(goal.feed, settings.guard, _now(), is_feed=True)
             day, is_passing = datetime.now().astimezone().date(), goal.state is None
-            with known_before(target, settings, known, _now) as named:
+            how = feed_reading(settings, target.key_kind, day)
+            stretches = chain(
+                stretches_of(goal.feed, how, settings.input.format), stretches_of_snapshot(goal.current, target)
+            )
+            with _named(stretches, settings, target, wanted) as named:
+                comparison.take_snapshot(named.resolve)
                 propose = from_feed(
                     goal.feed,
                     named.settings,
@@ -118,9 +173,9 @@ def of_sync(goal: Goal, settings: Settings, given: Override, *, is_simulated: bo
                 made = draft(comparison.store, propose, named.settings, target, place, with_requests=True)
         rulings = override(made.rulings, given.guardrails)
         content = {}
-        if is_bound:
+        if wanted.is_bound:
             content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, basis=Basis.of(made))
-        content |= described(settings, target, made.seen, rulings, draft=made)
+        content |= described(settings, target, made.seen, rulings, draft=made, lookups=named.figures)
     loaded = made.proposal.loaded
     content["changes"]["rejected"] = loaded.rejected
     content["held"] = {

@@ -15,8 +15,9 @@ from batcher.core.report import Report
 from batcher.engine.jobs.context import RunContext
 from batcher.engine.preview.guardrails import Override
 from batcher.engine.sync.diff import SyncDiff
+from batcher.engine.sync.goal import Goal
 from batcher.engine.sync.saved_plan import Basis, SavedPlan, check_unchanged, fingerprints, read_plan
-from batcher.engine.sync.sync import Goal, Terms
+from batcher.engine.sync.sync import Terms
 from batcher.engine.sync.sync import sync as sync_feed
 from batcher.engine.sync.undo import undo_changes
 from batcher.settings import Settings

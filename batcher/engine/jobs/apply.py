@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from batcher.core.errors import BatcherError, ConfigurationError, InputError, Le
 from batcher.core.guardrails import Ruling
 from batcher.core.model import Position
 from batcher.core.report import Report
-from batcher.core.units import parse_duration
 from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Shutdown
 from batcher.engine.jobs.context import RunContext
@@ -30,30 +28,25 @@ from batcher.engine.jobs.job import (
     check_wanted,
     ending,
     finish,
-    not_begun,
     preflight,
     reading,
     rules_of,
     sheets_fact,
     spool_path,
 )
-from batcher.engine.preview.arrival import arrive, check_streams
-from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN, Override, enforce, judge, looks_first, on_record
-from batcher.engine.preview.input_scan import Protected, scan
+from batcher.engine.jobs.looking_first import look_first
+from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN, Override, on_record
 from batcher.engine.run.pipeline import Invocation, Run, work
 from batcher.engine.run.session import Session
 from batcher.engine.run.window_reader import read_windows
 from batcher.files import check_file, found
-from batcher.host.runtime import Runtime
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
-from batcher.source.inputs import Input, Reading
+from batcher.source.inputs import Input
 from batcher.source.opening import sheet_of
 from batcher.source.spool import Spool, spool_changes, spool_stream
 from batcher.source.windows import Windower
-
-_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +106,7 @@ async def apply(
             how = reading(settings, session.target.key_kind)
             rulings: list[Ruling] = []
             if not occasion.is_judged:
-                inputs, rulings = await look_first(inputs, how, settings, spool, runtime, shutdown, override)
+                inputs, rulings = await look_first(inputs, how, context.access, spool, override)
             check_wanted(shutdown)
             facts = _facts(session, is_simulated=context.is_simulated) | ({"spool": "growing"} if spool else {})
             facts |= {"canary": str(settings.guard.canary), **on_record(rulings, override), **occasion.facts}
@@ -144,55 +137,6 @@ async def apply(
             ledger.discard()
             if spool is not None:
                 spool.path.unlink(missing_ok=True)
-
-
-async def look_first(
-    inputs: Sequence[Input],
-    how: Reading,
-    settings: Settings,
-    spool: Spool | None,
-    runtime: Runtime,
-    shutdown: Shutdown,
-    override: Override,
-) -> tuple[Sequence[Input], list[Ruling]]:
-    """Check the files against the guardrails, with a pass over the whole input if they or `strict` need one.
-
-    Returns the rulings, and the inputs as they were checked: one that is replaced after that is not read.
-
-    Raises:
-        InputError: When `strict` refuses, or the input is incomplete or changes meanwhile.
-        GuardrailError: When a guardrail refuses.
-        NotBegunError: When the run is to end before the whole input has arrived.
-
-    """
-    clock = runtime.clock
-    check_streams([item.name for item in inputs if item.is_spool], settings.guard)
-    files = [item.path for item in inputs if not item.is_spool]
-    arrived = await arrive(files, settings.guard, clock, override, is_feed=False)
-    if not settings.input.strict and not looks_first(settings.guard):
-        return inputs, arrived
-    given = parse_duration(settings.guard.deadline) if settings.guard.deadline else math.inf
-    deadline = clock.now() + given
-    while spool is not None and not spool.is_whole:
-        with anyio.move_on_after(_LOOK_SECONDS):
-            await spool.grown(spool.version)
-        if clock.now() >= deadline:
-            shutdown.stop(Cause.DEADLINE, "the deadline was reached before the whole input had arrived to be checked")
-        if shutdown.cause is Cause.INPUT:
-            raise InputError(f"{shutdown.reason}; nothing was sent, since the whole input was to be checked first")
-        if shutdown.is_set:
-            raise not_begun(shutdown)
-    judged = [item if item.is_spool else replace(item, version=item.present_version()) for item in inputs]
-    guard = settings.guard
-    protected = Protected.of(guard.protected_users, guard.protected_groups)
-    seen = await runtime.executor(lambda: scan(judged, how, protected=protected))
-    if settings.input.strict and seen.rejected:
-        source, line, reason = seen.first_rejects[0]
-        raise InputError(
-            f"--strict: {seen.rejected} of {seen.total} lines are invalid, nothing was sent;"
-            f" the first is {source}, line {line}: {reason}"
-        )
-    return judged, [*arrived, *enforce(judge(seen, guard), override)]
 
 
 def _why_nothing_came(run: Run, session: Session, spool: Spool | None) -> InputError | None:

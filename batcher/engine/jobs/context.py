@@ -7,6 +7,7 @@ from pathlib import Path
 
 from batcher.core.target import Credentials
 from batcher.delivery.shutdown import Shutdown
+from batcher.engine.jobs.asking import Access
 from batcher.engine.run.observers import Observer
 from batcher.host.runtime import Runtime
 from batcher.settings import Settings
@@ -29,6 +30,11 @@ class RunContext:
     """Whether the target is the embedded server, which other runs need not know about."""
     window_rows: int = WINDOW_ROWS
     """The number of rows in a window of input."""
+
+    @property
+    def access(self) -> Access:
+        """How the target is reached."""
+        return Access(self.settings, self.credentials, self.runtime, self.shutdown)
 
     @property
     def state_folder(self) -> Path | None:

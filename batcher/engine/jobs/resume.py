@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from batcher.core.model import Position
 from batcher.core.report import Report
 from batcher.core.status import Status
 from batcher.core.verdict import Cause
-from batcher.engine.jobs.apply import look_first
 from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.in_doubt import note_interruption, remember_losses, remember_others
 from batcher.engine.jobs.job import JUDGED, ending, finish, preflight, reading, reopen, rules_of
+from batcher.engine.jobs.looking_first import look_first
 from batcher.engine.jobs.reaching import NOTHING_ANEW, Anew
 from batcher.engine.jobs.retry import RETRY, settle_earlier
 from batcher.engine.jobs.summary import report
-from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN
 from batcher.engine.run.pipeline import Invocation, work
 from batcher.engine.run.session import Session
 from batcher.engine.run.window_reader import WorkItem, check_unchanged, read_windows
@@ -59,8 +59,8 @@ async def resume(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
         for number, source in enumerate(sources):
             check_unchanged(number, inputs[number], how, source, was_broken=was_broken)
         if JUDGED not in facts and facts.get("guardrails", "[]") == "[]":  # an earlier version that ended before it
-            settings = session.settings
-            inputs, _ = await look_first(inputs, how, settings, None, runtime, shutdown, NOTHING_OVERRIDDEN)
+            access = replace(context.access, settings=session.settings)
+            inputs, _ = await look_first(inputs, how, access)
         with LedgerReader(ledger_path) as reader:
             remember_losses(session, reader)
             lost_ago = note_interruption(ledger, reader, runtime.clock)

@@ -19,6 +19,8 @@ from batcher.core.pack import pack, pack_in_order
 from batcher.core.patterns import Patterns
 from batcher.core.wholeness import Content
 from batcher.core.wire import Wire
+from batcher.engine.preview.named import Named
+from batcher.sections import GuardSettings
 from batcher.source.inputs import Input, Reading
 from batcher.source.lines import Waits
 from batcher.source.reader import read
@@ -80,10 +82,13 @@ class Protected:
     users: Patterns = field(default_factory=lambda: Patterns(()))
     groups: Patterns = field(default_factory=lambda: Patterns(()))
 
+    def __bool__(self) -> bool:
+        return bool(self.users) or bool(self.groups)
+
     @staticmethod
-    def of(users: Sequence[str], groups: Sequence[str]) -> Protected:
-        """Patterns for these users and groups, and for names that look like them."""
-        return Protected(Patterns(users, folds=True), Patterns(groups, folds=True))
+    def of(guard: GuardSettings) -> Protected:
+        """Patterns for the protected users and groups, and for names that look like them."""
+        return Protected(Patterns(guard.protected_users, folds=True), Patterns(guard.protected_groups, folds=True))
 
 
 def scan(
@@ -91,11 +96,12 @@ def scan(
     how: Reading,
     packing: PackingRules | None = None,
     protected: Protected = Protected(),
-    is_known: Callable[[Side, Sequence[str]], int] = lambda *_: 0,
+    named: Named | None = None,
 ) -> InputScan:
     """Read everything; with `packing`, also count what would be sent.
 
-    `is_known` says how many of some names were looked up before.
+    Without `named` there are no names to look up. If the target was asked for them, what has no id counts as rejected;
+    else any name may have one.
 
     Raises:
         InputError: When an input cannot be read.
@@ -105,14 +111,26 @@ def scan(
     kinds = KeyKinds()
     seen.contents = [Content(item.name) for item in inputs]
     for window in _windows(inputs, how, packing.window_rows if packing else WINDOW_ROWS, seen.contents):
-        _count(seen, window.columns, inputs)
-        _count_names(seen, window.columns, is_known)
-        kinds.look_at(window.columns)
-        _look_for(seen, window.columns, protected)
+        columns = window.columns
+        kinds.look_at(columns)
+        _look_for(seen, columns, protected)
+        if named is not None:
+            _count_names(seen, columns, named.is_known)
+            if named.is_final or protected:
+                resolved = named.resolve(columns)
+                _look_for(seen, resolved, protected)
+                columns = resolved if named.is_final else columns
+        _count(seen, columns, inputs)
         if packing is not None:
-            _pack(seen, window, packing)
+            _pack(seen, columns, packing)
     seen.mixes = kinds.mixed
     return seen
+
+
+def columns_of(inputs: Sequence[Input], how: Reading) -> Iterator[Columns]:
+    """The rows of all inputs, in windows."""
+    contents = [Content(item.name) for item in inputs]
+    return (window.columns for window in _windows(inputs, how, WINDOW_ROWS, contents))
 
 
 def _windows(inputs: Sequence[Input], how: Reading, rows: int, contents: Sequence[Content]) -> Iterator[Window]:
@@ -151,8 +169,7 @@ def _look_for(seen: InputScan, columns: Columns, protected: Protected) -> None:
             seen.protected |= {f"{label} {key}" for key in islice(found, _MOST_PROTECTED)}
 
 
-def _pack(seen: InputScan, window: Window, packing: PackingRules) -> None:
-    columns = window.columns
+def _pack(seen: InputScan, columns: Columns, packing: PackingRules) -> None:
     winner = coalesce(columns)
     rows = np.flatnonzero(winner == np.arange(len(columns)))
     seen.superseded += len(columns) - len(columns.rejects) - len(rows)
@@ -160,7 +177,8 @@ def _pack(seen: InputScan, window: Window, packing: PackingRules) -> None:
     for ops in packer(columns, rows, packing.limits, packing.wire):
         seen.requests += 1
         seen.ops += len(ops)
-    for key, count in columns.group.take(rows).counted():
+    groups = columns.group if columns.given is None else columns.given.group or columns.group
+    for key, count in groups.take(rows).counted():
         seen.groups[key] += count
     if len(seen.groups) > _MOST_GROUPS:
         seen.groups_are_complete = False

@@ -26,7 +26,9 @@ class KnownNames:
         forms = {name: compared(name, self._attribute) for name in names}
         ids = self._cache.known(self._key, list(set(forms.values())))
         missing = [name for name, form in forms.items() if form not in ids]
-        what = f"was not found among the {self._side.value}s that were looked up lately"
+        what = (
+            f"is not among the {self._side.value}s that were looked up lately; `batcher plan --resolve` asks the target"
+        )
         return FoundIds(
             {name: ids[form] for name, form in forms.items() if form in ids},
             {name: f"{self._attribute.name} {name!r} {what}" for name in missing},

@@ -23,7 +23,7 @@ import anyio
 
 from batcher.core.discovery import Announcement
 from batcher.core.http import Response
-from batcher.core.lookups import FoundIds, Listing, OffersLookups, Side, compared
+from batcher.core.lookups import FoundIds, Listing, LookupFigures, OffersLookups, Side, compared
 from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
@@ -65,6 +65,7 @@ class NameLookup:
         self._inquiry = inquiry
         self._cache = cache
         self._runs = runs
+        self.figures = LookupFigures()
         self._listed = self._total = self._page_count = 0
         """How many entries of the list were read, how many it has, and how many a page has."""
         self._is_complete = False
@@ -89,17 +90,23 @@ class NameLookup:
         forms = {name: compared(name, self._attribute) for name in names}
         spelled = {form: name for name, form in reversed(forms.items())}
         known = await self._runs(partial(self._cache.known, self._key, list(spelled)))
-        missing = {form: name for form, name in spelled.items() if form not in known}
-        told: Mapping[str, set[str]] = {}
+        refused = await self._runs(partial(self._cache.refused, self._key, list(spelled)))
+        missing = {form: name for form, name in spelled.items() if form not in known and form not in refused}
+        self.figures.known += await self._runs(partial(self._cache.use, self._key, known))
         if missing:
             before = self._inquiry.sent
-            told = await self._established(missing)
-            new = {form: next(iter(ids)) for form, ids in told.items() if len(ids) == 1}
+            new = await self._established(missing)
             await self._runs(partial(self._cache.keep, self._key, new))
+            await self._runs(partial(self._cache.use, self._key, new))
+            refused = [form for form in missing if form not in new]
+            await self._runs(partial(self._cache.refuse, self._key, refused))
             known |= new
+            requests = self._inquiry.sent - before
+            self._count(len(new), len(refused), requests)
             said = "looked up %d of %d names of %ss with %d requests"
-            _log.info(said, len(missing), len(spelled), self._side.value, self._inquiry.sent - before)
-        await self._runs(partial(self._cache.use, self._key, known))
+            _log.info(said, len(missing), len(spelled), self._side.value, requests)
+        lacking = [form for form in spelled if form not in known]
+        told = await self._runs(partial(self._cache.told, self._key, lacking))
         return FoundIds(
             {name: known[form] for name, form in forms.items() if form in known},
             {name: self._reason(name, len(told.get(form, ()))) for name, form in forms.items() if form not in known},
@@ -148,14 +155,21 @@ class NameLookup:
         """The ids of these names may be out of date."""
         self._cache.forget(self._key, [compared(name, self._attribute) for name in names])
 
+    def _count(self, found: int, refused: int, requests: int) -> None:
+        figures = self.figures
+        figures.found += found
+        figures.refused += refused
+        figures.requests += requests
+        figures.is_listed = self._is_complete
+
     def _reason(self, name: str, count: int) -> str:
         what = f"{self._attribute.name} {name!r}"
         if count:
             return f"{what} is ambiguous: the target has {count} {self._side.value}s with it"
         return f"{what} was not found: the target has no {self._side.value} with it"
 
-    async def _established(self, missing: Mapping[str, str]) -> Mapping[str, set[str]]:
-        """What the target tells about these names, by compared form; nothing about one means that it has none."""
+    async def _established(self, missing: Mapping[str, str]) -> dict[str, str]:
+        """The ids of these names, by compared form; what is not among them, nobody has, or several have."""
         if not self._is_complete and (len(missing) > _FEW or self._filters is False):
             await self._begin_list(missing)
         # A part of a list does not show that there is no second one of the same name.
@@ -167,7 +181,8 @@ class NameLookup:
                 self._fail("its list is incomplete, and it cannot be searched")
         if self._total and await self._runs(partial(self._cache.any_told, self._key)) is None:
             self._fail("nothing in its list has that attribute")
-        return await self._runs(partial(self._cache.told, self._key, list(missing)))
+        told = await self._runs(partial(self._cache.told, self._key, list(missing)))
+        return {form: next(iter(ids)) for form, ids in told.items() if len(ids) == 1}
 
     async def _begin_list(self, missing: Mapping[str, str]) -> None:
         """Read the first page, and the others, too, if that takes fewer requests than asking for each name."""

@@ -10,7 +10,6 @@ from itertools import count
 from batcher.core.batch import Batch
 from batcher.core.errors import BatcherError
 from batcher.core.evidence import Evidence
-from batcher.core.retry import RetryPolicy
 from batcher.core.schedule import Schedule
 from batcher.core.secrets import Secrets
 from batcher.core.status import Status
@@ -70,14 +69,14 @@ async def parts_of(
         gate = RequestGate(transport, pacer, session.limit_in_flight(), clock, shutdown)
         evidence = Evidence(session.order_by, session.in_doubt)
         committer = Committer(ledger, tally, session.runtime.executor, clock.utc)
-        secrets, retry = Secrets(), settings.retry
+        secrets = Secrets()
         dialect = Dialect(session.target, secrets, repeats_accepted=settings.target.repeats == "accepted")
         deliverer = Deliverer(
             dialect,
             TokenProvider(session.target, credentials, gate, secrets),
             gate,
             evidence,
-            RetryPolicy(retry.max_attempts, retry.base_seconds, retry.max_seconds, session.runtime.rng),
+            settings.retry.policy(session.runtime.rng),
             _Departures(session.registration, committer),
             exchanged,
         )

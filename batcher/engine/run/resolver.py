@@ -157,13 +157,7 @@ def resolver_of(
     target, runtime = session.target, session.runtime
     if not isinstance(target, OffersLookups):
         return None
-    known = session.settings.target
-    cache = NameCache(
-        runtime.state_folder,
-        f"{target.name} {place_of(target.url)}",
-        parse_duration(known.names_max_age),
-        runtime.clock.utc,
-    )
+    cache = cache_of(target, session.settings, runtime.state_folder, runtime.clock.utc)
     lookups = {side: NameLookup(side, target, dialect, inquiry, cache, runtime.executor) for side in Side}
     with LedgerReader(session.ledger.path) as reader:
         for number in reader.window_ids():

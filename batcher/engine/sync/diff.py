@@ -15,8 +15,9 @@ from batcher.core.patterns import Patterns
 from batcher.core.target import Target
 from batcher.core.wholeness import Content, judge_content
 from batcher.engine.jobs.job import difference_files, feed_reading, for_difference, reading
+from batcher.engine.jobs.names import of_ids
 from batcher.engine.preview.input_scan import InputScan, PackingRules, scan
-from batcher.engine.sync.names import Resolve, of_ids
+from batcher.engine.preview.named import Resolve
 from batcher.sections import GuardSettings
 from batcher.settings import Settings
 from batcher.source.inputs import Input, Reading
@@ -137,19 +138,23 @@ def from_changes(files: Sequence[Path], settings: Settings, target: Target) -> P
     return propose
 
 
-def take_snapshot(store: StateStore, current: Sequence[Path], target: Target) -> None:
-    """Load the current memberships. Columns are `user` and `group`, whatever the feed calls them.
+def take_snapshot(store: StateStore, current: Sequence[Path], target: Target, resolve: Resolve) -> None:
+    """Load the current memberships; `resolve` puts ids in the place of names.
 
     Raises:
-        InputError: When a line is invalid: without it, the current memberships are not known.
+        InputError: When a line is invalid, or a name has no id: without it, the current memberships are not known.
 
     """
-    how = Reading(Fields.of({}, target.key_kind, is_feed=True))
-    loaded = load(store, "snapshot", said_to_be_in(map(of_ids, stretches_of(current, how, ""))))
+    loaded = load(store, "snapshot", said_to_be_in(map(resolve, stretches_of_snapshot(current, target))))
     if loaded.rejected:
         raise _invalid("--current", current, loaded)
     if len(loaded.sources) < len(current):
         raise InputError("--current: one of the files contains no pair; if the target is empty: --from-nothing")
+
+
+def stretches_of_snapshot(current: Sequence[Path], target: Target) -> Iterator[Columns]:
+    """The rows of a snapshot; its columns are `user` and `group`, whatever the feed calls them."""
+    return stretches_of(current, Reading(Fields.of({}, target.key_kind, is_feed=True)), "")
 
 
 def draft(

@@ -14,10 +14,12 @@ from batcher.core.batch import Limits
 from batcher.core.errors import ConfigurationError, GuardrailError, InputError
 from batcher.core.guardrails import Ruling
 from batcher.core.key_kinds import mixed
+from batcher.core.lookups import LookupFigures, Side
 from batcher.core.target import Target
 from batcher.core.units import parse_rate
 from batcher.engine.preview.guardrails import told
 from batcher.engine.preview.input_scan import InputScan
+from batcher.engine.preview.named import Lookups
 from batcher.settings import Settings
 from batcher.small_files import read_small
 
@@ -158,9 +160,18 @@ def check_unchanged(plan: SavedPlan, now: Fingerprints) -> None:
 
 
 def described(
-    settings: Settings, target: Target, seen: InputScan, rulings: Sequence[Ruling], *, draft: SyncDiff | None = None
+    settings: Settings,
+    target: Target,
+    seen: InputScan,
+    rulings: Sequence[Ruling],
+    *,
+    draft: SyncDiff | None = None,
+    lookups: Lookups | None = None,
 ) -> dict[str, Any]:
-    """The part of a plan that is for people: counts, requests, minimum duration in seconds, groups, guardrails."""
+    """The part of a plan that is for people: counts, requests, minimum duration in seconds, groups, guardrails.
+
+    `lookups` tells what it took to look up names, if the target was asked.
+    """
     limits, speed = settings.limits_for(target), settings.requests_rate(target)
     sendable = seen.adds + seen.removals - seen.superseded
     content: dict[str, Any] = {
@@ -182,8 +193,8 @@ def described(
         "guardrails": told(rulings),
         "refused_by": [f"{ruling.guardrail}: {ruling.figures}" for ruling in rulings if ruling.stops]
         + _strictly(settings, seen),
-        "lookups": {side: {"names": seen.lookups[side], "known": seen.known[side]} for side in seen.lookups},
-        "hints": _hints(settings, target, seen),
+        "lookups": {side.value: _lookups_of(side, seen, lookups) for side in Side},
+        "hints": _hints(settings, target, seen, lookups),
         "inputs_read": [
             {"name": found.name, "records": found.rows, "sheet": found.sheet, "dates": list(found.columns)}
             for found in (draft.proposal.contents if draft else seen.contents)
@@ -216,10 +227,26 @@ def _seconds(settings: Settings, target: Target, limits: Limits, requests: int, 
     return seconds
 
 
-def _hints(settings: Settings, target: Target, seen: InputScan) -> list[str]:
+def _lookups_of(side: Side, seen: InputScan, lookups: Lookups | None) -> dict[str, object]:
+    if not lookups:
+        return {"names": seen.lookups[side.value], "known": seen.known[side.value]}
+    figures = lookups[side]
+    return {
+        "names": figures.names,
+        "known": figures.known,
+        "found": figures.found,
+        "refused": figures.refused,
+        "requests": figures.requests,
+        "is_listed": figures.is_listed,
+    }
+
+
+def _hints(settings: Settings, target: Target, seen: InputScan, lookups: Lookups | None) -> list[str]:
     hints = [*target.hints]
     hints += [] if settings.input.ordered else map(mixed, seen.mixes)
-    if any(seen.lookups.values()):
+    if lookups:
+        hints += [_said(side, figures) for side, figures in lookups.items() if figures.names]
+    elif any(seen.lookups.values()):
         counts = " and ".join(
             f"{count:,} names of {side}s ({seen.known[side]:,} of them known)"
             for side, count in seen.lookups.items()
@@ -232,6 +259,15 @@ def _hints(settings: Settings, target: Target, seen: InputScan) -> list[str]:
     if not seen.groups_are_complete:
         hints.append("there are too many groups to count all of them; the figures of the largest may be too low")
     return hints
+
+
+def _said(side: Side, figures: LookupFigures) -> str:
+    how = f"all {side.value}s were listed" if figures.is_listed else "each was asked for alone"
+    made = f"{figures.requests:,} requests; {how}" if figures.requests else "no request was needed"
+    return (
+        f"names of {side.value}s: {figures.known:,} of {figures.names:,} were known, {figures.found:,} were found,"
+        f" {figures.refused:,} nobody or several have ({made})"
+    )
 
 
 def _digest(path: Path) -> str:

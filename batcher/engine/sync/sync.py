@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import chain
 from pathlib import Path
-from typing import Self
 
 import anyio
 import orjson
 
-from batcher.core.errors import BatcherError, ConfigurationError
+from batcher.core.errors import BatcherError
 from batcher.core.report import Report
-from batcher.core.target import Target
 from batcher.delivery.shutdown import Shutdown
 from batcher.engine.jobs.apply import Occasion, apply
 from batcher.engine.jobs.context import RunContext
@@ -35,36 +33,28 @@ from batcher.engine.jobs.job import (
     rejects_file,
     sheets_fact,
 )
+from batcher.engine.jobs.names import looked_up
 from batcher.engine.preview.arrival import arrive
 from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN, Override, enforce, on_record
 from batcher.engine.run.session import STATE_ID, make_target
-from batcher.engine.sync.diff import Propose, SyncDiff, draft, from_feed, stretches_of, take_snapshot
-from batcher.engine.sync.locked_state import LockedState, passing_state, seen_state
-from batcher.engine.sync.names import looked_up
+from batcher.engine.sync.diff import (
+    Propose,
+    SyncDiff,
+    draft,
+    from_feed,
+    stretches_of,
+    stretches_of_snapshot,
+)
+from batcher.engine.sync.goal import Goal, SyncBasis
+from batcher.engine.sync.locked_state import LockedState
 from batcher.engine.sync.rotation import rotate
-from batcher.files import check_file, remove, replaced_privately
-from batcher.host.run_registry import RunRegistry
+from batcher.files import remove, replaced_privately
 from batcher.host.runtime import Executor, Runtime
-from batcher.settings import Settings
 from batcher.state.folding import FEED, NAMED
-from batcher.state.pairs import adopt
-from batcher.state.store import Binding, StateStore
+from batcher.state.store import StateStore
 
 _log = logging.getLogger(__name__)
 _TOLD = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """The feed, and what it is compared with: a state or, without one, the snapshot `current`.
-
-    With `is_first`, the state is created: from `current`, or else from nothing.
-    """
-
-    feed: Sequence[Path]
-    state: Path | None = None
-    current: Sequence[Path] = ()
-    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,69 +81,15 @@ async def sync(goal: Goal, context: RunContext, terms: Terms) -> Report:
         arrived = await arrive(goal.feed, settings.guard, clock, terms.override, is_feed=True)
         day, is_passing = today(context.runtime), goal.state is None
         how = feed_reading(settings, target.key_kind, day)
-        async with looked_up(stretches_of(goal.feed, how, settings.input.format), context, target) as named:
+        given = chain(stretches_of(goal.feed, how, settings.input.format), stretches_of_snapshot(goal.current, target))
+        async with looked_up(given, context.access, target) as named:
             known, resolve = named.settings, named.resolve
+            await context.runtime.executor(lambda: comparison.take_snapshot(resolve))
             propose = from_feed(goal.feed, known, target, day, arrived=arrived, is_passing=is_passing, resolve=resolve)
             report = await send(comparison, propose, replace(context, settings=known), terms)
         if goal.state is not None and settings.job.keep:
             rotate(goal.state, settings.job.keep, clock, settings.retry.grace_seconds)
         return report
-
-
-class SyncBasis:
-    """What a goal is compared with: `store`, open until something is sent. Use it as a context manager.
-
-    With `is_look`, nothing will be sent: the state is not locked, and is left unchanged.
-    """
-
-    def __init__(
-        self,
-        goal: Goal,
-        target: Target,
-        settings: Settings,
-        state_folder: Path | None,
-        *,
-        is_simulated: bool,
-        is_look: bool = False,
-    ) -> None:
-        check_goal(goal)
-        env = settings.target.env
-        self._register = None if state_folder is None else RunRegistry(state_folder, target.name, target.url, env)
-        self._is_look = is_look
-        self.goal = goal
-        self.held: LockedState | None = None
-        self.store: StateStore
-        self._target = target
-        url = "the embedded server" if is_simulated else target.url
-        self._binding = Binding(target.name, url, settings.target.env)
-        self._stack = ExitStack()
-        self._opened = ExitStack()
-
-    def __enter__(self) -> Self:
-        """Lock the state, and take over the results from earlier ledgers."""
-        with ExitStack() as stack:
-            state, is_new = self.goal.state, self.goal.is_first
-            opened = passing_state()
-            if state is not None and self._is_look:
-                opened = seen_state(state, self._binding, self._register, is_new=is_new)
-            elif state is not None:
-                self.held = stack.enter_context(LockedState(state, self._binding, self._register, is_new=is_new))
-                opened = self.held.opened()
-            stack.enter_context(self._opened)
-            self.store = self._opened.enter_context(opened)
-            if self.goal.current:
-                take_snapshot(self.store, self.goal.current, self._target)
-                if state is not None:
-                    adopt(self.store, "snapshot")
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*error)  # type: ignore[arg-type]  # the three of any exit
-
-    def close_store(self) -> None:
-        """Close the store, as its memory is needed for what follows; the state stays locked."""
-        self._opened.close()
 
 
 async def send(comparison: SyncBasis, propose: Propose, context: RunContext, terms: Terms) -> Report:
@@ -275,20 +211,3 @@ def _fold(held: LockedState) -> None:
 def today(runtime: Runtime) -> date:
     """Today's date in the local time zone, against which validity dates are checked."""
     return datetime.fromtimestamp(runtime.clock.utc()).astimezone().date()
-
-
-def check_goal(goal: Goal) -> None:
-    """Check that there is something to compare the feed with.
-
-    Raises:
-        UsageError: When there is not, or a file does not exist.
-
-    """
-    if goal.state is None and not goal.current:
-        raise ConfigurationError("nothing to compare the feed with: --state FILE, or --current SNAPSHOT")
-    if goal.state is None and goal.is_first:
-        raise ConfigurationError("--bootstrap creates a state; give its path with --state FILE")
-    if goal.state is not None and goal.current and not goal.is_first:
-        raise ConfigurationError("--current with --state needs --bootstrap, which creates the state; else omit --state")
-    for file in (*goal.feed, *goal.current):
-        check_file(file)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batcher.core.address import place_of
@@ -13,13 +13,15 @@ from batcher.core.guardrails import Ruling, judge_feed
 from batcher.core.report import Report
 from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.job import check_new, names_of, preflight, reading
+from batcher.engine.jobs.names import known_before, looked_up
 from batcher.engine.preview.guardrails import judge
 from batcher.engine.preview.input_scan import InputScan, PackingRules, Protected, scan
 from batcher.engine.run.session import make_target
 from batcher.engine.sync.diff import from_changes
+from batcher.engine.sync.goal import Goal, SyncBasis
 from batcher.engine.sync.locked_state import passing_state
 from batcher.engine.sync.saved_plan import Basis
-from batcher.engine.sync.sync import Goal, SyncBasis, Terms, send
+from batcher.engine.sync.sync import Terms, send
 from batcher.files import is_file
 from batcher.host.run_registry import RunRegistry
 from batcher.ledger.reader import LedgerReader
@@ -56,8 +58,11 @@ def compile_undo(
     *,
     state: Path | None,
     state_folder: Path | None,
+    utc: Callable[[], float],
 ) -> Undo:
     """Compile the inverse of a run into files whose paths begin with `stem`; nothing is sent.
+
+    `utc` returns UTC seconds.
 
     Raises:
         LedgerError: When the file is not a ledger, or belongs to another target.
@@ -94,12 +99,11 @@ def compile_undo(
         write_left_out(store, left_out)
         rulings = judge_feed(difference.figures(), settings.guard.bounds().for_changes()) if known else []
         basis = Basis(store.fingerprint() if known else later_runs(ledger, state_folder))
-    guard = settings.guard
     packing = PackingRules(settings.limits_for(target), target.wire, settings.input.ordered)
-    protected = Protected.of(guard.protected_users, guard.protected_groups)
-    inputs = [Input(file.name, file) for file in changes]
-    seen = scan(inputs, reading(settings, target.key_kind), packing, protected)
-    return Undo(inverse, changes, left_out, unread, known, basis, seen, [*rulings, *judge(seen, guard)])
+    inputs, how = [Input(file.name, file) for file in changes], reading(settings, target.key_kind)
+    with known_before(target, settings, state_folder, utc) as named:
+        seen = scan(inputs, how, packing, Protected.of(named.settings.guard), named)
+    return Undo(inverse, changes, left_out, unread, known, basis, seen, [*rulings, *judge(seen, settings.guard)])
 
 
 def files_of(stem: Path) -> tuple[Path, Path, Path]:
@@ -150,4 +154,6 @@ async def undo_changes(files: Sequence[Path], state: Path, context: RunContext, 
     target = preflight(settings, context.credentials)
     check_new(context.ledger)
     with SyncBasis(goal, target, settings, context.state_folder, is_simulated=context.is_simulated) as comparison:
-        return await send(comparison, from_changes(files, settings, target), context, terms)
+        async with looked_up(iter(()), context.access, target) as named:  # the protected users and groups
+            propose = from_changes(files, named.settings, target)
+            return await send(comparison, propose, replace(context, settings=named.settings), terms)

@@ -1,54 +1,30 @@
-"""The names in a feed, looked up before it is compared with what is known of the target, which are ids."""
+"""The names in an input, looked up before a run: for what is compared with ids, a state or protected users, say."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import TypeAlias
 
-from batcher.core.blame import Blame
-from batcher.core.concurrency import FixedLimit
 from batcher.core.errors import InputError, NotBegunError
 from batcher.core.keys import words_of
 from batcher.core.lookups import FoundIds, OffersLookups, Side
 from batcher.core.model import Columns
-from batcher.core.retry import RetryPolicy
-from batcher.core.secrets import Secrets
 from batcher.core.target import Target
-from batcher.delivery.dialect import Dialect
-from batcher.delivery.inquiry import Inquiry
-from batcher.delivery.request_gate import RequestGate
 from batcher.delivery.shutdown import Abandoned
-from batcher.delivery.token_provider import TokenProvider
-from batcher.engine.jobs.context import RunContext
+from batcher.engine.jobs.asking import Access, asking
 from batcher.engine.jobs.job import not_begun
+from batcher.engine.preview.named import Named
 from batcher.engine.run.known_names import KnownNames
 from batcher.engine.run.name_lookup import LookupFailed, NameLookup
 from batcher.engine.run.resolver import cache_of, with_ids
-from batcher.host.shared_rate import make_pacer
 from batcher.settings import Settings
 
 _Place: TypeAlias = tuple[str, str]
 """The section and the key of a setting."""
-Resolve: TypeAlias = Callable[[Columns], Columns]
-"""Gives the same columns with ids instead of names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """What is known of names."""
-
-    resolve: Resolve
-    """Gives columns with ids instead of names."""
-    settings: Settings
-    """The same, with the ids of names among the patterns of scopes and protected users and groups."""
-    is_known: Callable[[Side, Sequence[str]], int] = lambda *_: 0
-    """How many of these names have ids."""
-
 
 _PATTERNS = (
     ("guard", "protected_users", Side.USER),
@@ -67,34 +43,28 @@ def of_ids(columns: Columns) -> Columns:
 
     """
     if any(words_of(keys) is not None for keys in (columns.user, columns.group)):
-        raise InputError(
-            "names are looked up for `apply` and for the feed of a `sync` only; give the target's ids here"
-        )
+        raise InputError("names cannot be looked up here; give the target's ids")
     return columns
 
 
 @asynccontextmanager
-async def looked_up(stretches: Iterator[Columns], context: RunContext, target: Target) -> AsyncIterator[Named]:
-    """Look up all names in these stretches of a feed, and in the patterns of the settings.
+async def looked_up(stretches: Iterator[Columns], access: Access, target: Target) -> AsyncIterator[Named]:
+    """Look up all names in these stretches of input, and in the patterns of the settings.
 
     Raises:
+        InputError: When there are names, and the target looks up none.
         NotBegunError: When it cannot be established which ids they have.
 
     """
+    settings, runtime = access.settings, access.runtime
     if not isinstance(target, OffersLookups):
-        yield Named(of_ids, context.settings)
+        yield Named(of_ids, settings)
         return
-    settings, runtime, retry = context.settings, context.runtime, context.settings.retry
-    cache, secrets = cache_of(target, settings, runtime.state_folder, runtime.clock.utc), Secrets()
+    cache = cache_of(target, settings, runtime.state_folder, runtime.clock.utc)
     try:
-        async with runtime.transport(settings) as transport:
-            pacer = make_pacer(settings, target, runtime)
-            gate = RequestGate(transport, pacer, FixedLimit(_AT_ONCE), runtime.clock, context.shutdown)
-            policy = RetryPolicy(retry.max_attempts, retry.base_seconds, retry.max_seconds, runtime.rng)
-            inquiry = Inquiry(TokenProvider(target, context.credentials, gate, secrets), gate, Blame(), policy)
+        async with asking(target, access, _AT_ONCE) as asked:
             lookups = {
-                side: NameLookup(side, target, Dialect(target, secrets), inquiry, cache, runtime.executor)
-                for side in Side
+                side: NameLookup(side, target, asked.dialect, asked.inquiry, cache, runtime.executor) for side in Side
             }
             try:
                 while (columns := await runtime.executor(partial(next, stretches, None))) is not None:
@@ -105,11 +75,10 @@ async def looked_up(stretches: Iterator[Columns], context: RunContext, target: T
             except LookupFailed as failure:
                 raise NotBegunError(str(failure), failure.stop.cause.exit_code) from None
             except Abandoned:
-                raise not_begun(context.shutdown) from None
-            finally:
-                pacer.close()
+                raise not_begun(access.shutdown) from None
         known = {side: lookup.found for side, lookup in lookups.items()}
-        yield Named(partial(_with_known, known), _with_ids(settings, ids))
+        figures = {side: lookup.figures for side, lookup in lookups.items()}
+        yield Named(partial(_with_known, known), _with_ids(settings, ids), figures=figures)
     finally:
         cache.close()
 
