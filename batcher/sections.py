@@ -124,7 +124,8 @@ class RetrySettings(Section, frozen=True):
 
     def policy(self, rng: Callable[[], float]) -> RetryPolicy:
         """The same as delays; `rng` gives floats in [0, 1)."""
-        return RetryPolicy(self.max_attempts, self.base_seconds, self.max_seconds, rng)
+        patience = parse_duration(self.max_wait)
+        return RetryPolicy(self.max_attempts, self.base_seconds, self.max_seconds, patience, rng)
 
 
 class GuardSettings(Section, frozen=True):

@@ -118,17 +118,30 @@ ENABLE_OIDC = true
         _quietly([place / "bin" / "canaille", *arguments.split()], environment)
 
 
+def _prepare_scim2_server(place: Path, port: int, _: dict[str, str]) -> None:
+    """Its usual configuration, but that lists have cursors only (RFC 9865), of small pages."""
+    supported: dict[str, object] = {"supported": True}
+    config: dict[str, object] = {"schemas": [CORE + "ServiceProviderConfig"]}
+    config |= dict.fromkeys(("patch", "changePassword", "sort", "etag"), supported)
+    config["bulk"] = supported | {"maxOperations": 1000, "maxPayloadSize": 1 << 20}
+    config["filter"] = supported | {"maxResults": 1000}
+    config["pagination"] = {"cursor": True, "index": False, "maxPageSize": 10}
+    (place / f"{port}.json").write_text(json.dumps(config))
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
             "scim2-server",
-            ("scim2-server==0.8.3",),
+            ("scim2-server[cursor]==0.8.3",),
             lambda place, port: [
                 str(place / "bin" / "scim2-server"),
                 *("--hostname", "127.0.0.1", "--port", str(port), "--bearer-token", TOKEN),
+                *("--service-provider-config", str(place / f"{port}.json")),
             ],
             "/v2",
+            prepare=_prepare_scim2_server,
         ),
         Recipe(
             "scimmy",

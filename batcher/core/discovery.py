@@ -23,6 +23,8 @@ class Announcement:
     """Fields of `Limits`, and the most that they may be."""
     most_listed: int | None = None
     """The most entries that it lists at once; None if it does not say."""
+    lists_by_cursor: bool = False
+    """Whether a list is to be read by cursors instead of numbers."""
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from batcher.core.http import Request, Response
-from batcher.core.verdict import Verdict
+from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
 
 
 class Side(Enum):
@@ -28,6 +28,10 @@ class Attribute:
     ignores_case: bool
 
 
+Place: TypeAlias = int | str
+"""Where a page of a list begins: the number of its first entry, counted from 1, or a cursor, empty for the first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What one reply lists: a page of all users or groups, or those that a filter found."""
@@ -36,23 +40,27 @@ class Listing:
     """The attribute and the id of each; the attribute may occur several times, or be empty."""
     count: int
     """How many resources it lists, with or without the attribute."""
-    total: int
-    """How many there are altogether, as the target says."""
+    total: int | None
+    """How many there are altogether, as the target says; None if it does not."""
+    next: str = ""
+    """The cursor with which the next page begins; empty if there is none, or if pages are numbered."""
 
 
 @runtime_checkable
 class OffersLookups(Protocol):
     """A target at which ids can be looked up."""
 
+    @property
+    def first(self) -> Place:
+        """Where a list begins: 1 if pages are numbered, empty if they have cursors."""
+        ...
+
     def attribute(self, side: Side) -> Attribute:
         """What names of users or of groups are."""
         ...
 
-    def page(self, side: Side, start: int, count: int, token: str) -> Request:
-        """The request for at most `count` (0: as many as come) of all users or groups, from the number `start` on.
-
-        The first one has the number 1.
-        """
+    def page(self, side: Side, place: Place, count: int, token: str) -> Request:
+        """The request for at most `count` (0: as many as come) of all users or groups, from this place on."""
         ...
 
     def filtered(self, side: Side, name: str, token: str) -> Request:
@@ -100,3 +108,20 @@ class LookupFigures:
 
 Ids: TypeAlias = dict[str, set[str]]
 """The ids of each name, in its compared form; more than one if it is ambiguous."""
+
+
+class LookupFailed(Exception):  # noqa: N818 — the run stops; not a failure of the program
+    """It cannot be established which ids names have."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.reason)
+        self.stop = stop
+
+    @staticmethod
+    def of(found: Verdict) -> LookupFailed:
+        """What it means for a run that a reply is this, and not a list."""
+        if isinstance(found, Stop):
+            return LookupFailed(found)
+        reason = found.reason if isinstance(found, Retry | Split) else "it answered without a list"
+        cause = Cause.OUTAGE if isinstance(found, Retry) else Cause.UNREADABLE
+        return LookupFailed(Stop(cause, f"names cannot be looked up: {reason}"))

@@ -48,6 +48,8 @@ class RetryPolicy:
     max_attempts: int
     base_seconds: float
     max_seconds: float
+    patience: float
+    """For how many seconds a target that answers nothing at all is asked again."""
     random: Callable[[], float]
     """Gives floats in [0, 1)."""
 

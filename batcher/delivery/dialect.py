@@ -16,7 +16,7 @@ import numpy as np
 from batcher.core.batch import Batch
 from batcher.core.discovery import Announcement, OffersDiscovery
 from batcher.core.http import Request, Response
-from batcher.core.lookups import Listing, OffersLookups, Side
+from batcher.core.lookups import Listing, OffersLookups, Place, Side
 from batcher.core.secrets import Secrets
 from batcher.core.status import Status
 from batcher.core.target import Target
@@ -84,9 +84,9 @@ class Dialect:
             return Stop(Cause.DIALECT, self._broken("announced", f"raised {type(error).__name__}"))
         return found if isinstance(found, Announcement) else Settled.all(0, Status.APPLIED)
 
-    def page(self, side: Side, start: int, count: int, token: str) -> Request:
+    def page(self, side: Side, place: Place, count: int, token: str) -> Request:
         """The request for a page of all users or groups; raises like `encode`."""
-        return self._request("page", lambda: self._lookups.page(side, start, count, token))
+        return self._request("page", lambda: self._lookups.page(side, place, count, token))
 
     def filtered(self, side: Side, name: str, token: str) -> Request:
         """The request for those with this name; raises like `encode`."""

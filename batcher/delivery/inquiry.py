@@ -26,6 +26,8 @@ class Inquiry:
         """The address that answered last."""
         self.sent = 0
         """How many requests were made."""
+        self._answered = 0
+        """How many times the target has told what it was asked."""
         self._tokens = tokens
         self._gate = gate
         self._blame = blame
@@ -68,13 +70,15 @@ class Inquiry:
     async def insist(
         self, make: Callable[[str], Request], meaning: Callable[[Response, float], T | Verdict]
     ) -> T | Verdict:
-        """As `once`, as often as for a batch while the target cannot answer; a token that was refused is renewed.
+        """As `once`, again while the target cannot answer; a token that was refused is renewed.
+
+        It is asked as often as for a batch if it answers others meanwhile, and else until the policy's patience ends.
 
         Raises:
             Abandoned: When the run ends first.
 
         """
-        attempt = 0
+        attempt, began, answered = 0, self._gate.clock.now(), self._answered
         while True:
             generation = self._tokens.generation
             found = await self.once(make, meaning)
@@ -85,10 +89,13 @@ class Inquiry:
                 except LoginRefusedError as refused:
                     found = refused.verdict
             if not isinstance(found, Retry):
+                self._answered += 1
                 if not isinstance(found, Settled | Split | Stop):
                     self._tokens.proven(generation)
                 return found
             attempt += 1
             if attempt >= self._policy.max_attempts:
-                return found
+                if self._answered > answered or self._gate.clock.now() - began >= self._policy.patience:
+                    return found
+                self._gate.log_once.say("the target does not answer, and is asked again: %s", found.reason)
             await self._gate.shutdown.pause(max(self._policy.delay(attempt), found.after or 0.0))

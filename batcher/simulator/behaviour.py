@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from batcher.core.errors import ConfigurationError
 from batcher.core.rate import Rate
@@ -100,8 +101,10 @@ class ScimTraits:
     """Whether a `count` above the page is refused."""
     breaks_on_count: bool = False
     """Whether any `count` is answered with 500."""
-    takes_or: bool = False
+    breaks_on_name: str = ""
+    """A name for which any filter is answered with 500."""
     takes_first_of_or: bool = False
+    """Whether of a filter with `or` only the first comparison counts."""
     ignores_filters: bool = False
     """Whether a filter is ignored and everything is returned."""
     finds_nothing: bool = False
@@ -110,6 +113,16 @@ class ScimTraits:
     """Whether `startIndex` is ignored."""
     cuts_pages: bool = False
     """Whether a page has half of what it should have."""
+    pages_by: Literal["index", "cursor", "both"] = "index"
+    """How lists are paged (RFC 9865). Cursors are announced unless it `is_silent`; with "both", they come first."""
+    cursor_seconds: float = 0.0
+    """How long a cursor is valid; 0 for ever."""
+    omits_total: bool = False
+    """Whether lists by cursor do not say how many there are."""
+    repeats_cursor: bool = False
+    """Whether the next cursor is always that of the second page."""
+    has_empty_pages: bool = False
+    """Whether every other page by cursor is empty."""
     generation: int = 0
     """Each generation gives every name to somebody else."""
     ambiguous: frozenset[str] = frozenset()

@@ -15,7 +15,7 @@ import orjson
 from batcher.simulator.behaviour import Behaviour, ScimTraits
 from batcher.simulator.membership import Membership, MembershipRequest
 from batcher.simulator.messages import Arrival, Reply
-from batcher.simulator.scim_directory import ServedDirectory
+from batcher.simulator.scim_directory import Refused, ServedDirectory
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -25,14 +25,6 @@ BULK_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
 PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _ONE_MEMBER = re.compile(r'members\[value eq ("(?:[^"\\]|\\.)*")\]', re.IGNORECASE)
 _LISTS = {"/Users", "/Groups"}
-
-
-class Refused(Exception):  # noqa: N818 — an answer, not a failure of the program
-    """A request is refused with this status, `scimType` and detail."""
-
-    def __init__(self, status: int, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.kind, self.detail = status, kind, detail
 
 
 def read_patch(arrival: Arrival, traits: ScimTraits) -> list[MembershipRequest]:
@@ -149,7 +141,7 @@ class ScimServer:
         if path == "/ServiceProviderConfig":
             return self._json(200, self._config())
         if path in _LISTS:
-            return self._list(path[1:], arrival)
+            return self._list(path[1:], arrival, membership.now)
         if path == "/Bulk":
             return self._bulk(arrival, membership)
         try:
@@ -229,17 +221,23 @@ class ScimServer:
             membership.groups[group].update(before)  # type: ignore[arg-type]  # what it was
         self._stale[group] = (membership.now + seconds, frozenset(membership.groups[group]))
 
-    def _list(self, kind: str, arrival: Arrival) -> Reply:
-        if self.behaviour.scim.breaks_on_count and "count=" in arrival.path:
+    def _list(self, kind: str, arrival: Arrival, now: float) -> Reply:
+        traits, query = self.behaviour.scim, unquote(arrival.path)
+        if (traits.breaks_on_count and "count=" in query) or (traits.breaks_on_name and traits.breaks_on_name in query):
             return self._error(500, "", "internal error")
         try:
-            return self._json(200, ServedDirectory(self.behaviour).answer(kind, urlsplit(arrival.path).query))
+            return self._json(200, ServedDirectory(self.behaviour).answer(kind, urlsplit(arrival.path).query, now))
+        except Refused as refused:
+            return self._error(refused.status, refused.kind, refused.detail)
         except ValueError as error:
             return self._error(400, "invalidFilter", str(error))
 
     def _config(self) -> dict[str, object]:
         traits = self.behaviour.scim
-        return {
+        paging: dict[str, object] = {"cursor": True, "index": traits.pages_by == "both", "maxPageSize": traits.page}
+        if traits.pages_by == "both":
+            paging["defaultPaginationMethod"] = "cursor"
+        return ({} if traits.pages_by == "index" else {"pagination": paging}) | {
             "schemas": [CONFIG],
             "patch": {"supported": not traits.refuses_patch},
             "bulk": {"supported": traits.bulk > 0, "maxOperations": traits.bulk, "maxPayloadSize": 1 << 20},

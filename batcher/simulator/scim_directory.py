@@ -1,4 +1,6 @@
-"""Who and what the simulated SCIM service knows: `GET /Users` and `GET /Groups` with filters and pages (§3.4.2).
+"""Who and what the simulated SCIM service knows: `GET /Users` and `GET /Groups` with filters and pages.
+
+See RFC 7644 §3.4.2, and RFC 9865 for cursors.
 
 The id of a user or a group follows from its name, so that any name that is not excluded is known. With a `population`,
 exactly so many users and groups exist, and they can be paged through.
@@ -8,10 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from urllib.parse import parse_qs
 
-from batcher.simulator.behaviour import Behaviour
+import orjson
+
+from batcher.simulator.behaviour import Behaviour, ScimTraits
 
 _ENDLESS = 1_000_000
 """How many there are said to be if any name exists: too many to be listed."""
@@ -26,6 +32,50 @@ def id_of(kind: str, name: str, generation: int = 0) -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:32]}"
 
 
+class Refused(Exception):  # noqa: N818 — an answer, not a failure of the program
+    """A request is refused with this status, `scimType` and detail."""
+
+    def __init__(self, status: int, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.kind, self.detail = status, kind, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page begins, counted from 1, and how it was asked for."""
+
+    start: int
+    traits: ScimTraits
+    is_by_cursor: bool = False
+    is_empty: bool = False
+    """Whether the page is to be empty, and the next one begins where it would have."""
+
+    @staticmethod
+    def asked(asked: Mapping[str, str], kind: str, traits: ScimTraits, now: float) -> Place:
+        """What these parameters (with lower-case names) ask for; raises `Refused`."""
+        if traits.pages_by == "index" or ("startindex" in asked and traits.pages_by == "both"):
+            return Place(max(1, int(asked.get("startindex", "1"))), traits)
+        if "startindex" in asked:
+            raise Refused(501, "", "pages have cursors, not numbers")
+        cursor = asked.get("cursor", "")
+        if not cursor:
+            return Place(1, traits, is_by_cursor=True)
+        try:
+            known, start, empty, at = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        except ValueError:
+            raise Refused(400, "invalidCursor", "this cursor was not given") from None
+        if known != kind:
+            raise Refused(400, "invalidCursor", "this cursor was given for another list")
+        if traits.cursor_seconds and now > at + traits.cursor_seconds:
+            raise Refused(400, "expiredCursor", "this cursor has expired")
+        return Place(start, traits, is_by_cursor=True, is_empty=empty)
+
+    def cursor_of(self, start: int, kind: str, now: float) -> str:
+        """The cursor for a page that begins there."""
+        is_empty = self.traits.has_empty_pages and not self.is_empty
+        return urlsafe_b64encode(orjson.dumps([kind, start, is_empty, now])).decode().rstrip("=")
+
+
 class ServedDirectory:
     """The users and groups of a behaviour."""
 
@@ -33,20 +83,21 @@ class ServedDirectory:
         self._behaviour = behaviour
         self._traits = behaviour.scim
 
-    def answer(self, kind: str, query: str) -> dict[str, object]:
-        """A ListResponse.
+    def answer(self, kind: str, query: str, now: float) -> dict[str, object]:
+        """A ListResponse. `now` is in seconds; of the same clock for all requests.
 
         Raises:
             ValueError: When the filter or a number is not understood.
+            Refused: When it is asked in a way that it does not support, or for a cursor that it has not given.
 
         """
-        asked = {name.lower(): values[0] for name, values in parse_qs(query).items()}
-        start, count = max(1, int(asked.get("startindex", "1"))), int(asked.get("count", str(self._traits.page)))
+        asked = {name.lower(): values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
+        count = int(asked.get("count", str(self._traits.page)))
         if self._traits.refuses_more and count > self._traits.page:
             raise ValueError("count is too large")
         count = min(max(0, count), self._traits.page)
-        if self._traits.repeats_first_page:
-            start = 1
+        place = Place.asked(asked, kind, self._traits, now)
+        start = 1 if self._traits.repeats_first_page else place.start
         if "filter" in asked and not self._traits.ignores_filters:
             names = list(self._found(kind, asked["filter"]))
             total, page = len(names), names[start - 1 : start - 1 + count]
@@ -58,19 +109,21 @@ class ServedDirectory:
         resources = [resource for name in page for resource in self._resources(kind, name)]
         if self._traits.cuts_pages and "filter" not in asked:
             resources = resources[: len(resources) // 2]
-        return {
-            "schemas": [LIST],
-            "totalResults": total,
-            "startIndex": start,
-            "itemsPerPage": len(resources),
-            "Resources": resources,
-        }
+        if place.is_empty:
+            resources = []
+        said: dict[str, object] = {"schemas": [LIST], "itemsPerPage": len(resources), "Resources": resources}
+        if not place.is_by_cursor:
+            return said | {"totalResults": total, "startIndex": start}
+        following = start if place.is_empty else start + count
+        if following <= total and "filter" not in asked:
+            said["nextCursor"] = place.cursor_of(count + 1 if self._traits.repeats_cursor else following, kind, now)
+        return said if self._traits.omits_total else said | {"totalResults": total}
 
     def _found(self, kind: str, text: str) -> Iterator[str]:
         matches = [_EQ.fullmatch(part) for part in re.split(r"\s+or\s+", text)]
         if self._traits.takes_first_of_or:
             matches = matches[:1]
-        elif len(matches) > 1 and not self._traits.takes_or:
+        elif len(matches) > 1:
             raise ValueError("only one comparison is supported")
         attributes = {"username", "externalid", "emails.value"} if kind == "Users" else {"displayname", "externalid"}
         for match in matches:

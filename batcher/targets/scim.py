@@ -23,7 +23,7 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response
 from batcher.core.keys import Dictionary
 from batcher.core.login_replies import field_of
-from batcher.core.lookups import Attribute, Listing, Side
+from batcher.core.lookups import Attribute, Listing, Place, Side
 from batcher.core.model import Action, KeyKind
 from batcher.core.ordering import OrderBy
 from batcher.core.replies import parsed
@@ -152,9 +152,14 @@ class Scim:
         """See `OffersLookups`."""
         return self._directory.attributes[side]
 
-    def page(self, side: Side, start: int, count: int, token: str) -> Request:
+    @property
+    def first(self) -> Place:
         """See `OffersLookups`."""
-        return self._request("GET", self._directory.page(side, start, count), token, b"")
+        return "" if self._profile.lists_by_cursor else 1
+
+    def page(self, side: Side, place: Place, count: int, token: str) -> Request:
+        """See `OffersLookups`."""
+        return self._request("GET", self._directory.page(side, place, count), token, b"")
 
     def filtered(self, side: Side, name: str, token: str) -> Request:
         """See `OffersLookups`."""

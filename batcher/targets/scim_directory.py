@@ -10,7 +10,7 @@ import orjson
 from batcher.core.discovery import Announcement
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Response
-from batcher.core.lookups import Attribute, Listing, Side
+from batcher.core.lookups import Attribute, Listing, Place, Side
 from batcher.core.replies import parsed
 
 _PATHS = {Side.USER: "Users", Side.GROUP: "Groups"}
@@ -51,10 +51,11 @@ class ScimDirectory:
                 )
             self.attributes[side] = known[name]
 
-    def page(self, side: Side, start: int, count: int) -> str:
-        """The address of a page."""
+    def page(self, side: Side, place: Place, count: int) -> str:
+        """The address of a page, by index (RFC 7644 §3.4.2.4) or by cursor (RFC 9865 §2)."""
+        where = f"startIndex={place}" if isinstance(place, int) else f"cursor={quote(place, safe='')}"
         asked = f"&count={count}" if count else ""
-        return f"{self._url}/{_PATHS[side]}?startIndex={start}{asked}&attributes={self._wanted(side)}"
+        return f"{self._url}/{_PATHS[side]}?{where}{asked}&attributes={self._wanted(side)}"
 
     def filtered(self, side: Side, name: str) -> str:
         """The address of those that have this name."""
@@ -64,13 +65,20 @@ class ScimDirectory:
     def listing(self, side: Side, response: Response) -> Listing | None:
         """What the reply lists; None if it is not a list."""
         content = parsed(response.body) if response.status == 200 else None
-        if not isinstance(content, dict) or not isinstance(content.get("totalResults"), int):
+        if not isinstance(content, dict) or not ("totalResults" in content or "Resources" in content):
             return None
-        resources = content.get("Resources", [])
+        # By cursor, a service that cannot tell how many there are may leave the number out (RFC 9865 §2).
+        total, following, resources = (
+            content.get("totalResults"),
+            content.get("nextCursor"),
+            content.get("Resources", []),
+        )
+        if not (total is None or type(total) is int) or not isinstance(following, str | None):
+            return None
         if not isinstance(resources, list) or not all(isinstance(resource, dict) for resource in resources):
             return None
         entries = [entry for resource in resources for entry in self._entries(side, resource)]
-        return Listing(tuple(entries), len(resources), content["totalResults"])
+        return Listing(tuple(entries), len(resources), total, following or "")
 
     def _entries(self, side: Side, resource: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         known = resource.get("id")
@@ -88,7 +96,7 @@ class ScimDirectory:
         return f"id,{self.attributes[side].name.partition('.')[0]}"
 
 
-_ANNOUNCED = ("patch", "bulk", "filter", "etag")
+_ANNOUNCED = ("patch", "bulk", "filter", "etag", "pagination")
 
 
 def announced(response: Response, *, bulk: bool) -> Announcement | None:
@@ -103,7 +111,9 @@ def announced(response: Response, *, bulk: bool) -> Announcement | None:
     if not facts:
         return None
     supported = {name: fact.get("supported") for name, fact in facts.items()}
-    most = facts.get("filter", {}).get("maxResults") if supported.get("filter") is True else None
+    found = [facts.get("filter", {}).get("maxResults") if supported.get("filter") is True else None]
+    found.append(facts.get("pagination", {}).get("maxPageSize"))  # RFC 9865 §4
+    most = min((number for number in found if type(number) is int and number > 0), default=None)
     lacks = "changing groups by PATCH" if supported.get("patch") is False else ""
     bounds: dict[str, int] = {}
     if bulk and not lacks:
@@ -112,4 +122,10 @@ def announced(response: Response, *, bulk: bool) -> Announcement | None:
         numbers = {name: facts.get("bulk", {}).get(known) for name, known in names.items()}
         bounds = {name: number for name, number in numbers.items() if type(number) is int and number > 0}
     filters = supported.get("filter") if isinstance(supported.get("filter"), bool) else None
-    return Announcement(facts, lacks, filters, bounds, most if type(most) is int and most > 0 else None)
+    return Announcement(facts, lacks, filters, bounds, most, _lists_by_cursor(facts.get("pagination", {})))
+
+
+def _lists_by_cursor(said: Mapping[str, object]) -> bool:
+    """Whether the service lists by cursor, and not by index, or not by default (RFC 9865 §4)."""
+    is_default = str(said.get("defaultPaginationMethod")).lower() == "cursor"
+    return said.get("cursor") is True and (said.get("index") is not True or is_default)

@@ -26,6 +26,8 @@ class Profile:
     rate: str = "5/s"
     lists_members: bool = True
     """Whether a reply that has a list of members has all of them."""
+    lists_by_cursor: bool = False
+    """Whether users and groups are listed by cursor (RFC 9865) also if it is not announced."""
     accept: str = "application/scim+json"
     query: Mapping[str, str] = field(default_factory=dict)
     """Parameters of every PATCH."""
@@ -36,11 +38,19 @@ class Profile:
 PROFILES: Mapping[str, Profile] = {
     "rfc": Profile(),
     # AWS IAM Identity Center SCIM developer guide, "PatchGroup" and "Limitations": 100 changes per request; the lists
-    # of members in replies are empty; no figure for the rate, 429 with ThrottlingException.
-    "aws": Profile(most_added=100, most_removed=100, lists_members=False),
+    # of members in replies are empty; no figure for the rate, 429 with ThrottlingException. "ListUsers": 100 by cursor.
+    "aws": Profile(most_added=100, most_removed=100, lists_members=False, lists_by_cursor=True),
     # Microsoft, "Microsoft Entra ID SCIM API reference": up to 20 members per add, one per removal; GET never returns
-    # members; `Accept: application/json` is required. The rate is Microsoft Graph's for writes, about 3,000 in 150 s.
-    "entra": Profile(most_added=20, most_removed=1, rate="10/s", lists_members=False, accept="application/json"),
+    # members; `Accept: application/json` is required; lists have cursors only. The rate is Microsoft Graph's for
+    # writes, about 3,000 in 150 s.
+    "entra": Profile(
+        most_added=20,
+        most_removed=1,
+        rate="10/s",
+        lists_members=False,
+        lists_by_cursor=True,
+        accept="application/json",
+    ),
     # Google Cloud Identity, REST reference of `customers.v2.Groups.patch` (v1beta1): one member change per request.
     "google": Profile(most_added=1, most_removed=1),
     # Slack, "Rate limits" of the SCIM API: PATCH of groups 180 a minute and organisation.

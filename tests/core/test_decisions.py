@@ -125,9 +125,9 @@ def test_a_wish_never_raises(text, name):
 
 def test_back_off_doubles_up_to_its_ceiling_with_jitter():
     """Between half and all of the ceiling."""
-    policy = RetryPolicy(8, 0.5, 60, lambda: 0.0)
+    policy = RetryPolicy(8, 0.5, 60, 900, lambda: 0.0)
     assert [policy.delay(n) for n in (1, 2, 3, 20, 2000)] == [0.25, 0.5, 1.0, 30.0, 30.0]
-    assert RetryPolicy(8, 0.5, 60, lambda: 0.999).delay(3) == pytest.approx(2, rel=0.01)
+    assert RetryPolicy(8, 0.5, 60, 900, lambda: 0.999).delay(3) == pytest.approx(2, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from batcher.engine.run.observers import Observer
 from batcher.host.runtime import Runtime
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.results import write_results
-from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits
+from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits, Stage
 from batcher.simulator.scim_directory import id_of
 from batcher.simulator.virtual_time import run_virtual
 
@@ -87,6 +87,12 @@ TRAITS = {
     "pages are cut": ScimTraits(population=30, page=10, cuts_pages=True),
     "large pages are refused": ScimTraits(population=30, page=10, refuses_more=True),
     "any count breaks it": ScimTraits(population=30, page=10, breaks_on_count=True),
+    "pages have cursors": ScimTraits(population=30, page=10, pages_by="cursor"),
+    "cursors come first": ScimTraits(population=30, page=10, pages_by="both", refuses_more=True),
+    "cursors are not announced": ScimTraits(population=30, page=10, pages_by="cursor", is_silent=True),
+    "nobody counts": ScimTraits(population=30, page=10, pages_by="cursor", omits_total=True, ignores_filters=True),
+    "pages are empty": ScimTraits(population=30, page=10, pages_by="cursor", has_empty_pages=True, finds_nothing=True),
+    "the cursor repeats": ScimTraits(population=30, page=10, pages_by="cursor", repeats_cursor=True),
 }
 _NAMES = st.sampled_from([user(1), user(2), "USER2@example.org", user(29), user(30), "nobody@example.org"])
 _ROWS = st.lists(
@@ -113,6 +119,11 @@ def test_whatever_the_service_is_like_the_last_word_wins(tmp_path_factory, trait
     [
         ScimTraits(population=30, page=10, repeats_first_page=True, finds_nothing=True),
         ScimTraits(population=30, page=10, cuts_pages=True, ignores_filters=True),
+        ScimTraits(population=30, page=10, pages_by="cursor", repeats_cursor=True, finds_nothing=True),
+        ScimTraits(
+            population=30, page=10, pages_by="cursor", repeats_cursor=True, omits_total=True, ignores_filters=True
+        ),
+        ScimTraits(population=30, page=10, pages_by="cursor", cuts_pages=True, ignores_filters=True),
     ],
 )
 @pytest.mark.parametrize("name", [user(2), user(25), "nobody@example.org"])
@@ -172,14 +183,48 @@ def test_it_takes_the_fewer_requests(tmp_path, count, requests):
     assert len(run.target.members()) == count
 
 
-def test_twenty_thousand_names_at_a_service_of_fifteen_thousand_users(tmp_path):
+@pytest.mark.parametrize("pages_by", ["index", "cursor"])
+def test_twenty_thousand_names_at_a_service_of_fifteen_thousand_users(tmp_path, pages_by):
     """The goal: at most 20 requests."""
-    run = play(tmp_path, ScimTraits(population=15_000, page=1000))
+    run = play(tmp_path, ScimTraits(population=15_000, page=1000, pages_by=pages_by))
     rows = [("add", user(number), "g") for number in range(1, 20_001)]
     report = run.apply_files(written(tmp_path, rows, header="op,user_name,group_id"))
     assert report.changes[Status.APPLIED] == 15_000
     assert report.changes[Status.REJECTED] == 5_000
     assert asked(run.target)["GET"] <= 20
+
+
+def test_a_list_whose_cursor_has_expired_is_begun_again(tmp_path):
+    """While the target was away."""
+    traits = ScimTraits(population=300, page=10, pages_by="cursor", cursor_seconds=10.0, ignores_filters=True)
+    there = Behaviour(scim=traits, bad_users=NOBODY)
+    away = Stage(replace(there, is_away=True), after_requests=12)
+    target = Target(there, stages=[away, Stage(there, after_seconds=30.0)])
+    run = play(tmp_path, target=target)
+    rows = [("add", user(number), "g") for number in range(1, 40)]
+    assert run.apply_files(written(tmp_path, rows, header="op,user_name,group_id")).exit_code == 0
+    assert len(target.members()) == 39
+    assert asked(target)["GET"] > 30
+
+
+def test_cursors_that_expire_before_the_next_request_end_the_run(tmp_path):
+    traits = ScimTraits(population=300, page=10, pages_by="cursor", cursor_seconds=5.0, ignores_filters=True)
+    run = play(tmp_path, traits, rate_requests="6/min", rate_margin=0.0, rate_burst=1)
+    report = run.apply_files(written(tmp_path, [("add", user(number), "g") for number in range(1, 40)],
+                                     header="op,user_name,group_id"))  # fmt: skip
+    assert (report.stopped, report.exit_code) == (Cause.UNREADABLE, 6)
+    assert "expired" in report.reason
+    assert not run.target.members()
+
+
+@pytest.mark.parametrize("profile", ["aws", "entra"])
+def test_a_profile_knows_that_pages_have_cursors(tmp_path, profile):
+    traits = ScimTraits(population=30, page=10, pages_by="cursor", is_silent=True)
+    run = play(tmp_path, traits, target_profile=profile)
+    rows = [("add", user(number), "g") for number in range(1, 31)]
+    run.apply_files(written(tmp_path, rows, header="op,user_name,group_id"))
+    assert len(run.target.members()) == 30
+    assert asked(run.target)["GET"] == 3
 
 
 def test_the_next_run_knows_them_for_a_while(tmp_path):
@@ -237,6 +282,29 @@ def test_trouble_while_looking_up_is_borne(tmp_path):
         rows = [("add", user(number), group(number % 7 + 1)) for number in range(1, 40)]
         assert run.apply_files(written(folder, rows)).exit_code == 0
         assert run.target.members() == expected(rows)
+
+
+@pytest.mark.parametrize(("seconds", "is_borne"), [(600.0, True), (2_000.0, False)])
+@pytest.mark.parametrize("count", [2, 20])
+def test_an_outage_while_names_are_looked_up_is_waited_for(tmp_path, seconds, is_borne, count):
+    """As long as for any request: `retry.max_wait`. Names that are asked for one by one, and a list."""
+    there = Behaviour(scim=ScimTraits(population=300, page=100), bad_users=NOBODY)
+    away = replace(there, faults=(Fault("503", 1.0),))
+    run = play(tmp_path, target=Target(away, stages=[Stage(there, after_seconds=seconds)]))
+    rows = [("add", user(number), "g") for number in range(1, 1 + count)]
+    report = run.apply_files(written(tmp_path, rows, header="op,user_name,group_id"))
+    assert report.exit_code == (0 if is_borne else 6)
+    assert len(run.target.members()) == (count if is_borne else 0)
+    assert run.seconds < 600 + 120 if is_borne else 900 <= run.seconds < 900 + 120
+
+
+def test_a_name_that_cannot_be_asked_for_does_not_keep_the_others_waiting(tmp_path):
+    """The target answers all others, so it is not away."""
+    run = play(tmp_path, ScimTraits(population=3000, page=10, breaks_on_name=user(7)))
+    rows = [("add", user(number), "g") for number in range(1, 20)]
+    report = run.apply_files(written(tmp_path, rows, header="op,user_name,group_id"))
+    assert (report.stopped, report.exit_code) == (Cause.OUTAGE, 6)
+    assert run.seconds < 200
 
 
 def test_a_login_that_is_to_be_tried_again_is(tmp_path):

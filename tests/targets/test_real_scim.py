@@ -106,6 +106,21 @@ def test_names_are_looked_up(understood, tmp_path):
     assert set(server.members("Staff")) == {server.ids[f"Person{number}"] for number in range(20)}
 
 
+def test_a_list_is_read_page_by_page(understood, tmp_path):
+    """With a pattern everybody is listed: at one server by cursors, at others by numbers."""
+    server = understood
+    server.make([f"patron{number}" for number in range(35)] + ["warden"], ["Hall"])
+    shell = Shell(tmp_path)
+    shell.write("c.csv", "op,user_id,group_name\n" + f"add,{server.ids['warden']},Hall\n")
+    where = ("--target", "scim", "--url", server.url, "--rate", "none")
+    refused = shell.run("apply", "c.csv", *where, "--protect-user", "ward*", "--ledger", "a", BATCHER_TOKEN=TOKEN)
+    assert refused.returncode == 5, refused
+    assert server.ids["warden"].encode() in refused.stderr
+    done = shell.run("apply", "c.csv", *where, "--protect-user", "patron*", "--ledger", "b", BATCHER_TOKEN=TOKEN)
+    assert done.returncode == 0, done
+    assert server.members("Hall") == [server.ids["warden"]]
+
+
 def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
     try:
         process.communicate(timeout=seconds)

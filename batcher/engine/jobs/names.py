@@ -11,15 +11,16 @@ from typing import TypeAlias
 
 from batcher.core.errors import InputError, NotBegunError
 from batcher.core.keys import words_of
-from batcher.core.lookups import FoundIds, OffersLookups, Side
+from batcher.core.lookups import FoundIds, LookupFailed, OffersLookups, Side
 from batcher.core.model import Columns
 from batcher.core.target import Target
 from batcher.delivery.shutdown import Abandoned
 from batcher.engine.jobs.asking import Access, asking
 from batcher.engine.jobs.job import not_begun
 from batcher.engine.preview.named import Named
+from batcher.engine.run.announced import Announced
 from batcher.engine.run.known_names import KnownNames
-from batcher.engine.run.name_lookup import LookupFailed, NameLookup
+from batcher.engine.run.name_lookup import NameLookup
 from batcher.engine.run.resolver import cache_of, with_ids
 from batcher.settings import Settings
 
@@ -63,11 +64,11 @@ async def looked_up(stretches: Iterator[Columns], access: Access, target: Target
     cache = cache_of(target, settings, runtime.state_folder, runtime.clock.utc)
     try:
         async with asking(target, access, _AT_ONCE) as asked:
-            lookups = {
-                side: NameLookup(side, target, asked.dialect, asked.inquiry, cache, runtime.executor) for side in Side
-            }
+            dialect, inquiry, executor = asked.dialect, asked.inquiry, runtime.executor
+            announced = Announced(dialect, inquiry)
+            lookups = {side: NameLookup(side, target, dialect, inquiry, cache, executor, announced) for side in Side}
             try:
-                while (columns := await runtime.executor(partial(next, stretches, None))) is not None:
+                while (columns := await executor(partial(next, stretches, None))) is not None:
                     for side, keys in ((Side.USER, columns.user), (Side.GROUP, columns.group)):
                         if (words := words_of(keys)) is not None:
                             await lookups[side].ids(words)

@@ -16,6 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from batcher.core.batch import Batch
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.key_kinds import KeyKinds, mixed
+from batcher.core.lookups import LookupFailed
 from batcher.core.ordering import OrderBy
 from batcher.core.status import FAILURES, count_of
 from batcher.core.vectors import Ints
@@ -24,7 +25,6 @@ from batcher.delivery.shutdown import Abandoned
 from batcher.engine.run.committer import OpenWindow
 from batcher.engine.run.dispatch import Dispatch
 from batcher.engine.run.intake import Intake, Packing, take_in
-from batcher.engine.run.name_lookup import LookupFailed
 from batcher.engine.run.parts import Parts
 from batcher.engine.run.signal import Signal
 from batcher.engine.run.window_reader import WorkItem

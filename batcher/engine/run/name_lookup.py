@@ -4,8 +4,7 @@ What the target does not clearly say is never taken for "there is no such name":
 
 - An entry counts only if its attribute equals the name. A filter that finds nothing proves something only if the same
   filter finds what is known to be there: some servers answer any filter with nothing, or with everything.
-- A list proves that a name is not there only if it is complete: as many entries came as the target says there are. It
-  is read by what came back; a page that brings nothing new ends it, since some servers repeat the first one for ever.
+- A list proves that a name is not there only if it is complete (`whole_list`).
 - If neither can be had, the run stops before any change with such a name is sent.
 
 Either everything is listed, or each name is looked up alone, whichever takes fewer requests. The order of both was
@@ -15,20 +14,20 @@ found with real servers (docs/scim.md).
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import anyio
 
-from batcher.core.discovery import Announcement
 from batcher.core.http import Response
-from batcher.core.lookups import FoundIds, Listing, LookupFigures, OffersLookups, Side, compared
-from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
+from batcher.core.lookups import FoundIds, Listing, LookupFailed, LookupFigures, OffersLookups, Side, compared
+from batcher.core.verdict import Cause, Split, Stop, Verdict
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
 from batcher.delivery.shutdown import Abandoned
+from batcher.engine.run.announced import Announced
 from batcher.engine.run.known_names import matching
+from batcher.engine.run.whole_list import WholeList
 from batcher.host.name_cache import NameCache
 from batcher.host.runtime import Executor
 
@@ -40,23 +39,20 @@ _MORE = "(and more)"
 _WILD = frozenset("*?[")
 _FEW = 2
 """So many names are asked for one by one without looking at how many there are."""
-_SIZES = (1000, 100, 0)
-"""How many entries of a list are asked for: some servers refuse a large number, and some any number (0: none given)."""
-
-
-class LookupFailed(Exception):  # noqa: N818 — the run stops; not a failure of the program
-    """It cannot be established which ids names have."""
-
-    def __init__(self, stop: Stop) -> None:
-        super().__init__(stop.reason)
-        self.stop = stop
 
 
 class NameLookup:
     """The names of users, or of groups, of one target, for one run."""
 
     def __init__(
-        self, side: Side, target: OffersLookups, dialect: Dialect, inquiry: Inquiry, cache: NameCache, runs: Executor
+        self,
+        side: Side,
+        target: OffersLookups,
+        dialect: Dialect,
+        inquiry: Inquiry,
+        cache: NameCache,
+        runs: Executor,
+        announced: Announced,
     ) -> None:
         self._side = side
         self._attribute = target.attribute(side)
@@ -65,19 +61,14 @@ class NameLookup:
         self._inquiry = inquiry
         self._cache = cache
         self._runs = runs
+        self._announced = announced
         self.figures = LookupFigures()
-        self._listed = self._total = self._page_count = 0
-        """How many entries of the list were read, how many it has, and how many a page has."""
-        self._is_complete = False
-        """Whether everything was listed in this run."""
+        self._list = WholeList(side, target.first, dialect, inquiry, partial(self._learn, is_list=True))
         self._filters: bool | None = None
         """Whether filters do what they should; None if that is not known yet."""
-        self._sizes = _SIZES
-        self._size: int | None = None
-        """How many entries of a list the target lets us ask for; None if that is not known yet."""
 
     def __repr__(self) -> str:
-        return f"<NameLookup of {self._key}, complete: {self._is_complete}, filters: {self._filters}>"
+        return f"<NameLookup of {self._key}, {self._list}, filters: {self._filters}>"
 
     async def ids(self, names: Sequence[str]) -> FoundIds:
         """The ids of these names.
@@ -124,18 +115,12 @@ class NameLookup:
         found = set((await self.ids(plain)).ids.values()) if plain else set[str]()
         if len(plain) == len(patterns):
             return found
-        await self._list_rest()
-        if not self._is_complete:
+        await self._heed()
+        await self._list.read_rest()
+        if not self._list.is_complete:
             self._fail("its list is incomplete, so patterns of names cannot be compared with it")
         known = await self._runs(partial(self._cache.all_told, self._key))
         return found | matching(patterns, self._attribute, known)
-
-    def heed(self, announcement: Announcement) -> None:
-        """The target has announced this. That it can be searched is not believed before it was seen."""
-        if announcement.filters is False:
-            self._filters = False
-        if announcement.most_listed is not None:
-            self._sizes = (min(announcement.most_listed, _SIZES[0]), *_SIZES[1:])
 
     def found(self, names: Sequence[str]) -> FoundIds:
         """What `ids` has found before, of these names; blocking, and from any thread."""
@@ -160,7 +145,7 @@ class NameLookup:
         figures.found += found
         figures.refused += refused
         figures.requests += requests
-        figures.is_listed = self._is_complete
+        figures.is_listed = self._list.is_complete
 
     def _reason(self, name: str, count: int) -> str:
         what = f"{self._attribute.name} {name!r}"
@@ -170,66 +155,49 @@ class NameLookup:
 
     async def _established(self, missing: Mapping[str, str]) -> dict[str, str]:
         """The ids of these names, by compared form; what is not among them, nobody has, or several have."""
-        if not self._is_complete and (len(missing) > _FEW or self._filters is False):
+        await self._heed()
+        listed = self._list
+        if not listed.is_complete and (len(missing) > _FEW or self._filters is False):
             await self._begin_list(missing)
         # A part of a list does not show that there is no second one of the same name.
-        if not self._is_complete and self._filters is not False:
+        if not listed.is_complete and self._filters is not False:
             await self._look_up_each(missing)
-        if not self._is_complete and self._filters is False:
-            await self._list_rest()
-            if not self._is_complete:
+        if not listed.is_complete and self._filters is False:
+            await listed.read_rest()
+            if not listed.is_complete:
                 self._fail("its list is incomplete, and it cannot be searched")
-        if self._total and await self._runs(partial(self._cache.any_told, self._key)) is None:
+        if listed.listed and await self._runs(partial(self._cache.any_told, self._key)) is None:
             self._fail("nothing in its list has that attribute")
         told = await self._runs(partial(self._cache.told, self._key, list(missing)))
         return {form: next(iter(ids)) for form, ids in told.items() if len(ids) == 1}
 
+    async def _heed(self) -> None:
+        """What the target announces; that it can be searched is not believed before it was seen."""
+        announcement = await self._announced.get()
+        if announcement is None:
+            return
+        if announcement.filters is False:
+            self._filters = False
+        self._list.heed(announcement.most_listed, by_cursor=announcement.lists_by_cursor)
+
     async def _begin_list(self, missing: Mapping[str, str]) -> None:
         """Read the first page, and the others, too, if that takes fewer requests than asking for each name."""
-        if not self._listed:
-            await self._page()
-        if self._is_complete or not self._listed:
+        if not self._list.listed:
+            await self._list.read()
+        if self._list.is_complete or not self._list.listed:
             return
-        pages = math.ceil((self._total - self._listed) / self._page_count)
-        if self._filters is False or len(missing) > pages:
-            await self._list_rest()
-
-    async def _list_rest(self) -> None:
-        """Read pages until everything was listed, or nothing new comes."""
-        while not self._is_complete and await self._page():
-            pass
-
-    async def _page(self) -> int:
-        """Read the next page of the list; returns how many on it are new."""
-        found = await self._list_from(1 + self._listed)
-        if not isinstance(found, Listing):
-            raise LookupFailed(_stop(found))
-        self._page_count, self._total = max(self._page_count, found.count), found.total
-        new = await self._learn(found, is_list=True)
-        self._listed += new
-        self._is_complete = self._listed >= self._total
-        return new
-
-    async def _list_from(self, start: int) -> Listing | Verdict:
-        *others, last = self._sizes if self._size is None else (self._size,)
-        for size in others:
-            found = await self._inquiry.once(partial(self._dialect.page, self._side, start, size), self._meaning)
-            if isinstance(found, Listing):
-                self._size = size
-                return found
-            if isinstance(found, Stop):
-                return found
-            if isinstance(found, Retry) and found.back_pressure:
-                last = size
-                break
-        found = await self._inquiry.insist(partial(self._dialect.page, self._side, start, last), self._meaning)
-        self._size = last
-        return found
+        left = self._list.pages_left
+        if self._filters is False or (left is not None and len(missing) > left):
+            await self._list.read_rest()
+        elif left is None:  # nobody knows: the half of these requests at most is in vain
+            await self._list.read_rest(len(missing))
 
     async def _look_up_each(self, names: Mapping[str, str]) -> None:
         """Ask for each of these names; if any is not found, make sure that the filter finds what is there."""
         waiting = iter(names.items())
         failures: list[LookupFailed | Abandoned] = []
+        if self._filters is None:  # one alone may show that asking for the others is of no use
+            await self._look_up(*next(waiting))
 
         async def work() -> None:
             try:
@@ -254,12 +222,13 @@ class NameLookup:
             self._filters = False  # it does not know this attribute, or no filters at all
             return
         if not isinstance(found, Listing):
-            raise LookupFailed(_stop(found))
+            raise LookupFailed.of(found)
         mine = tuple(entry for entry in found.entries if compared(entry[0], self._attribute) == form)
         if {known for _, known in found.entries} != {known for _, known in mine}:
             self._filters = False  # it gives others as well: perhaps everybody
         elif mine:
-            more = ((form, _MORE),) if found.total > found.count else ()
+            is_more = found.next or (found.total or 0) > found.count
+            more = ((form, _MORE),) if is_more else ()
             await self._learn(Listing((*mine, *more), len(mine), len(mine)), is_list=False)
             self._filters = self._filters is not False
 
@@ -267,9 +236,9 @@ class NameLookup:
         """Nothing was found: ask for what is known to be there."""
         known = await self._runs(partial(self._cache.any_told, self._key))
         if known is None:
-            await self._page()
+            await self._list.read()
             known = await self._runs(partial(self._cache.any_told, self._key))
-        if not self._is_complete and known is not None:
+        if not self._list.is_complete and known is not None:
             await self._look_up(known, known)
         self._filters = self._filters is True
 
@@ -283,11 +252,3 @@ class NameLookup:
     def _fail(self, why: str) -> None:
         reason = f"the {self._attribute.name} of {self._side.value}s cannot be looked up at the target: {why}"
         raise LookupFailed(Stop(Cause.UNREADABLE, reason))
-
-
-def _stop(found: Verdict) -> Stop:
-    """What it means for the run that there is no list."""
-    if isinstance(found, Stop):
-        return found
-    reason = found.reason if isinstance(found, Retry | Split) else "it answered without a list"
-    return Stop(Cause.OUTAGE if isinstance(found, Retry) else Cause.UNREADABLE, f"names cannot be looked up: {reason}")

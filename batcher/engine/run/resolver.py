@@ -10,13 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from batcher.core.address import place_of
-from batcher.core.discovery import Announcement
 from batcher.core.keys import Dictionary, Keys, Word, words_of
-from batcher.core.lookups import FoundIds, OffersLookups, Side
+from batcher.core.lookups import FoundIds, LookupFailed, OffersLookups, Side
 from batcher.core.model import REJECTED_ROW, Columns, Given, Reject
 from batcher.core.target import Target
 from batcher.core.units import parse_duration
@@ -24,7 +22,8 @@ from batcher.core.vectors import Ints
 from batcher.core.verdict import Cause, Stop
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
-from batcher.engine.run.name_lookup import LookupFailed, NameLookup
+from batcher.engine.run.announced import Announced
+from batcher.engine.run.name_lookup import NameLookup
 from batcher.engine.run.session import Session
 from batcher.engine.run.window_reader import WorkItem
 from batcher.host.name_cache import NameCache
@@ -40,13 +39,12 @@ class Resolver:
     def __init__(
         self,
         lookups: Mapping[Side, NameLookup],
-        announced: Callable[[], Awaitable[Announcement | None]],
+        announced: Announced,
         close: Callable[[], None],
     ) -> None:
-        """`announced` asks the target what it supports; `close` is called at the end."""
+        """`close` is called at the end."""
         self._lookups = lookups
         self._announced = announced
-        self._has_asked = False
         self.bounds: Mapping[str, int] = {}
         """What the target announces as the most of fields of `Limits`."""
         self.close = close
@@ -65,7 +63,7 @@ class Resolver:
         columns = work.window.columns
         if columns.given is not None:  # it was resolved before, and stays as it was
             return work
-        await self._ask_once()
+        await self._heed()
         found = dict.fromkeys(Side, _NOTHING)
         for side, keys in ((Side.USER, columns.user), (Side.GROUP, columns.group)):
             if (words := words_of(keys)) is not None:
@@ -80,19 +78,12 @@ class Resolver:
                 names = keys.values(np.unique(keys.codes[rows]))
                 self._lookups[side].doubt([name for name in names if isinstance(name, Word)])
 
-    async def _ask_once(self) -> None:
-        if self._has_asked:
-            return
-        self._has_asked = True
-        announcement = await self._announced()
-        if announcement is None:
-            return
-        if announcement.lacks:
+    async def _heed(self) -> None:
+        announcement = await self._announced.get()
+        if announcement is not None and announcement.lacks:
             said = f"the target announces that it does not support {announcement.lacks}"
             raise LookupFailed(Stop(Cause.UNSUPPORTED, said))
-        self.bounds = announcement.bounds
-        for lookup in self._lookups.values():
-            lookup.heed(announcement)
+        self.bounds = {} if announcement is None else announcement.bounds
 
 
 def with_ids(columns: Columns, found: Mapping[Side, FoundIds]) -> Columns:
@@ -158,7 +149,8 @@ def resolver_of(
     if not isinstance(target, OffersLookups):
         return None
     cache = cache_of(target, session.settings, runtime.state_folder, runtime.clock.utc)
-    lookups = {side: NameLookup(side, target, dialect, inquiry, cache, runtime.executor) for side in Side}
+    announced = Announced(dialect, inquiry, note)
+    lookups = {side: NameLookup(side, target, dialect, inquiry, cache, runtime.executor, announced) for side in Side}
     with LedgerReader(session.ledger.path) as reader:
         for number in reader.window_ids():
             columns = reader.window(number).columns
@@ -169,13 +161,6 @@ def resolver_of(
                 ):
                     if given is not None:
                         lookups[side].remember(_pairs(columns, given, keys))
-
-    async def announced() -> Announcement | None:
-        found = await inquiry.once(dialect.discovery, dialect.of_discovery) if dialect.announces else None
-        if not isinstance(found, Announcement):
-            return None
-        await note("announced", orjson.dumps(found.facts).decode())
-        return found
 
     return Resolver(lookups, announced, cache.close)
 

@@ -1,0 +1,147 @@
+"""The list of all users, or all groups, of a target, read page by page until it is complete or brings nothing new.
+
+By index (RFC 7644 §3.4.2.4), pages are read by what came back; a page that brings nothing new ends the list, since some
+servers repeat the first page for ever. By cursor (RFC 9865), the target says where the next page begins, and that there
+is none; a cursor that it has given before ends the list. Either way a list is complete only if as many entries came as
+the target says there are; by cursor it need not say that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from batcher.core.http import Response
+from batcher.core.lookups import Listing, LookupFailed, Place, Side
+from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
+from batcher.delivery.dialect import Dialect
+from batcher.delivery.inquiry import Inquiry
+
+_SIZES = (1000, 100, 0)
+"""How many entries are asked for: some servers refuse a large number, and some any number (0: none given)."""
+_MOST_BARREN = 10
+"""Pages by cursor that bring nothing new, beyond those that are read again when the list begins anew."""
+_MOST_STARTS = 3
+"""How often a list by cursor is begun: cursors expire."""
+
+
+class WholeList:
+    """The list of one side of a target, for one run."""
+
+    def __init__(
+        self, side: Side, first: Place, dialect: Dialect, inquiry: Inquiry, learn: Callable[[Listing], Awaitable[int]]
+    ) -> None:
+        """The list begins at `first`. `learn` takes a page, and returns how many of its entries are new."""
+        self._side = side
+        self._dialect = dialect
+        self._inquiry = inquiry
+        self._learn = learn
+        self.listed = 0
+        """How many entries were read."""
+        self.total: int | None = None
+        """How many there are, as the target says."""
+        self.is_complete = False
+        self._is_over = False
+        """Whether nothing more comes."""
+        self._place = first
+        self._starts = 1
+        self._given: set[Place] = set()
+        """The cursors that were given."""
+        self._fruitful = self._barren = 0
+        """How many pages brought something new, and how many nothing."""
+        self._page_count = 0
+        self._sizes = _SIZES
+        self._size: int | None = None
+        """How many entries the target lets us ask for; None if that is not known yet."""
+
+    def __repr__(self) -> str:
+        return f"<WholeList of {self._side.value}s: {self.listed} of {self.total}, complete: {self.is_complete}>"
+
+    def heed(self, most: int | None, *, by_cursor: bool) -> None:
+        """The target lists at most so many entries at once, and by cursor, unless the list has begun already."""
+        if self._size is not None:
+            return
+        if most is not None:
+            self._sizes = (min(most, _SIZES[0]), min(most, _SIZES[1]), 0)
+        if by_cursor:
+            self._place = ""
+
+    @property
+    def pages_left(self) -> int | None:
+        """How many pages are still to be read, once one was; None if the target does not say."""
+        if self.total is None or not self._page_count:
+            return None
+        return math.ceil(max(0, self.total - self.listed) / self._page_count)
+
+    async def read_rest(self, most: float = math.inf) -> None:
+        """Read pages until everything was listed, or nothing new comes, but at most so many; raises as `read`."""
+        while not self._is_over and most > 0:
+            await self.read()
+            most -= 1
+
+    async def read(self) -> None:
+        """Read the next page.
+
+        Raises:
+            LookupFailed: When there is none.
+            Abandoned: When the run ends first.
+
+        """
+        found = await self._page()
+        if isinstance(found, Split) and self._given and self._starts < _MOST_STARTS:
+            self._starts += 1  # the cursor is refused: it may have expired
+            self._place = ""
+            self._given.clear()
+            return
+        if not isinstance(found, Listing):
+            raise LookupFailed.of(found)
+        self._page_count, self.total = max(self._page_count, found.count), found.total
+        new = await self._learn(found)
+        self.listed += new
+        self._fruitful, self._barren = self._fruitful + (new > 0), self._barren + (not new)
+        is_all = found.total is not None and self.listed >= found.total
+        if isinstance(self._place, int):
+            self._place = 1 + self.listed
+            self.is_complete = is_all
+            self._is_over = is_all or not new
+            return
+        if not found.next and not self._given and new and not is_all and found.total is not None:
+            self._place = 1 + self.listed  # it knows no cursors
+            return
+        self.is_complete = not found.next and (is_all or found.total is None)
+        is_endless = found.next in self._given and not new
+        most_barren = _MOST_BARREN + self._starts * self._fruitful
+        self._is_over = not found.next or is_endless or self._barren > most_barren
+        self._given.add(found.next)
+        self._place = found.next
+
+    async def _page(self) -> Listing | Verdict:
+        found = await self._sized()
+        is_refused = isinstance(found, Split) or (isinstance(found, Stop) and found.cause is Cause.UNSUPPORTED)
+        if not is_refused or self.listed or self._given:
+            return found
+        self._place = "" if isinstance(self._place, int) else 1  # it may list in the other way only
+        other = await self._sized()
+        return other if isinstance(other, Listing) else found
+
+    async def _sized(self) -> Listing | Verdict:
+        """The next page, of as many entries as the target lets us ask for."""
+        *others, last = self._sizes if self._size is None else (self._size,)
+        for size in others:
+            found = await self._inquiry.once(partial(self._dialect.page, self._side, self._place, size), self._meaning)
+            if isinstance(found, Listing):
+                self._size = size
+                return found
+            if isinstance(found, Stop):
+                return found
+            if isinstance(found, Retry) and found.back_pressure:
+                last = size
+                break
+        found = await self._inquiry.insist(partial(self._dialect.page, self._side, self._place, last), self._meaning)
+        if isinstance(found, Listing):
+            self._size = last
+        return found
+
+    def _meaning(self, response: Response, now: float) -> Listing | Verdict:
+        return self._dialect.of_listing(self._side, response, now)
