@@ -56,6 +56,12 @@ def uuids(path: Path, rows: int) -> Path:
     return _write(path, {"op": np.full(rows, "add"), "user_name": user, "group_name": group})
 
 
+def scim_ids(path: Path, rows: int) -> Path:
+    """The same pairs as ids of a SCIM service."""
+    user, group = _uuids(rows)
+    return _write(path, {"op": np.full(rows, "add"), "user_id": user, "group_id": group})
+
+
 def uuids_jsonl(path: Path, rows: int) -> Path:
     """The same as JSON Lines."""
     path = path.with_suffix(".jsonl")

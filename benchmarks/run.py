@@ -46,6 +46,7 @@ RUNS = [
     ("scrutinizer, names", "scrutinizer", data.names, THOUSAND, ()),
     ("scrutinizer, UUIDs", "scrutinizer", data.uuids, THOUSAND, ()),
     ("scrutinizer, UUIDs as JSON Lines", "scrutinizer", data.uuids_jsonl, THOUSAND, ()),
+    ("scim, UUIDs, 100 members per request", "scim", data.scim_ids, SMALL, ()),
 ]
 PEERS = [
     ("pure Python", ["pure_python.py"], 1.0),
@@ -112,8 +113,8 @@ def measure_floor(path: Path) -> Figures:
     return {"parse seconds": floor.parse_seconds(path), "replay seconds": replay}
 
 
-def measure_bare(path: Path) -> Figures:
-    requests = floor.bodies("minapp", path, SMALL["max_changes"])
+def measure_bare(kind: str, path: Path) -> Figures:
+    requests = floor.bodies(kind, path, SMALL["max_changes"])
     with sink() as url:
         return {"CPU µs per request": 1e6 * floor.run(floor.bare_cpu(url, requests))}
 
@@ -199,6 +200,8 @@ def goals(results: Results) -> str:
     each = 1e6 * figure(scattered, "cpu seconds") / figure(scattered, "requests")
     cheapest = figure("floor, random", "parse seconds") + figure("floor, random", "replay seconds")
     per_row = figure("scrutinizer, random") / figure("scrutinizer, names")
+    scim = "scim, UUIDs, 100 members per request"
+    patch = 1e6 * figure(scim, "cpu seconds") / figure(scim, "requests")
     wishes = [
         (
             "100 changes per request × fixed batches of 100",
@@ -213,6 +216,12 @@ def goals(results: Results) -> str:
         ("names: cost ÷ that of ids", "<=", 2, per_row),
         ("UUIDs: changes per second", ">=", 0.8e6, figure("scrutinizer, UUIDs")),
         ("UUIDs as JSON Lines: changes per second", ">=", 0.8e6, figure("scrutinizer, UUIDs as JSON Lines")),
+        (
+            "SCIM: CPU µs per request, above bare aiohttp",
+            "<=",
+            250,
+            patch - figure("bare aiohttp, scim", "CPU µs per request"),
+        ),
         ("× Node, random", ">=", 2, against("Node")),
         ("the same, as whole commands", ">=", 1.3, as_commands("minapp, random", "Node")),
         ("floor: run ÷ (parse + replay), random", "<=", 6, figure("minapp, random", "seconds") / cheapest),
@@ -283,7 +292,8 @@ def main() -> None:
             for case, kind, make, limits, sink_options in RUNS:
                 results.add(case, lambda k=kind, m=make, x=limits, s=sink_options: apply(folder, k, inputs[m], x, s))
             results.add("floor, random", lambda: measure_floor(inputs[data.random_ids]))
-            results.add("bare aiohttp", lambda: measure_bare(inputs[data.profiles]))
+            results.add("bare aiohttp", lambda: measure_bare("minapp", inputs[data.profiles]))
+            results.add("bare aiohttp, scim", lambda: measure_bare("scim", inputs[data.scim_ids]))
             results.add("help", lambda: measure_help(folder))
             for case, kind, make, changes in STAGES:
                 ledger = folder / "stages.ledger"

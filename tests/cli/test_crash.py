@@ -6,9 +6,12 @@ import json
 import os
 import queue
 import random
+import shutil
 import signal
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
 
 import anyio
 import anyio.to_thread
@@ -16,7 +19,7 @@ import pytest
 from harness import final_state
 from shell import state_of, wait
 
-from batcher.simulator.behaviour import Behaviour
+from batcher.simulator.behaviour import Behaviour, ScimTraits
 from batcher.simulator.server import serve
 
 IN_FLIGHT, BATCH = 4, 100
@@ -29,10 +32,11 @@ def _changes(seed, count):
 
 
 @contextmanager
-def _killing_target(seed):
+def _killing_target(behaviour, killed=lambda _: None):
     """A target in this process that can kill the run which it has just answered: applied, and never recorded.
 
-    Gives its address and a dictionary: `pid` is killed when `after` more requests were applied.
+    Gives its address and a dictionary: `pid` is killed when `after` more requests were applied. `killed` is called
+    with its world when that has happened.
     """
     aim, ready, over = {"pid": 0, "after": 0}, queue.Queue(), threading.Event()
 
@@ -42,9 +46,10 @@ def _killing_target(seed):
             if aim["after"] <= 0:
                 os.kill(aim["pid"], signal.SIGKILL)
                 aim["pid"] = 0
+                killed(world)
 
     async def main():
-        async with serve(Behaviour(latency_seconds=0.04, jitter_seconds=0.025, seed=seed), applied=applied) as url:
+        async with serve(behaviour, applied=applied) as url:
             ready.put(url)
             await anyio.to_thread.run_sync(over.wait)
 
@@ -60,7 +65,7 @@ def _killing_target(seed):
 @contextmanager
 def _target(shell, seed, *, kills):
     if kills:
-        with _killing_target(seed) as found:
+        with _killing_target(Behaviour(latency_seconds=0.04, jitter_seconds=0.025, seed=seed)) as found:
             yield found
     else:
         faults = ("--latency-ms", "250", "--jitter-ms", "150", "--fault", "503=0.02", "--seed", str(seed))
@@ -119,6 +124,86 @@ def test_killed_and_resumed(shell, kind):
 
 def test_killed_between_applying_and_recording(shell):
     assert _killed_runs(shell, 4, 3, "minapp", by_target=True) == 3
+
+
+def _people(shell):
+    """The id that each name has in the ledger, which must be one."""
+    lines = [line.split(",") for line in shell.run("results", "l").stdout.decode().splitlines()]
+    rows = [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+    ids = {}
+    for row in rows:
+        for side in ("user", "group"):
+            if row[f"{side}_id"]:
+                ids.setdefault((side, row[f"given_{side}"]), set()).add(row[f"{side}_id"])
+    assert all(len(known) == 1 for known in ids.values()), ids
+    return {name: next(iter(known)) for name, known in ids.items()}
+
+
+def _killed_runs_of_names(shell, seed, kills):
+    """Killed at every kind of request, lookups included; and after each kill, all names belong to somebody else.
+
+    What was looked up is only in the ledger, since the state folder is removed.
+    """
+    rng, rows, files = random.Random(seed), [], []
+    for number in range(6):
+        part = [(op, f"user{user}", f"group {group}") for op, user, group in _changes(seed + number, 500)]
+        files.append(
+            shell.write(
+                f"{number}.csv", "op,user_name,group_name\n" + "".join(map("{0[0]},{0[1]},{0[2]}\n".format, part))
+            )
+        )
+        rows += part
+    shell.write("b.toml", CONFIG)
+    there = Behaviour(latency_seconds=0.003, seed=seed, scim=ScimTraits(page=200))
+    generations = count(1)
+
+    def moved(world):
+        world.behave(replace(there, scim=replace(there.scim, generation=next(generations))))
+
+    killed, known = 0, {}
+    with _killing_target(there, moved) as (url, aim):
+        begin = ["apply", *files, "-c", "b.toml", "--target", "scim", "--url", url, "--rate", "none", "--ledger", "l"]
+        command = begin
+        while True:
+            process = shell.start(*command, "--json", BATCHER_TOKEN="t")
+            if killed < kills:
+                aim |= {"after": rng.randint(1, 60), "pid": process.pid}
+            stdout, stderr = process.communicate(timeout=120)
+            aim["pid"] = 0
+            if process.returncode != -signal.SIGKILL:
+                assert process.returncode == 0, stderr
+                break
+            killed += 1
+            shutil.rmtree(shell.folder / "state", ignore_errors=True)
+            has_begun = shell.run("results", "l").stdout.count(b"\n") > 1
+            command = ["resume", "l"] if has_begun else begin
+            if has_begun:
+                now = _people(shell)
+                assert known.items() <= now.items()
+                known = now
+            else:
+                for path in shell.folder.glob("l*"):
+                    path.unlink()
+        held = state_of(url)
+    people = _people(shell)
+    assert known.items() <= people.items()
+    members = {(user, group) for group, users in held["groups"].items() for user in users}
+    assert members == {(people["user", user], people["group", group]) for user, group in final_state(rows)}
+    assert json.loads(stdout)["changes"]["total"] == len(rows)
+    return killed, len({known for (side, _), known in people.items() if side == "user"})
+
+
+def test_killed_with_names_nobody_becomes_somebody_else(shell):
+    killed, people = _killed_runs_of_names(shell, 1, 5)
+    assert killed == 5
+    assert people > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_50_times_with_names(shell, seed):
+    assert _killed_runs_of_names(shell, 200 + seed, 10)[0] >= 5
 
 
 @pytest.mark.slow
