@@ -75,7 +75,7 @@ class Scim:
         self._directory = ScimDirectory(self.url, names)
         if bulk:
             self._bulk = True
-            self.wire = replace(self.wire, shape=Shape.GROUPS, request=len(BULK_HEAD) + 2, op=OPERATION_BYTES)
+            self.wire = replace(self.wire, shape=Shape.GROUPS, request=len(BULK_HEAD) + 2, op=OPERATION_BYTES + len(self._query))
             most = self.limits.max_users * BULK_OPERATIONS
             self.limits = replace(self.limits, max_ops=BULK_OPERATIONS, max_changes=most, max_bytes=BULK_BYTES)
             self.meaningless_limits = frozenset({"max_groups"})
