@@ -31,6 +31,7 @@ class TargetSettings(Section, frozen=True):
     names_of_users: str = ""
     names_of_groups: str = ""
     names_max_age: str = "7d"
+    readable: bool = False
     repeats: Literal["accepted", "refused"] = "accepted"
     order_by: Literal["pair", "group"] = "pair"
     names: Literal["unsure", "folded", "exact"] = "unsure"

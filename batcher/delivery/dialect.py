@@ -16,7 +16,9 @@ import numpy as np
 from batcher.core.batch import Batch
 from batcher.core.discovery import Announcement, OffersDiscovery
 from batcher.core.http import Request, Response
+from batcher.core.keys import Key
 from batcher.core.lookups import Listing, OffersLookups, Place, Side
+from batcher.core.reading import MembersPage, OffersReading
 from batcher.core.secrets import Secrets
 from batcher.core.status import Status
 from batcher.core.target import Target
@@ -101,6 +103,24 @@ class Dialect:
         if isinstance(found, Listing):
             return found
         return self._verdict("listing", lambda: cast("Verdict", found), 0)
+
+    def members(self, group: Key, place: Place, count: int, token: str) -> Request:
+        """The request for members of a group; raises like `encode`."""
+        return self._request("members", lambda: self._reading.members(group, place, count, token))
+
+    def of_members(self, group: Key, response: Response, now: float) -> MembersPage | Verdict:
+        """What a reply to that lists; never raises."""
+        try:
+            found: object = self._reading.members_page(group, response, now)
+        except Exception as error:  # noqa: BLE001 — as above
+            return Stop(Cause.DIALECT, self._broken("members_page", f"raised {type(error).__name__}"))
+        if isinstance(found, MembersPage):
+            return found
+        return self._verdict("members_page", lambda: cast("Verdict", found), 0)
+
+    @property
+    def _reading(self) -> OffersReading:
+        return cast("OffersReading", self._target)
 
     @property
     def _lookups(self) -> OffersLookups:

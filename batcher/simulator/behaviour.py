@@ -123,6 +123,12 @@ class ScimTraits:
     """Whether the next cursor is always that of the second page."""
     has_empty_pages: bool = False
     """Whether every other page by cursor is empty."""
+    hides_members: bool = False
+    """Whether groups never show their members; then users are found by their groups."""
+    omits_empty_lists: bool = False
+    """Whether an empty group has no list of members at all."""
+    nested: int = 0
+    """How many groups each group has as members, besides its users."""
     generation: int = 0
     """Each generation gives every name to somebody else."""
     ambiguous: frozenset[str] = frozenset()

@@ -21,7 +21,7 @@ class ServerSide(Protocol):
     """As it is now; it changes from stage to stage."""
 
     def method_of(self, path: str) -> str | None:
-        """The method that an address takes; None for an address that is not of this dialect."""
+        """The methods that an address takes, separated by spaces; None for an address that is not of this dialect."""
         ...
 
     def token_of(self, arrival: Arrival) -> str:

@@ -13,6 +13,8 @@ from batcher.simulator.messages import Arrival, Reply
 
 MEMBERSHIP = "/oserve/v1/miniapp/group/membership/"
 GROUPS = "/oserve/v1/user-group/"
+USERS = "/oserve/v2.2/miniapp/user_profile/"
+"""A query by `_group` is documented for another SDK only."""
 AUTHORIZE = "/api/oauth2/hydrogen/openapi/authorize/"
 TOKEN = "/api/oauth2/access_token/"  # noqa: S105 — a path
 
@@ -77,7 +79,7 @@ class MinAppServer:
 
     def method_of(self, path: str) -> str | None:
         """See `ServerSide`."""
-        return {MEMBERSHIP: "PATCH", GROUPS: "GET"}.get(path)
+        return {MEMBERSHIP: "PATCH", GROUPS: "GET", USERS: "GET"}.get(path)
 
     def token_of(self, arrival: Arrival) -> str:
         """See `ServerSide`."""
@@ -105,7 +107,26 @@ class MinAppServer:
         """See `ServerSide`."""
         if urlsplit(arrival.path).path == GROUPS:
             return Reply.json(200, {"meta": {"limit": 1, "offset": 0, "total_count": 0}, "objects": []})
+        if urlsplit(arrival.path).path == USERS:
+            return self._users(parse_qs(urlsplit(arrival.path).query), membership)
         return change(arrival.body, membership, self.behaviour)
+
+    def _users(self, asked: dict[str, list[str]], membership: Membership) -> Reply:
+        """The users of a group, `limit` (20, at most 1,000) from `offset` on."""
+        try:
+            group = orjson.loads(asked["where"][0])["_group"]["$in"][0]
+            limit, offset = (int(asked.get(name, [usual])[0]) for name, usual in (("limit", "20"), ("offset", "0")))
+        except (ValueError, LookupError, TypeError):
+            return Reply.json(400, {"status": "error", "error_msg": "invalid query"})
+        users = sorted(user for user in membership.groups[group] if isinstance(user, int))
+        page = users[offset : offset + min(limit, 1000)]
+        following = offset + len(page)
+        meta: dict[str, object] = {"limit": limit, "offset": offset, "previous": None, "next": None}
+        if following < len(users):
+            meta["next"] = f"{USERS}?limit={limit}&offset={following}"
+        if asked.get("return_total_count") == ["1"]:
+            meta["total_count"] = len(users)
+        return Reply.json(200, {"meta": meta, "objects": [{"id": user, "_group": [group]} for user in page]})
 
     def miscounted(self, reply: Reply) -> Reply:
         """See `ServerSide`."""

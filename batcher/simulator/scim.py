@@ -86,7 +86,7 @@ class ScimServer:
         if parts[1:] == ["Bulk"]:
             return "POST"
         if parts[1:2] == ["Groups"] and len(parts) == 3:
-            return "PATCH"
+            return "PATCH GET"
         return "GET" if _path(path) in _LISTS | {"/ServiceProviderConfig"} else None
 
     def token_of(self, arrival: Arrival) -> str:
@@ -141,7 +141,9 @@ class ScimServer:
         if path == "/ServiceProviderConfig":
             return self._json(200, self._config())
         if path in _LISTS:
-            return self._list(path[1:], arrival, membership.now)
+            return self._list(path[1:], arrival, membership)
+        if arrival.method == "GET":
+            return self._group(unquote(path.split("/")[2]), membership)
         if path == "/Bulk":
             return self._bulk(arrival, membership)
         try:
@@ -171,6 +173,18 @@ class ScimServer:
             return Reply(204)
         listed = [member for user in sorted(map(str, members)) for member in self._listed(user, wishes)]
         return self._json(200, {"schemas": [GROUP], "id": group, "displayName": group, "members": listed})
+
+    def _group(self, group: str, membership: Membership) -> Reply:
+        """§3.4.1: one group; it has all of its members."""
+        traits = self.behaviour.scim
+        if group in self.behaviour.bad_groups:
+            return self._error(404, "", f"Resource {group} not found")
+        members = [entry for user in sorted(map(str, membership.groups[group])) for entry in self._listed(user, [])]
+        members += [{"value": f"{group}-{number}", "type": "Group"} for number in range(traits.nested)]
+        said: dict[str, object] = {"schemas": [GROUP], "id": group, "displayName": group}
+        if not traits.hides_members and (members or not traits.omits_empty_lists):
+            said["members"] = members
+        return self._json(200, said)
 
     def _bulk(self, arrival: Arrival, membership: Membership) -> Reply:
         """§3.7: each operation has a result; after too many errors the rest is left out."""
@@ -221,12 +235,13 @@ class ScimServer:
             membership.groups[group].update(before)  # type: ignore[arg-type]  # what it was
         self._stale[group] = (membership.now + seconds, frozenset(membership.groups[group]))
 
-    def _list(self, kind: str, arrival: Arrival, now: float) -> Reply:
+    def _list(self, kind: str, arrival: Arrival, membership: Membership) -> Reply:
         traits, query = self.behaviour.scim, unquote(arrival.path)
         if (traits.breaks_on_count and "count=" in query) or (traits.breaks_on_name and traits.breaks_on_name in query):
             return self._error(500, "", "internal error")
         try:
-            return self._json(200, ServedDirectory(self.behaviour).answer(kind, urlsplit(arrival.path).query, now))
+            served = ServedDirectory(self.behaviour, membership.groups)
+            return self._json(200, served.answer(kind, urlsplit(arrival.path).query, membership.now))
         except Refused as refused:
             return self._error(refused.status, refused.kind, refused.detail)
         except ValueError as error:

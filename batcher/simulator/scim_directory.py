@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import parse_qs
 
 import orjson
@@ -21,6 +22,8 @@ from batcher.simulator.behaviour import Behaviour, ScimTraits
 
 _ENDLESS = 1_000_000
 """How many there are said to be if any name exists: too many to be listed."""
+_NO_GROUPS: Mapping[int | str, Collection[int | str]] = MappingProxyType({})
+_IN_GROUP = re.compile(r'\s*groups(?:\.value)?\s+eq\s+"((?:[^"\\]|\\.)*)"\s*', re.IGNORECASE)
 LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 _CORE = "urn:ietf:params:scim:schemas:core:2.0:"
 _EQ = re.compile(r'\s*([\w.$]+)\s+eq\s+"((?:[^"\\]|\\.)*)"\s*', re.IGNORECASE)
@@ -79,8 +82,9 @@ class Place:
 class ServedDirectory:
     """The users and groups of a behaviour."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, groups: Mapping[int | str, Collection[int | str]] = _NO_GROUPS) -> None:
         self._behaviour = behaviour
+        self._groups = groups
         self._traits = behaviour.scim
 
     def answer(self, kind: str, query: str, now: float) -> dict[str, object]:
@@ -98,16 +102,16 @@ class ServedDirectory:
         count = min(max(0, count), self._traits.page)
         place = Place.asked(asked, kind, self._traits, now)
         start = 1 if self._traits.repeats_first_page else place.start
-        if "filter" in asked and not self._traits.ignores_filters:
-            names = list(self._found(kind, asked["filter"]))
-            total, page = len(names), names[start - 1 : start - 1 + count]
-        elif not self._traits.population:
-            total, page = _ENDLESS, [_name(kind, number) for number in range(start, start + count)]
+        group = _IN_GROUP.fullmatch(asked.get("filter", "")) if kind == "Users" else None
+        if group is not None:
+            users = sorted(map(str, self._groups.get(re.sub(r"\\(.)", r"\1", group[1]), ())))
+            resources: list[dict[str, object]] = [{"id": user} for user in users[start - 1 : start - 1 + count]]
+            total = len(users)
         else:
-            names = self._everybody(kind)
-            total, page = len(names), names[start - 1 : start - 1 + count]
-        resources = [resource for name in page for resource in self._resources(kind, name)]
-        if self._traits.cuts_pages and "filter" not in asked:
+            total, names = self._names(kind, asked.get("filter"), start, count)
+            resources = [resource for name in names for resource in self._resources(kind, name)]
+        is_paged = "filter" not in asked or group is not None
+        if self._traits.cuts_pages and is_paged:
             resources = resources[: len(resources) // 2]
         if place.is_empty:
             resources = []
@@ -115,9 +119,17 @@ class ServedDirectory:
         if not place.is_by_cursor:
             return said | {"totalResults": total, "startIndex": start}
         following = start if place.is_empty else start + count
-        if following <= total and "filter" not in asked:
+        if following <= total and is_paged:
             said["nextCursor"] = place.cursor_of(count + 1 if self._traits.repeats_cursor else following, kind, now)
         return said if self._traits.omits_total else said | {"totalResults": total}
+
+    def _names(self, kind: str, filtered: str | None, start: int, count: int) -> tuple[int, list[str]]:
+        """How many there are, and the names of these."""
+        if filtered is None and not self._traits.population:
+            return _ENDLESS, [_name(kind, number) for number in range(start, start + count)]
+        is_filtered = filtered is not None and not self._traits.ignores_filters
+        names = list(self._found(kind, filtered or "")) if is_filtered else self._everybody(kind)
+        return len(names), names[start - 1 : start - 1 + count]
 
     def _found(self, kind: str, text: str) -> Iterator[str]:
         matches = [_EQ.fullmatch(part) for part in re.split(r"\s+or\s+", text)]

@@ -124,7 +124,7 @@ class World:
         if side is None:
             login = next((reply for each in self._sides if (reply := each.log_in(arrival)) is not None), None)
             return Reply.json(404, {"status": "error", "error_msg": "not found"}) if login is None else login
-        if arrival.method != method:
+        if arrival.method not in method.split():
             return Reply.json(405, {"status": "error", "error_msg": "method not allowed"})
         if (self._behaviour.token or self._behaviour.client_id) and not self._accepts(side.token_of(arrival)):
             return side.unauthorized()

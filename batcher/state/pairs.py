@@ -68,7 +68,8 @@ def adopt(store: StateStore, table: str) -> None:
 def load(store: StateStore, table: str, stretches: Iterable[Stretch], *, is_ordered: bool = False) -> Loaded:
     """Fill a new temporary table with the pairs of these rows, and what the rows say about them.
 
-    The first rows decide whether users and groups are ids or names. `is_ordered` adds the number of the stretch.
+    The first rows decide whether users and groups are ids or names. `is_ordered` adds the number of the
+    stretch, and where the row comes from.
 
     Raises:
         InputError: When both ids and names occur, or not the form that the state holds.
@@ -90,10 +91,9 @@ def _load(
     connection = store.connection
     if first is not None and loading.forms is not None:
         prepare(store, loading.forms)
-    columns = '"user", "group", known' + (", stretch" if is_ordered else "")
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {columns} FROM (SELECT *, 0 AS stretch FROM pair LIMIT 0)"
-    )
+    columns = '"user", "group", known' + (", stretch, source, line" if is_ordered else "")
+    none = "SELECT *, 0 AS stretch, 0 AS source, 0::BIGINT AS line FROM pair LIMIT 0"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {columns} FROM ({none})")
     if first is not None:
         reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
         connection.register("incoming", reader)
@@ -206,8 +206,10 @@ class _Loading:
             _array(columns.group, valid),
             pa.array(says),
             pa.array(np.full(len(says), self._stretch, np.int32)),
+            pa.array(columns.source[valid]),
+            pa.array(columns.line[valid]),
         ]
-        return pa.RecordBatch.from_arrays(arrays, names=["user", "group", "known", "stretch"])
+        return pa.RecordBatch.from_arrays(arrays, names=["user", "group", "known", "stretch", "source", "line"])
 
     def _count(self, columns: Columns, valid: Mask) -> None:
         loaded = self.loaded

@@ -8,13 +8,17 @@ beyond the rate. So every request holds a pair only once, and any other reply pr
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import orjson
 
 from batcher.core.batch import Batch, Limits, Shape
 from batcher.core.http import Request, Response, brief
-from batcher.core.keys import Keys
+from batcher.core.keys import Key, Keys
+from batcher.core.lookups import Place
 from batcher.core.model import KeyKind
 from batcher.core.ordering import OrderBy
+from batcher.core.reading import MembersPage
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Login
@@ -22,8 +26,10 @@ from batcher.core.vectors import Ints
 from batcher.core.verdict import Retry, Settled, Verdict
 from batcher.core.wire import Wire
 from batcher.targets.minapp_login import login
+from batcher.targets.minapp_members import users_page
 
 _PATH = "/oserve/v1/miniapp/group/membership/"
+_USERS_PATH = "/oserve/v2.2/miniapp/user_profile/"
 _GROUPS_PATH = "/oserve/v1/user-group/?limit=1"
 _SKELETON = '{"op":"remove","path":"/membership","users":[],"groups":[]},'
 _OP_BYTES = len(_SKELETON) - 2
@@ -46,6 +52,7 @@ class MinApp:
     success_is_uniform = True
     status_suffices = False
     default_rate = "50/min"  # the free plan's figure in the vendor's technical notes
+    read_by = "users by their `_group`, inferred from the documents of another SDK (target.readable)"
     hints = (
         "MinApp: the users' ids are the `user_id` of the profile (the `id` of the _userprofile table), not the"
         " profile row's own `id`, which looks alike",
@@ -54,6 +61,7 @@ class MinApp:
     def __init__(self, url: str, env: str) -> None:
         self.url = (url or "https://cloud.minapp.com").rstrip("/")
         self._env = env
+        self.can_be_read = False
 
     def encode(self, batch: Batch, token: str) -> Request:
         """A JSON array of ops."""
@@ -87,6 +95,29 @@ class MinApp:
         if response.status == 200:
             return Settled.all(0, Status.APPLIED)
         return unsuccessful(response, _said(response), now)
+
+    @property
+    def members_begin(self) -> Place | None:
+        """See `OffersReading`: pages by offset, which serve as cursors."""
+        return ""
+
+    def members(self, group: Key, place: Place, count: int, token: str) -> Request:
+        """See `OffersReading`: the users whose `_group` has this one."""
+        offset = str(place - 1) if isinstance(place, int) else place or "0"
+        asked = {"where": orjson.dumps({"_group": {"$in": [group]}}).decode(), "offset": offset}
+        asked |= {"limit": str(count)} if count else {}
+        query = urlencode(asked | {"return_total_count": "1"})
+        return Request("GET", f"{self.url}{_USERS_PATH}?{query}", self._headers(token))
+
+    def members_page(self, group: Key, response: Response, now: float) -> MembersPage | Verdict:
+        """See `OffersReading`."""
+        if response.status != 200:
+            return unsuccessful(response, _said(response), now)
+        return users_page(group, response)
+
+    def believe_documents(self) -> None:
+        """See `InfersReading`."""
+        self.can_be_read = True
 
     def login(self, credentials: Credentials, now: float) -> Login | None:
         """The authorize–code–token flow."""

@@ -21,19 +21,21 @@ from batcher.core.batch import Batch, Limits, Op, Shape
 from batcher.core.discovery import Announcement
 from batcher.core.errors import ConfigurationError
 from batcher.core.http import Request, Response
-from batcher.core.keys import Dictionary
+from batcher.core.keys import Dictionary, Key
 from batcher.core.login_replies import field_of
 from batcher.core.lookups import Attribute, Listing, Place, Side
 from batcher.core.model import Action, KeyKind
 from batcher.core.ordering import OrderBy
+from batcher.core.reading import MembersPage
 from batcher.core.replies import parsed
 from batcher.core.status import Status
 from batcher.core.target import Credentials, Login
 from batcher.core.text_bytes import bytes_of, escaped, joined
-from batcher.core.verdict import Settled, Verdict
+from batcher.core.verdict import Settled, Split, Verdict
 from batcher.core.wire import Wire
 from batcher.targets.scim_bulk import BULK_BYTES, BULK_HEAD, BULK_OPERATIONS, OPERATION_BYTES, bulk, of_bulk
 from batcher.targets.scim_directory import ScimDirectory, announced
+from batcher.targets.scim_members import address, members_page
 from batcher.targets.scim_profiles import Profile, profile_of
 from batcher.targets.scim_replies import judged, unsuccessful_reply
 
@@ -54,6 +56,7 @@ class Scim:
     order = OrderBy.GROUP
     """Some servers read the whole group and write it back: two requests at once would lose members."""
     success_is_uniform = False  # a group that comes back names its members
+    can_be_read = True
     status_suffices = True  # RFC 7644 §3.5.2; groups of 87,000 members exceed what is read of a reply
 
     limits: Limits
@@ -75,7 +78,9 @@ class Scim:
         self._directory = ScimDirectory(self.url, names)
         if bulk:
             self._bulk = True
-            self.wire = replace(self.wire, shape=Shape.GROUPS, request=len(BULK_HEAD) + 2, op=OPERATION_BYTES + len(self._query))
+            self.wire = replace(
+                self.wire, shape=Shape.GROUPS, request=len(BULK_HEAD) + 2, op=OPERATION_BYTES + len(self._query)
+            )
             most = self.limits.max_users * BULK_OPERATIONS
             self.limits = replace(self.limits, max_ops=BULK_OPERATIONS, max_changes=most, max_bytes=BULK_BYTES)
             self.meaningless_limits = frozenset({"max_groups"})
@@ -94,6 +99,12 @@ class Scim:
         )
         self.default_rate = profile.rate
         self.hints = (profile.note,) if profile.note else ()
+
+    @property
+    def read_by(self) -> str:
+        """See `OffersReading`."""
+        how = "GET of each group" if self._profile.lists_members else "a filter of users by each group"
+        return f"{how} (RFC 7644)"
 
     def encode(self, batch: Batch, token: str) -> Request:
         """One op that adds all users, or an op for each that is removed."""
@@ -167,8 +178,26 @@ class Scim:
 
     def listing(self, side: Side, response: Response, now: float) -> Listing | Verdict:
         """See `OffersLookups`."""
+        if response.is_cut:
+            return Split("a page is too large to be read")
         listing = self._directory.listing(side, response)
         return unsuccessful_reply(response, 0, Action.ADD, now) if listing is None else listing
+
+    @property
+    def members_begin(self) -> Place | None:
+        """See `OffersReading`."""
+        return None if self._profile.lists_members else self.first
+
+    def members(self, group: Key, place: Place, count: int, token: str) -> Request:
+        """See `OffersReading`."""
+        lists_members = self._profile.lists_members
+        return self._request(
+            "GET", address(self.url, str(group), place, count, lists_members=lists_members), token, b""
+        )
+
+    def members_page(self, group: Key, response: Response, now: float) -> MembersPage | Verdict:
+        """See `OffersReading`."""
+        return members_page(str(group), response, now, lists_members=self._profile.lists_members)
 
     def login(self, credentials: Credentials, now: float) -> Login | None:
         """With a client id, a secret and a token URL: the client credentials grant (RFC 6749 §4.4)."""

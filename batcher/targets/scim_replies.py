@@ -78,6 +78,12 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
+def is_missing(response: Response) -> bool:
+    """Whether a service says that there is no such resource; another 404 may be of a wrong address."""
+    content = parsed(response.body) if response.status == 404 else None
+    return isinstance(content, dict) and _ERROR in _listed(content.get("schemas"))
+
+
 def unsuccessful_reply(response: Response, count: int, action: Action, now: float) -> Verdict:
     """The verdict on a reply with any other status, to a request of so many changes."""
     content = parsed(response.body)

@@ -227,3 +227,55 @@ def test_protected_users_and_scopes_may_be_names(shell, pattern):
         inside = shell.run("sync", "feed.csv", *where, "--ledger", "4", "--master-group", "Sales", **TOKEN)
         assert inside.returncode == 0, inside
         assert members(url) == ids(("alice", "Sales"))
+
+
+def test_a_ledger_is_verified_against_the_target(shell):
+    """What others changed since is listed with its line, and the exit code is 8."""
+    shell.write("one.toml", "[scim]\ndrops_unknown = true\n")
+    rows = "".join(f"add,user{number},group {number % 3}\n" for number in range(9))
+    shell.write("c.csv", "op,user_id,group_id\n" + rows + "remove,gone,group 0\n")
+    with shell.simulator("--scenario", "one.toml") as url:
+        where = ("--target", "scim", "--url", url, "--rate", "none")
+        assert shell.run("apply", "c.csv", *where, "--ledger", "l", **TOKEN).returncode == 0
+        fine = shell.run("verify", "l", "--against-target", **TOKEN)
+        assert fine.returncode == 0, fine
+        assert b"3 of 3 groups were read with 3 requests, about 10 pairs: all of these pairs are so" in fine.stdout
+        shell.write("others.csv", "op,user_id,group_id\nremove,user4,group 1\nadd,gone,group 0\nadd,new,group 2\n")
+        assert shell.run("apply", "others.csv", *where, "--ledger", "o", **TOKEN).returncode == 0
+        wrong = shell.run("verify", "l", "--against-target", "-o", "all.csv", **TOKEN)
+        assert wrong.returncode == 8, wrong
+        told = wrong.stdout.decode()
+        assert "8 of these pairs are so\n1 missing, 1 unexpected, 0 ambiguous\n" in told
+        assert "missing: user user4 in group group 1 was added, and is not there (c.csv, line 6)" in told
+        assert "unexpected: user gone in group group 0 was removed, and is there (c.csv, line 11)" in told
+        assert shell.read("all.csv").count(b"\n") == 3
+        sample = json.loads(shell.run("verify", "l", "--against-target", "--sample", "34%", "--json", **TOKEN).stdout)
+        assert sample["target"]["groups_read"] == 2
+        assert sample["target"]["groups_with_differences_at_most"] >= 1
+        for options, why in (
+            (("--sample", "5%"), b"for --against-target"),
+            (("--against-target", "--sample", "0%"), b"more than 0"),
+            (("--against-target", "--sample", "x"), b"x"),
+        ):
+            refused = shell.run("verify", "l", *options, **TOKEN)
+            assert refused.returncode == 2, refused
+            assert why in refused.stderr
+        assert shell.run("verify", "l", "--against-target", BATCHER_TOKEN="").returncode == 2
+    gone = shell.run("verify", "l", "--against-target", **TOKEN)
+    assert gone.returncode == 6, gone
+    assert b"scim cannot be read" in gone.stderr
+
+
+def test_a_simulated_run_is_verified_against_its_own_server(shell):
+    shell.write("c.csv", "op,user_id,group_id\nadd,1,2\nremove,3,2\n")
+    for kind, options in (("minapp", ("-c", "readable.toml")), ("scim", ())):
+        shell.write("readable.toml", "[target]\nreadable = true\n")
+        done = shell.run("apply", "c.csv", "--target", kind, "--simulate", "--ledger", kind, *options)
+        assert done.returncode == 0, done
+        verified = shell.run("verify", kind, "--against-target")
+        assert verified.returncode == 0, verified
+        assert b"1 of 1 groups" in verified.stdout
+    shell.run("apply", "c.csv", "--target", "minapp", "--simulate", "--ledger", "unbelieved")
+    refused = shell.run("verify", "unbelieved", "--against-target")
+    assert refused.returncode == 2
+    assert b"target.readable = true" in refused.stderr

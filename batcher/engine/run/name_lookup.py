@@ -27,7 +27,7 @@ from batcher.delivery.inquiry import Inquiry
 from batcher.delivery.shutdown import Abandoned
 from batcher.engine.run.announced import Announced
 from batcher.engine.run.known_names import matching
-from batcher.engine.run.whole_list import WholeList
+from batcher.engine.run.whole_list import PageRefused, Pages, WholeList
 from batcher.host.name_cache import NameCache
 from batcher.host.runtime import Executor
 
@@ -63,7 +63,8 @@ class NameLookup:
         self._runs = runs
         self._announced = announced
         self.figures = LookupFigures()
-        self._list = WholeList(side, target.first, dialect, inquiry, partial(self._learn, is_list=True))
+        learn = partial(self._learn, is_list=True)
+        self._list = WholeList(Pages(target.first, partial(dialect.page, side), self._meaning, learn), inquiry)
         self._filters: bool | None = None
         """Whether filters do what they should; None if that is not known yet."""
 
@@ -86,7 +87,10 @@ class NameLookup:
         self.figures.known += await self._runs(partial(self._cache.use, self._key, known))
         if missing:
             before = self._inquiry.sent
-            new = await self._established(missing)
+            try:
+                new = await self._established(missing)
+            except PageRefused as none:
+                raise LookupFailed.of(none.verdict) from None
             await self._runs(partial(self._cache.keep, self._key, new))
             await self._runs(partial(self._cache.use, self._key, new))
             refused = [form for form in missing if form not in new]
@@ -116,7 +120,10 @@ class NameLookup:
         if len(plain) == len(patterns):
             return found
         await self._heed()
-        await self._list.read_rest()
+        try:
+            await self._list.read_rest()
+        except PageRefused as refused:
+            raise LookupFailed.of(refused.verdict) from None
         if not self._list.is_complete:
             self._fail("its list is incomplete, so patterns of names cannot be compared with it")
         known = await self._runs(partial(self._cache.all_told, self._key))

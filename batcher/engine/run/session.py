@@ -12,6 +12,7 @@ from batcher.core.errors import ConfigurationError
 from batcher.core.in_doubt import InDoubtRequests
 from batcher.core.model import Window
 from batcher.core.ordering import OrderBy, ordering_keys
+from batcher.core.reading import InfersReading, OffersReading
 from batcher.core.target import Credentials, Target
 from batcher.delivery.shutdown import Shutdown
 from batcher.host.run_registry import RegisteredRun, RunRegistry
@@ -134,7 +135,12 @@ def make_target(settings: Settings) -> Target:
     target = settings.target
     names = {"user": target.names_of_users, "group": target.names_of_groups}
     given = {side: name for side, name in names.items() if name}
-    return create(target.kind, target.url, target.env, target.profile, target.query, given, bulk=target.bulk)
+    made = create(target.kind, target.url, target.env, target.profile, target.query, given, bulk=target.bulk)
+    if target.readable and isinstance(made, InfersReading):
+        made.believe_documents()
+    elif target.readable and not isinstance(made, OffersReading):
+        raise ConfigurationError(f"target.readable: members of groups cannot be read at {made.name}")
+    return made
 
 
 def check_credentials(target: Target, given: Credentials) -> None:

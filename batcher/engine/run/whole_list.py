@@ -1,4 +1,4 @@
-"""The list of all users, or all groups, of a target, read page by page until it is complete or brings nothing new.
+"""A list at the target (all users, the members of a group), read page by page until it is complete or ends.
 
 By index (RFC 7644 §3.4.2.4), pages are read by what came back; a page that brings nothing new ends the list, since some
 servers repeat the first page for ever. By cursor (RFC 9865), the target says where the next page begins, and that there
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Generic, Protocol, TypeVar
 
-from batcher.core.http import Response
-from batcher.core.lookups import Listing, LookupFailed, Place, Side
-from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
-from batcher.delivery.dialect import Dialect
+from batcher.core.http import Request, Response
+from batcher.core.lookups import Place
+from batcher.core.verdict import Cause, Retry, Settled, Split, Stop, Verdict
 from batcher.delivery.inquiry import Inquiry
 
+_VERDICTS = (Settled, Retry, Split, Stop)
 _SIZES = (1000, 100, 0)
 """How many entries are asked for: some servers refuse a large number, and some any number (0: none given)."""
 _MOST_BARREN = 10
@@ -26,17 +28,55 @@ _MOST_STARTS = 3
 """How often a list by cursor is begun: cursors expire."""
 
 
-class WholeList:
-    """The list of one side of a target, for one run."""
+class Page(Protocol):
+    """A page of a list."""
 
-    def __init__(
-        self, side: Side, first: Place, dialect: Dialect, inquiry: Inquiry, learn: Callable[[Listing], Awaitable[int]]
-    ) -> None:
-        """The list begins at `first`. `learn` takes a page, and returns how many of its entries are new."""
-        self._side = side
-        self._dialect = dialect
+    @property
+    def count(self) -> int:
+        """How many entries it has."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """How many entries the list has, as the target says; None if it does not."""
+        ...
+
+    @property
+    def next(self) -> str:
+        """The cursor with which the next page begins; empty if there is none, or if pages are numbered."""
+        ...
+
+
+P = TypeVar("P", bound=Page)
+
+
+class PageRefused(Exception):  # noqa: N818 — what it means is its reader's decision
+    """Instead of a page there is a verdict."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self.verdict = verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Pages(Generic[P]):
+    """How the pages of a list are asked for, and understood."""
+
+    first: Place
+    request: Callable[[Place, int, str], Request]
+    """The request for at most so many entries from a place on, with a token."""
+    meaning: Callable[[Response, float], P | Verdict]
+    """What a reply is; it is given UTC seconds, too."""
+    learn: Callable[[P], Awaitable[int]]
+    """Takes a page; returns how many of its entries are new."""
+
+
+class WholeList(Generic[P]):
+    """One list."""
+
+    def __init__(self, pages: Pages[P], inquiry: Inquiry) -> None:
+        self._pages = pages
         self._inquiry = inquiry
-        self._learn = learn
         self.listed = 0
         """How many entries were read."""
         self.total: int | None = None
@@ -44,7 +84,7 @@ class WholeList:
         self.is_complete = False
         self._is_over = False
         """Whether nothing more comes."""
-        self._place = first
+        self._place = pages.first
         self._starts = 1
         self._given: set[Place] = set()
         """The cursors that were given."""
@@ -56,7 +96,7 @@ class WholeList:
         """How many entries the target lets us ask for; None if that is not known yet."""
 
     def __repr__(self) -> str:
-        return f"<WholeList of {self._side.value}s: {self.listed} of {self.total}, complete: {self.is_complete}>"
+        return f"<WholeList: {self.listed} of {self.total}, complete: {self.is_complete}>"
 
     def heed(self, most: int | None, *, by_cursor: bool) -> None:
         """The target lists at most so many entries at once, and by cursor, unless the list has begun already."""
@@ -84,7 +124,7 @@ class WholeList:
         """Read the next page.
 
         Raises:
-            LookupFailed: When there is none.
+            PageRefused: When there is none.
             Abandoned: When the run ends first.
 
         """
@@ -94,10 +134,10 @@ class WholeList:
             self._place = ""
             self._given.clear()
             return
-        if not isinstance(found, Listing):
-            raise LookupFailed.of(found)
+        if isinstance(found, _VERDICTS):
+            raise PageRefused(found)
         self._page_count, self.total = max(self._page_count, found.count), found.total
-        new = await self._learn(found)
+        new = await self._pages.learn(found)
         self.listed += new
         self._fruitful, self._barren = self._fruitful + (new > 0), self._barren + (not new)
         is_all = found.total is not None and self.listed >= found.total
@@ -116,21 +156,21 @@ class WholeList:
         self._given.add(found.next)
         self._place = found.next
 
-    async def _page(self) -> Listing | Verdict:
+    async def _page(self) -> P | Verdict:
         found = await self._sized()
         is_refused = isinstance(found, Split) or (isinstance(found, Stop) and found.cause is Cause.UNSUPPORTED)
         if not is_refused or self.listed or self._given:
             return found
         self._place = "" if isinstance(self._place, int) else 1  # it may list in the other way only
         other = await self._sized()
-        return other if isinstance(other, Listing) else found
+        return found if isinstance(other, _VERDICTS) else other
 
-    async def _sized(self) -> Listing | Verdict:
+    async def _sized(self) -> P | Verdict:
         """The next page, of as many entries as the target lets us ask for."""
         *others, last = self._sizes if self._size is None else (self._size,)
         for size in others:
-            found = await self._inquiry.once(partial(self._dialect.page, self._side, self._place, size), self._meaning)
-            if isinstance(found, Listing):
+            found = await self._inquiry.once(partial(self._pages.request, self._place, size), self._pages.meaning)
+            if not isinstance(found, _VERDICTS):
                 self._size = size
                 return found
             if isinstance(found, Stop):
@@ -138,10 +178,7 @@ class WholeList:
             if isinstance(found, Retry) and found.back_pressure:
                 last = size
                 break
-        found = await self._inquiry.insist(partial(self._dialect.page, self._side, self._place, last), self._meaning)
-        if isinstance(found, Listing):
+        found = await self._inquiry.insist(partial(self._pages.request, self._place, last), self._pages.meaning)
+        if not isinstance(found, _VERDICTS):
             self._size = last
         return found
-
-    def _meaning(self, response: Response, now: float) -> Listing | Verdict:
-        return self._dialect.of_listing(self._side, response, now)

@@ -1,0 +1,118 @@
+"""Reads who is in a group at the target. What cannot be read whole is not read: nobody counts as missing there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+
+import anyio
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batcher.core.http import Response
+from batcher.core.keys import Key
+from batcher.core.reading import Members, MembersPage, OffersReading, ReadingFailed, Unread
+from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
+from batcher.delivery.dialect import Dialect
+from batcher.delivery.inquiry import Inquiry
+from batcher.delivery.shutdown import Abandoned
+from batcher.engine.run.announced import Announced
+from batcher.engine.run.whole_list import PageRefused, Pages, WholeList
+
+_AT_ONCE = 8
+"""How many groups are read at the same time; the target's rate and its limit in flight apply, too."""
+_NO_LIST = "the target shows no list of its members, and of no other group either: perhaps it never does"
+
+
+class GroupReader:
+    """Reads groups of one target."""
+
+    def __init__(self, target: OffersReading, dialect: Dialect, inquiry: Inquiry, announced: Announced) -> None:
+        self._begin = target.members_begin
+        self._dialect = dialect
+        self._inquiry = inquiry
+        self._announced = announced
+        self._has_lists = False
+        """Whether any group was shown with a list of members."""
+
+    def __repr__(self) -> str:
+        return f"<GroupReader {self._inquiry!r}>"
+
+    async def read(self, groups: Iterable[Key], take: Callable[[Members | Unread], Awaitable[None]]) -> None:
+        """Read these groups, in any order; `take` is called with each.
+
+        Raises:
+            ReadingFailed: When nothing can be read at the target.
+            Abandoned: When the run ends first.
+
+        """
+        waiting, unlisted = iter(groups), list[Key]()
+        failures: list[ReadingFailed | Abandoned] = []
+
+        async def work() -> None:
+            for group in waiting:
+                if failures:
+                    return
+                try:
+                    found = await self._one(group)
+                except (ReadingFailed, Abandoned) as failure:  # a task group would wrap it
+                    failures.append(failure)
+                    return
+                if found is None:
+                    unlisted.append(group)
+                else:
+                    await take(found)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(_AT_ONCE):
+                tasks.start_soon(work)
+        if failures:
+            raise failures[0]
+        for group in unlisted:
+            await take(Members(group, pa.nulls(0, pa.string())) if self._has_lists else Unread(group, _NO_LIST))
+
+    async def _one(self, group: Key) -> Members | Unread | None:
+        """The members of a group; None if it is shown without a list of them."""
+        found = await self._whole(group) if self._begin is None else await self._in_pages(group)
+        if isinstance(found, Stop):
+            raise ReadingFailed(found)
+        if isinstance(found, Retry) and not self._inquiry.answered:
+            raise ReadingFailed(Stop(Cause.OUTAGE, found.reason))
+        if isinstance(found, Retry | Split):
+            return Unread(group, found.reason)
+        return found if isinstance(found, Members | Unread | None) else Unread(group, "the reply has no members")
+
+    async def _whole(self, group: Key) -> Members | Verdict | None:
+        page = await self._inquiry.insist(partial(self._dialect.members, group, 1, 0), partial(self._meaning, group))
+        if not isinstance(page, MembersPage):
+            return page
+        self._has_lists = self._has_lists or page.is_list
+        return Members(group, pc.unique(page.users)) if page.is_list else None
+
+    async def _in_pages(self, group: Key) -> Members | Unread | Verdict:
+        pages: list[pa.Array] = []
+        known: set[Key] = set()
+
+        async def learn(page: MembersPage) -> int:
+            before = len(known)
+            known.update(page.users.to_pylist())
+            pages.append(page.users)
+            return len(known) - before + page.count - len(page.users)
+
+        first = 1 if self._begin is None else self._begin
+        members = WholeList(
+            Pages(first, partial(self._dialect.members, group), partial(self._meaning, group), learn), self._inquiry
+        )
+        announcement = await self._announced.get()
+        if announcement is not None:
+            members.heed(announcement.most_listed, by_cursor=announcement.lists_by_cursor)
+        try:
+            await members.read_rest()
+        except PageRefused as refused:
+            return refused.verdict
+        if not members.is_complete:
+            return Unread(group, f"its list is incomplete: {members.listed} of {members.total} members came")
+        return Members(group, pc.unique(pa.chunked_array(pages)))
+
+    def _meaning(self, group: Key, response: Response, now: float) -> MembersPage | Verdict:
+        return self._dialect.of_members(group, response, now)
