@@ -21,6 +21,7 @@ _KEYS = {
     "target": "target.kind",
     "url": "target.url",
     "names": "target.names",
+    "verify_after": "target.verify_after",
     "rate": "rate.requests",
     "max_in_flight": "rate.max_in_flight",
     "max_failures": "guard.max_failures",

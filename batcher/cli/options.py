@@ -48,6 +48,11 @@ sending = together(
     rate,
     max_in_flight,
     click.option(
+        "--verify-after",
+        type=click.Choice(["none", "sample", "all"]),
+        help="Read back at the target what was changed: some groups, or all; default: none.",
+    ),
+    click.option(
         "--max-failures",
         envvar="BATCHER_MAX_FAILURES",
         metavar="N|N%",

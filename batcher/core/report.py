@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from batcher.core.status import PROBLEMS, Status, count_of
 from batcher.core.verdict import Cause
@@ -54,6 +55,8 @@ class Report:
     """For a sync: the feed's `lines`, those `rejected`, the `pairs` it named, and `look_alikes` that were held back."""
     sheets: Mapping[str, str] | None = None
     """Which sheet was read, for each input that is a spreadsheet."""
+    proof: Mapping[str, Any] | None = None
+    """What was read back at the target: `mode`, `at`, and figures, or why nothing was (`failed`)."""
 
     @property
     def total(self) -> int:
@@ -65,7 +68,7 @@ class Report:
         """The exit code as documented; a signal takes precedence over 6, 4 and 3."""
         code = exit_code(self.changes, self.stopped, input_complete=self.input_complete)
         left = self.feed["rejected"] + self.feed.get("look_alikes", 0) if self.feed else 0
-        return code or (3 if left else 0)
+        return code or (3 if left else 0) or (8 if self.proof and not _is_whole(self.proof) else 0)
 
     def as_dict(self) -> dict[str, object]:
         """The summary as `--json` prints it."""
@@ -80,7 +83,37 @@ class Report:
             "requests": {name: count for name, count in asdict(self.requests).items() if name != "fast"},
             "waited": {name: round(seconds, 3) for name, seconds in asdict(self.waited).items()},
             "next": self.next,
-        } | {name: value for name, value in (("feed", self.feed), ("sheets", self.sheets)) if value}
+        } | {
+            name: value
+            for name, value in (("feed", self.feed), ("sheets", self.sheets), ("proof", self.proof))
+            if value
+        }
+
+
+def _is_whole(proof: Mapping[str, Any]) -> bool:
+    """Whether everything that was to be read back was."""
+    return "failed" not in proof and not proof["changes_unread"]
+
+
+def proven(proof: Mapping[str, Any]) -> str:
+    """What a proof says, in one sentence."""
+    if "failed" in proof:
+        return f"nothing was read back: {proof['failed']}"
+    changes, unread, groups = proof["changes"], proof["changes_unread"], proof["groups"]
+    parts = [
+        f"{changes - unread:,} of {changes:,} changes were read back"
+        if unread
+        else f"all {changes:,} changes were read back"
+    ]
+    if proof["groups_with_differences_at_most"] is not None:
+        parts = [f"{changes - unread:,} changes were read back, in {proof['groups_read']:,} of {groups:,} groups"]
+    parts.append(f"{proof['not_so']:,} were not so" if proof["not_so"] else "all of them are so")
+    if proof["settled"]:
+        parts.append(f"{proof['settled']:,} outcomes that were not known are known now")
+    if proof["groups_with_differences_at_most"] is not None:
+        most = proof["groups_with_differences_at_most"]
+        parts.append(f"at most {most:,} groups have a change that is not so (with a confidence of 95%)")
+    return "; ".join(parts)
 
 
 SUMMARY_ORDER = (

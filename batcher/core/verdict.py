@@ -31,6 +31,7 @@ class Cause(Enum):
     EXHAUSTED = (6, "allow more open files (ulimit -n) or fewer requests in flight")
     FOLLOWER = (6, "fix the code that consumes the outcomes")
     UNREADABLE = (6, "find out why the target cannot be read, or give ids instead of names")
+    UNPROVEN = (6, "find out why the target does not do what it answers; resuming sends the other changes")
     DIALECT = (6, "fix the target's plug-in")
     UNSUPPORTED = (6, "configure what the target supports (target.profile)")
     STALLED = (6, "find out what blocks the disk or the network")

@@ -56,7 +56,7 @@ class Deliverer:
         self._resolution = Resolution(self._attempts.requests, evidence.health, gate.clock, dialect)
         self.inquiry = Inquiry(tokens, gate, evidence.blame, policy)
         self._probe = Probe(dialect, self.inquiry, gate)
-        self._dialect = dialect
+        self.dialect = dialect
         self._tokens = tokens
         self._gate = gate
         self._evidence = evidence
@@ -206,7 +206,7 @@ class Deliverer:
         try:
             token = await self._tokens.token()
             generation = self._tokens.generation
-            request = self._dialect.encode(batch, token)
+            request = self.dialect.encode(batch, token)
             size = len(request.body)
             outcome = await self._gate.send(request, len(batch), depart)
         except (LoginRefusedError, DialectError, TransportError, EndpointError, ExhaustedError) as error:
@@ -226,7 +226,7 @@ class Deliverer:
         """What happened instead of a reply, and the verdict."""
         match outcome:
             case Response():
-                return "", self._dialect.of_reply(batch, outcome, self._clock.utc())
+                return "", self.dialect.of_reply(batch, outcome, self._clock.utc())
             case LoginRefusedError():
                 return "", outcome.verdict
             case DialectError():
@@ -235,9 +235,9 @@ class Deliverer:
                 return NO_CONNECTION, stop_of(outcome, is_known=self._evidence.blame.accepted_once)
             case NotSentError():
                 return NO_CONNECTION, Retry(str(outcome), lost=False, counted=False)
-            case OversizedReplyError() if self._dialect.status_suffices:
+            case OversizedReplyError() if self.dialect.status_suffices:
                 cut = Response(outcome.status, is_cut=True)
-                return "", self._dialect.of_reply(batch, cut, self._clock.utc())
+                return "", self.dialect.of_reply(batch, cut, self._clock.utc())
             case _:
                 return NO_REPLY, Retry(str(outcome))
 
@@ -251,7 +251,7 @@ class Deliverer:
         if isinstance(verdict, Settled | Split):
             self._tokens.proven(generation)  # a request that is refused for its content was authenticated
         if isinstance(verdict, Settled) and len(delivery.batch) == 1 and verdict.statuses[0] == Status.PENDING:
-            said = self._dialect.secrets.scrub(response.text()) if response else ""
+            said = self.dialect.secrets.scrub(response.text()) if response else ""
             return Retry(f"the reply does not show what became of the change: {said}", lost=False)
         return verdict
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from batcher.core.batch import Settlement
 from batcher.core.errors import LedgerError
 from batcher.core.status import IN_EFFECT, Status, are
 from batcher.ledger.facts import WindowState
@@ -17,7 +18,8 @@ def differences(reader: LedgerReader) -> list[str]:
     """The inconsistencies in a ledger; empty if there are none.
 
     In a consistent ledger every row has one status, the counts in the summary equal those of the rows, only rows that
-    decide their pair were settled, each once (again only by `retry`), and windows follow each other without a gap.
+    decide their pair were settled, each once (again only by `retry`, or because the target was read back and does not
+    have them), and windows follow each other without a gap.
     """
     found = []
     word = reader.integrity()
@@ -58,6 +60,12 @@ def _of_window(state: WindowState) -> Iterator[str]:
             yield f"batch {settlement.batch} settles superseded or rejected rows of window {window}"
         if len(np.unique(rows)) != len(rows):
             yield f"batch {settlement.batch} settles a row of window {window} twice"
-        if are(last[rows], IN_EFFECT | {Status.SUPERSEDED}).any():
+        final = {Status.SUPERSEDED} if _is_disproof(settlement) else IN_EFFECT | {Status.SUPERSEDED}
+        if are(last[rows], frozenset(final)).any():
             yield f"batch {settlement.batch} settles rows of window {window} that were settled before"
         last[rows] = settlement.status
+
+
+def _is_disproof(settlement: Settlement) -> bool:
+    """Whether it tells of changes that the target was found not to have: no request brought it."""
+    return not settlement.batch and not settlement.history and bool((settlement.status == Status.FAILED).all())

@@ -91,8 +91,8 @@ def _load(
     connection = store.connection
     if first is not None and loading.forms is not None:
         prepare(store, loading.forms)
-    columns = '"user", "group", known' + (", stretch, source, line" if is_ordered else "")
-    none = "SELECT *, 0 AS stretch, 0 AS source, 0::BIGINT AS line FROM pair LIMIT 0"
+    columns = '"user", "group", known' + (", stretch, source, line, place" if is_ordered else "")
+    none = "SELECT *, 0 AS stretch, 0 AS source, 0::BIGINT AS line, 0::BIGINT AS place FROM pair LIMIT 0"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {columns} FROM ({none})")
     if first is not None:
         reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
@@ -188,6 +188,7 @@ class _Loading:
 
     def _batch(self, columns: Columns, known: Bytes) -> pa.RecordBatch | None:
         valid = known >= 0
+        self._stretch += 1
         self._count(columns, valid)
         if not valid.any():
             return None
@@ -199,7 +200,6 @@ class _Loading:
                     f"the {part}s are given both as ids and as names, which cannot be matched with each other;"
                     " use one of them throughout"
                 )
-        self._stretch += 1
         says = known[valid].view(np.uint8)
         arrays = [
             _array(columns.user, valid),
@@ -208,8 +208,10 @@ class _Loading:
             pa.array(np.full(len(says), self._stretch, np.int32)),
             pa.array(columns.source[valid]),
             pa.array(columns.line[valid]),
+            pa.array(np.flatnonzero(valid)),
         ]
-        return pa.RecordBatch.from_arrays(arrays, names=["user", "group", "known", "stretch", "source", "line"])
+        names = ["user", "group", "known", "stretch", "source", "line", "place"]
+        return pa.RecordBatch.from_arrays(arrays, names=names)
 
     def _count(self, columns: Columns, valid: Mask) -> None:
         loaded = self.loaded

@@ -7,20 +7,25 @@ removed and is there, and *ambiguous* if its outcome is not known, or if its gro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from batcher.core.keys import Key
 from batcher.core.reading import Unread
+from batcher.core.vectors import Ints, Mask
 from batcher.ledger.reader import LedgerReader
 from batcher.state.folding import outcomes
 from batcher.state.holding import written_privately
 from batcher.state.pairs import load
 from batcher.state.store import Known, StateStore
+
+_AT_ONCE = 100_000
+"""Rows at a time, so that memory does not grow with what is not so."""
 
 
 class Discrepancy(Enum):
@@ -61,7 +66,8 @@ class Claims:
         run = self._connection.execute
         run(
             """CREATE TEMP TABLE said AS SELECT "user", "group", arg_max(known, stretch) AS known,
-            arg_max(source, stretch) AS source, arg_max(line, stretch) AS line FROM told GROUP BY "user", "group" """
+            arg_max(source, stretch) AS source, arg_max(line, stretch) AS line, arg_max(place, stretch) AS place,
+            max(stretch) AS stretch FROM told GROUP BY "user", "group" """
         )
         run("DROP TABLE told")
         kinds = run('SELECT typeof("user"), typeof("group") FROM said LIMIT 1').fetchone() or ("", "")
@@ -107,7 +113,8 @@ class Claims:
         """How many pairs were compared (`pairs`), and how many there are of each finding."""
         rows = self._connection.execute("SELECT finding, count(*) FROM judged GROUP BY finding").fetchall()
         found = {finding.value: 0 for finding in Discrepancy} | {name: count for name, count in rows if name}
-        return {"pairs": sum(count for _, count in rows)} | found
+        (unread,) = self._connection.execute("SELECT count(*) FROM judged WHERE is_there IS NULL").fetchone() or (0,)
+        return {"pairs": sum(count for _, count in rows), "unread_pairs": int(unread)} | found
 
     def faulty_groups(self) -> int:
         """How many groups have a pair that is missing or unexpected."""
@@ -136,3 +143,18 @@ class Claims:
                 ORDER BY judged.source, line, "user", "group") TO {file} (FORMAT csv, HEADER true)"""
             )
         self._connection.unregister("incoming")
+
+    def disproven(self) -> Iterator[tuple[int, Ints, Mask]]:
+        """The rows that are not as the ledger says, or of which it did not know, if their group was read.
+
+        Gives the number of their window (from 0), their places in it, and whether their pairs are at the target.
+        """
+        rows = self._connection.execute(
+            "SELECT stretch - 1, place, is_there FROM judged WHERE finding IS NOT NULL AND is_there IS NOT NULL"
+            " ORDER BY stretch, place"
+        )
+        while stretch := rows.fetchmany(_AT_ONCE):
+            windows, places, there = (np.array(column) for column in zip(*stretch, strict=True))
+            for window in np.unique(windows):
+                mine = windows == window
+                yield int(window), places[mine], there[mine].astype(bool)

@@ -8,6 +8,7 @@ from math import comb
 import pytest
 from harness import Play, Target, runtime, settings_for
 from hypothesis import given
+from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from batcher.core.errors import ConfigurationError, NotBegunError
@@ -35,6 +36,8 @@ SCIM = {
         ScimTraits(hides_members=True, page=2, pages_by="cursor", omits_total=True),
     ),
 }
+FEW = how(max_examples=25)
+"""Each opens a database."""
 _KEYS = st.integers(1, 5)
 _ROWS = st.lists(st.tuples(st.sampled_from(["add", "remove"]), _KEYS, _KEYS), min_size=1, max_size=30)
 _TAMPERING = st.lists(st.tuples(st.booleans(), _KEYS, _KEYS), max_size=10)
@@ -81,6 +84,7 @@ def model(play, rows):
 
 @pytest.mark.parametrize("way", SCIM)
 @given(_ROWS, _TAMPERING)
+@FEW
 def test_whatever_others_changed_is_found(tmp_path_factory, way, rows, tampering):
     settings, traits = SCIM[way]
     play = scim(tmp_path_factory.mktemp("read"), traits, **settings)
@@ -104,6 +108,7 @@ def test_whatever_others_changed_is_found(tmp_path_factory, way, rows, tampering
 
 
 @given(_ROWS, _TAMPERING)
+@FEW
 def test_minapp_is_read_if_its_documents_are_believed(tmp_path_factory, rows, tampering):
     play = Play(tmp_path_factory.mktemp("read"), Target(Behaviour()), settings_for("minapp", target_readable=True))
     assert play.apply(rows).exit_code == 0

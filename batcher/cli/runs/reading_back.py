@@ -14,8 +14,8 @@ from batcher.core.units import parse_share
 from batcher.engine.jobs.asking import Access
 from batcher.engine.jobs.job import preflight, settings_of
 from batcher.engine.jobs.reaching import Reach
-from batcher.engine.jobs.reading_back import Extent, Proof, read_back, readable
-from batcher.engine.run.session import make_target
+from batcher.engine.jobs.reading_back import Extent, Proof, read_back
+from batcher.engine.run.session import make_target, readable
 from batcher.host.run_registry import state_folder
 from batcher.host.runtime import real_runtime
 from batcher.ledger.reader import LedgerReader
@@ -57,7 +57,7 @@ def verify_target(ledger: Path, reach: Reach, sample: str | None, output: Path |
             preflight(chosen, given)
             access = Access(chosen, given, real_runtime(None if is_simulated else state_folder(os.environ)))
             with LedgerReader(ledger) as reader:
-                proofs.append(await read_back(reader, make_target(chosen), access, Extent(share, output)))
+                proofs.append(await read_back(reader, make_target(chosen), access, Extent(share, output=output)))
         return 0
 
     run_async(main)

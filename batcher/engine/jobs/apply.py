@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from batcher.engine.jobs.job import (
     spool_path,
 )
 from batcher.engine.jobs.looking_first import look_first
+from batcher.engine.jobs.proving import look_at_first, prove
 from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN, Override, on_record
 from batcher.engine.run.pipeline import Invocation, Run, work
 from batcher.engine.run.session import Session
@@ -43,7 +45,7 @@ from batcher.files import check_file, found
 from batcher.ledger.facts import SourceFacts
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
-from batcher.source.inputs import Input
+from batcher.source.inputs import Input, Reading
 from batcher.source.opening import sheet_of
 from batcher.source.spool import Spool, spool_changes, spool_stream
 from batcher.source.windows import Windower
@@ -118,14 +120,7 @@ async def apply(
             if STATE in facts:
                 ledger.set_fact(BEGUN, "yes")
             session.register_at_first_send(facts)
-            rules = rules_of(facts)
-            windower = Windower(
-                window_rows=context.window_rows, canary=rules.canary, in_turn=rules.in_turn, names=how.names
-            )
-            works = read_windows(inputs, how, Position(), windower, runtime.executor, spool)
-            run = await work(session, works, Invocation("apply", context.credentials, context.observer, rules))
-            finish(session, run.admission.all_read, windower, spool)
-            failure = _why_nothing_came(run, session, spool)
+            failure = await _sent(session, context, facts, inputs, how, spool)
             if failure is not None:
                 is_kept = False
                 raise failure
@@ -137,6 +132,25 @@ async def apply(
             ledger.discard()
             if spool is not None:
                 spool.path.unlink(missing_ok=True)
+
+
+async def _sent(
+    session: Session,
+    context: RunContext,
+    facts: Mapping[str, str],
+    inputs: Sequence[Input],
+    how: Reading,
+    spool: Spool | None,
+) -> InputError | None:
+    """Send everything, and read back what is wanted; returns the error to raise if nothing was sent."""
+    rules = rules_of(facts)
+    windower = Windower(window_rows=context.window_rows, canary=rules.first, in_turn=rules.in_turn, names=how.names)
+    works = read_windows(inputs, how, Position(), windower, session.runtime.executor, spool)
+    look = partial(look_at_first, session)
+    run = await work(session, works, Invocation("apply", context.credentials, context.observer, rules, look=look))
+    finish(session, run.admission.all_read, windower, spool)
+    await prove(session, context.access, run)
+    return _why_nothing_came(run, session, spool)
 
 
 def _why_nothing_came(run: Run, session: Session, spool: Spool | None) -> InputError | None:

@@ -23,7 +23,7 @@ from batcher.engine.jobs.in_doubt import CLOSED, registers_of
 from batcher.engine.jobs.reaching import Anew
 from batcher.engine.jobs.summary import LOAD, report, report_of
 from batcher.engine.run.admission import AdmissionRules
-from batcher.engine.run.session import Session, check_credentials, make_target
+from batcher.engine.run.session import Session, check_credentials, make_target, readable
 from batcher.host.runtime import Runtime, proxy_of, trust_of
 from batcher.ledger.creation import is_begun
 from batcher.ledger.facts import SourceFacts
@@ -84,6 +84,8 @@ def preflight(settings: Settings, credentials: Credentials | None) -> Target:
     proxy_of(settings)
     if credentials is not None:
         check_credentials(target, credentials)
+    if settings.target.verify_after != "none":
+        readable(target)
     return target
 
 
@@ -256,6 +258,10 @@ def reopen(
     return session, facts, sources
 
 
+_FIRST = 100
+"""How many changes are sent, and read back at the target, before all others."""
+
+
 def names_of(settings: Settings) -> Names:
     """How the target treats names that look alike."""
     return Names(settings.target.names)
@@ -263,7 +269,9 @@ def names_of(settings: Settings) -> Names:
 
 def rules_of(facts: Mapping[str, str], *, canary_is_over: bool = False) -> AdmissionRules:
     """What must be settled first in this run, according to its facts."""
-    return AdmissionRules(0 if canary_is_over else int(facts.get("canary", "0")), facts.get("in_turn") == "yes")
+    canary = 0 if canary_is_over else int(facts.get("canary", "0"))
+    is_proven = not canary_is_over and Settings.from_json(facts["settings"]).target.verify_after != "none"
+    return AdmissionRules(canary, facts.get("in_turn") == "yes", _FIRST if is_proven else 0)
 
 
 def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | None) -> None:  # noqa: FBT001

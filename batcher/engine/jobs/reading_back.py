@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,16 +13,18 @@ from typing import IO
 
 import pyarrow as pa
 
-from batcher.core.errors import ConfigurationError, NotBegunError
+from batcher.core.errors import NotBegunError
 from batcher.core.keys import Key
 from batcher.core.reading import Members, OffersReading, ReadingFailed, Unread
 from batcher.core.sampling import most_faulty
 from batcher.core.target import Target
 from batcher.delivery.shutdown import Abandoned
-from batcher.engine.jobs.asking import Access, asking
+from batcher.engine.jobs.asking import Access, Asking, asking
 from batcher.engine.jobs.job import not_begun
 from batcher.engine.run.announced import Announced
 from batcher.engine.run.group_reader import GroupReader
+from batcher.engine.run.session import readable
+from batcher.host.runtime import Runtime
 from batcher.ledger.reader import LedgerReader
 from batcher.state.proof import Claims, UnprovenPair
 from batcher.state.store import StateStore
@@ -44,32 +47,30 @@ class Proof:
     missing: int
     unexpected: int
     ambiguous: int
+    unread_pairs: int
+    """Those of the ambiguous whose groups were not read."""
     differences: Sequence[UnprovenPair]
     """The first thousand pairs that are not proven, in the order of the input."""
     most_faulty: int | None
-    """Of a sample: in how many of all groups there may be a pair that is missing or unexpected, at a confidence of
-    95 %."""
+    """If not all were read: in how many of all groups there may be a pair that is missing or unexpected, at a
+    confidence of 95 %."""
 
     @property
     def is_proven(self) -> bool:
         """Whether everything that was compared is as the ledger says."""
         return not (self.missing or self.unexpected or self.ambiguous)
 
-
-def readable(target: Target) -> OffersReading:
-    """The same target, which must be one that can be read.
-
-    Raises:
-        ConfigurationError: When it cannot.
-
-    """
-    if not isinstance(target, OffersReading):
-        raise ConfigurationError(f"the members of groups cannot be read at {target.name}")
-    if not target.can_be_read:
-        raise ConfigurationError(
-            f"how {target.name} is read is only inferred from its documents; to believe that: target.readable = true"
-        )
-    return target
+    def as_fact(self) -> dict[str, object]:
+        """The figures, for the ledger."""
+        return {
+            "groups": self.groups,
+            "groups_read": self.read,
+            "requests": self.requests,
+            "changes": self.pairs,
+            "changes_unread": self.unread_pairs,
+            "not_so": self.missing + self.unexpected,
+            "groups_with_differences_at_most": self.most_faulty,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,50 @@ class Extent:
 
     share: float | None = None
     """The share of the groups, chosen at random; None for all of them."""
+    fewest: int = 1
+    """So many of them at least, if there are so many."""
+    most: int | None = None
+    """So many of them at most."""
     output: Path | None = None
     """A CSV file for all pairs that are not proven."""
 
 
-async def read_back(reader: LedgerReader, target: Target, access: Access, wanted: Extent) -> Proof:
-    """Read the groups that a ledger's changes have touched, and compare.
+@asynccontextmanager
+async def compared(
+    reader: LedgerReader, offer: OffersReading, asked: Asking, runtime: Runtime, extent: Extent
+) -> AsyncIterator[tuple[Claims, Proof]]:
+    """Read the groups that a ledger's changes have touched, and compare them with what it says.
+
+    Raises:
+        ReadingFailed: When nothing can be read.
+        Abandoned: When the run ends first.
+        LedgerError: When the ledger is damaged.
+
+    """
+    executor = runtime.executor
+    with tempfile.TemporaryDirectory(prefix="batcher-") as folder, StateStore.passing(Path(folder)) as store:
+        with reader.at_one_moment():
+            claims = await executor(lambda: Claims(store, reader))
+        groups = await executor(claims.groups)
+        chosen = _chosen(groups, extent, runtime.rng)
+        with tempfile.TemporaryFile(dir=folder) as aside:
+            spool = _Spool(aside, claims.user_type, claims.group_type)
+            before = asked.inquiry.sent
+            groups_of = GroupReader(offer, asked.dialect, asked.inquiry, Announced(asked.dialect, asked.inquiry))
+            await groups_of.read(chosen, spool.take)
+            requests = asked.inquiry.sent - before
+            await executor(partial(claims.add, spool.batches(), spool.read, spool.unread))
+        counts = await executor(claims.counts)
+        bound = None
+        if len(chosen) < len(groups):
+            bound = most_faulty(len(groups), len(chosen), await executor(claims.faulty_groups))
+        shown = await executor(lambda: claims.differences(_MOST_SHOWN))
+        read = len(spool.read)
+        yield claims, Proof(len(groups), read, spool.unread, requests, differences=shown, most_faulty=bound, **counts)
+
+
+async def read_back(reader: LedgerReader, target: Target, access: Access, extent: Extent) -> Proof:
+    """Read them in a connection of their own.
 
     Raises:
         ConfigurationError: When the target cannot be read.
@@ -91,45 +130,29 @@ async def read_back(reader: LedgerReader, target: Target, access: Access, wanted
         LedgerError: When the ledger is damaged.
 
     """
-    executor = access.runtime.executor
-    offer = readable(target)
-    with tempfile.TemporaryDirectory(prefix="batcher-") as folder, StateStore.passing(Path(folder)) as store:
-        with reader.at_one_moment():
-            claims = await executor(lambda: Claims(store, reader))
-        groups = await executor(claims.groups)
-        chosen = _sample(groups, wanted.share, access)
-        with tempfile.TemporaryFile(dir=folder) as aside:
-            spool = _Spool(aside, claims.user_type, claims.group_type)
-            requests = await _read(chosen, offer, target, access, spool)
-            await executor(partial(claims.add, spool.batches(), spool.read, spool.unread))
-        counts = await executor(claims.counts)
-        faulty = await executor(claims.faulty_groups)
-        shown = await executor(lambda: claims.differences(_MOST_SHOWN))
-        if wanted.output is not None:
-            output, sources = wanted.output, [source.name for source in reader.sources()]
-            await executor(lambda: claims.write_differences(output, sources))
-    bound = None if wanted.share is None else most_faulty(len(groups), len(chosen), faulty) if groups else 0
-    return Proof(len(groups), len(spool.read), spool.unread, requests, differences=shown, most_faulty=bound, **counts)
+    offer, runtime = readable(target), access.runtime
+    try:
+        async with (
+            asking(target, access, _AT_ONCE) as asked,
+            compared(reader, offer, asked, runtime, extent) as (claims, proof),
+        ):
+            if extent.output is not None:
+                output, sources = extent.output, [source.name for source in reader.sources()]
+                await runtime.executor(lambda: claims.write_differences(output, sources))
+            return proof
+    except ReadingFailed as failure:
+        raise NotBegunError(f"{target.name} cannot be read: {failure}", failure.stop.cause.exit_code) from None
+    except Abandoned:
+        raise not_begun(access.shutdown) from None
 
 
-def _sample(groups: Sequence[Key], share: float | None, access: Access) -> Sequence[Key]:
-    if share is None or not groups:
+def _chosen(groups: Sequence[Key], extent: Extent, rng: Callable[[], float]) -> Sequence[Key]:
+    count = len(groups) if extent.share is None else max(extent.fewest, math.ceil(extent.share * len(groups)))
+    count = min(count, len(groups), len(groups) if extent.most is None else extent.most)
+    if count == len(groups):
         return groups
-    order = sorted((access.runtime.rng(), place) for place in range(len(groups)))
-    return [groups[place] for _, place in order[: max(1, math.ceil(share * len(groups)))]]
-
-
-async def _read(groups: Sequence[Key], offer: OffersReading, target: Target, access: Access, spool: _Spool) -> int:
-    """Read these groups into the spool; returns how many requests that took."""
-    async with asking(target, access, _AT_ONCE) as asked:
-        reader = GroupReader(offer, asked.dialect, asked.inquiry, Announced(asked.dialect, asked.inquiry))
-        try:
-            await reader.read(groups, spool.take)
-        except ReadingFailed as failure:
-            raise NotBegunError(f"{target.name} cannot be read: {failure}", failure.stop.cause.exit_code) from None
-        except Abandoned:
-            raise not_begun(access.shutdown) from None
-        return asked.inquiry.sent
+    order = sorted((rng(), place) for place in range(len(groups)))
+    return [groups[place] for _, place in order[:count]]
 
 
 class _Spool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from batcher.core.model import Position
@@ -14,6 +15,7 @@ from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.in_doubt import note_interruption, remember_losses, remember_others
 from batcher.engine.jobs.job import JUDGED, ending, finish, preflight, reading, reopen, rules_of
 from batcher.engine.jobs.looking_first import look_first
+from batcher.engine.jobs.proving import look_at_first, prove
 from batcher.engine.jobs.reaching import NOTHING_ANEW, Anew
 from batcher.engine.jobs.retry import RETRY, settle_earlier
 from batcher.engine.jobs.summary import report
@@ -67,13 +69,15 @@ async def resume(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
         remember_others(session, facts["run"], facts)
         rules = rules_of(facts, canary_is_over=canary_is_over)
         windower = Windower(
-            next_window, next_row, context.window_rows, canary=rules.canary, in_turn=rules.in_turn, names=how.names
+            next_window, next_row, context.window_rows, canary=rules.first, in_turn=rules.in_turn, names=how.names
         )
         works = _resumed(session, inputs, how, position, windower, lost_ago)
-        run = await work(session, works, Invocation("resume", context.credentials, context.observer, rules))
+        look = partial(look_at_first, session)
+        run = await work(session, works, Invocation("resume", context.credentials, context.observer, rules, look=look))
         finish(session, run.admission.all_read, windower, None)
         if was_retried and run.admission.all_read and not shutdown.is_set:
             settle_earlier(ledger, run.figures(), runtime.clock.utc(), how.names)
+        await prove(session, context.access, run)
         if run.admission.input_error is not None and not run.figures().requests.sent:
             raise run.admission.input_error
         return ending(ledger, shutdown)
@@ -81,9 +85,13 @@ async def resume(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
         ledger.close()
 
 
+_JUDGED_BAD = {Cause.CANARY.name, Cause.UNPROVEN.name}
+"""Why a run ended after its first changes."""
+
+
 def _canary_was_judged(reader: LedgerReader) -> bool:
     """Whether the outcome of the first window is known: it failed, or others were opened after it."""
-    has_failed = any(session.cause == Cause.CANARY.name for session in reader.sessions())
+    has_failed = any(session.cause in _JUDGED_BAD for session in reader.sessions())
     return has_failed or reader.next_ids()[0] > 1
 
 

@@ -64,6 +64,7 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
         following,
         orjson.loads(facts["feed"]) if "feed" in facts else None,
         orjson.loads(facts["sheets"]) if "sheets" in facts else None,
+        orjson.loads(facts["proof"]) if "proof" in facts else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +40,17 @@ class AdmissionRules:
     canary: int = 0
     """So many changes are sent first, and the run stops unless all of them are applied; 0 for none."""
     in_turn: bool = False
+    proven: int = 0
+    """So many changes are sent first, and the run stops if the target does not have what it answered; 0 for none."""
+
+    @property
+    def first(self) -> int:
+        """How many changes are sent before all others; 0 if they need not be."""
+        return self.canary or self.proven
+
+
+FirstLook = Callable[[], Awaitable[str]]
+"""Looks at the target once the first changes are settled; tells what is not as it has answered, if anything."""
 
 
 class Admission:
@@ -53,8 +64,10 @@ class Admission:
         rules: AdmissionRules,
         opened: Callable[[OpenWindow], None],
         changed: Signal,
+        look: FirstLook,
     ) -> None:
         """`opened` is called with each admitted window; `changed` is woken whenever another one may be admitted."""
+        self._look = look
         session = parts.session
         self.all_read = False
         self.input_error: InputError | None = None
@@ -68,7 +81,7 @@ class Admission:
         self._rules = rules
         self._opened = opened
         self._changed = changed
-        self._awaits_canary = rules.canary > 0
+        self._awaits_first = rules.first > 0
         self._is_waiting = False
         self._key_kinds = KeyKinds()
         self._at_work = 0
@@ -141,7 +154,7 @@ class Admission:
                     self._changed.wake()
                 while self._must_wait(intake):
                     await self._changed.wait()
-                if self._awaits_canary and intake.window.window.id and not self._canary_lives():
+                if self._awaits_first and intake.window.window.id and not await self._first_are_good():
                     return
                 try:
                     await self._admit(intake)
@@ -152,15 +165,21 @@ class Admission:
         """Whether this window must wait, for a place or until earlier windows are settled."""
         before = self._committer.open.values()
         source = intake.window.window.columns.source[0]
-        self._is_waiting = (self._awaits_canary and len(before) > 0) or (
+        self._is_waiting = (self._awaits_first and len(before) > 0) or (
             self._rules.in_turn and any(window.window.columns.source[0] != source for window in before)
         )
         return self.is_full
 
-    def _canary_lives(self) -> bool:
-        """Whether all of the first changes were applied; if not, stop the run."""
-        self._awaits_canary = False
-        bad = count_of(self._committer.tally, FAILURES)
+    async def _first_are_good(self) -> bool:
+        """Whether the first changes were applied, as far as the rules ask for that; if not, stop the run."""
+        self._awaits_first = False
+        bad = count_of(self._committer.tally, FAILURES) if self._rules.canary else 0
+        if not bad and self._rules.proven:
+            wrong = await self._look()
+            if wrong:
+                self._shutdown.stop(Cause.UNPROVEN, wrong)
+                self.end()
+            return not wrong
         if bad:
             told = f"{bad} of the first {self._rules.canary} changes were not applied, and the others were not sent"
             self._shutdown.stop(Cause.CANARY, told)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -34,6 +35,10 @@ _FLUSH_SECONDS = 10.0
 """How long settlements may take to be written after the workers have ended."""
 
 
+async def _see_nothing(_: Parts) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Invocation:
     """The options of one invocation, and its observer."""
@@ -44,6 +49,8 @@ class Invocation:
     observer: Observer = field(default_factory=Observer)
     rules: AdmissionRules = field(default_factory=AdmissionRules)
     dispatch: Callable[[Parts], Dispatch] = ImmediateDispatch
+    look: Callable[[Parts], Awaitable[str]] = _see_nothing
+    """See `FirstLook`."""
 
 
 class Run:
@@ -59,7 +66,8 @@ class Run:
         self._watchdog = Watchdog(self._pulse, self._waits, patience, self._shutdown)
         self._changed = Signal()
         self._dispatch = invocation.dispatch(parts)
-        self.admission = Admission(parts, works, self._dispatch, invocation.rules, self._observer.opened, self._changed)
+        opened, look = self._observer.opened, partial(invocation.look, parts)
+        self.admission = Admission(parts, works, self._dispatch, invocation.rules, opened, self._changed, look)
         self._pool = DeliveryPool(parts, self._dispatch, self.admission, self._observer, self._changed)
         self._flushing = anyio.CancelScope(shield=True)
         self._working: TaskGroup | None = None

@@ -155,3 +155,19 @@ def check_credentials(target: Target, given: Credentials) -> None:
             "no credentials: set BATCHER_TOKEN or auth.token_file"
             " (for a login: BATCHER_CLIENT_ID and BATCHER_CLIENT_SECRET)"
         )
+
+
+def readable(target: Target) -> OffersReading:
+    """The same target, which must be one that can be read.
+
+    Raises:
+        ConfigurationError: When it cannot.
+
+    """
+    if not isinstance(target, OffersReading):
+        raise ConfigurationError(f"the members of groups cannot be read at {target.name}")
+    if not target.can_be_read:
+        raise ConfigurationError(
+            f"how {target.name} is read is only inferred from its documents; to believe that: target.readable = true"
+        )
+    return target
