@@ -117,6 +117,16 @@ def test_the_guide_to_scim(bash):
         assert len(state_of(url)["groups"]) == 1
 
 
+def test_the_guide_to_proof(bash):
+    text = (ROOT / "docs" / "proof.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    first, second = map(bash, blocks)
+    assert (first.returncode, second.returncode) == (0, 0), (first.stderr, second.stderr)
+    assert b"all 2 changes were read back; all of them are so" in first.stdout
+    assert (bash.shell.folder / "differences.csv").exists()
+
+
 def test_the_table_of_profiles_is_that_of_the_code():
     text = (ROOT / "docs" / "scim.md").read_text(encoding="utf-8")
     for name, profile in PROFILES.items():

@@ -28,6 +28,19 @@ _AT_ONCE = 100_000
 """Rows at a time, so that memory does not grow with what is not so."""
 
 
+_STRANGE = "it lists its members by something else than the ids that were sent"
+_FORM = """1 << CASE WHEN regexp_full_match("user", '[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}') THEN 0
+    WHEN regexp_full_match("user", '[0-9]+') THEN 1 ELSE 2 END"""
+"""What ids look like: UUIDs, integers, others."""
+_STRANGERS = f"""WITH mine AS (SELECT "group", bit_or({_FORM}) AS forms FROM said GROUP BY 1),
+    theirs AS (SELECT "group", bit_or({_FORM}) AS forms FROM live GROUP BY 1),
+    alike AS (SELECT DISTINCT said."group" FROM said JOIN live
+        ON said."user" = live."user" AND said."group" = live."group")
+    SELECT "group" FROM mine JOIN theirs USING ("group") WHERE mine.forms & theirs.forms = 0
+    AND "group" NOT IN (SELECT "group" FROM alike)"""
+"""Groups of which no listed member is written like any user that was sent, let alone is one."""
+
+
 class Discrepancy(Enum):
     """What is found of a pair that is not proven."""
 
@@ -97,6 +110,8 @@ class Claims:
             self._connection.register("incoming", rows)
             run(query)
             self._connection.unregister("incoming")
+        if pa.types.is_string(self.user_type):
+            run(f"INSERT INTO unread SELECT \"group\", '{_STRANGE}' FROM ({_STRANGERS})")
         run(
             f"""CREATE OR REPLACE TEMP TABLE judged AS SELECT said.*,
             CASE WHEN unread."group" IS NULL THEN live."user" IS NOT NULL END AS is_there, CASE
@@ -108,6 +123,11 @@ class Claims:
             LEFT JOIN unread ON said."group" = unread."group"
             WHERE said."group" IN (SELECT "group" FROM read UNION ALL SELECT "group" FROM unread)"""
         )
+
+    def unread(self) -> list[Unread]:
+        """The groups of which nothing can be said, and why."""
+        rows = self._connection.execute('SELECT "group", reason FROM unread ORDER BY 1').fetchall()
+        return [Unread(group, reason) for group, reason in rows]
 
     def counts(self) -> dict[str, int]:
         """How many pairs were compared (`pairs`), and how many there are of each finding."""

@@ -279,3 +279,37 @@ def test_a_simulated_run_is_verified_against_its_own_server(shell):
     refused = shell.run("verify", "unbelieved", "--against-target")
     assert refused.returncode == 2
     assert b"target.readable = true" in refused.stderr
+
+
+def test_nights_that_are_read_back(shell):
+    """A service that drops somebody in silence: the state does not believe it, and the next night tries again."""
+    shell.write("drops.toml", "bad_users = ['u3']\n[scim]\ndrops_unknown = true\n")
+    shell.write("feed.csv", "user_id,group_id\n" + "".join(f"u{number},g\n" for number in range(8)))
+    with shell.simulator("--scenario", "drops.toml") as url:
+        where = (
+            "--target",
+            "scim",
+            "--url",
+            url,
+            "--rate",
+            "none",
+            "--state",
+            "s.state",
+            "--max-addition-share",
+            "100%",
+        )
+        options = ("--verify-after", "all", "--json")
+        first = shell.run(
+            "sync", "feed.csv", *where, *options, "--bootstrap", "--from-nothing", "--ledger", "1", **TOKEN
+        )
+        assert first.returncode == 3, first
+        told = json.loads(first.stdout)
+        assert (told["changes"]["applied"], told["changes"]["failed"], told["proof"]["not_so"]) == (7, 1, 1)
+        explained = shell.run("explain", "1", "u3", "g").stdout.decode()
+        assert "failed: read back: the target does not have it" in explained
+        assert "UTC: all 8 changes were read back; 1 were not so" in explained
+        assert shell.run("report", "1", "-o", "r.html").returncode == 0
+        assert b"all 8 changes were read back" in shell.read("r.html")
+        second = shell.run("sync", "feed.csv", *where, *options, "--ledger", "2", **TOKEN)
+        assert json.loads(second.stdout)["changes"]["total"] == 1
+        assert shell.run("verify", "1").returncode == 0

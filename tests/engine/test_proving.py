@@ -116,13 +116,22 @@ def test_a_sample_tells_its_bound_and_reads_few_groups(tmp_path):
 
 def test_what_is_not_known_is_known_afterwards(tmp_path):
     """Replies that show nothing leave changes unknown; the target knows."""
-    play = scim(tmp_path, ScimTraits(lists_user_names=True, returns_groups=True))
     users = [id_of("Users", f"{number}") for number in range(9)]
-    play.target.stages = []
+    names = Behaviour(scim=ScimTraits(lists_user_names=True, returns_groups=True))
+    play = scim(tmp_path)
+    play.target = Target(names, stages=[Stage(Behaviour(), after_requests=2)])
     first = play.apply([("add", user, "g") for user in users])
-    assert first.changes[Status.UNKNOWN] == 0
-    assert first.proof["settled"] == 9
-    assert first.changes[Status.FAILED] == 9  # by names, nobody is there
+    assert (first.proof["settled"], first.changes[Status.UNKNOWN], first.exit_code) == (9, 0, 0)
+    assert first.changes[Status.APPLIED] == 9
+    assert play.seconds >= 30  # the grace
+
+
+def test_members_by_other_values_prove_nothing(tmp_path):
+    """As at a service that lists its users' names: nobody counts as missing."""
+    play = scim(tmp_path, ScimTraits(lists_user_names=True))
+    report = play.apply([("add", id_of("Users", f"{number}"), "g") for number in range(9)])
+    assert (report.changes[Status.APPLIED], report.changes[Status.FAILED], report.exit_code) == (9, 0, 8)
+    assert report.proof["changes_unread"] == 9
 
 
 def test_a_lost_update_is_named_and_put_right(tmp_path):

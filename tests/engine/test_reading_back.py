@@ -170,7 +170,10 @@ def test_an_outcome_that_is_not_known_is_ambiguous_and_what_is_there_is_said(tmp
     play.apply([("add", id_of("Users", "somebody"), "g")])
     assert [status for _, status in play.statuses()] == ["unknown"]
     proof = proof_of(play)
-    assert [(one.finding, one.is_there) for one in proof.differences] == [(Discrepancy.AMBIGUOUS, False)]
+    assert [(one.finding, one.is_there) for one in proof.differences] == [(Discrepancy.AMBIGUOUS, None)]
+    assert "by something else than the ids" in proof.unread[0].reason
+    play.target.world.behave(Behaviour())
+    assert [one.is_there for one in proof_of(play).differences] == [True]
 
 
 def test_trouble_while_reading_is_borne(tmp_path):

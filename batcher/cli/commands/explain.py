@@ -26,19 +26,27 @@ def explain(ledger: Path, user: str, group: str, *, json: bool) -> None:
     set_up(quiet=False)
 
     def work() -> int:
+        from datetime import UTC, datetime
+
         from batcher.core.errors import InputError
+        from batcher.core.report import proven
+        from batcher.engine.jobs.summary import report_of
         from batcher.ledger.history import story
         from batcher.ledger.reader import LedgerReader
 
         with LedgerReader(ledger) as reader, reader.at_one_moment():
-            records = story(reader, user, group)
+            records, proof = story(reader, user, group), report_of(reader).proof
         if json:
-            write_json({"user": user, "group": group, "lines": records})
+            write_json({"user": user, "group": group, "lines": records} | ({"proof": proof} if proof else {}))
             return 0
         if not records:
             raise InputError(f"no line of this run names user {user} and group {group}")
         for record in records:
             write_lines(_told(record))
+        if proof:
+            write_lines(
+                [f"read back {datetime.fromtimestamp(proof['at'], UTC):%Y-%m-%d %H:%M:%S} UTC: {proven(proof)}"]
+            )
         return 0
 
     guarded(work)

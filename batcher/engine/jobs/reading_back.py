@@ -117,8 +117,9 @@ async def compared(
         if len(chosen) < len(groups):
             bound = most_faulty(len(groups), len(chosen), await executor(claims.faulty_groups))
         shown = await executor(lambda: claims.differences(_MOST_SHOWN))
-        read = len(spool.read)
-        yield claims, Proof(len(groups), read, spool.unread, requests, differences=shown, most_faulty=bound, **counts)
+        unread = await executor(claims.unread)
+        read = len(chosen) - len(unread)
+        yield claims, Proof(len(groups), read, unread, requests, differences=shown, most_faulty=bound, **counts)
 
 
 async def read_back(reader: LedgerReader, target: Target, access: Access, extent: Extent) -> Proof:
