@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -79,6 +80,14 @@ def compared(name: str, attribute: Attribute) -> str:
     return composed.lower() if attribute.ignores_case else composed
 
 
+_IDS = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|[0-9]+", re.IGNORECASE)
+
+
+def looks_like_id(text: str) -> bool:
+    """Whether a text is written as ids usually are: a UUID, or digits."""
+    return _IDS.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class FoundIds:
     """The id of each name that was found, and why others have none."""
@@ -118,10 +127,10 @@ class LookupFailed(Exception):  # noqa: N818 — the run stops; not a failure of
         self.stop = stop
 
     @staticmethod
-    def of(found: Verdict) -> LookupFailed:
-        """What it means for a run that a reply is this, and not a list."""
+    def of(found: Verdict, what: str = "") -> LookupFailed:
+        """What it means for a run that a reply is this, and not a list; `what` was asked for."""
         if isinstance(found, Stop):
             return LookupFailed(found)
         reason = found.reason if isinstance(found, Retry | Split) else "it answered without a list"
         cause = Cause.OUTAGE if isinstance(found, Retry) else Cause.UNREADABLE
-        return LookupFailed(Stop(cause, f"names cannot be looked up: {reason}"))
+        return LookupFailed(Stop(cause, f"names cannot be looked up: {what}{reason}"))

@@ -125,9 +125,10 @@ class Inquiry:
             attempt += 1
             if reached is _Reached.NOBODY and not self.answered and attempt >= _FIRST_ATTEMPTS:
                 return found
+            if self._gate.clock.now() - began >= self._policy.patience:
+                return found
             if attempt >= self._policy.max_attempts:
-                is_alive = reached is _Reached.ANSWER or self.answered > answered
-                if is_alive or self._gate.clock.now() - began >= self._policy.patience:
+                if reached is _Reached.ANSWER or self.answered > answered:
                     return found
                 self._gate.log_once.say("the target does not answer, and is asked again: %s", found.reason)
             await self._gate.shutdown.pause(max(self._policy.delay(attempt), found.after or 0.0))

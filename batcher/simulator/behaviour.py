@@ -101,6 +101,8 @@ class ScimTraits:
     """Whether a `count` above the page is refused."""
     breaks_on_count: bool = False
     """Whether any `count` is answered with 500."""
+    compares_case: bool = False
+    """Whether filters compare all attributes with case."""
     breaks_on_name: str = ""
     """A name for which any filter is answered with 500."""
     takes_first_of_or: bool = False

@@ -145,10 +145,16 @@ class ServedDirectory:
             if self._traits.finds_nothing:
                 continue
             name = name.removeprefix("ext-") if match[1].lower() == "externalid" else name
-            if match[1].lower() == "username":
-                name = name.lower()
+            if match[1].lower() != "externalid" and not self._traits.compares_case:
+                name = self._as_it_is(kind, name)
             if self._exists(kind, name):
                 yield name
+
+    def _as_it_is(self, kind: str, name: str) -> str:
+        """The name in the case in which it exists: these attributes are compared without it (RFC 7643 §4)."""
+        if not self._traits.population:
+            return name.lower() if kind == "Users" else name
+        return next((known for known in self._everybody(kind) if known.lower() == name.lower()), name)
 
     def _everybody(self, kind: str) -> list[str]:
         excluded = self._behaviour.bad_users if kind == "Users" else self._behaviour.bad_groups

@@ -88,7 +88,7 @@ class ScimDirectory:
     def _names(self, side: Side, resource: Mapping[str, object]) -> Iterator[str]:
         outer, _, inner = self.attributes[side].name.partition(".")
         value = resource.get(outer)
-        for item in value if isinstance(value, list) else [value]:
+        for item in value or [None] if isinstance(value, list) else [value]:
             name = item.get(inner) if inner and isinstance(item, dict) else item
             yield name if isinstance(name, str) else ""
 

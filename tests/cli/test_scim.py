@@ -170,6 +170,8 @@ def test_a_plan_that_asks_the_target(shell):
         assert asked["groups"] == [{"group": "Sales", "changes": 2}]
         user = {name: asked["lookups"]["user"][name] for name in ("names", "known", "found", "refused")}
         assert user == {"names": 3, "known": 0, "found": 2, "refused": 1}
+        protecting = shell.run("plan", "c.csv", *where, "--protect-user", "boss", **TOKEN)
+        assert b"of protected users and groups only names that were looked up lately are known" in protecting.stderr
         told = shell.run("plan", "c.csv", *where, "--resolve", **TOKEN)
         assert b"names of users: 2 of 3 were known, 0 were found, 1 nobody or several have" in told.stderr
         assert state_of(url)["groups"] == {}

@@ -87,6 +87,7 @@ TRAITS = {
     "pages are cut": ScimTraits(population=30, page=10, cuts_pages=True),
     "large pages are refused": ScimTraits(population=30, page=10, refuses_more=True),
     "any count breaks it": ScimTraits(population=30, page=10, breaks_on_count=True),
+    "filters compare case": ScimTraits(population=30, page=10, compares_case=True),
     "pages have cursors": ScimTraits(population=30, page=10, pages_by="cursor"),
     "cursors come first": ScimTraits(population=30, page=10, pages_by="both", refuses_more=True),
     "cursors are not announced": ScimTraits(population=30, page=10, pages_by="cursor", is_silent=True),
@@ -298,13 +299,17 @@ def test_an_outage_while_names_are_looked_up_is_waited_for(tmp_path, seconds, is
     assert run.seconds < 600 + 120 if is_borne else 900 <= run.seconds < 900 + 120
 
 
-def test_a_name_that_cannot_be_asked_for_does_not_keep_the_others_waiting(tmp_path):
-    """The target answers all others, so it is not away."""
-    run = play(tmp_path, ScimTraits(population=3000, page=10, breaks_on_name=user(7)))
+def test_a_name_that_cannot_be_asked_for_is_found_in_the_list(tmp_path):
+    """The target answers all others, so it is not away; if it cannot be listed either, the name is told."""
     rows = [("add", user(number), "g") for number in range(1, 20)]
-    report = run.apply_files(written(tmp_path, rows, header="op,user_name,group_id"))
-    assert (report.stopped, report.exit_code) == (Cause.OUTAGE, 6)
-    assert run.seconds < 200
+    for name, cut, code in (("listed", False, 0), ("not", True, 6)):
+        (tmp_path / name).mkdir()
+        traits = ScimTraits(population=300, page=10, breaks_on_name=user(7), repeats_first_page=cut)
+        run = play(tmp_path / name, traits)
+        report = run.apply_files(written(tmp_path / name, rows, header="op,user_name,group_id"))
+        assert report.exit_code == code
+        assert len(run.target.members()) == (0 if cut else 19)
+        assert run.seconds < 200
 
 
 def test_a_login_that_is_to_be_tried_again_is(tmp_path):

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from batcher.core.batch import Batch, Limits
 from batcher.core.errors import ConfigurationError, OversizedReplyError
 from batcher.core.http import Response
+from batcher.core.lookups import Side
 from batcher.core.pack import pack
 from batcher.core.status import Status
 from batcher.core.target import Credentials
@@ -27,6 +28,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits
 from batcher.targets import create
 from batcher.targets.scim import Scim
+from batcher.targets.scim_directory import ScimDirectory
 from batcher.targets.scim_profiles import PROFILES
 
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -581,3 +583,13 @@ def test_no_bulk_request_is_larger_than_its_bound(groups, most, op):
     for part in made:
         assert len(part.ops) <= 7
         assert len(part) == 1 or len(BULK.encode(part, "t").body) <= most
+
+
+def test_a_user_without_an_address_counts_in_a_list():
+    """Or the list would never be complete, and the next page begin too early."""
+    directory = ScimDirectory("http://127.0.0.1", {"user": "emails.value"})
+    users = [{"id": "1", "emails": []}, {"id": "2"}, {"id": "3", "emails": [{"value": "c@x"}, {"value": "d@x"}]}]
+    reply = Response(200, {}, orjson.dumps({"totalResults": 3, "Resources": users}))
+    listing = directory.listing(Side.USER, reply)
+    assert listing.entries == (("", "1"), ("", "2"), ("c@x", "3"), ("d@x", "3"))
+    assert (listing.count, listing.total, listing.next) == (3, 3, "")

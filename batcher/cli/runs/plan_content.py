@@ -59,7 +59,20 @@ def of_changes(files: Sequence[str], settings: Settings, given: Override, wanted
         content = bind("apply", paths, settings) if wanted.is_bound else {}
         arrived = judge_files([Path(file) for file in files if file != "-"], guard, _now(), is_feed=False)
     rulings = override([*arrived, *judge(seen, guard)], given.guardrails)
-    return content | described(settings, target, seen, rulings, lookups=named.figures)
+    content |= described(settings, target, seen, rulings, lookups=named.figures)
+    content["hints"] += _unasked(settings, target, named)
+    return content
+
+
+def _unasked(settings: Settings, target: Target, named: Named) -> list[str]:
+    """What a plan that asks the target for nothing cannot know of protected users and groups."""
+    from batcher.core.lookups import OffersLookups
+
+    guard = settings.guard
+    has_patterns = bool(guard.protected_users or guard.protected_groups)
+    if named.is_final or not has_patterns or not isinstance(target, OffersLookups):
+        return []
+    return ["of protected users and groups only names that were looked up lately are known; --resolve asks the target"]
 
 
 @contextmanager
@@ -177,6 +190,7 @@ def of_sync(goal: Goal, settings: Settings, given: Override, wanted: Wanted) -> 
             content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, basis=Basis.of(made))
         content |= described(settings, target, made.seen, rulings, draft=made, lookups=named.figures)
     loaded = made.proposal.loaded
+    content["hints"] += _unasked(settings, target, named)
     content["changes"]["rejected"] = loaded.rejected
     content["held"] = {
         "look_alikes": made.proposal.feed.look_alikes,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from glob import escape
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
+
+import anyio
 
 from batcher.core.errors import InputError, NotBegunError
 from batcher.core.keys import words_of
 from batcher.core.lookups import FoundIds, LookupFailed, OffersLookups, Side
 from batcher.core.model import Columns
 from batcher.core.target import Target
-from batcher.delivery.shutdown import Abandoned
+from batcher.core.units import parse_duration
+from batcher.core.verdict import Cause
+from batcher.delivery.shutdown import Abandoned, Shutdown
 from batcher.engine.jobs.asking import Access, asking
 from batcher.engine.jobs.job import not_begun
 from batcher.engine.preview.named import Named
@@ -22,8 +27,10 @@ from batcher.engine.run.announced import Announced
 from batcher.engine.run.known_names import KnownNames
 from batcher.engine.run.name_lookup import NameLookup
 from batcher.engine.run.resolver import cache_of, with_ids
+from batcher.host.runtime import Executor
 from batcher.settings import Settings
 
+T = TypeVar("T")
 _Place: TypeAlias = tuple[str, str]
 """The section and the key of a setting."""
 
@@ -67,12 +74,11 @@ async def looked_up(stretches: Iterator[Columns], access: Access, target: Target
             dialect, inquiry, executor = asked.dialect, asked.inquiry, runtime.executor
             announced = Announced(dialect, inquiry)
             lookups = {side: NameLookup(side, target, dialect, inquiry, cache, executor, announced) for side in Side}
+            deadline = parse_duration(settings.guard.deadline) if settings.guard.deadline else math.inf
             try:
-                while (columns := await executor(partial(next, stretches, None))) is not None:
-                    for side, keys in ((Side.USER, columns.user), (Side.GROUP, columns.group)):
-                        if (words := words_of(keys)) is not None:
-                            await lookups[side].ids(words)
-                ids = {place: await lookups[side].matching(given) for place, side, given in _patterns(settings)}
+                ids = await _within(
+                    deadline, access.shutdown, partial(_look_up, stretches, lookups, settings, executor)
+                )
             except LookupFailed as failure:
                 raise NotBegunError(str(failure), failure.stop.cause.exit_code) from None
             except Abandoned:
@@ -82,6 +88,38 @@ async def looked_up(stretches: Iterator[Columns], access: Access, target: Target
         yield Named(partial(_with_known, known), _with_ids(settings, ids), figures=figures)
     finally:
         cache.close()
+
+
+async def _look_up(
+    stretches: Iterator[Columns], lookups: Mapping[Side, NameLookup], settings: Settings, executor: Executor
+) -> dict[_Place, set[str]]:
+    """Look up all names; returns the ids for each setting with patterns."""
+    while (columns := await executor(partial(next, stretches, None))) is not None:
+        for side, keys in ((Side.USER, columns.user), (Side.GROUP, columns.group)):
+            if (words := words_of(keys)) is not None:
+                await lookups[side].ids(words)
+    return {place: await lookups[side].matching(given) for place, side, given in _patterns(settings)}
+
+
+async def _within(seconds: float, shutdown: Shutdown, work: Callable[[], Awaitable[T]]) -> T:
+    """Do this work; after so many seconds, the run is to end."""
+    done: list[T] = []
+    failures: list[Exception] = []
+
+    async def end() -> None:
+        await anyio.sleep(seconds)
+        shutdown.stop(Cause.DEADLINE, "the deadline was reached while names were looked up")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(end)
+        try:
+            done.append(await work())
+        except Exception as error:  # noqa: BLE001 — raised below as itself, not inside a group of errors
+            failures.append(error)
+        group.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
+    return done[0]
 
 
 @contextmanager

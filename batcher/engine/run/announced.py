@@ -8,8 +8,12 @@ import anyio
 import orjson
 
 from batcher.core.discovery import Announcement
+from batcher.core.verdict import Retry, Verdict
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
+
+_ATTEMPTS = 3
+"""Some services fail at this for ever, and can be used all the same."""
 
 
 async def _nobody(_: str, __: str) -> None:
@@ -42,9 +46,14 @@ class Announced:
         """
         async with self._asking:
             if not self._has_asked and self._dialect.announces:
-                found = await self._inquiry.once(self._dialect.discovery, self._dialect.of_discovery)
+                found, attempts = await self._ask(), 1
+                while isinstance(found, Retry) and attempts < _ATTEMPTS:
+                    found, attempts = await self._ask(), attempts + 1
                 if isinstance(found, Announcement):
                     self._found = found
                     await self._note("announced", orjson.dumps(found.facts).decode())
             self._has_asked = True
         return self._found
+
+    async def _ask(self) -> Announcement | Verdict | None:
+        return await self._inquiry.once(self._dialect.discovery, self._dialect.of_discovery)

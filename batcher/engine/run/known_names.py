@@ -40,8 +40,8 @@ class KnownNames:
 
 
 def matching(patterns: Sequence[str], attribute: Attribute, known: Iterable[tuple[str, str]]) -> set[str]:
-    """The ids of those of the known names, in compared form, that match any of the patterns."""
-    wanted = Patterns([compared(pattern, attribute) for pattern in patterns])
+    """The ids of those of the known names, in compared form, that match any of the patterns, or look as if they did."""
+    wanted = Patterns([compared(pattern, attribute) for pattern in patterns], folds=True)
     ids: dict[str, list[str]] = {}
     for name, found in known:
         ids.setdefault(name, []).append(found)

@@ -20,8 +20,17 @@ from functools import partial
 import anyio
 
 from batcher.core.http import Response
-from batcher.core.lookups import FoundIds, Listing, LookupFailed, LookupFigures, OffersLookups, Side, compared
-from batcher.core.verdict import Cause, Split, Stop, Verdict
+from batcher.core.lookups import (
+    FoundIds,
+    Listing,
+    LookupFailed,
+    LookupFigures,
+    OffersLookups,
+    Side,
+    compared,
+    looks_like_id,
+)
+from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
 from batcher.delivery.shutdown import Abandoned
@@ -67,6 +76,8 @@ class NameLookup:
         self._list = WholeList(Pages(target.first, partial(dialect.page, side), self._meaning, learn), inquiry)
         self._filters: bool | None = None
         """Whether filters do what they should; None if that is not known yet."""
+        self._has_missed = self._is_case_proven = False
+        """Whether a filter has found nothing, and whether one has found what was written in another case."""
 
     def __repr__(self) -> str:
         return f"<NameLookup of {self._key}, {self._list}, filters: {self._filters}>"
@@ -116,18 +127,35 @@ class NameLookup:
 
         """
         plain = [pattern for pattern in patterns if not _WILD.intersection(pattern)]
-        found = set((await self.ids(plain)).ids.values()) if plain else set[str]()
-        if len(plain) == len(patterns):
-            return found
-        await self._heed()
+        before = self._inquiry.sent
         try:
-            await self._list.read_rest()
-        except PageRefused as refused:
-            raise LookupFailed.of(refused.verdict) from None
-        if not self._list.is_complete:
-            self._fail("its list is incomplete, so patterns of names cannot be compared with it")
-        known = await self._runs(partial(self._cache.all_told, self._key))
-        return found | matching(patterns, self._attribute, known)
+            found = await self._holders(plain)
+            if len(plain) < len(patterns):
+                await self._heed()
+                await self._list.read_rest()
+                if not self._list.is_complete:
+                    self._fail("its list is incomplete, so patterns of names cannot be compared with it")
+                known = await self._runs(partial(self._cache.all_told, self._key))
+                found |= matching(patterns, self._attribute, known)
+        except PageRefused as none:
+            raise LookupFailed.of(none.verdict) from None
+        finally:
+            self._count(0, 0, self._inquiry.sent - before)
+        return found
+
+    async def _holders(self, names: Sequence[str]) -> set[str]:
+        """The ids of everybody who has one of these names now: what another run has found does not count."""
+        spaced = {" ".join(name.split()) for name in names}
+        forms = {compared(name, self._attribute): name for name in [*spaced, *names]}
+        if forms:
+            await self._established(forms)
+        told = await self._runs(partial(self._cache.told, self._key, list(forms)))
+        for name in names:
+            if compared(name, self._attribute) not in told and not looks_like_id(name):
+                users = f"{self._side.value}s"
+                said = "none of the %s has the %s %r of a protection or a scope; as an id it counts all the same"
+                _log.warning(said, users, self._attribute.name, name)
+        return {found for ids in told.values() for found in ids}
 
     def found(self, names: Sequence[str]) -> FoundIds:
         """What `ids` has found before, of these names; blocking, and from any thread."""
@@ -220,20 +248,23 @@ class NameLookup:
                 group.start_soon(work)
         if failures:
             raise failures[0]
-        if self._filters is None:
+        is_unsure = self._filters is None or (self._has_missed and not self._is_case_proven)
+        if is_unsure and self._filters is not False:
             await self._prove_filters()
 
     async def _look_up(self, form: str, name: str) -> None:
         found = await self._inquiry.insist(partial(self._dialect.filtered, self._side, name), self._meaning)
-        if isinstance(found, Split):
-            self._filters = False  # it does not know this attribute, or no filters at all
+        if isinstance(found, Split) or (isinstance(found, Retry) and self._inquiry.answered):
+            self._filters = False  # it does not know this attribute, or no filters at all; or it fails for this name
             return
         if not isinstance(found, Listing):
-            raise LookupFailed.of(found)
+            raise LookupFailed.of(found, f"{self._attribute.name} {name!r}: ")
         mine = tuple(entry for entry in found.entries if compared(entry[0], self._attribute) == form)
         if {known for _, known in found.entries} != {known for _, known in mine}:
             self._filters = False  # it gives others as well: perhaps everybody
-        elif mine:
+        elif not mine:
+            self._has_missed = True
+        else:
             is_more = found.next or (found.total or 0) > found.count
             more = ((form, _MORE),) if is_more else ()
             await self._learn(Listing((*mine, *more), len(mine), len(mine)), is_list=False)
@@ -245,9 +276,14 @@ class NameLookup:
         if known is None:
             await self._list.read()
             known = await self._runs(partial(self._cache.any_told, self._key))
-        if not self._list.is_complete and known is not None:
-            await self._look_up(known, known)
-        self._filters = self._filters is True
+        if self._list.is_complete or known is None:
+            self._filters = self._filters is True
+            return
+        # In another case, if that makes no difference: some compare with case although they must not (RFC 7643 §4.1.1).
+        asked = known.swapcase() if self._attribute.ignores_case else known
+        self._filters = None
+        await self._look_up(compared(asked, self._attribute), asked)
+        self._filters = self._is_case_proven = self._filters is True
 
     async def _learn(self, listing: Listing, *, is_list: bool) -> int:
         entries = [(compared(name, self._attribute), found) for name, found in listing.entries]

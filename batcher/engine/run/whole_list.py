@@ -12,7 +12,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from batcher.core.http import Request, Response
 from batcher.core.lookups import Place
@@ -25,7 +25,7 @@ _SIZES = (1000, 100, 0)
 _MOST_BARREN = 10
 """Pages by cursor that bring nothing new, beyond those that are read again when the list begins anew."""
 _MOST_STARTS = 3
-"""How often a list by cursor is begun: cursors expire."""
+"""How often a list is begun: cursors expire, and what changes while it is read by number is read again."""
 
 
 class Page(Protocol):
@@ -86,6 +86,8 @@ class WholeList(Generic[P]):
         """Whether nothing more comes."""
         self._place = pages.first
         self._starts = 1
+        self._has_switched = self._is_moving = False
+        """Whether it was begun by cursor and goes on by number, and whether its total has changed while it was read."""
         self._given: set[Place] = set()
         """The cursors that were given."""
         self._fruitful = self._barren = 0
@@ -134,20 +136,22 @@ class WholeList(Generic[P]):
             self._place = ""
             self._given.clear()
             return
+        if isinstance(found, _VERDICTS) and self._has_switched:
+            self._is_over = True  # it knew cursors after all
+            return
         if isinstance(found, _VERDICTS):
             raise PageRefused(found)
+        self._is_moving = self._is_moving or self.total not in {None, found.total}
         self._page_count, self.total = max(self._page_count, found.count), found.total
         new = await self._pages.learn(found)
         self.listed += new
         self._fruitful, self._barren = self._fruitful + (new > 0), self._barren + (not new)
         is_all = found.total is not None and self.listed >= found.total
         if isinstance(self._place, int):
-            self._place = 1 + self.listed
-            self.is_complete = is_all
-            self._is_over = is_all or not new
+            self._numbered(found.count, new)
             return
         if not found.next and not self._given and new and not is_all and found.total is not None:
-            self._place = 1 + self.listed  # it knows no cursors
+            self._place, self._has_switched = 1 + self.listed, True  # it knows no cursors
             return
         self.is_complete = not found.next and (is_all or found.total is None)
         is_endless = found.next in self._given and not new
@@ -155,6 +159,25 @@ class WholeList(Generic[P]):
         self._is_over = not found.next or is_endless or self._barren > most_barren
         self._given.add(found.next)
         self._place = found.next
+
+    def _numbered(self, count: int, new: int) -> None:
+        """A page by number has come.
+
+        If the target's total changes while a list is read, entries move from page to page and may be missed: it is
+        read again then, until it holds still.
+        """
+        if self._starts == 1:
+            self._place = 1 + self.listed
+            is_all = self.total is not None and self.listed >= self.total
+            self._is_over = is_all or not new
+        else:
+            self._place = cast("int", self._place) + count
+            is_all = self.total is not None and self._place > self.total
+            self._is_over = is_all or not count
+        self.is_complete = is_all and not self._is_moving
+        if self._is_over and self._is_moving and self._starts < _MOST_STARTS:
+            self._starts += 1
+            self._place, self._is_over, self._is_moving = 1, False, False
 
     async def _page(self) -> P | Verdict:
         found = await self._sized()
