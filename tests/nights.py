@@ -48,6 +48,9 @@ class Nights:
     number: int = 0
     seconds: float = 0.0
     """The virtual time at which the last night ended."""
+    is_live: bool = False
+    """Whether each night reads the target."""
+    has_state: bool = True
     host: Path | None = None
     """The state folder through which runs on the host know of each other."""
 
@@ -77,13 +80,13 @@ class Nights:
         self.number += 1
         self.seconds = (self.seconds // DAY + 1) * DAY if day else self.seconds
         feed = self.write(f"feed-{self.number}.csv", pairs)
-        is_first = not self.state.exists()
+        is_first = self.has_state and not self.state.exists()
         current = [self.write("snapshot.csv", self.snapshot)] if is_first and self.snapshot is not None else []
         settings = settings_for(self.kind, **(self.options | options))
         terms = Terms(Override.of(override, "a test")) if override else Terms()
         return self.play(
             lambda world: sync(
-                Goal([feed], self.state, current, is_first),
+                Goal([feed], self.state if self.has_state else None, current, is_first, self.is_live),
                 RunContext(
                     settings,
                     Credentials(token="a-token"),

@@ -119,7 +119,8 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "results": (("run.ledger",),),
     "report": (("run.ledger",), ("load.json",)),
     "explain": (("run.ledger", "5", "53"),),
-    "verify": (("run.ledger",),),
+    "verify": (("run.ledger",), ("run.ledger", "--against-target")),
+    "state": (("refresh", "hr.state", "--target", "minapp", "--url", NOBODY),),
     "check": (("--target", "minapp", "--url", NOBODY),),
     "simulate": (("--port", "TAKEN"),),  # so that it is refused when it would begin to serve, if not before
     "load": (("--simulate", "--duration", "0.2s", "--output", "run.ledger"),),  # the same: it is no file for that
@@ -461,7 +462,7 @@ def assert_no_faults(
 PARAMETERS = {
     f"{command} {parameter.opts[0]}": (command, parameter)
     for command, known in app.commands.items()
-    for parameter in known.params
+    for parameter in [*known.params, *(p for each in getattr(known, "commands", {}).values() for p in each.params)]
 }
 
 
@@ -495,12 +496,15 @@ def call(command: str, which: int, parameter: click.Parameter, values: Sequence[
     arguments = list(calls[which % len(calls)])
     if isinstance(parameter, click.Argument):
         known = app.commands[command]
+        group = []
+        if isinstance(known, click.Group):
+            group, known, arguments = [arguments[0]], known.commands[arguments[0]], arguments[1:]
         places = [other for other in known.params if isinstance(other, click.Argument)]
         at = places.index(parameter)
         filled = [text for text in arguments[: len(places)] if not text.startswith("-")]
         filled[at : at + 1] = values
         rest = arguments[len([text for text in arguments[: len(places)] if not text.startswith("-")]) :]
-        return [command, *rest, "--", *filled]
+        return [command, *group, *rest, "--", *filled]
     flag = parameter.opts[0]
     if parameter.name == "output" and "--output" in arguments:
         place = arguments.index("--output")

@@ -19,6 +19,7 @@ from batcher.cli.commands import (
     results,
     resume,
     simulate,
+    state,
     sync,
     undo,
     verify,
@@ -58,12 +59,14 @@ for command in (
     verify.verify,
     check.check,
     simulate.simulate,
+    state.state,
     load.load,
     compare.compare,
 ):
-    for parameter in command.params:
-        if parameter.type is click.STRING:
-            parameter.type = Text()
+    for each in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+        for parameter in each.params:
+            if parameter.type is click.STRING:
+                parameter.type = Text()
     app.add_command(command)
 
 

@@ -126,13 +126,14 @@ class Baseline:
     """What a feed is compared with, besides a state."""
 
     current: tuple[Path, ...]
+    current_from_target: bool
     bootstrap: bool
     from_nothing: bool
 
     @property
     def is_given(self) -> bool:
         """Whether a feed is compared with anything but a state."""
-        return bool(self.current or self.bootstrap)
+        return bool(self.current or self.current_from_target or self.bootstrap)
 
     def goal(self, feed: Sequence[Path], settings: Settings) -> Goal:
         """What a sync is to bring about.
@@ -145,14 +146,15 @@ class Baseline:
         from batcher.engine.sync.goal import Goal
         from batcher.files import expanded
 
-        if self.bootstrap and bool(self.current) is self.from_nothing:
+        if self.bootstrap and bool(self.current) + self.current_from_target + self.from_nothing != 1:
             raise ConfigurationError(
-                "--bootstrap needs exactly one of --current SNAPSHOT and --from-nothing to create the state from"
+                "--bootstrap needs exactly one of --current SNAPSHOT, --current-from-target and --from-nothing to"
+                " create the state from"
             )
         if self.from_nothing and not self.bootstrap:
             raise ConfigurationError("--from-nothing needs --bootstrap, which creates the state")
         state = expanded(settings.sync.state, "sync.state") if settings.sync.state else None
-        return Goal(feed, state, self.current, self.bootstrap)
+        return Goal(feed, state, self.current, self.bootstrap, self.current_from_target)
 
 
 def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:

@@ -205,7 +205,10 @@ comparing = together(
         click.option(
             "--current", type=FILE, multiple=True, metavar="FILE", help="Snapshot of the target's current pairs."
         ),
-        click.option("--bootstrap", is_flag=True, help="Create the state, from --current or --from-nothing."),
+        click.option(
+            "--current-from-target", is_flag=True, help="Read the current pairs at the target, where that is possible."
+        ),
+        click.option("--bootstrap", is_flag=True, help="Create the state, from --current… or --from-nothing."),
         click.option(
             "--from-nothing", is_flag=True, help="Assume that the target has no members yet that the feed manages."
         ),

@@ -24,6 +24,7 @@ class Guardrail(StrEnum):
     REMOVALS = "removals"
     ADDITIONS = "additions"
     PROTECTED = "protected"
+    DRIFT = "drift"
     UPLOADING = "uploading"
     SETTLE = "settle"
     MIN_AGE = "min-age"
@@ -50,6 +51,9 @@ class Bounds:
     rejected_share: float | None = None
     look_alikes: float | None = None
     look_alikes_from: int = 0
+    """Up to this many, the share is not judged."""
+    drift: float | None = None
+    drift_from: int = 0
     """Up to this many, the share is not judged."""
     removals: int | None = None
     additions: int | None = None
@@ -101,6 +105,10 @@ class Feed:
     """Files without a valid line."""
     look_alikes: int = 0
     """Pairs that are held back because they may be the same as others with a different spelling."""
+    drift: int = 0
+    """Memberships that others have changed at the target since the state knew them."""
+    drift_of: int = 0
+    """The memberships that the state knew, of the groups that were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,10 @@ def _judge_feed(feed: Feed, bounds: Bounds) -> Iterator[Ruling]:
     if bounds.rejected_share is not None:
         told = f"{feed.rejected:,} of {_count(feed.lines, 'line')} of the feed are invalid"
         yield _share(Guardrail.REJECTED_SHARE, feed.rejected, feed.lines, bounds.rejected_share, told)
+    if bounds.drift is not None and feed.drift:
+        told = f"others have changed {_count(feed.drift, 'membership')} since, {feed.drift_of:,} were known"
+        ruling = _share(Guardrail.DRIFT, feed.drift, feed.drift_of, bounds.drift, told)
+        yield replace(ruling, refuses=ruling.refuses and feed.drift > bounds.drift_from)
     if bounds.look_alikes is not None and feed.look_alikes:
         whole = max(feed.pairs, feed.last_pairs)
         told = f"{_count(feed.look_alikes, 'pair')} look like other pairs, measured against {whole:,}"

@@ -11,6 +11,7 @@ from batcher.core.keys import Key
 from batcher.core.look_alikes import Names
 from batcher.core.patterns import Patterns
 from batcher.state.holding import written_privately
+from batcher.state.live import PAIR_NOW, take_over
 from batcher.state.spelling import Spelling
 from batcher.state.store import Known, StateStore, Wish
 
@@ -144,6 +145,7 @@ class Difference:
         connection = self._connection
         connection.begin()
         number = self._store.begin_run(run, ledger)
+        self._take_over(number)
         connection.execute(
             f"""INSERT INTO doubt SELECT "user", "group", ? FROM pair SEMI JOIN
             (SELECT "user", "group" FROM adds UNION ALL SELECT "user", "group" FROM removals) USING ("user", "group")
@@ -154,6 +156,9 @@ class Difference:
         self._store.touched()
         connection.commit()
         return number
+
+    def _take_over(self, number: int) -> None:
+        """Take over what else was found out, before the run with this number begins."""
 
     def _wish(self) -> None:
         """Remember what is asked for, so that it is not judged again if it does not succeed at once."""
@@ -202,10 +207,13 @@ class FeedDifference(Difference):
         permitted: Permitted = Permitted(),
         *,
         is_passing: bool = False,
+        is_live: bool = False,
         names: Names = Names.EXACT,
     ) -> None:
+        """With `is_live` the target was read, see `live`."""
         super().__init__(store)
-        known = "snapshot" if is_passing else "pair"
+        self._is_live = is_live
+        known = "snapshot" if is_passing else PAIR_NOW if is_live else "pair"
         self.spelling = Spelling(store, known, names)
         self._merge(known, "0" if is_passing else "(wish << 2)")
         self._free = 'merged ANTI JOIN held USING ("user", "group")' if self.spelling.hold() else "merged"
@@ -255,6 +263,10 @@ class FeedDifference(Difference):
             if found:
                 run(f"INSERT INTO meant_{column} SELECT unnest(?)", (found,))
         return f'"{column}" IN (FROM meant_{column})'
+
+    def _take_over(self, number: int) -> None:
+        if self._is_live:
+            take_over(self._connection, number)
 
     def _wish(self) -> None:
         is_asked = f"fed AND ({self._adds_too} OR known = {Known.IN:d})"

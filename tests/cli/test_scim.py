@@ -315,3 +315,48 @@ def test_nights_that_are_read_back(shell):
         second = shell.run("sync", "feed.csv", *where, *options, "--ledger", "2", **TOKEN)
         assert json.loads(second.stdout)["changes"]["total"] == 1
         assert shell.run("verify", "1").returncode == 0
+
+
+def test_nights_that_read_the_target(shell):
+    """What others have changed is shown by group in a plan, put right by the sync, and taken over by a refresh."""
+    shell.write("feed.csv", "user_id,group_id\n" + "".join(f"u{number},g{number % 2}\n" for number in range(8)))
+    with shell.simulator() as url:
+        where = ("--target", "scim", "--url", url)
+        live = (*where, "--state", "s.state", "--current-from-target", "--max-addition-share", "none")
+        rate = ("--rate", "none")
+        shell.write("early.csv", "op,user_id,group_id\nadd,u0,g0\nadd,u1,g1\nadd,their,own\n")
+        assert shell.run("apply", "early.csv", *where, *rate, "--ledger", "0", **TOKEN).returncode == 0
+        first = shell.run("sync", "feed.csv", *live, *rate, "--bootstrap", "--ledger", "1", "--json", **TOKEN)
+        assert first.returncode == 0, first
+        assert json.loads(first.stdout)["changes"]["applied"] == 6
+        shell.write("others.csv", "op,user_id,group_id\nremove,u2,g0\nadd,x,g1\nadd,y,g1\nadd,z,own\n")
+        assert shell.run("apply", "others.csv", *where, *rate, "--ledger", "o", **TOKEN).returncode == 0
+        open_ends = ("--max-removal-share", "none", "--max-group-share", "none")
+        planned = shell.run("plan", "feed.csv", *live, *open_ends, **TOKEN)
+        assert planned.returncode == 0, planned
+        assert b"the target: 2 groups were read with 2 requests" in planned.stdout
+        assert b"others have changed since: +2 -1: g1 (+2 -0), g0 (+0 -1)" in planned.stdout
+        second = shell.run("sync", "feed.csv", *live, *rate, *open_ends, "--ledger", "2", "--json", **TOKEN)
+        assert json.loads(second.stdout)["changes"]["applied"] == 3
+        assert state_of(url)["groups"] == {
+            "g0": ["u0", "u2", "u4", "u6"], "g1": ["u1", "u3", "u5", "u7"], "own": ["their", "z"],
+        }  # fmt: skip
+        assert shell.run("apply", "others.csv", *where, *rate, "--ledger", "p", **TOKEN).returncode == 0
+        refreshed = shell.run("state", "refresh", "s.state", *where, *rate, **TOKEN)
+        assert refreshed.returncode == 0, refreshed
+        assert b"others have changed since: +2 -1" in refreshed.stdout
+        assert b"0 pairs are uncertain" in refreshed.stdout
+        again = shell.run("state", "refresh", "s.state", *where, *rate, "--json", **TOKEN)
+        assert json.loads(again.stdout)["drift"]["groups"] == []
+        known = shell.run(
+            "sync", "feed.csv", *where, *rate, "--state", "s.state", *open_ends, "--ledger", "3", "--json", **TOKEN
+        )
+        assert json.loads(known.stdout)["changes"]["applied"] == 3
+        for options, why in (
+            (("--state", "none.state"), b"none.state"),
+            (("--current", "feed.csv", "--current-from-target"), b"exclude each other"),
+        ):
+            refused = shell.run("sync", "feed.csv", *where, *options, "--ledger", "r", **TOKEN)
+            assert refused.returncode == 2, refused
+            assert why in refused.stderr
+        assert shell.run("state", "refresh", "none.state", *where, **TOKEN).returncode == 2

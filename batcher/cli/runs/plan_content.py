@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from batcher.cli.runs.standard_input import as_files
 
 if TYPE_CHECKING:
     from batcher.core.model import Columns
     from batcher.core.target import Target
+    from batcher.engine.jobs.asking import Access
     from batcher.engine.preview.guardrails import Override
     from batcher.engine.preview.named import Named
     from batcher.engine.sync.goal import Goal
+    from batcher.engine.sync.live import LiveReading
     from batcher.settings import Settings
 
 _SHOWN_REJECTS = 10
+
+
+Ask: TypeAlias = "Callable[[Callable[[Access], Awaitable[LiveReading | None]]], LiveReading | None]"
+"""Does some asking of the target, from a thread without an event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ def of_changes(files: Sequence[str], settings: Settings, given: Override, wanted
     with as_files(files) as paths:
         inputs = [Input(file, path, settings.input.format) for file, path in zip(files, paths, strict=True)]
         how = reading(settings, target.key_kind)
-        with _named(columns_of(inputs, how), settings, target, wanted) as named:
+        with _named(columns_of(inputs, how), settings, target, wanted) as (named, _):
             seen = scan(inputs, how, packing, Protected.of(named.settings.guard), named)
         content = bind("apply", paths, settings) if wanted.is_bound else {}
         arrived = judge_files([Path(file) for file in files if file != "-"], guard, _now(), is_feed=False)
@@ -76,8 +83,10 @@ def _unasked(settings: Settings, target: Target, named: Named) -> list[str]:
 
 
 @contextmanager
-def _named(stretches: Iterator[Columns], settings: Settings, target: Target, wanted: Wanted) -> Iterator[Named]:
-    """What is known of the names in these stretches of input.
+def _named(
+    stretches: Iterator[Columns], settings: Settings, target: Target, wanted: Wanted
+) -> Iterator[tuple[Named, Ask]]:
+    """What is known of the names in these stretches of input, and how to ask the target for more.
 
     Raises:
         ConfigurationError: When the target is to be asked, and there is none, or there are no credentials.
@@ -97,20 +106,25 @@ def _named(stretches: Iterator[Columns], settings: Settings, target: Target, wan
     folder = None if wanted.is_simulated else state_folder(os.environ)
     if not wanted.resolves:
         with known_before(target, settings, folder, _now) as named:
-            yield named
+            yield named, _nobody
         return
     if wanted.is_simulated:
-        raise ConfigurationError("--resolve asks the target for ids, and with --simulate there is none to ask")
+        raise ConfigurationError("this asks the target, and with --simulate there is none to ask")
     given = credentials(settings.auth, os.environ)
     preflight(settings, given)
 
     @asynccontextmanager
-    async def asked() -> AsyncIterator[Named]:
-        async with looked_up(stretches, Access(settings, given, real_runtime(folder)), target) as named:
-            yield named
+    async def asked() -> AsyncIterator[tuple[Named, Access]]:
+        access = Access(settings, given, real_runtime(folder))
+        async with looked_up(stretches, access, target) as named:
+            yield named, access
 
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(asked()) as named:
-        yield named
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(asked()) as (named, access):
+        yield named, lambda work: portal.call(work, access)
+
+
+def _nobody(_: object) -> None:
+    """Ask nobody."""
 
 
 def _now() -> float:
@@ -153,12 +167,14 @@ def of_sync(goal: Goal, settings: Settings, given: Override, wanted: Wanted) -> 
     import tempfile
     from datetime import datetime
 
+    from batcher.cli.runs.reading_back import drift_as_json
     from batcher.core.guardrails import override
     from batcher.engine.jobs.job import feed_reading, preflight
     from batcher.engine.preview.arrival import judge_files
     from batcher.engine.sync.diff import draft, from_feed, stretches_of, stretches_of_snapshot
     from batcher.engine.sync.goal import SyncBasis
     from batcher.engine.sync.saved_plan import Basis, bind, described
+    from batcher.engine.sync.sync import live_of
     from batcher.host.run_registry import state_folder
 
     target = preflight(settings, None)
@@ -171,17 +187,11 @@ def of_sync(goal: Goal, settings: Settings, given: Override, wanted: Wanted) -> 
             stretches = chain(
                 stretches_of(goal.feed, how, settings.input.format), stretches_of_snapshot(goal.current, target)
             )
-            with _named(stretches, settings, target, wanted) as named:
+            wanted = replace(wanted, resolves=wanted.resolves or goal.is_live)
+            with _named(stretches, settings, target, wanted) as (named, ask):
                 comparison.take_snapshot(named.resolve)
-                propose = from_feed(
-                    goal.feed,
-                    named.settings,
-                    target,
-                    day,
-                    arrived=arrived,
-                    is_passing=is_passing,
-                    resolve=named.resolve,
-                )
+                live = ask(partial(live_of, comparison, named, how, target))
+                propose = from_feed(goal.feed, named, target, day, arrived=arrived, is_passing=is_passing, live=live)
                 place = Path(folder) / "plan"
                 made = draft(comparison.store, propose, named.settings, target, place, with_requests=True)
         rulings = override(made.rulings, given.guardrails)
@@ -189,7 +199,8 @@ def of_sync(goal: Goal, settings: Settings, given: Override, wanted: Wanted) -> 
         if wanted.is_bound:
             content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, basis=Basis.of(made))
         content |= described(settings, target, made.seen, rulings, draft=made, lookups=named.figures)
-    loaded = made.proposal.loaded
+    loaded, live = made.proposal.loaded, made.proposal.live
+    content["drift"] = drift_as_json(live)
     content["hints"] += _unasked(settings, target, named)
     content["changes"]["rejected"] = loaded.rejected
     content["held"] = {

@@ -67,10 +67,25 @@ def _told_prediction(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def told_drift(drift: dict[str, Any]) -> list[str]:
+    """What was read at the target, and what others have changed there."""
+    lines = []
+    if drift["groups_read"] or drift["unread"]:
+        lines.append(f"the target: {drift['groups_read']:,} groups were read with {drift['requests']:,} requests")
+    groups = drift["groups"]
+    if groups:
+        shown = [f"{one['group']} (+{one['gained']:,} -{one['lost']:,})" for one in groups[:_SHOWN_GROUPS]]
+        shown += [f"{len(groups) - len(shown):,} more groups"] if len(groups) > len(shown) else []
+        lines.append(f"others have changed since: +{drift['gained']:,} -{drift['lost']:,}: {', '.join(shown)}")
+    lines += [f"unread: group {one['group']}: {one['reason']}" for one in drift["unread"][:_SHOWN_GROUPS]]
+    return lines
+
+
 def _told_difference(content: dict[str, Any]) -> list[str]:
     feed = content["feed"]
     before = f" (last good feed: {feed['last_pairs']:,})" if feed["last_pairs"] else ""
     lines = [f"the feed: {feed['lines']:,} lines, {feed['rejected']:,} rejected, {feed['pairs']:,} pairs{before}"]
+    lines += told_drift(content["drift"])
     width = max((len(str(item["group"])) for item in content["groups"][:_SHOWN_GROUPS]), default=0)
     shown = content["groups"][:_SHOWN_GROUPS]
     lines += [f"  {item['group']!s:<{width}}  +{item['add']:,} -{item['remove']:,}" for item in shown]

@@ -9,18 +9,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
-
-import pyarrow as pa
 
 from batcher.core.errors import NotBegunError
 from batcher.core.keys import Key
-from batcher.core.reading import Members, OffersReading, ReadingFailed, Unread
+from batcher.core.reading import OffersReading, ReadingFailed, Unread
 from batcher.core.sampling import most_faulty
 from batcher.core.target import Target
 from batcher.delivery.shutdown import Abandoned
 from batcher.engine.jobs.asking import Access, Asking, asking
 from batcher.engine.jobs.job import not_begun
+from batcher.engine.jobs.member_spool import MemberSpool
 from batcher.engine.run.announced import Announced
 from batcher.engine.run.group_reader import GroupReader
 from batcher.engine.run.session import readable
@@ -106,7 +104,7 @@ async def compared(
         groups = await executor(claims.groups)
         chosen = _chosen(groups, extent, runtime.rng)
         with tempfile.TemporaryFile(dir=folder) as aside:
-            spool = _Spool(aside, claims.user_type, claims.group_type)
+            spool = MemberSpool(aside, claims.user_type, claims.group_type)
             before = asked.inquiry.sent
             groups_of = GroupReader(offer, asked.dialect, asked.inquiry, Announced(asked.dialect, asked.inquiry))
             await groups_of.read(chosen, spool.take)
@@ -154,30 +152,3 @@ def _chosen(groups: Sequence[Key], extent: Extent, rng: Callable[[], float]) -> 
         return groups
     order = sorted((rng(), place) for place in range(len(groups)))
     return [groups[place] for _, place in order[:count]]
-
-
-class _Spool:
-    """What was read, in a file: memory does not grow with the groups."""
-
-    def __init__(self, aside: IO[bytes], user: pa.DataType, group: pa.DataType) -> None:
-        self.read: list[Key] = []
-        self.unread: list[Unread] = []
-        self._aside = aside
-        self._schema = pa.schema([("user", user), ("group", group)])
-        self._writer = pa.ipc.new_stream(aside, self._schema)
-
-    async def take(self, one: Members | Unread) -> None:
-        """Keep what was read of a group."""
-        if isinstance(one, Unread):
-            self.unread.append(one)
-            return
-        self.read.append(one.group)
-        users = one.users.cast(self._schema.field("user").type)
-        group = pa.array([one.group] * len(users), self._schema.field("group").type)
-        self._writer.write_batch(pa.RecordBatch.from_arrays([users, group], schema=self._schema))
-
-    def batches(self) -> pa.RecordBatchReader:
-        """Everything that was kept."""
-        self._writer.close()
-        self._aside.seek(0)
-        return pa.ipc.open_stream(self._aside)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from batcher.core.wholeness import Content, judge_content
 from batcher.engine.jobs.job import difference_files, feed_reading, for_difference, reading
 from batcher.engine.jobs.names import of_ids
 from batcher.engine.preview.input_scan import InputScan, PackingRules, scan
-from batcher.engine.preview.named import Resolve
+from batcher.engine.preview.named import Named, Resolve
+from batcher.engine.sync.live import LiveReading
 from batcher.sections import GuardSettings
 from batcher.settings import Settings
 from batcher.source.inputs import Input, Reading
@@ -53,6 +54,8 @@ class Proposal:
     """What was found in each file of a feed."""
     arrived: Sequence[Ruling] = ()
     """The rulings on the files before they were read."""
+    live: LiveReading = field(default_factory=LiveReading)
+    """What was read at the target, if it was."""
 
 
 Propose = Callable[[StateStore], Proposal]
@@ -73,24 +76,25 @@ class SyncDiff:
 
 def from_feed(
     feed: Sequence[Path],
-    settings: Settings,
+    named: Named,
     target: Target,
     today: date,
     *,
     arrived: Sequence[Ruling] = (),
     is_passing: bool = False,
-    resolve: Resolve = of_ids,
+    live: LiveReading | None = None,
 ) -> Propose:
     """How to find the difference between a feed and a state, or (`is_passing`) a snapshot.
 
-    `arrived` are the rulings on the files before they were read; `resolve` puts ids in the place of names.
+    `arrived` are the rulings on the files before they were read; `live` is what was read at the target.
     """
+    found, settings = live or LiveReading(), named.settings
 
     def propose(store: StateStore) -> Proposal:
         sync = settings.sync
         how = feed_reading(settings, target.key_kind, today)
         contents = [Content(file.name) for file in feed]
-        stretches = map(resolve, stretches_of(feed, how, settings.input.format, contents))
+        stretches = map(named.resolve, stretches_of(feed, how, settings.input.format, contents))
         loaded = load(store, "feed", said_to_be_in(stretches))
         if settings.input.strict and loaded.rejected:
             raise _invalid("--strict", feed, loaded)
@@ -105,12 +109,19 @@ def from_feed(
                 loaded.anybodys > 0 and settings.guard.unread_lines == "hold",
             ),
             is_passing=is_passing,
+            is_live=live is not None and live.is_compared,
             names=how.names,
         )
         held, look_alikes = difference.spelling.found(_MOST_LISTED)
         empty = [str(file) for number, file in enumerate(feed) if number not in loaded.sources]
         figures = replace(
-            difference.figures(), lines=loaded.lines, rejected=loaded.rejected, empty=empty, look_alikes=held
+            difference.figures(),
+            lines=loaded.lines,
+            rejected=loaded.rejected,
+            empty=empty,
+            look_alikes=held,
+            drift=found.drift.gained + found.drift.lost,
+            drift_of=found.drift.known,
         )
         proposal = Proposal(difference, figures, settings.guard.bounds(), loaded, feed, is_of_feed=True)
         return replace(
@@ -119,6 +130,7 @@ def from_feed(
             held_removals=difference.held_removals,
             contents=contents,
             arrived=arrived,
+            live=found,
         )
 
     return propose

@@ -22,15 +22,17 @@ from batcher.state.store import Binding, StateStore
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The feed, and what it is compared with: a state or, without one, the snapshot `current`.
+    """The feed, and what it is compared with: a state or, without one, the snapshot `current`, or the target.
 
-    With `is_first`, the state is created: from `current`, or else from nothing.
+    With `is_first`, the state is created: from `current` or the target, or else from nothing.
     """
 
     feed: Sequence[Path]
     state: Path | None = None
     current: Sequence[Path] = ()
     is_first: bool = False
+    is_live: bool = False
+    """Whether the target is read: instead of `current`, or beside the state."""
 
 
 class SyncBasis:
@@ -105,8 +107,12 @@ def check_goal(goal: Goal) -> None:
         UsageError: When there is not, or a file does not exist.
 
     """
-    if goal.state is None and not goal.current:
-        raise ConfigurationError("nothing to compare the feed with: --state FILE, or --current SNAPSHOT")
+    if goal.state is None and not goal.current and not goal.is_live:
+        raise ConfigurationError(
+            "nothing to compare the feed with: --state FILE, --current SNAPSHOT, or --current-from-target"
+        )
+    if goal.current and goal.is_live:
+        raise ConfigurationError("--current and --current-from-target exclude each other")
     if goal.state is None and goal.is_first:
         raise ConfigurationError("--bootstrap creates a state; give its path with --state FILE")
     if goal.state is not None and goal.current and not goal.is_first:

@@ -19,8 +19,10 @@ import orjson
 
 from batcher.core.errors import BatcherError
 from batcher.core.report import Report
+from batcher.core.target import Target
 from batcher.delivery.shutdown import Shutdown
 from batcher.engine.jobs.apply import Occasion, apply
+from batcher.engine.jobs.asking import Access
 from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.job import (
     STATE,
@@ -36,6 +38,7 @@ from batcher.engine.jobs.job import (
 from batcher.engine.jobs.names import looked_up
 from batcher.engine.preview.arrival import arrive
 from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN, Override, enforce, on_record
+from batcher.engine.preview.named import Named
 from batcher.engine.run.session import STATE_ID, make_target
 from batcher.engine.sync.diff import (
     Propose,
@@ -46,10 +49,12 @@ from batcher.engine.sync.diff import (
     stretches_of_snapshot,
 )
 from batcher.engine.sync.goal import Goal, SyncBasis
+from batcher.engine.sync.live import Governed, LiveReading, read_live
 from batcher.engine.sync.locked_state import LockedState
 from batcher.engine.sync.rotation import rotate
 from batcher.files import remove, replaced_privately
 from batcher.host.runtime import Executor, Runtime
+from batcher.source.inputs import Reading
 from batcher.state.folding import FEED, NAMED
 from batcher.state.store import StateStore
 
@@ -83,13 +88,27 @@ async def sync(goal: Goal, context: RunContext, terms: Terms) -> Report:
         how = feed_reading(settings, target.key_kind, day)
         given = chain(stretches_of(goal.feed, how, settings.input.format), stretches_of_snapshot(goal.current, target))
         async with looked_up(given, context.access, target) as named:
-            known, resolve = named.settings, named.resolve
-            await context.runtime.executor(lambda: comparison.take_snapshot(resolve))
-            propose = from_feed(goal.feed, known, target, day, arrived=arrived, is_passing=is_passing, resolve=resolve)
+            known = named.settings
+            await context.runtime.executor(lambda: comparison.take_snapshot(named.resolve))
+            live = await live_of(comparison, named, how, target, context.access)
+            propose = from_feed(goal.feed, named, target, day, arrived=arrived, is_passing=is_passing, live=live)
             report = await send(comparison, propose, replace(context, settings=known), terms)
         if goal.state is not None and settings.job.keep:
             rotate(goal.state, settings.job.keep, clock, settings.retry.grace_seconds)
         return report
+
+
+async def live_of(
+    comparison: SyncBasis, named: Named, how: Reading, target: Target, access: Access
+) -> LiveReading | None:
+    """Read at the target what the feed governs, if the goal says so; see `read_live`."""
+    goal, settings = comparison.goal, named.settings
+    if not goal.is_live:
+        return None
+    stretches = map(named.resolve, stretches_of(goal.feed, how, settings.input.format))
+    governed = Governed(stretches, settings.sync.master_groups)
+    is_passing = goal.state is None
+    return await read_live(comparison.store, governed, target, access, is_first=goal.is_first, is_passing=is_passing)
 
 
 async def send(comparison: SyncBasis, propose: Propose, context: RunContext, terms: Terms) -> Report:
