@@ -199,6 +199,55 @@ def test_killed_with_names_nobody_becomes_somebody_else(shell):
     assert people > 1000
 
 
+def _killed_runs_that_prove(shell, seed, kills):
+    """Killed at every kind of request, while it reads back, too: in the end it is known who was dropped in silence."""
+    rng = random.Random(seed)
+    dropped = {f"u{number}" for number in range(0, 300, 50)}
+    pairs = {(f"u{rng.randrange(300)}", f"g{rng.randrange(30)}") for _ in range(900)}
+    rows = "".join(f"add,{user},{group}\n" for user, group in sorted(pairs))
+    shell.write("c.csv", "op,user_id,group_id\n" + rows)
+    shell.write("b.toml", CONFIG)
+    there = Behaviour(
+        latency_seconds=0.002, seed=seed, bad_users=frozenset(dropped), scim=ScimTraits(drops_unknown=True)
+    )
+    killed = 0
+    with _killing_target(there) as (url, aim):
+        begin = ["apply", "c.csv", "-c", "b.toml", "--target", "scim", "--url", url, "--rate", "none", "--ledger", "l"]
+        command = [*begin, "--verify-after", "all"]
+        while True:
+            process = shell.start(*command, "--json", BATCHER_TOKEN="t")
+            if killed < kills:
+                aim |= {"after": rng.randint(1, 30), "pid": process.pid}
+            stdout, stderr = process.communicate(timeout=120)
+            aim["pid"] = 0
+            if process.returncode not in {-signal.SIGKILL, 6}:
+                break
+            assert process.returncode == -signal.SIGKILL or b"read back are not as the target has answered" in stderr
+            killed += process.returncode == -signal.SIGKILL
+            command = ["resume", "l"]
+        held = state_of(url)
+    told = json.loads(stdout)
+    members = {(user, group) for group, users in held["groups"].items() for user in users}
+    wrong = {pair for pair in pairs if pair[0] in dropped}
+    assert members == pairs - wrong
+    assert (told["changes"]["applied"], told["changes"]["failed"]) == (len(members), len(wrong)), stderr
+    assert process.returncode == 3
+    assert told["proof"]["changes_unread"] == 0
+    assert shell.run("verify", "l").returncode == 0
+    return killed
+
+
+def test_killed_while_it_reads_back(shell):
+    assert _killed_runs_that_prove(shell, 2, 5) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_50_times_while_it_reads_back(shell, seed):
+    assert _killed_runs_that_prove(shell, 300 + seed, 12) >= 4
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", range(10))

@@ -47,6 +47,12 @@ def is_wanted(settings: Settings) -> bool:
     return settings.target.verify_after in _EXTENTS
 
 
+def outdate(session: Session) -> None:
+    """More is about to be sent: what was read back before does not prove that."""
+    if is_wanted(session.settings):
+        session.ledger.set_fact(PROOF, "")
+
+
 async def look_at_first(session: Session, parts: Parts) -> str:
     """See `FirstLook`: reads some groups of the first changes back."""
     asked = Asking(parts.deliverer.dialect, parts.deliverer.inquiry, parts.gate)

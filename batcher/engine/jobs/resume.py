@@ -15,7 +15,7 @@ from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.in_doubt import note_interruption, remember_losses, remember_others
 from batcher.engine.jobs.job import JUDGED, ending, finish, preflight, reading, reopen, rules_of
 from batcher.engine.jobs.looking_first import look_first
-from batcher.engine.jobs.proving import look_at_first, prove
+from batcher.engine.jobs.proving import PROOF, is_wanted, look_at_first, outdate, prove
 from batcher.engine.jobs.reaching import NOTHING_ANEW, Anew
 from batcher.engine.jobs.retry import RETRY, settle_earlier
 from batcher.engine.jobs.summary import report
@@ -44,7 +44,8 @@ async def resume(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
         session, facts, sources = reopen(ledger, runtime, shutdown, anew)
         preflight(session.settings, context.credentials)
         before = report(ledger_path)
-        if before.input_complete and not before.changes[Status.PENDING]:
+        is_settled = before.input_complete and not before.changes[Status.PENDING]
+        if is_settled and not (is_wanted(session.settings) and not facts.get(PROOF)):
             return before  # nothing is left to do, and its spool, if any, was deleted
         inputs: Sequence[Input] = [Input(s.name, Path(s.path), s.format) for s in sources]
         how = reading(session.settings, session.target.key_kind)
@@ -54,7 +55,7 @@ async def resume(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
             was_broken = any(session.cause == Cause.INPUT.name for session in reader.sessions())
             was_retried = any(session.kind == RETRY for session in reader.sessions())
             canary_is_over = was_retried or _canary_was_judged(reader)
-        if was_retried:  # then all of the input is in the ledger, and its spool, if any, was deleted
+        if was_retried or is_settled:  # then all of the input is in the ledger, and its spool, if any, was deleted
             inputs, sources = [], []
         if facts.get("spool") == "growing":
             _close_spool(ledger, inputs[0].path, position)
@@ -72,6 +73,7 @@ async def resume(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
             next_window, next_row, context.window_rows, canary=rules.first, in_turn=rules.in_turn, names=how.names
         )
         works = _resumed(session, inputs, how, position, windower, lost_ago)
+        outdate(session)
         look = partial(look_at_first, session)
         run = await work(session, works, Invocation("resume", context.credentials, context.observer, rules, look=look))
         finish(session, run.admission.all_read, windower, None)

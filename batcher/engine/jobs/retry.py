@@ -19,7 +19,7 @@ from batcher.core.vectors import Hashes, Ints, Mask
 from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.in_doubt import remember_losses, remember_others
 from batcher.engine.jobs.job import ending, names_of, preflight, reopen, rules_of
-from batcher.engine.jobs.proving import prove
+from batcher.engine.jobs.proving import outdate, prove
 from batcher.engine.jobs.reaching import NOTHING_ANEW, Anew
 from batcher.engine.jobs.summary import report
 from batcher.engine.run.pipeline import Invocation, work
@@ -56,6 +56,7 @@ async def retry(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
         rules = rules_of(facts, canary_is_over=True)
         names = names_of(session.settings)
         invocation = Invocation(RETRY, context.credentials, context.observer, rules)
+        outdate(session)
         run = await work(session, _retried(ledger_path, names), invocation)
         if run.admission.all_read and not shutdown.is_set:
             settle_earlier(ledger, run.figures(), runtime.clock.utc(), names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
     following = None
     if facts.get("kind") == LOAD:
         complete = True  # a load run ends when its time is over
-    elif changes[Status.PENDING] or not is_read or spool == "growing":
+    elif changes[Status.PENDING] or not is_read or spool == "growing" or _is_unproven(facts):
         following = command("resume", ledger)
     elif count_of(changes, FAILURES):
         following = command("retry", ledger)
@@ -64,8 +65,14 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
         following,
         orjson.loads(facts["feed"]) if "feed" in facts else None,
         orjson.loads(facts["sheets"]) if "sheets" in facts else None,
-        orjson.loads(facts["proof"]) if "proof" in facts else None,
+        orjson.loads(facts["proof"]) if facts.get("proof") else None,
     )
+
+
+def _is_unproven(facts: Mapping[str, str]) -> bool:
+    """Whether the target was to be read back, and the run ended before that."""
+    wanted = orjson.loads(facts.get("settings", "{}")).get("target", {}).get("verify_after", "none")
+    return wanted != "none" and not facts.get("proof")
 
 
 def when(cause: Cause | None, grace_seconds: float, now: float) -> str:
