@@ -32,6 +32,7 @@ class TargetSettings(Section, frozen=True):
     names_of_groups: str = ""
     names_max_age: str = "7d"
     readable: bool = False
+    skip_unchanged: bool = False
     verify_after: Literal["none", "sample", "all"] = "none"
     repeats: Literal["accepted", "refused"] = "accepted"
     order_by: Literal["pair", "group"] = "pair"

@@ -22,6 +22,7 @@ _KEYS = {
     "url": "target.url",
     "names": "target.names",
     "verify_after": "target.verify_after",
+    "skip_unchanged": "target.skip_unchanged",
     "rate": "rate.requests",
     "max_in_flight": "rate.max_in_flight",
     "max_failures": "guard.max_failures",

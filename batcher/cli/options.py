@@ -35,6 +35,9 @@ ledger_path = click.option(
     metavar="PATH",
     help="Ledger file, or a folder for it (ending in /); default: next to the input.",
 )
+skip_unchanged = click.option(
+    "--skip-unchanged", is_flag=True, help="Read the groups at the target first, and send only what is not so already."
+)
 rate = click.option(
     "--rate", envvar="BATCHER_RATE", metavar="RATE", help="Maximum request rate: 50/min, 5/s, 1000/h, or none."
 )

@@ -22,6 +22,7 @@ from batcher.cli.flags import OverrideFlags, Speaking, load_settings
 @opt.guarding
 @opt.arriving
 @opt.canary
+@opt.skip_unchanged
 @opt.plan_file
 @opt.unattended
 @opt.speaking

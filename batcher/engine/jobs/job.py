@@ -84,7 +84,7 @@ def preflight(settings: Settings, credentials: Credentials | None) -> Target:
     proxy_of(settings)
     if credentials is not None:
         check_credentials(target, credentials)
-    if settings.target.verify_after != "none":
+    if settings.target.verify_after != "none" or settings.target.skip_unchanged:
         readable(target)
     return target
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
 import anyio
+import numpy as np
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from batcher.core.batch import Batch
+from batcher.core.batch import Batch, Settlement
 from batcher.core.errors import InputError, LedgerError
 from batcher.core.key_kinds import KeyKinds, mixed
 from batcher.core.lookups import LookupFailed
 from batcher.core.ordering import OrderBy
-from batcher.core.status import FAILURES, count_of
+from batcher.core.reading import ReadingFailed
+from batcher.core.status import FAILURES, Status, count_of
 from batcher.core.vectors import Ints
 from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Abandoned
@@ -77,6 +79,7 @@ class Admission:
         self._shutdown = session.shutdown
         self._executor = session.runtime.executor
         self._resolver = parts.resolver
+        self._skipper = parts.skipper
         self._packing = Packing(session.limits, session.target.wire, session.order_by, parts.next_id)
         self._rules = rules
         self._opened = opened
@@ -134,13 +137,15 @@ class Admission:
                     if self._resolver is not None:
                         work = await self._resolver.resolve(work)  # noqa: PLW2901 — the same, with ids
                         self._packing = self._packing.within(self._resolver.bounds)
+                    if self._skipper is not None:
+                        work = replace(work, unchanged=await self._skipper.unchanged(work.window.columns))  # noqa: PLW2901 — as above
                     order_by = self._packing.order_by if self._dispatch.in_order else None
                     await sender.send(await self._executor(partial(take_in, work, order_by)))
             except InputError as error:
                 self.input_error = error
             except LedgerError as error:
                 self._give_up(error)
-            except LookupFailed as failure:
+            except (LookupFailed, ReadingFailed) as failure:
                 self._shutdown.stop(failure.stop.cause, failure.stop.reason)
                 self.end()
             except Abandoned:  # the run ends already
@@ -223,6 +228,10 @@ class Admission:
                 errors.append(error)
         if errors:
             raise errors[0]
+        if len(intake.unchanged):
+            status = np.full(len(intake.unchanged), Status.UNCHANGED, np.int8)
+            now = self._committer.now()
+            await self._committer.settle(Settlement(window.window.id, 0, intake.unchanged, status, {}, now, ()))
         return batches
 
     def _release(self, window: OpenWindow) -> None:

@@ -26,6 +26,8 @@ class Intake:
     rows: Ints
     keys: Hashes
     is_new: bool
+    unchanged: Ints
+    """The rows that need not be sent, since they are in effect already."""
 
     def hold_back(self, before: Sequence[Hashes]) -> Ints:
         """The rows that may be sent at once; the others are kept as the window's `held_back`.
@@ -56,15 +58,16 @@ def take_in(work: WorkItem, order_by: OrderBy | None) -> Intake:
     losers = np.bincount(winner[(winner >= 0) & ~is_winner], minlength=count)
     status = np.zeros(count, np.int8) if work.status is None else work.status
     wanted = is_winner & (status == Status.PENDING) if work.wanted is None else work.wanted
-    rows = np.flatnonzero(wanted)
+    is_so = np.zeros(count, bool) if work.unchanged is None else wanted & work.unchanged
+    rows, unchanged = np.flatnonzero(wanted & ~is_so), np.flatnonzero(is_so)
     keys = np.empty(0, np.uint64)
     if order_by is not None:
         keys = ordering_keys(columns.user.take(rows), columns.group.take(rows), order_by)
     again = None
     if work.wanted is not None:
         again = Again(rows, status.copy(), np.zeros(count, bool))
-    window = OpenWindow(work.window, winner, losers, status, len(rows), distinct(keys), again=again)
-    return Intake(window, rows, keys, is_new=work.status is None)
+    window = OpenWindow(work.window, winner, losers, status, len(rows) + len(unchanged), distinct(keys), again=again)
+    return Intake(window, rows, keys, work.status is None, unchanged)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,9 +20,12 @@ from batcher.delivery.dialect import Dialect
 from batcher.delivery.request_gate import RequestGate
 from batcher.delivery.shutdown import Shutdown
 from batcher.delivery.token_provider import TokenProvider
+from batcher.engine.run.announced import Announced
 from batcher.engine.run.committer import Committer
+from batcher.engine.run.group_reader import GroupReader
 from batcher.engine.run.resolver import Resolver, resolver_of
-from batcher.engine.run.session import Registration, Session
+from batcher.engine.run.session import Registration, Session, readable
+from batcher.engine.run.skipping import Skipper
 from batcher.host.run_registry import LONG_AGO
 from batcher.host.shared_rate import make_pacer
 from batcher.ledger.reader import LedgerReader
@@ -40,6 +43,8 @@ class Parts:
     deliverer: Deliverer
     resolver: Resolver | None
     """Looks up names, if that is done at this target."""
+    skipper: Skipper | None
+    """Finds what need not be sent, if that is wanted."""
     committer: Committer
     next_id: Callable[[], int]
     """Returns a number that no batch in the ledger has."""
@@ -63,7 +68,7 @@ async def parts_of(
     ledger.begin_session(kind, clock.stamp())
     with LedgerReader(ledger.path) as reader:
         tally = reader.tally()
-        _, _, next_batch = reader.next_ids()
+        next_window, _, next_batch = reader.next_ids()
     async with session.runtime.transport(settings) as transport:
         pacer = make_pacer(settings, session.target, session.runtime)
         gate = RequestGate(transport, pacer, session.limit_in_flight(), clock, shutdown)
@@ -81,9 +86,13 @@ async def parts_of(
             exchanged,
         )
         schedule = Schedule(evidence.order_by, evidence.in_doubt, evidence.blame)
-        resolver = resolver_of(session, dialect, deliverer.inquiry, committer.note)
+        announced = Announced(dialect, deliverer.inquiry, committer.note)
+        resolver = resolver_of(session, dialect, deliverer.inquiry, announced)
+        skipper = None
+        if settings.target.skip_unchanged and not next_window:  # later, some of it was sent already
+            skipper = Skipper(GroupReader(readable(session.target), dialect, deliverer.inquiry, announced))
         next_id = count(next_batch).__next__
-        parts = Parts(session, evidence, schedule, gate, deliverer, resolver, committer, next_id, started)
+        parts = Parts(session, evidence, schedule, gate, deliverer, resolver, skipper, committer, next_id, started)
         try:
             yield parts
         finally:

@@ -5,7 +5,7 @@ The rows and bounds of a window stay as they are; rows whose names have no singl
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,18 +138,15 @@ def cache_of(target: Target, settings: Settings, folder: Path | None, utc: Calla
     return NameCache(folder, place, max_age, utc)
 
 
-def resolver_of(
-    session: Session, dialect: Dialect, inquiry: Inquiry, note: Callable[[str, str], Awaitable[None]]
-) -> Resolver | None:
+def resolver_of(session: Session, dialect: Dialect, inquiry: Inquiry, announced: Announced) -> Resolver | None:
     """The resolver for a run; None if nothing is looked up at this target.
 
-    What earlier invocations of the run have looked up stays as it was. `note` records a fact of the run.
+    What earlier invocations of the run have looked up stays as it was.
     """
     target, runtime = session.target, session.runtime
     if not isinstance(target, OffersLookups):
         return None
     cache = cache_of(target, session.settings, runtime.state_folder, runtime.clock.utc)
-    announced = Announced(dialect, inquiry, note)
     lookups = {side: NameLookup(side, target, dialect, inquiry, cache, runtime.executor, announced) for side in Side}
     with LedgerReader(session.ledger.path) as reader:
         for number in reader.window_ids():

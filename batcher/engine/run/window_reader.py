@@ -27,11 +27,13 @@ class WorkItem:
     """A window to be sent.
 
     For a window from the ledger, `status` has the status of each row. For a retry, `wanted` marks the rows to send.
+    `unchanged` marks rows that ask for what is so already.
     """
 
     window: Window
     status: Bytes | None = None
     wanted: Mask | None = None
+    unchanged: Mask | None = None
 
 
 async def read_windows(

@@ -1,0 +1,100 @@
+"""What is so already is not sent: the target ends as if everything had been, and every change has its status."""
+
+from __future__ import annotations
+
+import pytest
+from harness import Play, Target, final_state, settings_for
+from hypothesis import given
+from hypothesis import settings as how
+from hypothesis import strategies as st
+
+from batcher.core.errors import ConfigurationError
+from batcher.core.status import Status
+from batcher.core.verdict import Cause
+from batcher.ledger.reader import LedgerReader
+from batcher.ledger.verify import differences
+from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits
+
+WAYS = {"scim": {}, "minapp": {"target_readable": True}}
+_KEY = st.integers(1, 5)
+_ROWS = st.lists(st.tuples(st.sampled_from(["add", "remove"]), _KEY, _KEY), min_size=1, max_size=30)
+
+
+def play(folder, way="scim", behaviour=None, **settings):
+    return Play(
+        folder,
+        Target(behaviour or Behaviour()),
+        settings_for(way, target_skip_unchanged=True, **(WAYS.get(way, {}) | settings)),
+    )
+
+
+def named(way, rows):
+    return [(op, *((user, group) if way == "minapp" else (f"u{user}", f"g{group}"))) for op, user, group in rows]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(_ROWS, st.sets(st.tuples(_KEY, _KEY)), st.integers(1, 4))
+@how(max_examples=60)
+def test_only_what_differs_is_sent(tmp_path_factory, way, rows, there, windows):
+    run = play(tmp_path_factory.mktemp("skip"), way)
+    run.window_rows = max(1, len(rows) // windows)
+    changes = named(way, rows)
+    before = {pair[1:] for pair in named(way, [("add", *pair) for pair in there])}
+    for user, group in before:
+        run.target.world.membership.groups[group].add(user)
+    report = run.apply(changes)
+    wishes = {(user, group): op for op, user, group in changes}
+    assert report.exit_code == 0
+    assert run.target.members() == {pair for pair in before if pair not in wishes} | final_state(changes)
+    assert report.total == len(changes)
+    with LedgerReader(run.ledger) as reader:
+        assert differences(reader) == []
+    if windows == 1:
+        so = {pair for pair, op in wishes.items() if (pair in before) == (op == "add")}
+        assert report.changes[Status.UNCHANGED] == len(so)
+        assert report.changes[Status.APPLIED] == len(wishes) - len(so)
+        assert bool(report.requests.sent) == (len(so) < len(wishes))
+
+
+def test_nothing_is_sent_to_an_unread_group_less(tmp_path):
+    run = play(tmp_path, behaviour=Behaviour(scim=ScimTraits(hides_members=True)))
+    run.target.world.membership.groups["g1"].add("u1")
+    report = run.apply([("add", "u1", "g1"), ("add", "u2", "g1")])
+    assert (report.changes[Status.APPLIED], report.changes[Status.UNCHANGED]) == (2, 0)
+
+
+def test_a_stop_and_a_resume_lose_nothing(tmp_path):
+    run = play(tmp_path, rate_requests="1/s", rate_margin=0.0)
+    changes = [("add", f"u{user}", f"g{user % 6}") for user in range(60)]
+    for user in range(0, 60, 2):
+        run.target.world.membership.groups[f"g{user % 6}"].add(f"u{user}")
+    run.stop_at, run.stop = 8.0, lambda shutdown: shutdown.stop(Cause.INTERRUPT, "")
+    first = run.apply(changes)
+    assert first.exit_code == 130
+    run.stop_at = None
+    last = run.resume()
+    assert last.exit_code == 0
+    assert last.changes[Status.UNCHANGED] + last.changes[Status.APPLIED] == 60
+    assert last.changes[Status.UNCHANGED] >= 15
+    assert run.target.members() == final_state(changes)
+
+
+def test_trouble_while_reading_is_borne(tmp_path):
+    faults = tuple(Fault(kind, 0.1) for kind in ("503", "429", "drop-before", "drop-after", "truncated"))
+    run = play(tmp_path, behaviour=Behaviour(faults=faults, seed=3))
+    run.target.world.membership.groups["g1"] |= {"u1", "u5"}
+    changes = [("add", f"u{user}", f"g{user % 4}") for user in range(40)]
+    assert run.apply(changes).exit_code == 0
+    assert run.target.members() == final_state(changes)
+
+
+def test_a_target_that_cannot_be_read_is_refused(tmp_path):
+    run = Play(tmp_path, Target(Behaviour()), settings_for("scrutinizer", target_skip_unchanged=True))
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        run.apply([("add", 1, 1)])
+
+
+def test_a_token_that_is_refused_while_reading_stops_the_run(tmp_path):
+    run = play(tmp_path, behaviour=Behaviour(token="another"))
+    report = run.apply([("add", "u", "g")])
+    assert (report.stopped, report.exit_code, report.changes[Status.FAILED]) == (Cause.CREDENTIALS, 4, 0)
