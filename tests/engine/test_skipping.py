@@ -14,6 +14,7 @@ from batcher.core.verdict import Cause
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
 from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits
+from batcher.simulator.scim_directory import id_of
 
 WAYS = {"scim": {}, "minapp": {"target_readable": True}}
 _KEY = st.integers(1, 5)
@@ -98,3 +99,22 @@ def test_a_token_that_is_refused_while_reading_stops_the_run(tmp_path):
     run = play(tmp_path, behaviour=Behaviour(token="another"))
     report = run.apply([("add", "u", "g")])
     assert (report.stopped, report.exit_code, report.changes[Status.FAILED]) == (Cause.CREDENTIALS, 4, 0)
+
+
+def test_what_is_unknown_is_read_by_a_retry_and_not_sent_again(tmp_path):
+    """Half of it is there; only the other half is sent."""
+    users = [id_of("Users", f"{number}") for number in range(20)]
+    names = Behaviour(scim=ScimTraits(lists_user_names=True, returns_groups=True))
+    run = Play(tmp_path, Target(names), settings_for("scim"))
+    first = run.apply([("add", user, "g") for user in users])
+    assert first.changes[Status.UNKNOWN] == 20
+    run.target.world.behave(Behaviour())
+    run.target.world.membership.groups["g"] -= set(users[:10])
+    sent = len(run.target.sends)
+    last = run.retry()
+    assert (last.exit_code, last.changes[Status.UNCHANGED], last.changes[Status.APPLIED]) == (0, 10, 10)
+    methods = [method for _, method, _ in run.target.sends[sent:]]
+    assert methods.count("PATCH") == 1
+    assert run.target.members() == {(user, "g") for user in users}
+    with LedgerReader(run.ledger) as reader:
+        assert differences(reader) == []

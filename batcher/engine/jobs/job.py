@@ -258,7 +258,7 @@ def reopen(
     return session, facts, sources
 
 
-_FIRST = 100
+FIRST = 100
 """How many changes are sent, and read back at the target, before all others."""
 
 
@@ -271,7 +271,7 @@ def rules_of(facts: Mapping[str, str], *, canary_is_over: bool = False) -> Admis
     """What must be settled first in this run, according to its facts."""
     canary = 0 if canary_is_over else int(facts.get("canary", "0"))
     is_proven = not canary_is_over and Settings.from_json(facts["settings"]).target.verify_after != "none"
-    return AdmissionRules(canary, facts.get("in_turn") == "yes", _FIRST if is_proven else 0)
+    return AdmissionRules(canary, facts.get("in_turn") == "yes", FIRST if is_proven else 0)
 
 
 def finish(session: Session, all_read: bool, windower: Windower, spool: Spool | None) -> None:  # noqa: FBT001

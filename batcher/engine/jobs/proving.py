@@ -6,7 +6,6 @@ not known, the target knows it.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from functools import partial
 
@@ -30,11 +29,8 @@ from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
 from batcher.state.proof import Claims
 
-_log = logging.getLogger(__name__)
 PROOF = "proof"
 """The fact in a ledger that tells what was read back."""
-FIRST = 100
-"""How many changes are sent and read back before all others."""
 _NOT_SO = "read back: the target does not have it"
 _AT_ONCE = 8
 _FEW_GROUPS = 10

@@ -17,8 +17,9 @@ from batcher.engine.jobs.job import JUDGED, ending, finish, preflight, reading, 
 from batcher.engine.jobs.looking_first import look_first
 from batcher.engine.jobs.proving import PROOF, is_wanted, look_at_first, outdate, prove
 from batcher.engine.jobs.reaching import NOTHING_ANEW, Anew
-from batcher.engine.jobs.retry import RETRY, settle_earlier
+from batcher.engine.jobs.retry import settle_earlier
 from batcher.engine.jobs.summary import report
+from batcher.engine.run.parts import RETRY
 from batcher.engine.run.pipeline import Invocation, work
 from batcher.engine.run.session import Session
 from batcher.engine.run.window_reader import WorkItem, check_unchanged, read_windows

@@ -22,15 +22,13 @@ from batcher.engine.jobs.job import ending, names_of, preflight, reopen, rules_o
 from batcher.engine.jobs.proving import outdate, prove
 from batcher.engine.jobs.reaching import NOTHING_ANEW, Anew
 from batcher.engine.jobs.summary import report
+from batcher.engine.run.parts import RETRY
 from batcher.engine.run.pipeline import Invocation, work
 from batcher.engine.run.window_reader import WorkItem
 from batcher.ledger.facts import WindowState
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.sessions import Figures
 from batcher.ledger.writer import LedgerWriter
-
-RETRY = "retry"
-"""The kind of a retry's sessions."""
 
 
 async def retry(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:

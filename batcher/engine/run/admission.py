@@ -21,7 +21,7 @@ from batcher.core.lookups import LookupFailed
 from batcher.core.ordering import OrderBy
 from batcher.core.reading import ReadingFailed
 from batcher.core.status import FAILURES, Status, count_of
-from batcher.core.vectors import Ints
+from batcher.core.vectors import Ints, Mask
 from batcher.core.verdict import Cause
 from batcher.delivery.shutdown import Abandoned
 from batcher.engine.run.committer import OpenWindow
@@ -29,6 +29,7 @@ from batcher.engine.run.dispatch import Dispatch
 from batcher.engine.run.intake import Intake, Packing, take_in
 from batcher.engine.run.parts import Parts
 from batcher.engine.run.signal import Signal
+from batcher.engine.run.skipping import Skipper
 from batcher.engine.run.window_reader import WorkItem
 
 _log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class Admission:
                         work = await self._resolver.resolve(work)  # noqa: PLW2901 — the same, with ids
                         self._packing = self._packing.within(self._resolver.bounds)
                     if self._skipper is not None:
-                        work = replace(work, unchanged=await self._skipper.unchanged(work.window.columns))  # noqa: PLW2901 — as above
+                        work = replace(work, unchanged=await self._unchanged(self._skipper, work))  # noqa: PLW2901 — as above
                     order_by = self._packing.order_by if self._dispatch.in_order else None
                     await sender.send(await self._executor(partial(take_in, work, order_by)))
             except InputError as error:
@@ -150,6 +151,11 @@ class Admission:
                 self.end()
             except Abandoned:  # the run ends already
                 self.end()
+
+    async def _unchanged(self, skipper: Skipper, work: WorkItem) -> Mask:
+        if work.status is None:
+            return await skipper.unchanged(work.window.columns)
+        return await skipper.unchanged(work.window.columns, work.status == Status.UNKNOWN)
 
     async def _admit_all(self, receiver: MemoryObjectReceiveStream[Intake]) -> None:
         async with receiver:

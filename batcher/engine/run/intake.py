@@ -65,7 +65,7 @@ def take_in(work: WorkItem, order_by: OrderBy | None) -> Intake:
         keys = ordering_keys(columns.user.take(rows), columns.group.take(rows), order_by)
     again = None
     if work.wanted is not None:
-        again = Again(rows, status.copy(), np.zeros(count, bool))
+        again = Again(np.flatnonzero(wanted), status.copy(), np.zeros(count, bool))
     window = OpenWindow(work.window, winner, losers, status, len(rows) + len(unchanged), distinct(keys), again=again)
     return Intake(window, rows, keys, work.status is None, unchanged)
 

@@ -10,6 +10,7 @@ from itertools import count
 from batcher.core.batch import Batch
 from batcher.core.errors import BatcherError
 from batcher.core.evidence import Evidence
+from batcher.core.reading import OffersReading
 from batcher.core.schedule import Schedule
 from batcher.core.secrets import Secrets
 from batcher.core.status import Status
@@ -30,6 +31,9 @@ from batcher.host.run_registry import LONG_AGO
 from batcher.host.shared_rate import make_pacer
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.sessions import Figures
+
+RETRY = "retry"
+"""The kind of a retry's sessions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +60,13 @@ class Parts:
         gate, deliverer = self.gate, self.deliverer
         seconds = self.session.runtime.clock.now() - self.started
         return Figures(seconds, deliverer.requests, gate.waited, gate.in_flight, gate.limit.limit, deliverer.took)
+
+
+def _reads_first(session: Session, kind: str, *, is_new: bool) -> bool:
+    """Whether the target is read before changes are sent. Of a run that is resumed, some was sent already."""
+    target = session.target
+    can_be_read = isinstance(target, OffersReading) and target.can_be_read
+    return can_be_read and ((is_new and session.settings.target.skip_unchanged) or kind == RETRY)
 
 
 @asynccontextmanager
@@ -89,7 +100,7 @@ async def parts_of(
         announced = Announced(dialect, deliverer.inquiry, committer.note)
         resolver = resolver_of(session, dialect, deliverer.inquiry, announced)
         skipper = None
-        if settings.target.skip_unchanged and not next_window:  # later, some of it was sent already
+        if _reads_first(session, kind, is_new=not next_window):
             skipper = Skipper(GroupReader(readable(session.target), dialect, deliverer.inquiry, announced))
         next_id = count(next_batch).__next__
         parts = Parts(session, evidence, schedule, gate, deliverer, resolver, skipper, committer, next_id, started)

@@ -1,7 +1,8 @@
-"""Changes that are in effect already are not sent (`--skip-unchanged`): their groups are read first.
+"""Changes that are in effect already are not sent: their groups are read first.
 
-A group is read once, in the first window that names it: nothing of it was sent by this run then, so that what is read
-is what the changes find. In later windows its changes are sent as they are.
+That is so with `--skip-unchanged`, and for what a retry finds unknown: reading is safer than sending again, and takes
+no more requests. A group is read once, in the first window that names it: nothing of it was sent by this run then, so
+that what is read is what the changes find. In later windows its changes are sent as they are.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Skipper:
     def __repr__(self) -> str:
         return f"<Skipper {len(self._known)} groups>"
 
-    async def unchanged(self, columns: Columns) -> Mask:
-        """Which rows ask for what is so already.
+    async def unchanged(self, columns: Columns, among: Mask | None = None) -> Mask:
+        """Which rows (`among` these) ask for what is so already.
 
         Raises:
             ReadingFailed: When nothing can be read.
@@ -39,7 +40,7 @@ class Skipper:
 
         """
         is_so = np.zeros(len(columns), bool)
-        rows_of = {group: rows for group, rows in _by_group(columns).items() if group not in self._known}
+        rows_of = {group: rows for group, rows in _by_group(columns, among).items() if group not in self._known}
         self._known |= rows_of.keys()
 
         async def take(one: Members | Unread) -> None:
@@ -52,9 +53,10 @@ class Skipper:
         return is_so
 
 
-def _by_group(columns: Columns) -> Mapping[Key, Ints]:
+def _by_group(columns: Columns, among: Mask | None) -> Mapping[Key, Ints]:
     """The valid rows of each group."""
-    valid = np.flatnonzero(columns.action != REJECTED_ROW)
+    is_valid = columns.action != REJECTED_ROW
+    valid = np.flatnonzero(is_valid if among is None else is_valid & among)
     order = valid[np.argsort(columns.group.codes[valid], kind="stable")]
     if not len(order):
         return {}
