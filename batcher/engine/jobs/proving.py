@@ -27,7 +27,7 @@ from batcher.ledger.reader import LedgerReader
 from batcher.ledger.sessions import Figures
 from batcher.ledger.writer import LedgerWriter
 from batcher.settings import Settings
-from batcher.state.proof import Claims
+from batcher.state.proof import Claims, Discrepancy
 
 PROOF = "proof"
 """The fact in a ledger that tells what was read back."""
@@ -65,7 +65,7 @@ def _told(proof: Proof) -> str:
     wrong = proof.missing + proof.unexpected
     if not wrong:
         return ""
-    one = next(one for one in proof.differences if one.is_there is not None)
+    one = next(one for one in proof.differences if one.finding is not Discrepancy.AMBIGUOUS)
     what = "is not there" if not one.is_there else "is still there"
     return (
         f"{wrong:,} of the first {proof.pairs:,} changes that were read back are not as the target has answered:"
