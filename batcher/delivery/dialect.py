@@ -96,13 +96,7 @@ class Dialect:
 
     def of_listing(self, side: Side, response: Response, now: float) -> Listing | Verdict:
         """What a reply to either lists; never raises."""
-        try:
-            found: object = self._lookups.listing(side, response, now)
-        except Exception as error:  # noqa: BLE001 — as above
-            return Stop(Cause.DIALECT, self._broken("listing", f"raised {type(error).__name__}"))
-        if isinstance(found, Listing):
-            return found
-        return self._verdict("listing", lambda: cast("Verdict", found), 0)
+        return self._found("listing", Listing, lambda: self._lookups.listing(side, response, now))
 
     def members(self, group: Key, place: Place, count: int, token: str) -> Request:
         """The request for members of a group; raises like `encode`."""
@@ -110,13 +104,7 @@ class Dialect:
 
     def of_members(self, group: Key, response: Response, now: float) -> MembersPage | Verdict:
         """What a reply to that lists; never raises."""
-        try:
-            found: object = self._reading.members_page(group, response, now)
-        except Exception as error:  # noqa: BLE001 — as above
-            return Stop(Cause.DIALECT, self._broken("members_page", f"raised {type(error).__name__}"))
-        if isinstance(found, MembersPage):
-            return found
-        return self._verdict("members_page", lambda: cast("Verdict", found), 0)
+        return self._found("members_page", MembersPage, lambda: self._reading.members_page(group, response, now))
 
     @property
     def _reading(self) -> OffersReading:
@@ -134,6 +122,14 @@ class Dialect:
         if not isinstance(request, Request) or not isinstance(request.body, bytes):
             raise DialectError(self._broken(name, f"returned {type(request).__name__} instead of a request"))
         return request
+
+    def _found(self, name: str, kind: type[T], make: Callable[[], object]) -> T | Verdict:
+        """What a reply lists, or the verdict on it."""
+        try:
+            found = make()
+        except Exception as error:  # noqa: BLE001 — as above
+            return Stop(Cause.DIALECT, self._broken(name, f"raised {type(error).__name__}"))
+        return found if isinstance(found, kind) else self._verdict(name, lambda: cast("Verdict", found), 0)
 
     def _verdict(self, name: str, judge: Callable[[], Verdict], size: int) -> Verdict:
         verdict: Verdict | None = None
