@@ -22,11 +22,11 @@ A tour of the code. Data flows one way, from file to ledger:
   `group_reader` reads who is in a group, and a `skipper` leaves out what is so already. What leaves when is decided by
   a `dispatch`: at once, or for load runs by the clock. All parts are made in `engine.run.parts`, in the order in which
   they need each other.
-- `engine.jobs` are what a user asks for (`apply`, `resume`, `retry`, `check`, a `prediction`); a job gets everything it
-  needs in a `RunContext`. What a run has changed is read back by `proving` (`reading_back`, `state.proof`); whoever
-  asks a target outside of a run does so by `asking`. `engine.preview` judges inputs before anything is sent. `engine.sync` makes changes from a
-  feed and a state (`diff`), or who is in the groups now (`live`), has them pass the guardrails, and applies them like
-  any others; it also undoes runs.
+- `engine.jobs` are what a user asks for (`apply`, `resume`, `retry`, `check`, a `prediction`); a job gets everything
+  it needs in a `RunContext`. What a run has changed is read back by `proving` (`reading_back`, `state.proof`);
+  whoever asks a target outside of a run does so by `asking`. `engine.preview` judges inputs before anything is sent.
+  `engine.sync` makes changes from a feed and a state (`diff`), or who is in the groups now (`live`), has them pass
+  the guardrails, and applies them like any others; it also undoes runs.
 - `ledger` keeps the results. `state` remembers a target between runs: which pairs are in, out or uncertain, and how
   that differs from a feed (`difference`), allowing for different spellings of names (`spelling`, `core.look_alikes`).
 - `host` is what runs on one machine share: the outer world as arguments (`runtime`), the registry of runs, the rate.
