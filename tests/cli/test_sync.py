@@ -35,7 +35,7 @@ def test_the_first_night_must_be_asked_for(shell):
     shell.write("feed.csv", FEED)
     for arguments, said in (
         (("--state", "s"), b"there is no such state; create it with the first run: --bootstrap"),
-        (("--state", "s", "--bootstrap"), b"--current SNAPSHOT and --from-nothing"),
+        (("--state", "s", "--bootstrap"), b"--current SNAPSHOT, --current-from-target and --from-nothing"),
         (("--state", "s", "--from-nothing"), b"needs --bootstrap"),
         ((), b"nothing to compare"),
     ):

@@ -35,7 +35,7 @@ def named(way, rows):
 
 @pytest.mark.parametrize("way", WAYS)
 @given(_ROWS, st.sets(st.tuples(_KEY, _KEY)), st.integers(1, 4))
-@how(max_examples=60)
+@how(max_examples=30)
 def test_only_what_differs_is_sent(tmp_path_factory, way, rows, there, windows):
     run = play(tmp_path_factory.mktemp("skip"), way)
     run.window_rows = max(1, len(rows) // windows)
