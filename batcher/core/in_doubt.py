@@ -88,6 +88,11 @@ class InDoubtRequests:
         self._windows = {number: losses for number, losses in self._windows.items() if losses.until > now}
         return self._anything_until > now or any(self._concerns(number, window) for number in self._windows)
 
+    @property
+    def quiet_at(self) -> float:
+        """When nothing that was lost can still arrive; -inf if that is so already."""
+        return max((self._anything_until, *(losses.until for losses in self._windows.values())))
+
     def until(self, window: int, keys: Hashes, action: Bytes) -> float:
         """When a request of the window with these pairs and actions may be sent; -inf if nothing prevents it."""
         latest = self._anything_until

@@ -107,7 +107,8 @@ def proven(proof: Mapping[str, Any]) -> str:
     ]
     if proof["groups_with_differences_at_most"] is not None:
         parts = [f"{changes - unread:,} changes were read back, in {proof['groups_read']:,} of {groups:,} groups"]
-    parts.append(f"{proof['not_so']:,} were not so" if proof["not_so"] else "all of them are so")
+    if changes - unread:
+        parts.append(f"{proof['not_so']:,} were not so" if proof["not_so"] else "all of them are so")
     if proof["settled"]:
         parts.append(f"{proof['settled']:,} outcomes that were not known are known now")
     if proof["groups_with_differences_at_most"] is not None:

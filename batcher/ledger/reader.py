@@ -22,6 +22,7 @@ from batcher.core.durations import Durations
 from batcher.core.errors import LedgerError
 from batcher.core.model import REJECTED_ROW, Columns, Position, Reject, Window
 from batcher.core.status import Status
+from batcher.core.vectors import Mask
 from batcher.ledger.arrays import unpack_given, unpack_ints, unpack_json, unpack_keys, unpack_steps
 from batcher.ledger.facts import FigureSample, SessionFacts, SourceFacts, WindowState, check_format
 from batcher.ledger.opening import OpenedLedger, open_to_read
@@ -150,6 +151,19 @@ class LedgerReader:
             "SELECT (SELECT count(*) FROM window) + (SELECT coalesce(max(id), 0) FROM settlement)"
         ).fetchone()
         return int(count)
+
+    def last_settlement(self) -> int:
+        """The number of the last settlement; 0 if there is none."""
+        (number,) = self._connection.execute("SELECT coalesce(max(id), 0) FROM settlement").fetchone()
+        return int(number)
+
+    def settled_since(self, window: int, number: int, count: int) -> Mask:
+        """Which of a window's `count` rows have settlements after the one with this number."""
+        found = np.zeros(count, bool)
+        query = "SELECT rows FROM settlement WHERE window = ? AND id > ?"
+        for (rows,) in self._connection.execute(query, (window, number)):
+            found[unpack_ints(rows)] = True
+        return found
 
     def last_position(self) -> Position:
         """How far reading had got after the last window."""

@@ -221,6 +221,8 @@ class FeedDifference(Difference):
         unread = self.spelling.unlike("unread") if permitted.has_unread else "true"
         is_added = f"{permitted.adds} AND fed AND known <> {Known.IN:d}"
         is_removed = f"{permitted.removals} AND NOT fed AND known <> {Known.OUT:d} AND {self._in_scope} AND {unread}"
+        if is_live:
+            is_removed += ' AND "group" NOT IN (FROM unreadable)'
         run = self._connection.execute
         run(f'CREATE OR REPLACE TEMP TABLE adds AS SELECT "user", "group" FROM {self._free} WHERE {is_added}')
         run(

@@ -130,8 +130,11 @@ def is_own(run: KnownRun) -> bool:
         return False
 
 
-def outcomes(reader: LedgerReader) -> Iterator[Stretch]:
-    """What a ledger says about each pair; rows that say nothing are below 0."""
+def outcomes(reader: LedgerReader, since: int = 0) -> Iterator[Stretch]:
+    """What a ledger says about each pair; rows that say nothing are below 0.
+
+    With `since`, only rows that were settled after the settlement with this number say anything.
+    """
     for state in reader.windows():
         columns, status = state.window.columns, state.status
         is_settled = are(status, IN_EFFECT)
@@ -144,4 +147,6 @@ def outcomes(reader: LedgerReader) -> Iterator[Stretch]:
         is_open = are(status, UNCLEAR)
         known[is_open | ((status == Status.FAILED) & was_lost)] = Known.UNCERTAIN
         known[columns.action == REJECTED_ROW] = -1
+        if since:
+            known[~reader.settled_since(state.window.id, since, len(known))] = -1
         yield columns, known.astype(np.int8)

@@ -1,6 +1,6 @@
 """Who is in which group at the target, as it was read: instead of a snapshot, or beside what a state knows.
 
-The tables: `live` (pairs that were read) and `read` (groups). Nothing is concluded for other groups.
+The tables: `live` (pairs that were read), `read` and `unreadable` (groups). Nothing is concluded for other groups.
 """
 
 from __future__ import annotations
@@ -48,8 +48,12 @@ def known_groups(store: StateStore) -> list[Key]:
     return [group for (group,) in rows]
 
 
-def load_live(store: StateStore, batches: pa.RecordBatchReader, groups: Sequence[Key], form: str) -> None:
-    """Load what was read: batches with `user` and `group`, and the groups; `form` is `id` or `name`, as in the state.
+def load_live(
+    store: StateStore, batches: pa.RecordBatchReader, groups: Sequence[Key], form: str, unread: Sequence[Key] = ()
+) -> None:
+    """Load what was read: batches with `user` and `group`, the groups, and those that could not be read.
+
+    `form` is `id` or `name`, as in the state.
 
     Raises:
         InputError: When the state identifies users and groups in another form.
@@ -59,9 +63,11 @@ def load_live(store: StateStore, batches: pa.RecordBatchReader, groups: Sequence
     connection, kind = store.connection, batches.schema.field("group").type
     connection.execute('CREATE OR REPLACE TEMP TABLE live AS SELECT "user", "group" FROM pair LIMIT 0')
     connection.execute('CREATE OR REPLACE TEMP TABLE read AS SELECT "group" FROM pair LIMIT 0')
+    connection.execute('CREATE OR REPLACE TEMP TABLE unreadable AS SELECT "group" FROM pair LIMIT 0')
     for query, rows in (
         ('INSERT INTO live SELECT DISTINCT "user", "group" FROM incoming', batches),
         ("INSERT INTO read SELECT * FROM incoming", pa.table({"group": pa.array(groups, kind)})),
+        ("INSERT INTO unreadable SELECT * FROM incoming", pa.table({"group": pa.array(unread, kind)})),
     ):
         connection.register("incoming", rows)
         connection.execute(query)

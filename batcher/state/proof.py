@@ -66,8 +66,8 @@ class UnprovenPair:
 class Claims:
     """What one ledger says of pairs; a view of tables in a store, which must be empty."""
 
-    def __init__(self, store: StateStore, reader: LedgerReader) -> None:
-        """Load it.
+    def __init__(self, store: StateStore, reader: LedgerReader, since: int = 0) -> None:
+        """Load it, or what was settled after the settlement with the number `since`.
 
         Raises:
             LedgerError: When the ledger is damaged.
@@ -75,7 +75,7 @@ class Claims:
 
         """
         self._connection = store.connection
-        load(store, "told", outcomes(reader), is_ordered=True)
+        load(store, "told", outcomes(reader, since), is_ordered=True)
         run = self._connection.execute
         run(
             """CREATE TEMP TABLE said AS SELECT "user", "group", arg_max(known, stretch) AS known,
@@ -83,7 +83,7 @@ class Claims:
             max(stretch) AS stretch FROM told GROUP BY "user", "group" """
         )
         run("DROP TABLE told")
-        kinds = run('SELECT typeof("user"), typeof("group") FROM said LIMIT 1').fetchone() or ("", "")
+        kinds = [kind for _, kind, *_ in run("DESCRIBE said").fetchall()[:2]]
         self.user_type, self.group_type = (pa.int64() if kind == "BIGINT" else pa.string() for kind in kinds)
         """The types of users and of groups."""
         run('CREATE TEMP TABLE live AS SELECT "user", "group" FROM said LIMIT 0')

@@ -97,6 +97,11 @@ class MinApp:
         return unsuccessful(response, _said(response), now)
 
     @property
+    def no_group(self) -> Key | None:
+        """See `OffersReading`: each user is listed with its groups."""
+        return None
+
+    @property
     def members_begin(self) -> Place | None:
         """See `OffersReading`: pages by offset, which serve as cursors."""
         return ""

@@ -184,6 +184,11 @@ class Scim:
         return unsuccessful_reply(response, 0, Action.ADD, now) if listing is None else listing
 
     @property
+    def no_group(self) -> Key | None:
+        """See `OffersReading`."""
+        return None if self._profile.lists_members else "00000000-0000-4000-8000-000000000000"
+
+    @property
     def members_begin(self) -> Place | None:
         """See `OffersReading`."""
         return None if self._profile.lists_members else self.first

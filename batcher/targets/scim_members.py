@@ -29,7 +29,7 @@ class _Member(msgspec.Struct):
     def is_user(self) -> bool:
         """A member may be a group (RFC 7643 §4.2); without a word on it, it is taken for a user."""
         if self.type is not None:
-            return self.type.lower() == "user"
+            return self.type.lower() != "group"
         return self.ref is None or "/groups/" not in self.ref.lower()
 
 

@@ -17,7 +17,10 @@ from nights import Nights
 from batcher.core.errors import GuardrailError, NotBegunError
 from batcher.core.http import Response
 from batcher.core.status import Status
+from batcher.core.verdict import Cause
+from batcher.delivery.shutdown import Shutdown
 from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits
+from batcher.simulator.scim_directory import id_of
 from batcher.state.live import Drift, find_drift, load_live, refresh
 from batcher.state.store import Known, StateStore
 
@@ -119,8 +122,11 @@ def test_an_unread_group_loses_nobody(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         report = play.sync([("a", "g1"), ("a", "g2")])
     assert "group g1 could not be read" in caplog.text
-    assert play.target.members() == {("a", "g1"), ("x", "g1"), ("a", "g2")}
-    assert report.changes[Status.APPLIED] == 3  # b of g1, whom the state knows, b and x of g2
+    assert play.target.members() == {("a", "g1"), ("b", "g1"), ("x", "g1"), ("a", "g2")}
+    assert report.changes[Status.APPLIED] == 2  # b and x of g2; b of g1, whom the state knows, is not removed either
+    cut.clear()
+    assert play.sync([("a", "g1"), ("a", "g2")]).exit_code == 0
+    assert play.target.members() == {("a", "g1"), ("a", "g2")}
 
 
 def test_without_a_state_an_unread_group_loses_nobody(tmp_path):
@@ -195,3 +201,47 @@ def test_what_a_state_takes_over(tmp_path_factory, before, live, groups):
     assert (drift.gained, drift.lost, drift.known) == (len(gained), len(lost), known)
     assert sum(one.gained + one.lost for one in drift.groups) == len(gained) + len(lost)
     assert Drift() == Drift(0, 0, 0, ())
+
+
+@pytest.mark.parametrize("has_state", [True, False])
+def test_members_by_names_are_not_taken_for_others(tmp_path, has_state):
+    """A service that lists names where the feed has ids: nobody is removed."""
+    play = nights(tmp_path, has_state=has_state)
+    play.target = Target(Behaviour(scim=ScimTraits(lists_user_names=True)))
+    users = [id_of("Users", f"{number}") for number in range(4)]
+    for _ in range(2):
+        assert play.sync([(user, "g") for user in users[:3]]).exit_code == 0
+        assert play.target.members() == {(user, "g") for user in users[:3]}
+    assert not any(method == "PATCH" and b"remove" in body for _, method, body in play.target.sends)
+
+
+def test_an_outage_while_reading_changes_nothing(tmp_path):
+    """It ends within the patience of a run, however many groups there are."""
+    play = nights(tmp_path, retry_max_wait="60s")
+    play.sync([(f"u{number}", f"g{number}") for number in range(40)])
+    there = Behaviour()
+    play.target.world.behave(there)
+    play.target.answer = lambda count, _: Response(503) if count > 60 else None
+    play.seconds += 1
+    began = play.seconds
+    with pytest.raises(NotBegunError, match="cannot be read"):
+        play.sync([("u1", "g1")])
+    assert len(play.target.members()) == 40
+    assert play.seconds - began < 86_400 + 600
+
+
+def test_what_may_still_arrive_is_waited_for(tmp_path):
+    """A request whose reply was lost arrives after the next night has begun."""
+    play = nights(tmp_path, retry_grace_seconds=30.0)
+    play.is_live = False
+    play.target = Target(Behaviour(late_seconds=20.0, faults=(Fault("late", 1.0),)))
+    shutdown = Shutdown()
+    play.target.answer = lambda _, request: shutdown.stop(Cause.TERMINATED, "") if request.method == "PATCH" else None
+    first = play.sync([("x", "g")], shutdown=shutdown)
+    assert first.exit_code == 143
+    play.target.answer = lambda *_: None
+    play.target.world.behave(Behaviour(late_seconds=20.0))
+    play.is_live = True
+    second = play.sync([("y", "g")], day=False)
+    assert second.exit_code == 0
+    assert play.target.members() == {("y", "g")}

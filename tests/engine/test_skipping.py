@@ -118,3 +118,26 @@ def test_what_is_unknown_is_read_by_a_retry_and_not_sent_again(tmp_path):
     assert run.target.members() == {(user, "g") for user in users}
     with LedgerReader(run.ledger) as reader:
         assert differences(reader) == []
+
+
+def test_later_windows_know_what_was_read(tmp_path):
+    """Three files of the same group: one reading, and only what differs is sent, the first hundred alone, too."""
+    run = play(tmp_path, target_verify_after="all")
+    users = [f"u{number}" for number in range(300)]
+    run.target.world.membership.groups["g"] |= set(users[1:299])
+    run.window_rows = 100
+    report = run.apply([("add", user, "g") for user in users])
+    assert (report.exit_code, report.changes[Status.UNCHANGED], report.changes[Status.APPLIED]) == (0, 298, 2)
+    assert len(run.target.members()) == 300
+
+
+def test_too_many_to_be_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("batcher.engine.run.skipping._MOST_KEPT", 50)
+    run = play(tmp_path)
+    users = [f"u{number}" for number in range(300)]
+    run.target.world.membership.groups["g"] |= set(users)
+    run.window_rows = 100
+    report = run.apply([("remove" if number % 2 else "add", user, "g") for number, user in enumerate(users)])
+    assert report.exit_code == 0
+    assert report.changes[Status.UNCHANGED] == 50
+    assert {user for user, _ in run.target.members()} == set(users[::2])

@@ -15,6 +15,8 @@ from missing import without
 from scim_servers import RECIPES, TOKEN, outcomes, running, table
 from shell import Shell
 
+from batcher.targets.scim_profiles import PROFILES
+
 OPAQUE = {"canaille"}
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "scim.md"
 pytestmark = [pytest.mark.real_time, pytest.mark.timeout(600)]
@@ -168,7 +170,8 @@ def test_a_hundred_thousand_changes_arrive_in_spite_of_kills(understood, tmp_pat
     changes = [("remove" if rng.random() < 0.02 else "add", server.ids[who], server.ids[where]) for who, where in pairs]
     shell = Shell(tmp_path)
     shell.write("changes.csv", "op,user_id,group_id\n" + "".join(",".join(change) + "\n" for change in changes))
-    shell.write("config.toml", "[retry]\ngrace_seconds = 1\nbase_seconds = 0.1\n")
+    profile = f'[target]\nprofile = "{server.name}"\n' if server.name in PROFILES else ""
+    shell.write("config.toml", f"{profile}[retry]\ngrace_seconds = 1\nbase_seconds = 0.1\n")
 
     async def go() -> int:
         faults = Faults({"429": 0.02, "503": 0.02, "before": 0.02, "after": 0.02}, rng)

@@ -13,6 +13,8 @@ import orjson
 from batcher.core.address import place_of
 from batcher.core.clock import Clock, Stamp
 from batcher.core.errors import LedgerError
+from batcher.core.target import Target
+from batcher.engine.jobs.asking import Access
 from batcher.engine.run.session import Session
 from batcher.host.run_registry import RegisteredRun, RunRegistry
 from batcher.ledger.reader import LedgerReader
@@ -107,6 +109,34 @@ def remember_others(
                 grace - other.ended,
             )
     return {_EARLIER: orjson.dumps(recent).decode()} if recent else {}
+
+
+def quiet_in(access: Access, target: Target, ledgers: Sequence[Path] = ()) -> float:
+    """In how many seconds no request of another run can still arrive; blocking.
+
+    Other runs are those that this host knows of, and those of these ledgers.
+    """
+    settings, runtime = access.settings, access.runtime
+    grace, clock, seconds = settings.retry.grace_seconds, runtime.clock, 0.0
+    if runtime.state_folder is not None:
+        register = RunRegistry(runtime.state_folder, target.name, target.url, settings.target.env)
+        for other in register.unquiet("", grace, clock):
+            if not _tells_of(other):
+                seconds = max(seconds, grace - other.ended)
+            else:
+                ledgers = (*ledgers, other.ledger)
+    for path in dict.fromkeys(ledgers):
+        try:
+            with LedgerReader(path) as reader:
+                seconds = max(seconds, _quiet_in(reader, clock, grace))
+        except LedgerError as error:
+            _log.warning("%s; which requests it has lost is not known", error)
+    return seconds
+
+
+def _quiet_in(reader: LedgerReader, clock: Clock, grace: float) -> float:
+    kinds = (reader.losses(clock.age, grace), _interrupted_windows(reader, clock, grace), _open(reader, clock, grace))
+    return max((grace - age for _, age in chain(*kinds)), default=0.0)
 
 
 def registers_of(session: Session, facts: Mapping[str, str]) -> list[RunRegistry]:

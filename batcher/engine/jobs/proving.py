@@ -7,6 +7,7 @@ not known, the target knows it.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -73,8 +74,11 @@ def _told(proof: Proof) -> str:
     )
 
 
-async def prove(session: Session, access: Access, run: Run) -> None:
-    """Read back what the run has changed, once all of it is settled or the first look has found something."""
+async def prove(session: Session, access: Access, run: Run, since: int = 0) -> None:
+    """Read back what the run has changed, once all of it is settled or the first look has found something.
+
+    With `since`, only what was settled after the settlement with this number: others may have changed the rest by now.
+    """
     shutdown, clock = session.shutdown, session.runtime.clock
     is_at_end = not shutdown.is_set and run.admission.all_read
     is_disproven = shutdown.cause is Cause.UNPROVEN
@@ -90,7 +94,7 @@ async def prove(session: Session, access: Access, run: Run) -> None:
         reaching = Access(session.settings, access.credentials, session.runtime, shutdown)
         async with asking(session.target, reaching, _AT_ONCE) as asked:
             with LedgerReader(session.ledger.path) as reader:
-                offer, extent = readable(session.target), _EXTENTS[mode]
+                offer, extent = readable(session.target), replace(_EXTENTS[mode], since=since)
                 async with compared(reader, offer, asked, session.runtime, extent) as (claims, proof):
                     settle = partial(_settle, claims, reader, session.ledger, run.figures(), clock.utc())
                     told |= proof.as_fact() | {"settled": await session.runtime.executor(settle)}

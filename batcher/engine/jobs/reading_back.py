@@ -81,6 +81,8 @@ class Extent:
     """So many of them at least, if there are so many."""
     most: int | None = None
     """So many of them at most."""
+    since: int = 0
+    """Only what was settled after the settlement with this number."""
     output: Path | None = None
     """A CSV file for all pairs that are not proven."""
 
@@ -100,7 +102,7 @@ async def compared(
     executor = runtime.executor
     with tempfile.TemporaryDirectory(prefix="batcher-") as folder, StateStore.passing(Path(folder)) as store:
         with reader.at_one_moment():
-            claims = await executor(lambda: Claims(store, reader))
+            claims = await executor(lambda: Claims(store, reader, extent.since))
         groups = await executor(claims.groups)
         chosen = _chosen(groups, extent, runtime.rng)
         with tempfile.TemporaryFile(dir=folder) as aside:

@@ -15,10 +15,10 @@ from batcher.engine.jobs.context import RunContext
 from batcher.engine.jobs.in_doubt import note_interruption, remember_losses, remember_others
 from batcher.engine.jobs.job import JUDGED, ending, finish, preflight, reading, reopen, rules_of
 from batcher.engine.jobs.looking_first import look_first
-from batcher.engine.jobs.proving import PROOF, is_wanted, look_at_first, outdate, prove
+from batcher.engine.jobs.proving import is_wanted, look_at_first, outdate, prove
 from batcher.engine.jobs.reaching import NOTHING_ANEW, Anew
 from batcher.engine.jobs.retry import settle_earlier
-from batcher.engine.jobs.summary import report
+from batcher.engine.jobs.summary import is_unproven, report
 from batcher.engine.run.parts import RETRY
 from batcher.engine.run.pipeline import Invocation, work
 from batcher.engine.run.session import Session
@@ -46,7 +46,7 @@ async def resume(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
         preflight(session.settings, context.credentials)
         before = report(ledger_path)
         is_settled = before.input_complete and not before.changes[Status.PENDING]
-        if is_settled and not (is_wanted(session.settings) and not facts.get(PROOF)):
+        if is_settled and not (is_wanted(session.settings) and is_unproven(facts)):
             return before  # nothing is left to do, and its spool, if any, was deleted
         inputs: Sequence[Input] = [Input(s.name, Path(s.path), s.format) for s in sources]
         how = reading(session.settings, session.target.key_kind)

@@ -46,7 +46,7 @@ async def retry(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
         session, facts, _ = reopen(ledger, runtime, shutdown, anew)
         preflight(session.settings, context.credentials)
         unfinished = report(ledger_path)
-        if unfinished.changes[Status.PENDING] or (unfinished.next or "").startswith("batcher resume"):
+        if unfinished.changes[Status.PENDING] or not unfinished.input_complete:
             raise LedgerError(f"{ledger_path} has pending changes; first: {command('resume', ledger_path)}")
         with LedgerReader(ledger_path) as reader:
             remember_losses(session, reader)
@@ -55,10 +55,12 @@ async def retry(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
         names = names_of(session.settings)
         invocation = Invocation(RETRY, context.credentials, context.observer, rules)
         outdate(session)
+        with LedgerReader(ledger_path) as reader:
+            before = reader.last_settlement()
         run = await work(session, _retried(ledger_path, names), invocation)
         if run.admission.all_read and not shutdown.is_set:
             settle_earlier(ledger, run.figures(), runtime.clock.utc(), names)
-        await prove(session, context.access, run)
+        await prove(session, context.access, run, since=before)
         return ending(ledger, shutdown)
     finally:
         ledger.close()

@@ -47,7 +47,7 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
     following = None
     if facts.get("kind") == LOAD:
         complete = True  # a load run ends when its time is over
-    elif changes[Status.PENDING] or not is_read or spool == "growing" or _is_unproven(facts):
+    elif changes[Status.PENDING] or not is_read or spool == "growing" or is_unproven(facts):
         following = command("resume", ledger)
     elif count_of(changes, FAILURES):
         following = command("retry", ledger)
@@ -69,10 +69,11 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
     )
 
 
-def _is_unproven(facts: Mapping[str, str]) -> bool:
+def is_unproven(facts: Mapping[str, str]) -> bool:
     """Whether the target was to be read back, and the run ended before that."""
     wanted = orjson.loads(facts.get("settings", "{}")).get("target", {}).get("verify_after", "none")
-    return wanted != "none" and not facts.get("proof")
+    told = facts.get("proof")
+    return wanted != "none" and (not told or "failed" in orjson.loads(told))
 
 
 def when(cause: Cause | None, grace_seconds: float, now: float) -> str:

@@ -81,6 +81,7 @@ class Admission:
         self._executor = session.runtime.executor
         self._resolver = parts.resolver
         self._skipper = parts.skipper
+        self._in_doubt, self._clock = session.in_doubt, session.runtime.clock
         self._packing = Packing(session.limits, session.target.wire, session.order_by, parts.next_id)
         self._rules = rules
         self._opened = opened
@@ -153,6 +154,10 @@ class Admission:
                 self.end()
 
     async def _unchanged(self, skipper: Skipper, work: WorkItem) -> Mask:
+        # What was lost may still arrive, and change what is read now.
+        seconds = self._in_doubt.quiet_at - self._clock.now()
+        if seconds > 0:
+            await self._shutdown.pause(seconds)
         if work.status is None:
             return await skipper.unchanged(work.window.columns)
         return await skipper.unchanged(work.window.columns, work.status == Status.UNKNOWN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from itertools import chain
 
 import anyio
 import pyarrow as pa
@@ -19,6 +20,8 @@ from batcher.delivery.shutdown import Abandoned
 from batcher.engine.run.announced import Announced
 from batcher.engine.run.whole_list import PageRefused, Pages, WholeList
 
+_ATTEMPTS = 3
+"""How often a group is read that changes while its pages come."""
 _AT_ONCE = 8
 """How many groups are read at the same time; the target's rate and its limit in flight apply, too."""
 _NO_LIST = "the target shows no list of its members, and of no other group either: perhaps it never does"
@@ -32,6 +35,9 @@ class GroupReader:
         self._dialect = dialect
         self._inquiry = inquiry
         self._announced = announced
+        self._no_group = target.no_group
+        self._is_checked = False
+        """Whether the target's filter was seen to find nobody in a group that cannot exist."""
         self._has_lists = False
         """Whether any group was shown with a list of members."""
 
@@ -47,6 +53,11 @@ class GroupReader:
 
         """
         waiting, unlisted = iter(groups), list[Key]()
+        first = next(waiting, None)
+        if first is None:
+            return
+        await self._check_filters()
+        waiting = chain([first], waiting)
         failures: list[ReadingFailed | Abandoned] = []
 
         async def work() -> None:
@@ -73,10 +84,11 @@ class GroupReader:
 
     async def _one(self, group: Key) -> Members | Unread | None:
         """The members of a group; None if it is shown without a list of them."""
-        found = await self._whole(group) if self._begin is None else await self._in_pages(group)
+        answered = self._inquiry.answered
+        found = await self._whole(group) if self._begin is None else await self._paged(group)
         if isinstance(found, Stop):
             raise ReadingFailed(found)
-        if isinstance(found, Retry) and not self._inquiry.answered:
+        if isinstance(found, Retry) and self._inquiry.answered == answered:  # nobody else was answered either
             raise ReadingFailed(Stop(Cause.OUTAGE, found.reason))
         if isinstance(found, Retry | Split):
             return Unread(group, found.reason)
@@ -88,6 +100,29 @@ class GroupReader:
             return page
         self._has_lists = self._has_lists or page.is_list
         return Members(group, pc.unique(page.users)) if page.is_list else None
+
+    async def _paged(self, group: Key) -> Members | Unread | Verdict | None:
+        """The members of a group that comes in pages; if it changes meanwhile, it is read again."""
+        found: Members | Unread | Verdict = Unread(group, "")
+        for _ in range(_ATTEMPTS):
+            found = await self._in_pages(group)
+            if not isinstance(found, Unread):
+                break
+        if not isinstance(found, Members) or self._no_group is None:
+            return found
+        self._has_lists = self._has_lists or len(found.users) > 0
+        return found if len(found.users) else None
+
+    async def _check_filters(self) -> None:
+        """A filter that is ignored finds everybody, also in a group that cannot exist."""
+        if self._no_group is None or self._is_checked:
+            return
+        found = await self._in_pages(self._no_group)
+        if isinstance(found, Stop):
+            raise ReadingFailed(found)
+        if isinstance(found, Members) and len(found.users):
+            raise ReadingFailed(Stop(Cause.UNREADABLE, "its filter finds members of a group that does not exist"))
+        self._is_checked = True
 
     async def _in_pages(self, group: Key) -> Members | Unread | Verdict:
         pages: list[pa.Array] = []
@@ -101,7 +136,9 @@ class GroupReader:
 
         first = 1 if self._begin is None else self._begin
         members = WholeList(
-            Pages(first, partial(self._dialect.members, group), partial(self._meaning, group), learn), self._inquiry
+            Pages(first, partial(self._dialect.members, group), partial(self._meaning, group), learn),
+            self._inquiry,
+            restarts=False,
         )
         announcement = await self._announced.get()
         if announcement is not None:

@@ -74,7 +74,9 @@ class Pages(Generic[P]):
 class WholeList(Generic[P]):
     """One list."""
 
-    def __init__(self, pages: Pages[P], inquiry: Inquiry) -> None:
+    def __init__(self, pages: Pages[P], inquiry: Inquiry, *, restarts: bool = True) -> None:
+        """With `restarts`, a list that changes while it is read is begun again; what has come of it stays."""
+        self._most_starts = _MOST_STARTS if restarts else 1
         self._pages = pages
         self._inquiry = inquiry
         self.listed = 0
@@ -131,7 +133,7 @@ class WholeList(Generic[P]):
 
         """
         found = await self._page()
-        if isinstance(found, Split) and self._given and self._starts < _MOST_STARTS:
+        if isinstance(found, Split) and self._given and self._starts < self._most_starts:
             self._starts += 1  # the cursor is refused: it may have expired
             self._place = ""
             self._given.clear()
@@ -153,7 +155,7 @@ class WholeList(Generic[P]):
         if not found.next and not self._given and new and not is_all and found.total is not None:
             self._place, self._has_switched = 1 + self.listed, True  # it knows no cursors
             return
-        self.is_complete = not found.next and (is_all or found.total is None)
+        self.is_complete = not found.next and (is_all or found.total is None) and not self._is_moving
         is_endless = found.next in self._given and not new
         most_barren = _MOST_BARREN + self._starts * self._fruitful
         self._is_over = not found.next or is_endless or self._barren > most_barren
@@ -175,7 +177,7 @@ class WholeList(Generic[P]):
             is_all = self.total is not None and self._place > self.total
             self._is_over = is_all or not count
         self.is_complete = is_all and not self._is_moving
-        if self._is_over and self._is_moving and self._starts < _MOST_STARTS:
+        if self._is_over and self._is_moving and self._starts < self._most_starts:
             self._starts += 1
             self._place, self._is_over, self._is_moving = 1, False, False
 

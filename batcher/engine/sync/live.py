@@ -15,10 +15,11 @@ from batcher.core.errors import NotBegunError
 from batcher.core.keys import Key
 from batcher.core.model import REJECTED_ROW, Columns, KeyKind
 from batcher.core.patterns import Patterns
-from batcher.core.reading import ReadingFailed, Unread
+from batcher.core.reading import Members, ReadingFailed, Unread, forms_of
 from batcher.core.target import Target
 from batcher.delivery.shutdown import Abandoned
 from batcher.engine.jobs.asking import Access, asking
+from batcher.engine.jobs.in_doubt import quiet_in
 from batcher.engine.jobs.job import not_begun
 from batcher.engine.jobs.member_spool import MemberSpool
 from batcher.engine.run.announced import Announced
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 8
 _TOLD = 10
 _WILD = frozenset("*?[")
+_STRANGE = "it lists its members by something else than the ids of the feed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +58,23 @@ class Governed:
     master_groups: Sequence[str]
     """The patterns of the scope, ids among them; none: all groups that feeds have named."""
 
-    def groups(self, store: StateStore, kind: KeyKind) -> list[Key]:
-        """The groups to be read, each once."""
+    def groups(self, store: StateStore, kind: KeyKind) -> tuple[list[Key], int]:
+        """The groups to be read, each once, and how the feed's users are written (`forms_of`)."""
         found: dict[Key, None] = {}
+        forms = 0
         for columns in self.stretches:
-            codes = np.unique(columns.group.codes[columns.action != REJECTED_ROW])
-            found |= dict.fromkeys(columns.group.values(codes))
+            valid = columns.action != REJECTED_ROW
+            found |= dict.fromkeys(columns.group.values(np.unique(columns.group.codes[valid])))
+            if valid.any():
+                codes, texts = np.unique(columns.user.codes[valid]), columns.user.dictionary
+                forms |= forms_of(pa.array(codes) if texts is None else texts.texts.take(pa.array(codes)))
         known = known_groups(store)
         if not self.master_groups:
-            return list(found | dict.fromkeys(known))
+            return list(found | dict.fromkeys(known)), forms
         meant = Patterns(self.master_groups)
         found |= dict.fromkeys(meant.among(known))
         plain = (pattern for pattern in self.master_groups if not _WILD.intersection(pattern))
-        return list(found | dict.fromkeys(_keys(plain, kind)))
+        return list(found | dict.fromkeys(_keys(plain, kind))), forms
 
 
 def _keys(texts: Iterable[str], kind: KeyKind) -> Iterator[Key]:
@@ -94,25 +100,44 @@ async def read_live(
 
     """
     offer, executor = readable(target), access.runtime.executor
-    groups = await executor(partial(governed.groups, store, target.key_kind))
+    await _await_quiet(access, target, store)
+    groups, forms = await executor(partial(governed.groups, store, target.key_kind))
     is_integer = target.key_kind is KeyKind.INTEGER
     kind = pa.int64() if is_integer else pa.string()
     with tempfile.TemporaryFile() as aside:
         spool = MemberSpool(aside, kind, kind)
+
+        async def take(one: Members | Unread) -> None:
+            is_strange = isinstance(one, Members) and forms and len(one.users) and not forms & forms_of(one.users)
+            await spool.take(Unread(one.group, _STRANGE) if is_strange else one)
+
         try:
             async with asking(target, access, _AT_ONCE) as asked:
                 reader = GroupReader(offer, asked.dialect, asked.inquiry, Announced(asked.dialect, asked.inquiry))
-                await reader.read(groups, spool.take)
+                await reader.read(groups, take)
                 requests = asked.inquiry.sent
         except ReadingFailed as failure:
             raise NotBegunError(f"{target.name} cannot be read: {failure}", failure.stop.cause.exit_code) from None
         except Abandoned:
             raise not_begun(access.shutdown) from None
         form = "id" if is_integer else "name"
-        await executor(lambda: load_live(store, spool.batches(), spool.read, form))
+        await executor(lambda: load_live(store, spool.batches(), spool.read, form, [one.group for one in spool.unread]))
     _tell(spool.unread)
-    take = partial(_begin, store, is_first=is_first) if is_passing or is_first else partial(find_drift, store)
-    return LiveReading(await executor(take), len(spool.read), requests, spool.unread, not (is_passing or is_first))
+    find = partial(_begin, store, is_first=is_first) if is_passing or is_first else partial(find_drift, store)
+    return LiveReading(await executor(find), len(spool.read), requests, spool.unread, not (is_passing or is_first))
+
+
+async def _await_quiet(access: Access, target: Target, store: StateStore) -> None:
+    """Wait until no request of an earlier run can still arrive: it would change what is read."""
+    ledgers = [run.ledger for run in store.runs()[-1:] if run.ledger.is_file()]
+    seconds = await access.runtime.executor(lambda: quiet_in(access, target, ledgers))
+    if seconds <= 0:
+        return
+    _log.warning("requests of an earlier run may still arrive; the target is read in %.0f s", seconds)
+    try:
+        await access.shutdown.pause(seconds)
+    except Abandoned:
+        raise not_begun(access.shutdown) from None
 
 
 def _begin(store: StateStore, *, is_first: bool) -> Drift:
