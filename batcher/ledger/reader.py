@@ -26,6 +26,7 @@ from batcher.core.vectors import Mask
 from batcher.ledger.arrays import unpack_given, unpack_ints, unpack_json, unpack_keys, unpack_steps
 from batcher.ledger.facts import FigureSample, SessionFacts, SourceFacts, WindowState, check_format
 from batcher.ledger.opening import OpenedLedger, open_to_read
+from batcher.ledger.rows import position_of, stamp_of
 
 _WITH_MARKS = 4
 """The first format version with the columns `ended_mark` and `lost_mark`."""
@@ -99,7 +100,7 @@ class LedgerReader:
     def sources(self) -> list[SourceFacts]:
         """The inputs in order."""
         rows = self._connection.execute("SELECT name, path, format, is_spool, size, ended FROM source ORDER BY id")
-        return [SourceFacts(n, p, f, bool(i), s, _position(e) if e else None) for n, p, f, i, s, e in rows]
+        return [SourceFacts(n, p, f, bool(i), s, position_of(e) if e else None) for n, p, f, i, s, e in rows]
 
     def sessions(self) -> list[SessionFacts]:
         """The invocations in order."""
@@ -109,7 +110,7 @@ class LedgerReader:
             " FROM session ORDER BY id"
         )
         return [
-            SessionFacts(k, s, e, c, r, sec or 0.0, _loads(q), _loads(w), Durations.of(_loads(t)), _stamp(m))
+            SessionFacts(k, s, e, c, r, sec or 0.0, _loads(q), _loads(w), Durations.of(_loads(t)), stamp_of(m))
             for k, s, e, c, r, sec, q, w, t, m in rows
         ]
 
@@ -168,7 +169,7 @@ class LedgerReader:
     def last_position(self) -> Position:
         """How far reading had got after the last window."""
         row = self._connection.execute("SELECT position FROM window ORDER BY id DESC LIMIT 1").fetchone()
-        return _position(row[0]) if row else Position()
+        return position_of(row[0]) if row else Position()
 
     def window_ids(self, *, unsettled_only: bool = False) -> list[int]:
         """The windows in order."""
@@ -210,7 +211,7 @@ class LedgerReader:
             tuple(Reject(index, reason) for index, reason in unpack_json(rejects)),  # type: ignore[attr-defined]
             unpack_given(given),
         )
-        return Window(window, first_row, columns, _position(position))
+        return Window(window, first_row, columns, position_of(position))
 
     def settlements(self, window: int) -> list[Settlement]:
         """The settlements of a window in the order in which they were recorded.
@@ -279,7 +280,7 @@ class LedgerReader:
         rows = self._connection.execute(
             f"SELECT id, window, {mark} FROM settlement WHERE lost_at IS NOT NULL ORDER BY window"  # noqa: S608 — as above
         )
-        ages = ((number, window, age(stamp)) for number, window, text in rows if (stamp := _stamp(text)))
+        ages = ((number, window, age(stamp)) for number, window, text in rows if (stamp := stamp_of(text)))
         recent = [(number, window, ago) for number, window, ago in ages if ago < within]
         for window, lost in groupby(recent, key=itemgetter(1)):
             found = dict(self._numbered_settlements(window))
@@ -290,18 +291,6 @@ class LedgerReader:
         return str(self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
 
 
-def _stamp(value: object) -> Stamp | None:
-    try:
-        return None if value is None else Stamp.parse(str(value))
-    except ValueError:
-        return None
-
-
 def _loads(text: str | None) -> dict[str, Any]:
     content: dict[str, Any] = orjson.loads(text or "{}")
     return content
-
-
-def _position(text: str) -> Position:
-    source, offset, skip, digest, forms, end = orjson.loads(text)
-    return Position(source, offset, skip, digest, (forms[0], forms[1]), end)

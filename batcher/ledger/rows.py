@@ -72,3 +72,17 @@ def pending(rows: Ints) -> Bytes:
 def position_text(position: Position) -> str:
     """A position as JSON."""
     return orjson.dumps(astuple(position)).decode()
+
+
+def position_of(text: str) -> Position:
+    """What `position_text` wrote."""
+    source, offset, skip, digest, forms, end = orjson.loads(text)
+    return Position(source, offset, skip, digest, (forms[0], forms[1]), end)
+
+
+def stamp_of(text: object) -> Stamp | None:
+    """A moment as the ledger keeps it; None without one, or if it cannot be read."""
+    try:
+        return None if text is None else Stamp.parse(str(text))
+    except ValueError:
+        return None

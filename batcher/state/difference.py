@@ -12,6 +12,7 @@ from batcher.core.look_alikes import Names
 from batcher.core.patterns import Patterns
 from batcher.state.holding import written_privately
 from batcher.state.live import PAIR_NOW, take_over
+from batcher.state.scope import EVERYTHING, Permitted, Scope
 from batcher.state.spelling import Spelling
 from batcher.state.store import Known, StateStore, Wish
 
@@ -25,14 +26,6 @@ _MOST_GROUPS = 100_000
 _FETCHED = 10_000
 _FED, _IS_KNOWN = 16, 32
 """Bits above the two of `Known` and the two of `Wish`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The memberships that the feed governs, as patterns. Default: all users, and all groups that feeds have named."""
-
-    groups: tuple[str, ...] = ()
-    users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,18 +169,6 @@ class Difference:
         return int(number)
 
 
-@dataclass(frozen=True, slots=True)
-class Permitted:
-    """What a run may change at all, whatever the feed says."""
-
-    adds: bool = True
-    removals: bool = True
-    has_unread: bool = False
-    """Whether the table `unread` names users whose lines are invalid: they keep what they have."""
-    holds_removals: bool = False
-    """Whether nobody loses anything, because invalid lines do not show whose they are."""
-
-
 class FeedDifference(Difference):
     """The difference between the table `feed` and what is known: the state, or a loaded `snapshot`.
 
@@ -204,7 +185,7 @@ class FeedDifference(Difference):
         self,
         store: StateStore,
         scope: Scope,
-        permitted: Permitted = Permitted(),
+        permitted: Permitted = EVERYTHING,
         *,
         is_passing: bool = False,
         is_live: bool = False,

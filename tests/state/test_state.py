@@ -16,9 +16,10 @@ from batcher.core.model import Position
 from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.reader import read
-from batcher.state.difference import FeedDifference, Scope
+from batcher.state.difference import FeedDifference
 from batcher.state.holding import hold
 from batcher.state.pairs import adopt, load, said_to_be_in
+from batcher.state.scope import Scope
 from batcher.state.store import Binding, Known, StateStore, Wish
 
 BINDING = Binding("minapp", "https://one", "")

@@ -60,7 +60,8 @@ class Skipper:
 
     def _judged(self, group: Key, columns: Columns, rows: Ints) -> Mask:
         """Which of these rows of a group ask for what is so; the others are going to be sent."""
-        members, is_so = self._kept.get(group), np.zeros(len(rows), bool)
+        members = self._kept.get(group)
+        is_so: Mask = np.zeros(len(rows), bool)
         if members is None:
             return is_so
         users, place = _users(columns.user, rows)
@@ -68,7 +69,7 @@ class Skipper:
             return is_so  # it lists its members by something else than these ids
         is_there = _among(users, [members])[place]
         is_known = ~_among(users, self._sent.get(group, []))[place]
-        is_so = is_known & np.asarray((columns.action[rows] == Action.ADD) == is_there, bool)
+        is_so = is_known & ((columns.action[rows] == Action.ADD) == is_there)
         sent = users.take(pa.array(np.unique(place[~is_so])))
         self._size += len(sent)
         if self._size > _MOST_KEPT:

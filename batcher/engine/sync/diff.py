@@ -25,8 +25,9 @@ from batcher.source.inputs import Input, Reading
 from batcher.source.layout import Fields
 from batcher.source.lines import Waits
 from batcher.source.reader import read
-from batcher.state.difference import Difference, FeedDifference, GivenDifference, PairSample, Permitted, Scope
+from batcher.state.difference import Difference, FeedDifference, GivenDifference, PairSample
 from batcher.state.pairs import Loaded, as_they_say, load, said_to_be_in
+from batcher.state.scope import Permitted, Scope
 from batcher.state.spelling import LookAlike
 from batcher.state.store import StateStore
 
