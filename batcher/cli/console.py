@@ -237,7 +237,7 @@ def print_summary(report: Report, *, as_json: bool, quiet: bool, when: str, is_s
 
 def describe(report: Report, *, in_one_line: bool = False) -> list[str]:
     """The summary as lines; or as a single line, as it suits the mail of an unattended job."""
-    from batcher.core.report import proven
+    from batcher.core.report import drifted, proven
 
     changes = " · ".join(
         f"{number:,} {status.label}" for status, number in _ordered(report) if number or status.label == "applied"
@@ -256,6 +256,8 @@ def describe(report: Report, *, in_one_line: bool = False) -> list[str]:
         lines.insert(1, "the input was not read to its end")
     if report.proof is not None:
         lines.insert(1, proven(report.proof))
+    if report.drift is not None:
+        lines.insert(0, drifted(report.drift))
     lines += [f"{name}: sheet {sheet!r}" for name, sheet in (report.sheets or {}).items()]
     if report.feed is not None:
         feed = report.feed

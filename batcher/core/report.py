@@ -57,6 +57,8 @@ class Report:
     """Which sheet was read, for each input that is a spreadsheet."""
     proof: Mapping[str, Any] | None = None
     """What was read back at the target: `mode`, `at`, and figures, or why nothing was (`failed`)."""
+    drift: Mapping[str, Any] | None = None
+    """What a sync read at the target before it began: what others had changed, and the groups that stayed unread."""
 
     @property
     def total(self) -> int:
@@ -68,6 +70,7 @@ class Report:
         """The exit code as documented; a signal takes precedence over 6, 4 and 3."""
         code = exit_code(self.changes, self.stopped, input_complete=self.input_complete)
         left = self.feed["rejected"] + self.feed.get("look_alikes", 0) if self.feed else 0
+        left += self.drift["groups_unread"] if self.drift else 0
         return code or (3 if left else 0) or (8 if self.proof and not _is_whole(self.proof) else 0)
 
     def as_dict(self) -> dict[str, object]:
@@ -85,7 +88,12 @@ class Report:
             "next": self.next,
         } | {
             name: value
-            for name, value in (("feed", self.feed), ("sheets", self.sheets), ("proof", self.proof))
+            for name, value in (
+                ("feed", self.feed),
+                ("drift", self.drift),
+                ("sheets", self.sheets),
+                ("proof", self.proof),
+            )
             if value
         }
 
@@ -114,6 +122,22 @@ def proven(proof: Mapping[str, Any]) -> str:
     if proof["groups_with_differences_at_most"] is not None:
         most = proof["groups_with_differences_at_most"]
         parts.append(f"at most {most:,} groups have a change that is not so (with a confidence of 95%)")
+    return "; ".join(parts)
+
+
+def drifted(drift: Mapping[str, Any]) -> str:
+    """What was read before a sync, in one sentence."""
+    parts = [f"{drift['groups_read']:,} groups were read before"]
+    if drift["groups_changed"]:
+        parts.append(
+            f"others had changed {drift['groups_changed']:,} of them (+{drift['gained']:,} -{drift['lost']:,})"
+        )
+    if drift["groups_unread"]:
+        first = drift["unread"][0]
+        parts.append(
+            f"{drift['groups_unread']:,} could not be read, and nobody is removed there"
+            f" (group {first['group']}: {first['reason']})"
+        )
     return "; ".join(parts)
 
 

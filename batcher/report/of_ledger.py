@@ -13,7 +13,7 @@ import orjson
 from batcher.core.durations import Durations
 from batcher.core.keys import Key
 from batcher.core.model import REJECTED_ROW
-from batcher.core.report import SUMMARY_ORDER, Report, proven
+from batcher.core.report import SUMMARY_ORDER, Report, drifted, proven
 from batcher.core.status import FAILURES, IN_EFFECT, Status, are, count_of
 from batcher.core.units import spoken
 from batcher.core.verdict import Cause
@@ -151,6 +151,7 @@ def _facts(path: Path, facts: Mapping[str, str], summary: Report, sessions: Sequ
     rows += [["Input", "read completely" if summary.input_complete else "not read completely"]]
     requests = summary.requests
     rows += [["Requests", f"{requests.sent:,} sent, {requests.retried:,} retried, {requests.split:,} split"]]
+    rows += [["Read before", drifted(summary.drift)]] if summary.drift else []
     rows += [["Read back", f"{utc(summary.proof['at'])}: {proven(summary.proof)}"]] if summary.proof else []
     rows += [["Reason for the override", facts["reason"]]] if facts.get("reason") else []
     return rows

@@ -337,7 +337,12 @@ def test_nights_that_read_the_target(shell):
         assert b"the target: 2 groups were read with 2 requests" in planned.stdout
         assert b"others have changed since: +2 -1: g1 (+2 -0), g0 (+0 -1)" in planned.stdout
         second = shell.run("sync", "feed.csv", *live, *rate, *open_ends, "--ledger", "2", "--json", **TOKEN)
-        assert json.loads(second.stdout)["changes"]["applied"] == 3
+        told = json.loads(second.stdout)
+        assert told["changes"]["applied"] == 3
+        assert (told["drift"]["gained"], told["drift"]["lost"], told["drift"]["groups_unread"]) == (2, 1, 0)
+        assert told["drift"]["groups"][0] == {"group": "g1", "gained": 2, "lost": 0}
+        assert shell.run("report", "2", "-o", "r.html").returncode == 0
+        assert b"2 groups were read before; others had changed 2 of them (+2 -1)" in shell.read("r.html")
         assert state_of(url)["groups"] == {
             "g0": ["u0", "u2", "u4", "u6"], "g1": ["u1", "u3", "u5", "u7"], "own": ["their", "z"],
         }  # fmt: skip

@@ -41,7 +41,6 @@ def refresh(
 
     def work() -> int:
         from batcher.cli.runs.plan_text import told_drift
-        from batcher.cli.runs.reading_back import drift_as_json
         from batcher.cli.runs.runner import run_async
         from batcher.credentials import credentials
         from batcher.engine.jobs.asking import Access
@@ -56,7 +55,7 @@ def refresh(
         async def main() -> int:
             access = Access(settings, given, real_runtime(state_folder(os.environ)))
             live, uncertain = await refresh_state(file, access)
-            content.update({"drift": drift_as_json(live), "uncertain": uncertain})
+            content.update({"drift": live.as_dict(), "uncertain": uncertain})
             return 0
 
         run_async(main)

@@ -167,7 +167,6 @@ def of_sync(goal: Goal, settings: Settings, given: Override, wanted: Wanted) -> 
     import tempfile
     from datetime import datetime
 
-    from batcher.cli.runs.reading_back import drift_as_json
     from batcher.core.guardrails import override
     from batcher.engine.jobs.job import feed_reading, preflight
     from batcher.engine.preview.arrival import judge_files
@@ -200,7 +199,7 @@ def of_sync(goal: Goal, settings: Settings, given: Override, wanted: Wanted) -> 
             content = bind("sync", goal.feed, settings, state=goal.state, current=goal.current, basis=Basis.of(made))
         content |= described(settings, target, made.seen, rulings, draft=made, lookups=named.figures)
     loaded, live = made.proposal.loaded, made.proposal.live
-    content["drift"] = drift_as_json(live)
+    content["drift"] = live.as_dict()
     content["hints"] += _unasked(settings, target, named)
     content["changes"]["rejected"] = loaded.rejected
     content["held"] = {

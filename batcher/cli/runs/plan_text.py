@@ -75,9 +75,12 @@ def told_drift(drift: dict[str, Any]) -> list[str]:
     groups = drift["groups"]
     if groups:
         shown = [f"{one['group']} (+{one['gained']:,} -{one['lost']:,})" for one in groups[:_SHOWN_GROUPS]]
-        shown += [f"{len(groups) - len(shown):,} more groups"] if len(groups) > len(shown) else []
+        more = drift["groups_changed"] - len(shown)
+        shown += [f"{more:,} more groups"] if more else []
         lines.append(f"others have changed since: +{drift['gained']:,} -{drift['lost']:,}: {', '.join(shown)}")
     lines += [f"unread: group {one['group']}: {one['reason']}" for one in drift["unread"][:_SHOWN_GROUPS]]
+    if drift["groups_unread"] > _SHOWN_GROUPS:
+        lines.append(f"unread: {drift['groups_unread'] - _SHOWN_GROUPS:,} more groups")
     return lines
 
 

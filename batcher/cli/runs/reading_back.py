@@ -16,7 +16,6 @@ from batcher.engine.jobs.job import preflight, settings_of
 from batcher.engine.jobs.reaching import Reach
 from batcher.engine.jobs.reading_back import Extent, Proof, read_back
 from batcher.engine.run.session import make_target, readable
-from batcher.engine.sync.live import LiveReading
 from batcher.host.run_registry import state_folder
 from batcher.host.runtime import real_runtime
 from batcher.ledger.reader import LedgerReader
@@ -63,18 +62,6 @@ def verify_target(ledger: Path, reach: Reach, sample: str | None, output: Path |
 
     run_async(main)
     return proofs[0]
-
-
-def drift_as_json(live: LiveReading) -> dict[str, Any]:
-    """What was read before a feed was compared, and what others have changed."""
-    return {
-        "gained": live.drift.gained,
-        "lost": live.drift.lost,
-        "groups": [{"group": one.group, "gained": one.gained, "lost": one.lost} for one in live.drift.groups],
-        "groups_read": live.read,
-        "requests": live.requests,
-        "unread": [{"group": one.group, "reason": one.reason} for one in live.unread],
-    }
 
 
 def as_json(proof: Proof, sources: Sequence[str]) -> dict[str, Any]:

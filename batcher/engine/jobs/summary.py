@@ -66,6 +66,7 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
         orjson.loads(facts["feed"]) if "feed" in facts else None,
         orjson.loads(facts["sheets"]) if "sheets" in facts else None,
         orjson.loads(facts["proof"]) if facts.get("proof") else None,
+        orjson.loads(facts["drift"]) if "drift" in facts else None,
     )
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +31,10 @@ from batcher.state.pairs import adopt
 from batcher.state.store import StateStore
 
 _log = logging.getLogger(__name__)
+DRIFT = "drift"
+"""The fact of a ledger that says what was read before the run, and what others had changed."""
 _AT_ONCE = 8
+_MOST_LISTED = 1000
 _TOLD = 10
 _WILD = frozenset("*?[")
 _STRANGE = "it lists its members by something else than the ids of the feed"
@@ -47,6 +51,22 @@ class LiveReading:
     """Nobody is removed from these groups, and nothing is concluded for them."""
     is_compared: bool = False
     """Whether it is compared with a state that knew something before."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs and the ledger; lists have at most 1,000 groups."""
+        drift = self.drift
+        return {
+            "gained": drift.gained,
+            "lost": drift.lost,
+            "groups_changed": len(drift.groups),
+            "groups": [
+                {"group": one.group, "gained": one.gained, "lost": one.lost} for one in drift.groups[:_MOST_LISTED]
+            ],
+            "groups_read": self.read,
+            "groups_unread": len(self.unread),
+            "requests": self.requests,
+            "unread": [{"group": one.group, "reason": one.reason} for one in self.unread[:_MOST_LISTED]],
+        }
 
 
 @dataclass(frozen=True, slots=True)

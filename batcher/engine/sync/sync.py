@@ -49,7 +49,7 @@ from batcher.engine.sync.diff import (
     stretches_of_snapshot,
 )
 from batcher.engine.sync.goal import Goal, SyncBasis
-from batcher.engine.sync.live import Governed, LiveReading, read_live
+from batcher.engine.sync.live import DRIFT, Governed, LiveReading, read_live
 from batcher.engine.sync.locked_state import LockedState
 from batcher.engine.sync.rotation import rotate
 from batcher.files import remove, replaced_privately
@@ -147,6 +147,8 @@ async def send(comparison: SyncBasis, propose: Propose, context: RunContext, ter
             is_first = comparison.goal.is_first  # no copy of a state is older than its first run
             named = [] if held is None or is_first else made.proposal.difference.newly_named()
             facts[NAMED] = orjson.dumps(named).decode()
+            if comparison.goal.is_live:
+                facts[DRIFT] = orjson.dumps(made.proposal.live.as_dict()).decode()
             facts |= sheets_fact({file.name: file.sheet for file in made.proposal.contents})
         if held is not None:
             facts |= {STATE: str(held.path.absolute()), STATE_ID: store.name}
