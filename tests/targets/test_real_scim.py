@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import random
 import subprocess
 from collections import Counter
@@ -148,6 +149,24 @@ def test_what_was_changed_is_read_back(understood, tmp_path):
     assert b'"applied":2' in night.stdout
     assert server.pairs(["Choir", "Band"]) == {(ids[who], ids[group]) for who, group in pairs}
     assert server.members("Elsewhere") == [ids["member0"]]
+
+
+def test_whoever_is_called_applied_is_there(understood, tmp_path):
+    """Half of the users do not exist. Servers store these, refuse the request, or drop them and report success."""
+    server, shell = understood, Shell(tmp_path)
+    server.make([f"guest{number}" for number in range(12)], ["Lobby", "Bar"])
+    nobody = RECIPES[server.name].nobody
+    strangers = [nobody[:-2] + f"{number:02}" for number in range(12)]
+    users = [user for number, stranger in enumerate(strangers) for user in (server.ids[f"guest{number}"], stranger)]
+    rows = [f"add,{user},{server.ids[group]}" for group in ("Lobby", "Bar") for user in users]
+    shell.write("c.csv", "\n".join(["op,user_id,group_id", *rows]) + "\n")
+    done = shell.run("apply", "c.csv", "--target", "scim", "--url", server.url, "--rate", "none", "--verify-after",
+                     "all", "--max-failures", "100", "--ledger", "l", BATCHER_TOKEN=TOKEN)  # fmt: skip
+    results = csv.DictReader(shell.run("results", "l").stdout.decode().splitlines())
+    applied_pairs = {(row["user_id"], row["group_id"]) for row in results if row["status"] == "applied"}
+    assert applied_pairs == server.pairs(["Lobby", "Bar"]), done
+    assert len(applied_pairs) in {24, 48}
+    assert done.returncode == (0 if len(applied_pairs) == 48 else 3), done
 
 
 def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
