@@ -70,7 +70,6 @@ class Report:
         """The exit code as documented; a signal takes precedence over 6, 4 and 3."""
         code = exit_code(self.changes, self.stopped, input_complete=self.input_complete)
         left = self.feed["rejected"] + self.feed.get("look_alikes", 0) if self.feed else 0
-        left += self.drift["groups_unread"] if self.drift else 0
         return code or (3 if left else 0) or (8 if self.proof and not _is_whole(self.proof) else 0)
 
     def as_dict(self) -> dict[str, object]:

@@ -36,6 +36,8 @@ def _of_window(state: WindowState, user: str, group: str, sources: list[str]) ->
             "line": int(columns.line[row]),
             "op": Action(int(columns.action[row])).label,
             "status": status.label,
+            "user_id": columns.user.value(int(columns.user.codes[row])),
+            "group_id": columns.group.value(int(columns.group.codes[row])),
         }
         winner = int(state.winner[row])
         if winner != row:

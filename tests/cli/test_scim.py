@@ -317,6 +317,15 @@ def test_nights_that_are_read_back(shell):
         assert shell.run("verify", "1").returncode == 0
 
 
+def test_explain_says_whether_a_group_was_read(shell):
+    shell.write("c.csv", "op,user_id,group_id\n" + "".join(f"add,u,g{number}\n" for number in range(12)))
+    where = ("--target", "scim", "--simulate", "--rate", "none", "--verify-after", "sample")
+    assert shell.run("apply", "c.csv", *where, "--ledger", "l").returncode == 0
+    told = [shell.run("explain", "l", "u", f"g{number}").stdout.decode().splitlines()[-1] for number in range(12)]
+    words = [line.partition(f"  group g{number} ")[2] for number, line in enumerate(told)]
+    assert sorted(words) == ["is not known to have been among those read"] * 2 + ["was among those read"] * 10
+
+
 def test_nights_that_read_the_target(shell):
     """What others have changed is shown by group in a plan, put right by the sync, and taken over by a refresh."""
     shell.write("feed.csv", "user_id,group_id\n" + "".join(f"u{number},g{number % 2}\n" for number in range(8)))

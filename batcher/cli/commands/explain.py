@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, set_up, write_json, write_lines
+from batcher.core.keys import Key
 
 
 @click.command()
@@ -47,9 +49,23 @@ def explain(ledger: Path, user: str, group: str, *, json: bool) -> None:
             write_lines(
                 [f"read back {datetime.fromtimestamp(proof['at'], UTC):%Y-%m-%d %H:%M:%S} UTC: {proven(proof)}"]
             )
+            write_lines(_read_back(proof, {record["group_id"]: None for record in records}))
         return 0
 
     guarded(work)
+
+
+def _read_back(proof: Mapping[str, Any], groups: Iterable[Key]) -> list[str]:
+    """What of these groups was read, where not everything was."""
+    reasons = {one["group"]: one["reason"] for one in proof.get("unread", ())}
+    sampled, lines = proof.get("sampled"), []
+    for group in groups:
+        if group in reasons:
+            lines.append(f"  group {group} could not be read: {reasons[group]}")
+        elif sampled is not None:
+            word = "was" if group in sampled else "is not known to have been"
+            lines.append(f"  group {group} {word} among those read")
+    return lines
 
 
 def _told(record: dict[str, Any]) -> list[str]:

@@ -52,6 +52,8 @@ class Proof:
     most_faulty: int | None
     """If not all were read: in how many of all groups there may be a pair that is missing or unexpected, at a
     confidence of 95 %."""
+    sampled: Sequence[Key] | None
+    """If not all were read: those that were chosen."""
 
     @property
     def is_proven(self) -> bool:
@@ -68,6 +70,8 @@ class Proof:
             "changes_unread": self.unread_pairs,
             "not_so": self.missing + self.unexpected,
             "groups_with_differences_at_most": self.most_faulty,
+            "unread": [{"group": one.group, "reason": one.reason} for one in self.unread[:_MOST_SHOWN]],
+            "sampled": None if self.sampled is None else self.sampled[:_MOST_SHOWN],
         }
 
 
@@ -113,13 +117,17 @@ async def compared(
             requests = asked.inquiry.sent - before
             await executor(partial(claims.add, spool.batches(), spool.read, spool.unread))
         counts = await executor(claims.counts)
-        bound = None
+        bound, sampled = None, None
         if len(chosen) < len(groups):
+            sampled = chosen
             bound = most_faulty(len(groups), len(chosen), await executor(claims.faulty_groups))
         shown = await executor(lambda: claims.differences(_MOST_SHOWN))
         unread = await executor(claims.unread)
         read = len(chosen) - len(unread)
-        yield claims, Proof(len(groups), read, unread, requests, differences=shown, most_faulty=bound, **counts)
+        yield (
+            claims,
+            Proof(len(groups), read, unread, requests, differences=shown, most_faulty=bound, sampled=sampled, **counts),
+        )
 
 
 async def read_back(reader: LedgerReader, target: Target, access: Access, extent: Extent) -> Proof:

@@ -21,7 +21,7 @@ from batcher.engine.jobs.in_doubt import remember_losses, remember_others
 from batcher.engine.jobs.job import ending, names_of, preflight, reopen, rules_of
 from batcher.engine.jobs.proving import outdate, prove
 from batcher.engine.jobs.reaching import NOTHING_ANEW, Anew
-from batcher.engine.jobs.summary import report
+from batcher.engine.jobs.summary import has_more
 from batcher.engine.run.parts import RETRY
 from batcher.engine.run.pipeline import Invocation, work
 from batcher.engine.run.window_reader import WorkItem
@@ -45,10 +45,9 @@ async def retry(context: RunContext, anew: Anew = NOTHING_ANEW) -> Report:
     try:
         session, facts, _ = reopen(ledger, runtime, shutdown, anew)
         preflight(session.settings, context.credentials)
-        unfinished = report(ledger_path)
-        if unfinished.changes[Status.PENDING] or not unfinished.input_complete:
-            raise LedgerError(f"{ledger_path} has pending changes; first: {command('resume', ledger_path)}")
         with LedgerReader(ledger_path) as reader:
+            if reader.tally()[Status.PENDING] or has_more(reader):
+                raise LedgerError(f"{ledger_path} has pending changes; first: {command('resume', ledger_path)}")
             remember_losses(session, reader)
             remember_others(session, facts["run"], facts)
         rules = rules_of(facts, canary_is_over=True)

@@ -35,9 +35,8 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
     facts, sessions, changes = reader.facts(), reader.sessions(), reader.tally()
     if "run" not in facts:
         raise LedgerError(f"{ledger} holds no run yet")
-    is_read = all(source.ended is not None for source in reader.sources())
-    spool = facts.get("spool", "whole")
-    complete = is_read and spool == "whole"
+    is_unread = has_more(reader)
+    complete = not is_unread and facts.get("spool", "whole") == "whole"
     requests, waited = Requests(), Waited()
     for session in sessions:
         for name, number in session.requests.items():
@@ -47,7 +46,7 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
     following = None
     if facts.get("kind") == LOAD:
         complete = True  # a load run ends when its time is over
-    elif changes[Status.PENDING] or not is_read or spool == "growing" or is_unproven(facts):
+    elif changes[Status.PENDING] or is_unread or is_unproven(facts):
         following = command("resume", ledger)
     elif count_of(changes, FAILURES):
         following = command("retry", ledger)
@@ -68,6 +67,11 @@ def report_of(reader: LedgerReader, stopped: Cause | None = None, reason: str = 
         orjson.loads(facts["proof"]) if facts.get("proof") else None,
         orjson.loads(facts["drift"]) if "drift" in facts else None,
     )
+
+
+def has_more(reader: LedgerReader) -> bool:
+    """Whether there is more to be read; a stream that was cut off has no more."""
+    return reader.facts().get("spool") == "growing" or any(source.ended is None for source in reader.sources())
 
 
 def is_unproven(facts: Mapping[str, str]) -> bool:
