@@ -71,6 +71,8 @@ def test_standard_input_and_a_kill(shell, is_whole):
         assert resumed.returncode == (0 if is_whole else 6), resumed.stderr
         assert told["changes"]["applied"] == (61 if is_whole else 60)
         assert len(state_of(url)["groups"]["1"]) == (61 if is_whole else 60)
+        retried = shell.run("retry", "l", BATCHER_TOKEN="t")  # what was cut off stays cut off
+        assert retried.returncode == resumed.returncode, retried
         if is_whole:
             assert not spool.exists()
         else:
