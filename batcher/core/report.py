@@ -70,6 +70,7 @@ class Report:
         """The exit code as documented; a signal takes precedence over 6, 4 and 3."""
         code = exit_code(self.changes, self.stopped, input_complete=self.input_complete)
         left = self.feed["rejected"] + self.feed.get("look_alikes", 0) if self.feed else 0
+        left += self.drift["groups_unread"] if self.drift else 0
         return code or (3 if left else 0) or (8 if self.proof and not _is_whole(self.proof) else 0)
 
     def as_dict(self) -> dict[str, object]:
@@ -131,11 +132,11 @@ def drifted(drift: Mapping[str, Any]) -> str:
         parts.append(
             f"others had changed {drift['groups_changed']:,} of them (+{drift['gained']:,} -{drift['lost']:,})"
         )
-    if drift["groups_unread"]:
+    unread = drift["groups_unread"] + drift["groups_silent"]
+    if unread:
         first = drift["unread"][0]
         parts.append(
-            f"{drift['groups_unread']:,} could not be read, and nobody is removed there"
-            f" (group {first['group']}: {first['reason']})"
+            f"{unread:,} could not be read, and nobody is removed there (group {first['group']}: {first['reason']})"
         )
     return "; ".join(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 import subprocess
 from collections import Counter
@@ -15,6 +16,7 @@ from faulty_proxy import Faults, faulty
 from missing import without
 from scim_servers import RECIPES, TOKEN, outcomes, running, table
 from shell import Shell
+from told import is_begun
 
 from batcher.targets.scim_profiles import PROFILES
 
@@ -175,6 +177,31 @@ def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def test_kills_while_it_is_read_back(understood, tmp_path):
+    """At any moment: what was proven in the end is so, and nothing is proven that was not read."""
+    server, shell, rng = understood, Shell(tmp_path), random.Random(19)
+    users, groups = [f"player{number}" for number in range(40)], [f"team{number}" for number in range(12)]
+    server.make(users, groups)
+    pairs = {(server.ids[user], server.ids[group]) for user in users for group in rng.sample(groups, 3)}
+    shell.write("c.csv", "op,user_id,group_id\n" + "".join(f"add,{user},{group}\n" for user, group in sorted(pairs)))
+    shell.write("config.toml", "[retry]\ngrace_seconds = 1\nbase_seconds = 0.1\n")
+    where = ("--target", "scim", "--url", server.url, "--rate", "8/s", "--max-in-flight", "2", "-c", "config.toml")
+    begin = ("apply", "c.csv", *where, "--verify-after", "all", "--ledger", "l", "--quiet")
+    process = shell.execute(*begin, BATCHER_TOKEN=TOKEN)
+    for _ in range(8):
+        if _ends(process, rng.uniform(0.5, 1.5)):
+            break
+        process.kill()
+        process.communicate()
+        command = ("resume", "l", "--quiet") if is_begun(tmp_path / "l") else begin
+        process = shell.execute(*command, BATCHER_TOKEN=TOKEN)
+    assert _ends(process, 60)
+    assert process.returncode == 0
+    assert server.pairs(groups) == pairs
+    proven = json.loads(shell.run("explain", "l", *min(pairs), "--json").stdout)["proof"]
+    assert (proven["changes"], proven["changes_unread"], proven["not_so"]) == (len(pairs), 0, 0)
 
 
 @pytest.mark.slow

@@ -79,8 +79,9 @@ def told_drift(drift: dict[str, Any]) -> list[str]:
         shown += [f"{more:,} more groups"] if more else []
         lines.append(f"others have changed since: +{drift['gained']:,} -{drift['lost']:,}: {', '.join(shown)}")
     lines += [f"unread: group {one['group']}: {one['reason']}" for one in drift["unread"][:_SHOWN_GROUPS]]
-    if drift["groups_unread"] > _SHOWN_GROUPS:
-        lines.append(f"unread: {drift['groups_unread'] - _SHOWN_GROUPS:,} more groups")
+    more = drift["groups_unread"] + drift["groups_silent"] - _SHOWN_GROUPS
+    if more > 0:
+        lines.append(f"unread: {more:,} more groups")
     return lines
 
 

@@ -24,7 +24,8 @@ _ATTEMPTS = 3
 """How often a group is read that changes while its pages come."""
 _AT_ONCE = 8
 """How many groups are read at the same time; the target's rate and its limit in flight apply, too."""
-_NO_LIST = "the target shows no list of its members, and of no other group either: perhaps it never does"
+NO_LIST = "the target shows no list of its members, and of no other group either: perhaps it never does"
+"""The reason for groups that are empty, or hidden by a target that never lists members."""
 
 
 class GroupReader:
@@ -80,7 +81,7 @@ class GroupReader:
         if failures:
             raise failures[0]
         for group in unlisted:
-            await take(Members(group, pa.nulls(0, pa.string())) if self._has_lists else Unread(group, _NO_LIST))
+            await take(Members(group, pa.nulls(0, pa.string())) if self._has_lists else Unread(group, NO_LIST))
 
     async def _one(self, group: Key) -> Members | Unread | None:
         """The members of a group; None if it is shown without a list of them."""

@@ -24,7 +24,7 @@ from batcher.engine.jobs.in_doubt import quiet_in
 from batcher.engine.jobs.job import not_begun
 from batcher.engine.jobs.member_spool import MemberSpool
 from batcher.engine.run.announced import Announced
-from batcher.engine.run.group_reader import GroupReader
+from batcher.engine.run.group_reader import NO_LIST, GroupReader
 from batcher.engine.run.session import readable
 from batcher.state.live import Drift, as_snapshot, find_drift, known_groups, load_live
 from batcher.state.pairs import adopt
@@ -54,7 +54,7 @@ class LiveReading:
 
     def as_dict(self) -> dict[str, Any]:
         """For programs and the ledger; lists have at most 1,000 groups."""
-        drift = self.drift
+        drift, silent = self.drift, sum(one.reason == NO_LIST for one in self.unread)
         return {
             "gained": drift.gained,
             "lost": drift.lost,
@@ -63,7 +63,8 @@ class LiveReading:
                 {"group": one.group, "gained": one.gained, "lost": one.lost} for one in drift.groups[:_MOST_LISTED]
             ],
             "groups_read": self.read,
-            "groups_unread": len(self.unread),
+            "groups_unread": len(self.unread) - silent,
+            "groups_silent": silent,
             "requests": self.requests,
             "unread": [{"group": one.group, "reason": one.reason} for one in self.unread[:_MOST_LISTED]],
         }
