@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batcher.cli import options as opt
 from batcher.cli.console import guarded, set_up, write_json, write_lines
-from batcher.core.keys import Key
+
+if TYPE_CHECKING:
+    from batcher.core.keys import Key
 
 
 @click.command()
