@@ -201,7 +201,7 @@ def _settings(text: str) -> list[list[str]]:
 def _next(summary: Report, sessions: Sequence[SessionFacts]) -> dict[str, str] | None:
     if summary.next is None:
         return None
-    is_resume = bool(summary.changes[Status.PENDING]) or not summary.input_complete
+    is_resume = summary.next.startswith("batcher resume")
     why = "The run was not finished" if is_resume else "Some changes were not applied; once the reasons are resolved"
     if is_resume and sessions and sessions[-1].cause:
         why = f"The run was stopped ({sessions[-1].reason})"

@@ -16,6 +16,7 @@ from batcher.core.status import Status
 from batcher.core.verdict import Cause
 from batcher.ledger.reader import LedgerReader
 from batcher.ledger.verify import differences
+from batcher.report.of_ledger import of_ledger
 from batcher.simulator.behaviour import Behaviour, Fault, ScimTraits, Stage
 from batcher.simulator.scim_directory import id_of
 
@@ -223,6 +224,7 @@ def test_whoever_was_stopped_while_it_read_back_proves_when_resumed(tmp_path):
     first = play.apply([("add", f"u{group}", f"g{group}") for group in range(30)])
     assert first.proof["failed"] == "SIGTERM was received"
     assert first.next.startswith("batcher resume")
+    assert of_ledger(play.ledger, 0.0)["next"]["text"] == "The run was not finished:"
     play.stop_at = None
     last = play.resume()
     assert (last.exit_code, last.changes[Status.FAILED], last.proof["not_so"]) == (3, 1, 1)
