@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,14 +77,6 @@ def compared(name: str, attribute: Attribute) -> str:
     composed = unicodedata.normalize("NFC", name)
     # Case folding would take `Strasse` for `Straße`, who may be somebody else.
     return composed.lower() if attribute.ignores_case else composed
-
-
-_IDS = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|[0-9]+", re.IGNORECASE)
-
-
-def looks_like_id(text: str) -> bool:
-    """Whether a text is written as ids usually are: a UUID, or digits."""
-    return _IDS.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

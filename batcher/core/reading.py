@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batcher.core.http import Request, Response
 from batcher.core.keys import Key
@@ -82,20 +81,6 @@ class Unread:
 
     group: Key
     reason: str
-
-
-_UUID, _DIGITS = "^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$", "^[0-9]+$"
-
-
-def forms_of(users: pa.Array) -> int:
-    """How these ids are written, as bits: 1 UUIDs, 2 digits, 4 others. Integers are digits."""
-    if not len(users):
-        return 0
-    if not pa.types.is_string(users.type):
-        return 2
-    is_uuid, is_digits = (pc.match_substring_regex(users, form) for form in (_UUID, _DIGITS))
-    others = pc.invert(pc.or_(is_uuid, is_digits))
-    return sum(1 << bit for bit, mask in enumerate((is_uuid, is_digits, others)) if pc.any(mask).as_py())
 
 
 class ReadingFailed(Exception):  # noqa: N818 — the run stops; not a failure of the program

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from batcher.core.id_forms import DIGITS, STRANGE, UUID
 from batcher.core.keys import Key
 from batcher.core.reading import Unread
 from batcher.core.vectors import Ints, Mask
@@ -27,11 +28,9 @@ from batcher.state.store import Known, StateStore
 _AT_ONCE = 100_000
 """Rows at a time, so that memory does not grow with what is not so."""
 
-
-_STRANGE = "it lists its members by something else than the ids that were sent"
-_FORM = """1 << CASE WHEN regexp_full_match("user", '[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}') THEN 0
-    WHEN regexp_full_match("user", '[0-9]+') THEN 1 ELSE 2 END"""
-"""What ids look like: UUIDs, integers, others."""
+_FORM = f"""1 << CASE WHEN regexp_full_match("user", '{UUID}') THEN 0
+    WHEN regexp_full_match("user", '{DIGITS}') THEN 1 ELSE 2 END"""
+"""As `forms_of`."""
 _STRANGERS = f"""WITH mine AS (SELECT "group", bit_or({_FORM}) AS forms FROM said GROUP BY 1),
     theirs AS (SELECT "group", bit_or({_FORM}) AS forms FROM live GROUP BY 1),
     alike AS (SELECT DISTINCT said."group" FROM said JOIN live
@@ -111,7 +110,7 @@ class Claims:
             run(query)
             self._connection.unregister("incoming")
         if pa.types.is_string(self.user_type):
-            run(f"INSERT INTO unread SELECT \"group\", '{_STRANGE}' FROM ({_STRANGERS})")
+            run(f"INSERT INTO unread SELECT \"group\", '{STRANGE}' FROM ({_STRANGERS})")
         run(
             f"""CREATE OR REPLACE TEMP TABLE judged AS SELECT said.*,
             CASE WHEN unread."group" IS NULL THEN live."user" IS NOT NULL END AS is_there, CASE

@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from batcher.core.http import Response, brief
+from batcher.core.id_forms import forms_of
 from batcher.core.model import Action
 from batcher.core.replies import parsed, unsuccessful
 from batcher.core.status import Status
@@ -20,8 +22,6 @@ _FULL = re.compile(
     r"|\bmembers per group\b",
     re.IGNORECASE,
 )
-_FORMS = (re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE), re.compile(r"\d+"))
-"""What ids look like: UUIDs, integers."""
 
 
 def judged(response: Response, group: str, users: Sequence[str], action: Action, *, lists_members: bool) -> Verdict:
@@ -67,11 +67,7 @@ def _id_of(member: object) -> str:
 
 def _are_alike(users: Sequence[str], members: Sequence[str]) -> bool:
     """Whether any member is written like any of the users."""
-    return bool({_form(user) for user in users} & {_form(member) for member in members})
-
-
-def _form(text: str) -> int:
-    return next((number for number, form in enumerate(_FORMS) if form.fullmatch(text)), len(_FORMS))
+    return bool(forms_of(pa.array(users, pa.string())) & forms_of(pa.array(members, pa.string())))
 
 
 def _listed(value: object) -> list[object]:

@@ -27,6 +27,7 @@ from batcher.engine.run.announced import Announced
 from batcher.engine.run.known_names import KnownNames
 from batcher.engine.run.name_lookup import NameLookup
 from batcher.engine.run.resolver import cache_of, with_ids
+from batcher.engine.run.tasks import alongside
 from batcher.host.runtime import Executor
 from batcher.settings import Settings
 
@@ -103,23 +104,12 @@ async def _look_up(
 
 async def _within(seconds: float, shutdown: Shutdown, work: Callable[[], Awaitable[T]]) -> T:
     """Do this work; after so many seconds, the run is to end."""
-    done: list[T] = []
-    failures: list[Exception] = []
 
     async def end() -> None:
         await anyio.sleep(seconds)
         shutdown.stop(Cause.DEADLINE, "the deadline was reached while names were looked up")
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(end)
-        try:
-            done.append(await work())
-        except Exception as error:  # noqa: BLE001 — raised below as itself, not inside a group of errors
-            failures.append(error)
-        group.cancel_scope.cancel()
-    if failures:
-        raise failures[0]
-    return done[0]
+    return await alongside(end, work)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from itertools import chain
 
-import anyio
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,8 +15,8 @@ from batcher.core.reading import Members, MembersPage, OffersReading, ReadingFai
 from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
-from batcher.delivery.shutdown import Abandoned
 from batcher.engine.run.announced import Announced
+from batcher.engine.run.tasks import for_each
 from batcher.engine.run.whole_list import PageRefused, Pages, WholeList
 
 _ATTEMPTS = 3
@@ -58,28 +57,15 @@ class GroupReader:
         if first is None:
             return
         await self._check_filters()
-        waiting = chain([first], waiting)
-        failures: list[ReadingFailed | Abandoned] = []
 
-        async def work() -> None:
-            for group in waiting:
-                if failures:
-                    return
-                try:
-                    found = await self._one(group)
-                except (ReadingFailed, Abandoned) as failure:  # a task group would wrap it
-                    failures.append(failure)
-                    return
-                if found is None:
-                    unlisted.append(group)
-                else:
-                    await take(found)
+        async def read(group: Key) -> None:
+            found = await self._one(group)
+            if found is None:
+                unlisted.append(group)
+            else:
+                await take(found)
 
-        async with anyio.create_task_group() as tasks:
-            for _ in range(_AT_ONCE):
-                tasks.start_soon(work)
-        if failures:
-            raise failures[0]
+        await for_each(chain([first], waiting), read, _AT_ONCE)
         for group in unlisted:
             await take(Members(group, pa.nulls(0, pa.string())) if self._has_lists else Unread(group, NO_LIST))
 

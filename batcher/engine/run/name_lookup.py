@@ -17,9 +17,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-import anyio
-
 from batcher.core.http import Response
+from batcher.core.id_forms import looks_like_id
 from batcher.core.lookups import (
     FoundIds,
     Listing,
@@ -28,14 +27,13 @@ from batcher.core.lookups import (
     OffersLookups,
     Side,
     compared,
-    looks_like_id,
 )
 from batcher.core.verdict import Cause, Retry, Split, Stop, Verdict
 from batcher.delivery.dialect import Dialect
 from batcher.delivery.inquiry import Inquiry
-from batcher.delivery.shutdown import Abandoned
 from batcher.engine.run.announced import Announced
 from batcher.engine.run.known_names import matching
+from batcher.engine.run.tasks import for_each
 from batcher.engine.run.whole_list import PageRefused, Pages, WholeList
 from batcher.host.name_cache import NameCache
 from batcher.host.runtime import Executor
@@ -230,24 +228,14 @@ class NameLookup:
     async def _look_up_each(self, names: Mapping[str, str]) -> None:
         """Ask for each of these names; if any is not found, make sure that the filter finds what is there."""
         waiting = iter(names.items())
-        failures: list[LookupFailed | Abandoned] = []
         if self._filters is None:  # one alone may show that asking for the others is of no use
             await self._look_up(*next(waiting))
 
-        async def work() -> None:
-            try:
-                for form, name in waiting:
-                    if self._filters is False or failures:
-                        return
-                    await self._look_up(form, name)
-            except (LookupFailed, Abandoned) as failure:  # a task group would wrap it
-                failures.append(failure)
+        async def look_up(spelling: tuple[str, str]) -> None:
+            if self._filters is not False:
+                await self._look_up(*spelling)
 
-        async with anyio.create_task_group() as group:
-            for _ in range(_AT_ONCE):
-                group.start_soon(work)
-        if failures:
-            raise failures[0]
+        await for_each(waiting, look_up, _AT_ONCE)
         is_unsure = self._filters is None or (self._has_missed and not self._is_case_proven)
         if is_unsure and self._filters is not False:
             await self._prove_filters()

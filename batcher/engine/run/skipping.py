@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batcher.core.id_forms import forms_of
 from batcher.core.keys import Key, Keys
 from batcher.core.model import REJECTED_ROW, Action, Columns
-from batcher.core.reading import Members, Unread, forms_of
+from batcher.core.reading import Members, Unread
 from batcher.core.vectors import Ints, Mask
 from batcher.engine.run.group_reader import GroupReader
 

@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from batcher.core.errors import NotBegunError
+from batcher.core.id_forms import STRANGE, forms_of
 from batcher.core.keys import Key
 from batcher.core.model import REJECTED_ROW, Columns, KeyKind
 from batcher.core.patterns import Patterns
-from batcher.core.reading import Members, ReadingFailed, Unread, forms_of
+from batcher.core.reading import Members, ReadingFailed, Unread
 from batcher.core.target import Target
 from batcher.delivery.shutdown import Abandoned
 from batcher.engine.jobs.asking import Access, asking
@@ -37,7 +38,6 @@ _AT_ONCE = 8
 _MOST_LISTED = 1000
 _TOLD = 10
 _WILD = frozenset("*?[")
-_STRANGE = "it lists its members by something else than the ids of the feed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ async def read_live(
 
         async def take(one: Members | Unread) -> None:
             is_strange = isinstance(one, Members) and forms and len(one.users) and not forms & forms_of(one.users)
-            await spool.take(Unread(one.group, _STRANGE) if is_strange else one)
+            await spool.take(Unread(one.group, STRANGE) if is_strange else one)
 
         try:
             async with asking(target, access, _AT_ONCE) as asked:

@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
-import anyio
 import orjson
 
 from batcher.core.errors import BatcherError
@@ -40,6 +40,7 @@ from batcher.engine.preview.arrival import arrive
 from batcher.engine.preview.guardrails import NOTHING_OVERRIDDEN, Override, enforce, on_record
 from batcher.engine.preview.named import Named
 from batcher.engine.run.session import STATE_ID, make_target
+from batcher.engine.run.tasks import alongside
 from batcher.engine.sync.diff import (
     Propose,
     SyncDiff,
@@ -170,24 +171,19 @@ async def _drafted(work: Callable[[], SyncDiff], store: StateStore, executor: Ex
         NotBegunError: When the run is to end.
 
     """
-    made: SyncDiff | None = None
-    failure: Exception | None = None
 
     async def interrupt() -> None:
         await shutdown.wait()
         store.connection.interrupt()
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(interrupt)
-        try:
-            made = await executor(work)
-        except Exception as error:  # noqa: BLE001 — raised below as itself, not inside a group of errors
-            failure = error
-        group.cancel_scope.cancel()
+    try:
+        made = await alongside(interrupt, partial(executor, work))
+    except Exception:
+        if shutdown.is_set:
+            raise not_begun(shutdown) from None
+        raise
     if shutdown.is_set:
         raise not_begun(shutdown)
-    if made is None:
-        raise failure or RuntimeError("there is neither a draft nor an error")
     return made
 
 
