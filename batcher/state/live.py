@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from batcher.core.keys import Key
+from batcher.state.incoming import incoming
 from batcher.state.pairs import prepare
 from batcher.state.store import Known, StateStore, Wish
 
@@ -61,17 +62,15 @@ def load_live(
     """
     prepare(store, (form, form))
     connection, kind = store.connection, batches.schema.field("group").type
-    connection.execute('CREATE OR REPLACE TEMP TABLE live AS SELECT "user", "group" FROM pair LIMIT 0')
-    connection.execute('CREATE OR REPLACE TEMP TABLE read AS SELECT "group" FROM pair LIMIT 0')
-    connection.execute('CREATE OR REPLACE TEMP TABLE unreadable AS SELECT "group" FROM pair LIMIT 0')
+    for table, columns in (("live", '"user", "group"'), ("read", '"group"'), ("unreadable", '"group"')):
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {columns} FROM pair LIMIT 0")
     for query, rows in (
         ('INSERT INTO live SELECT DISTINCT "user", "group" FROM incoming', batches),
         ("INSERT INTO read SELECT * FROM incoming", pa.table({"group": pa.array(groups, kind)})),
         ("INSERT INTO unreadable SELECT * FROM incoming", pa.table({"group": pa.array(unread, kind)})),
     ):
-        connection.register("incoming", rows)
-        connection.execute(query)
-        connection.unregister("incoming")
+        with incoming(connection, rows):
+            connection.execute(query)
 
 
 def as_snapshot(store: StateStore) -> None:

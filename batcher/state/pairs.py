@@ -16,6 +16,7 @@ from batcher.core.keys import Keys
 from batcher.core.model import REJECTED_ROW, Action, Columns
 from batcher.core.vectors import Bytes, Mask
 from batcher.ledger.ahead import ahead
+from batcher.state.incoming import incoming
 from batcher.state.store import Known, StateStore, Wish
 
 _MOST_REASONS = 100_000
@@ -96,9 +97,8 @@ def _load(
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {columns} FROM ({none})")
     if first is not None:
         reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
-        connection.register("incoming", reader)
-        connection.execute(f"INSERT INTO {table} SELECT {columns} FROM incoming")
-        connection.unregister("incoming")
+        with incoming(connection, reader):
+            connection.execute(f"INSERT INTO {table} SELECT {columns} FROM incoming")
     if loading.error is not None:
         raise loading.error
     return loading.loaded
@@ -161,9 +161,8 @@ class _Unread:
         """Fill the table `unread` with each user once."""
         self._writer.close()
         self._aside.seek(0)
-        store.connection.register("incoming", pa.ipc.open_stream(self._aside))
-        store.connection.execute('CREATE OR REPLACE TEMP TABLE unread AS SELECT DISTINCT "user" FROM incoming')
-        store.connection.unregister("incoming")
+        with incoming(store.connection, pa.ipc.open_stream(self._aside)):
+            store.connection.execute('CREATE OR REPLACE TEMP TABLE unread AS SELECT DISTINCT "user" FROM incoming')
 
 
 class _Loading:

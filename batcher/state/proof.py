@@ -22,6 +22,7 @@ from batcher.core.vectors import Ints, Mask
 from batcher.ledger.reader import LedgerReader
 from batcher.state.folding import outcomes
 from batcher.state.holding import written_privately
+from batcher.state.incoming import incoming
 from batcher.state.pairs import load
 from batcher.state.store import Known, StateStore
 
@@ -106,9 +107,8 @@ class Claims:
                 pa.table({"group": pa.array([one.group for one in unread], self.group_type), "reason": reasons}),
             ),
         ):
-            self._connection.register("incoming", rows)
-            run(query)
-            self._connection.unregister("incoming")
+            with incoming(self._connection, rows):
+                run(query)
         if pa.types.is_string(self.user_type):
             run(f"INSERT INTO unread SELECT \"group\", '{STRANGE}' FROM ({_STRANGERS})")
         run(
@@ -154,14 +154,12 @@ class Claims:
     def write_differences(self, path: Path, sources: Sequence[str]) -> None:
         """Write all of them as CSV; `sources` are the names of the inputs."""
         names = pa.table({"source": pa.array(range(len(sources)), pa.int32()), "name": pa.array(sources, pa.string())})
-        self._connection.register("incoming", names)
-        with written_privately(path) as file:
+        with written_privately(path) as file, incoming(self._connection, names):
             self._connection.execute(
                 f"""COPY (SELECT finding, "user", "group", name AS source, line, is_there FROM judged
                 LEFT JOIN incoming USING (source) WHERE finding IS NOT NULL
                 ORDER BY judged.source, line, "user", "group") TO {file} (FORMAT csv, HEADER true)"""
             )
-        self._connection.unregister("incoming")
 
     def disproven(self) -> Iterator[tuple[int, Ints, Mask]]:
         """The rows that are not as the ledger says, or of which it did not know, if their group was read.
