@@ -62,6 +62,16 @@ def _killing_target(behaviour, killed=lambda _: None):
         thread.join()
 
 
+def _shot(shell, command, aim, after):
+    """Run a command until it ends, or is killed once the target has applied so many requests (0: it is not)."""
+    process = shell.start(*command, "--json", BATCHER_TOKEN="t")
+    if after:
+        aim |= {"after": after, "pid": process.pid}
+    stdout, stderr = process.communicate(timeout=120)
+    aim["pid"] = 0
+    return process.returncode, stdout, stderr
+
+
 @contextmanager
 def _target(shell, seed, *, kills):
     if kills:
@@ -165,13 +175,9 @@ def _killed_runs_of_names(shell, seed, kills):
         begin = ["apply", *files, "-c", "b.toml", "--target", "scim", "--url", url, "--rate", "none", "--ledger", "l"]
         command = begin
         while True:
-            process = shell.start(*command, "--json", BATCHER_TOKEN="t")
-            if killed < kills:
-                aim |= {"after": rng.randint(1, 60), "pid": process.pid}
-            stdout, stderr = process.communicate(timeout=120)
-            aim["pid"] = 0
-            if process.returncode != -signal.SIGKILL:
-                assert process.returncode == 0, stderr
+            code, stdout, stderr = _shot(shell, command, aim, rng.randint(1, 60) if killed < kills else 0)
+            if code != -signal.SIGKILL:
+                assert code == 0, stderr
                 break
             killed += 1
             shutil.rmtree(shell.folder / "state", ignore_errors=True)
@@ -215,15 +221,11 @@ def _killed_runs_that_prove(shell, seed, kills):
         begin = ["apply", "c.csv", "-c", "b.toml", "--target", "scim", "--url", url, "--rate", "none", "--ledger", "l"]
         command = [*begin, "--verify-after", "all"]
         while True:
-            process = shell.start(*command, "--json", BATCHER_TOKEN="t")
-            if killed < kills:
-                aim |= {"after": rng.randint(1, 30), "pid": process.pid}
-            stdout, stderr = process.communicate(timeout=120)
-            aim["pid"] = 0
-            if process.returncode not in {-signal.SIGKILL, 6}:
+            code, stdout, stderr = _shot(shell, command, aim, rng.randint(1, 30) if killed < kills else 0)
+            if code not in {-signal.SIGKILL, 6}:
                 break
-            assert process.returncode == -signal.SIGKILL or b"read back are not as the target has answered" in stderr
-            killed += process.returncode == -signal.SIGKILL
+            assert code == -signal.SIGKILL or b"read back are not as the target has answered" in stderr
+            killed += code == -signal.SIGKILL
             command = ["resume", "l"]
         held = state_of(url)
     told = json.loads(stdout)
@@ -231,7 +233,7 @@ def _killed_runs_that_prove(shell, seed, kills):
     wrong = {pair for pair in pairs if pair[0] in dropped}
     assert members == pairs - wrong
     assert (told["changes"]["applied"], told["changes"]["failed"]) == (len(members), len(wrong)), stderr
-    assert process.returncode == 3
+    assert code == 3
     assert told["proof"]["changes_unread"] == 0
     assert shell.run("verify", "l").returncode == 0
     return killed
